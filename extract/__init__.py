@@ -1,0 +1,3 @@
+"""Stage one: videos in, HDF5 out. Knows nothing of labels or models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,87 @@
+"""Every error that a user can cause, as one tree.
+
+ClipseqError                 anything below; its text is one sentence that names the next step (exit code 1)
+├── UsageError               the command line means nothing as written (exit code 2)
+├── VideoError               one clip cannot be extracted; the batch goes on and the ledger keeps it
+│   ├── UnreadableVideoError   the file is missing, empty, no video, or no decoder knows it
+│   ├── NoFramesError          it opens, and not one frame comes out
+│   ├── CorruptVideoError      frames are lost in the middle and --on-corrupt fail was asked for
+│   └── VideoTimeoutError      opening or reading took longer than it may
+├── BackboneError            an unknown backbone, or weights that are missing or do not fit
+├── StoreError               a feature store cannot be read or written
+│   ├── RecipeMismatchError    the store was made with another recipe
+│   ├── SchemaError            the file is no clipseq store, or of a newer schema
+│   └── DamagedShardError      a shard cannot be read, or its digest is wrong
+├── TooManyFailuresError     --max-failures was reached
+├── LabelError               labels and clips do not fit together
+├── SplitError               no honest split can be made of these clips
+└── RunError                 a run directory is missing, incomplete or of another kind
+"""
+
+
+class ClipseqError(Exception):
+    """Base of all errors that a user can cause; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(ClipseqError):
+    """The command line means nothing as written."""
+
+    exit_code = 2
+
+
+class VideoError(ClipseqError):
+    """One clip cannot be extracted."""
+
+
+class UnreadableVideoError(VideoError):
+    """The file is missing, empty, no video, or no decoder knows it."""
+
+
+class NoFramesError(VideoError):
+    """The file opens as a video and not one frame comes out."""
+
+
+class CorruptVideoError(VideoError):
+    """Frames are lost in the middle and the policy is to fail."""
+
+
+class VideoTimeoutError(VideoError):
+    """Opening or reading took longer than it may."""
+
+
+class BackboneError(ClipseqError):
+    """An unknown backbone, or weights that are missing or do not fit."""
+
+
+class StoreError(ClipseqError):
+    """A feature store cannot be read or written."""
+
+
+class RecipeMismatchError(StoreError):
+    """The store was made with another recipe."""
+
+
+class SchemaError(StoreError):
+    """The file is no clipseq store, or one of a newer schema."""
+
+
+class DamagedShardError(StoreError):
+    """A shard cannot be read, or its digest is wrong."""
+
+
+class TooManyFailuresError(ClipseqError):
+    """The job was stopped because too many clips failed."""
+
+
+class LabelError(ClipseqError):
+    """Labels and clips do not fit together."""
+
+
+class SplitError(ClipseqError):
+    """No honest split can be made of these clips."""
+
+
+class RunError(ClipseqError):
+    """A run directory is missing, incomplete or of another kind."""

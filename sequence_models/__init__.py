@@ -1,0 +1,1 @@
+"""Stage two: HDF5 and labels in, models and reports out."""
