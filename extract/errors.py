@@ -6,7 +6,8 @@ ClipseqError                 anything below; its text is one sentence that names
 │   ├── UnreadableVideoError   the file is missing, empty, no video, or no decoder knows it
 │   ├── NoFramesError          it opens, and not one frame comes out
 │   ├── CorruptVideoError      frames are lost in the middle and --on-corrupt fail was asked for
-│   └── VideoTimeoutError      opening or reading took longer than it may
+│   ├── VideoTimeoutError      opening or reading took longer than it may
+│   └── UnstorableClipError    its rows cannot be stored: not finite, beyond float16, times that do not rise, another D
 ├── BackboneError            an unknown backbone, or weights that are missing or do not fit
 ├── StoreError               a feature store cannot be read or written
 │   ├── RecipeMismatchError    the store was made with another recipe
@@ -14,6 +15,7 @@ ClipseqError                 anything below; its text is one sentence that names
 │   └── DamagedShardError      a shard cannot be read, or its digest is wrong
 ├── TooManyFailuresError     --max-failures was reached
 ├── LabelError               labels and clips do not fit together
+├── ClipError                a clip cannot be batched: no timestep, not finite, or of another width than the rest
 ├── SplitError               no honest split can be made of these clips
 └── RunError                 a run directory is missing, incomplete or of another kind
 """
@@ -32,7 +34,9 @@ class UsageError(ClipseqError):
 
 
 class VideoError(ClipseqError):
-    """One clip cannot be extracted."""
+    """One clip cannot be extracted; `stops_job` is whether the user asked for the end of the batch in this case."""
+
+    stops_job = False
 
 
 class UnreadableVideoError(VideoError):
@@ -49,6 +53,10 @@ class CorruptVideoError(VideoError):
 
 class VideoTimeoutError(VideoError):
     """Opening or reading took longer than it may."""
+
+
+class UnstorableClipError(VideoError):
+    """The rows of one clip cannot be stored, so this clip fails and the store is as it was."""
 
 
 class BackboneError(ClipseqError):
@@ -77,6 +85,10 @@ class TooManyFailuresError(ClipseqError):
 
 class LabelError(ClipseqError):
     """Labels and clips do not fit together."""
+
+
+class ClipError(ClipseqError):
+    """A clip cannot be batched: it has no timestep, is not finite, or is of another width than the rest."""
 
 
 class SplitError(ClipseqError):

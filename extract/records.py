@@ -33,7 +33,9 @@ class VideoItem:
         if not self.clip_id:
             raise ValueError("clip_id must not be empty")
         if not 0 <= self.start_seconds < self.end_seconds:
-            raise ValueError(f"{self.clip_id}: start {self.start_seconds} must be >= 0 and before end {self.end_seconds}")
+            raise ValueError(
+                f"{self.clip_id}: start {self.start_seconds} must be >= 0 and before end {self.end_seconds}"
+            )
 
     @property
     def is_span(self) -> bool:

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+
+from extract.errors import LabelError, StoreError
+from extract.records import ClipEmbeddings
+from extract.store_read import Store, open_store
+from sequence_models.intervals import UNLABELLED, label_timesteps, overrun, refuse_overlaps, timeline_of
+from sequence_models.labels import BY_FRAMES, LabelTable, read_labels
+from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
+from sequence_models.settings import MANY_TO_ONE
+from sequence_models.targets import (
+    Target,
+    check_task,
+    targets_from_folders,
+    targets_from_table,
+    vocabulary_of,
+)
+
+PTS_TOLERANCE_SECONDS = 1e-3
 
 
 @dataclass(frozen=True, repr=False)
@@ -16,7 +35,8 @@ class Clip:
         embeddings: float16 or float32 (T, D).
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
-        labels: int64 class indices into the vocabulary, -1 = unlabelled: shape () for many-to-one, (T,) for many-to-many.
+        labels: int64 class indices into the vocabulary, -1 = unlabelled: shape () for many-to-one,
+            (T,) for many-to-many.
         group: Clips of one group never part over a split; "" where there are no groups.
         split: "train", "validation", "test", or "" where the labels name none.
     """
@@ -42,3 +62,246 @@ class Clip:
 
     def __repr__(self) -> str:
         return f"Clip({self.clip_id!r}, embeddings={self.embeddings.shape}, labels={self.labels.shape})"
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Labelled clips and what a user should know about them.
+
+    Args:
+        clips: Clips with a label, sorted by clip_id.
+        vocabulary: Class names in the order of their indices.
+        unlabelled: clip_ids with features and without a label.
+        notes: Warnings for the user, one sentence each.
+        recipes: The recipe of each store.
+    """
+
+    clips: tuple[Clip, ...]
+    vocabulary: tuple[str, ...]
+    unlabelled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    recipes: tuple[dict, ...] = ()
+
+
+def load_clips(
+    stores: Sequence[str | Path],
+    labels: Path | None,
+    *,
+    task: str,
+    missing: str = "error",
+    classes: Sequence[str] | None = None,
+    labels_fps: float | None = None,
+    background: str | None = None,
+    keep: Sequence[str] | None = None,
+    group_from: str | None = None,
+) -> ClipSet:
+    """Joins stores and labels.
+
+    Args:
+        stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
+        labels: A label file (see labels.py); None takes the first folder of the clip_id as the class of the clip.
+        task: "many-to-one" or "many-to-many".
+        missing: "error", or "skip" to leave out labels without features and accept labels that run past features.
+        classes: The classes to use, in the order of their indices; None for all, sorted by name.
+        labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
+        background: The class of timesteps between intervals; None leaves them unlabelled.
+        keep: clip_ids to use, None for all.
+        group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
+
+    Returns:
+        The clips with embeddings (T, D) and labels () or (T,).
+
+    Raises:
+        LabelError: Labels and clips do not fit together.
+        UsageError: The options do not fit the task or the labels.
+        StoreError: A store cannot be read, or holds no embeddings.
+    """
+    table = None if labels is None else read_labels(Path(labels))
+    check_task(table, task=task, labels_fps=labels_fps, background=background)
+    opened = [open_store(path) for path in stores]
+    everything, failed, notes = _common_clips(opened, missing=missing)
+    clip_ids = _kept(everything, keep)
+    if table is None:
+        targets = targets_from_folders(clip_ids, group_from=group_from)
+        notes += [f"{len(failed)} clips failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
+    else:
+        targets, more = targets_from_table(
+            table, clip_ids, known=everything, failed=failed, missing=missing, group_from=group_from
+        )
+        notes += more
+    _refuse_none(targets, stores=stores, labels=labels)
+    names = {row.label for target in targets.values() for row in target.rows}
+    vocabulary = vocabulary_of(names, classes=classes, background=background)
+    if table is None or task == MANY_TO_ONE:
+        clips, more = _whole_clips(opened, targets, vocabulary)
+    else:
+        clips, more = _framewise_clips(
+            opened, targets, vocabulary, table=table, labels_fps=labels_fps, background=background, missing=missing
+        )
+    _refuse_none(clips, stores=stores, labels=labels)
+    if background is not None and not any(np.any(clip.labels == vocabulary.index(background)) for clip in clips):
+        raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
+    unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
+    return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), tuple(store.recipe for store in opened))
+
+
+def load_unlabelled(stores: Sequence[str | Path], *, task: str = MANY_TO_ONE) -> list[Clip]:
+    """Reads every clip of the stores without labels, to predict them.
+
+    Args:
+        stores: As `load_clips`.
+        task: Gives the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
+
+    Returns:
+        The clips, sorted by clip_id.
+
+    Raises:
+        LabelError: The stores hold different clips or timestamps.
+        StoreError: A store cannot be read, or holds no embeddings.
+    """
+    opened = [open_store(path) for path in stores]
+    clip_ids, _, _ = _common_clips(opened, missing="error")
+    return [
+        _clip(joined, np.full(() if task == MANY_TO_ONE else len(joined), UNLABELLED, np.int64))
+        for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
+    ]
+
+
+def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], set[str], list[str]]:
+    """The clips that all stores hold, those that failed in one, and notes."""
+    if not stores:
+        raise StoreError("no feature store is given; name the folder that clipseq extract wrote.")
+    for store in stores:
+        if not store.clip_ids:
+            raise StoreError(
+                f"{store.path} holds no clip; extract some with clipseq extract VIDEOS --output {store.path}."
+            )
+    common = set.intersection(*(set(store.clip_ids) for store in stores))
+    failed = {clip_id for store in stores for clip_id in store.failures()} - common
+    notes = []
+    for store in stores:
+        lacking = sorted({key for other in stores for key in other.clip_ids} - set(store.clip_ids) - failed)
+        if lacking and missing == "error":
+            raise LabelError(
+                f"{store.path} lacks {len(lacking)} clips of the other stores: {quoted(lacking)}; "
+                "extract them there too, or leave them out with --missing skip."
+            )
+        if lacking:
+            notes.append(f"{store.path} lacks {len(lacking)} clips of the other stores, left out: {quoted(lacking)}")
+    return sorted(common), failed, notes
+
+
+def _kept(clip_ids: list[str], keep: Sequence[str] | None) -> list[str]:
+    if keep is None:
+        return clip_ids
+    names = ClipNames(clip_ids)
+    found = {name: names.find(name, where="--clips") for name in keep}
+    unknown = [name for name, clip_id in found.items() if clip_id is None]
+    if unknown:
+        raise LabelError(
+            f"--clips names {len(unknown)} clips without features: {quoted(unknown)}; extract or remove them."
+        )
+    return sorted({clip_id for clip_id in found.values() if clip_id is not None})
+
+
+def _read_joined(stores: Sequence[Store], clip_id: str) -> ClipEmbeddings:
+    """One clip with the embeddings of all stores side by side, (T, D1 + D2 + ...)."""
+    parts = [store.read(clip_id) for store in stores]
+    for store, part in zip(stores, parts, strict=True):
+        if part.embeddings.ndim != 2:
+            raise StoreError(f"{store.path} holds raw frames, not embeddings; extract it with a backbone.")
+        _refuse_other_times(parts[0], part, paths=(stores[0].path, store.path))
+    if len(parts) == 1:
+        return parts[0]
+    embeddings = np.concatenate([part.embeddings for part in parts], axis=1)
+    return replace(parts[0], embeddings=embeddings)
+
+
+def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: tuple[object, object]) -> None:
+    shared = min(len(first), len(other))
+    differs = np.abs(first.pts_seconds[:shared] - other.pts_seconds[:shared]) > PTS_TOLERANCE_SECONDS
+    if len(first) == len(other) and not differs.any():
+        return
+    step = int(np.argmax(differs)) if differs.any() else shared
+    longer = first if len(first) > step else other
+    raise LabelError(
+        f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({len(other)} timesteps) than in {paths[0]} "
+        f"({len(first)}), first at {longer.pts_seconds[step]:.3f} s; extract both with the same sampling."
+    )
+
+
+def _whole_clips(
+    stores: Sequence[Store], targets: Mapping[str, Target], vocabulary: tuple[str, ...]
+) -> tuple[tuple[Clip, ...], list[str]]:
+    index = {name: number for number, name in enumerate(vocabulary)}
+    used = [key for key in sorted(targets) if targets[key].rows[0].label in index]
+    clips = tuple(
+        _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
+        for key in used
+    )
+    others = len(targets) - len(used)
+    return clips, [f"{others} clips of other classes are left out"] if others else []
+
+
+def _framewise_clips(
+    stores: Sequence[Store],
+    targets: Mapping[str, Target],
+    vocabulary: tuple[str, ...],
+    *,
+    table: LabelTable,
+    labels_fps: float | None,
+    background: str | None,
+    missing: str,
+) -> tuple[tuple[Clip, ...], list[str]]:
+    index = {name: number for number, name in enumerate(vocabulary)}
+    clips, past = [], []
+    for key in sorted(targets):
+        target, joined = targets[key], _read_joined(stores, key)
+        timeline = timeline_of(joined, kind=table.kind, labels_fps=labels_fps)
+        used = [row for row in target.rows if row.label in index]
+        refuse_overlaps(used, clip_id=key, where=str(table.path), unit=timeline.unit)
+        excess = overrun(target.rows, timeline)
+        if excess:
+            past.append((excess, f"{key!r} by {excess:g} {timeline.unit} (the features end at {timeline.end:g})"))
+        labels = label_timesteps(target.rows, timeline, index, gap=index[background] if background else UNLABELLED)
+        clips.append(_clip(joined, labels, target))
+    notes = _report_past(past, table=table, missing=missing) + _report_gaps(clips)
+    return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), notes
+
+
+def _report_past(past: Sequence[tuple[float, str]], *, table: LabelTable, missing: str) -> list[str]:
+    """A note, or an error, on labels that run past the features."""
+    if not past:
+        return []
+    worst = [text for _, text in sorted(past, key=lambda pair: -pair[0])]
+    more = f" and {len(worst) - FIRST_NAMES} more" if len(worst) > FIRST_NAMES else ""
+    listed = ", ".join(worst[:FIRST_NAMES]) + more
+    text = f"{table.path}: labels run past the end of the features in {len(past)} clips: {listed}"
+    if missing == "skip":
+        return [text]
+    advice = "check --labels-fps and the videos" if table.kind == BY_FRAMES else "check the videos"
+    raise LabelError(f"{text}; {advice}, leave them out with --clips, or accept the rest with --missing skip.")
+
+
+def _report_gaps(clips: Sequence[Clip]) -> list[str]:
+    open_steps, steps = sum(int(np.sum(clip.labels == UNLABELLED)) for clip in clips), sum(map(len, clips))
+    share = f"{open_steps} of {steps} timesteps ({100 * open_steps / max(steps, 1):.1f} %)"
+    return [f"{share} have no label; they neither train nor count"] if open_steps else []
+
+
+def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:
+    if not found:
+        where = ", ".join(str(path) for path in stores)
+        raise LabelError(f"no clip of {where} has a label in {labels or 'its folder name'}; check the clip ids.")
+
+
+def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
+    return Clip(
+        joined.clip_id,
+        joined.embeddings,
+        joined.pts_seconds,
+        joined.frame_indices,
+        labels,
+        group=target.group if target else "",
+        split=target.split if target else "",
+    )

@@ -1,0 +1,175 @@
+"""A name in, a Backbone out: which weights (and their digest), which image size, how to build the Keras model.
+
+Preprocessing is part of the built model and of nothing else: it takes plain RGB images, 0 to 255. Loading a backbone
+is cheap; only `build` needs Keras, so that a job with nothing left to do never waits for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extract.cache import cache_folder, read_cached, write_cached
+from extract.efficientnet_lite import EMBEDDING_DIM, VARIANTS, build_lite, lite_arrays, lite_weights_file
+from extract.errors import BackboneError
+from extract.keras_applications import FAMILIES, build_family, digest_of_weights
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Backbone", "backbone_names", "cache_folder", "load_backbone"]
+
+_TINY_CHANNELS = 4
+_SMALLEST_LITE = 32
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen image model, described; nothing is loaded until `build` is called.
+
+    Args:
+        name: The name it was asked for by.
+        weights_digest: SHA-256 (hex) of what determines its weights.
+        image_size: Side S of the square images it takes, in pixels.
+        embedding_dim: D, the length of an embedding.
+        build: Makes the Keras model: (B, S, S, 3) of any real dtype holding 0..255 RGB -> (B, D) float32.
+    """
+
+    name: str
+    weights_digest: str
+    image_size: int
+    embedding_dim: int
+    build: Callable[[], keras.Model]
+
+
+def backbone_names() -> list[str]:
+    """All names that `load_backbone` knows, the built-in ones first."""
+    return ["tiny", *VARIANTS, *FAMILIES]
+
+
+def load_backbone(name: str, *, weights: Path | None = None, image_size: int | None = None) -> Backbone:
+    """Finds a backbone and its weights without building it.
+
+    Args:
+        name: One of `backbone_names()`.
+        weights: A weights file instead of the ImageNet weights: `.pth` for efficientnet_lite*, `.h5` for the others.
+        image_size: Side of the images in pixels instead of the backbone's own.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        BackboneError: The name is unknown, the weights are missing, or the image size is impossible.
+    """
+    if name not in backbone_names():
+        close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
+    if weights is not None and not weights.is_file():
+        raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
+    if name == "tiny":
+        return _load_tiny(weights=weights, image_size=image_size)
+    if name in VARIANTS:
+        return _load_lite(name, weights=weights, image_size=image_size)
+    return _load_family(name, weights=weights, image_size=image_size)
+
+
+def _load_tiny(*, weights: Path | None, image_size: int | None) -> Backbone:
+    size = 8 if image_size is None else image_size
+    if weights is not None:
+        raise BackboneError("tiny has fixed random weights: --weights does not go with --backbone tiny; leave it out")
+    if size < 4 or size % 2:
+        raise BackboneError(
+            f"--image-size {size} does not go with tiny: it must be an even number of at least 4 pixels"
+        )
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in _tiny_weights())).hexdigest()
+    return Backbone("tiny", digest, size, 4 * _TINY_CHANNELS, partial(_build_tiny, size))
+
+
+def _tiny_weights() -> list[np.ndarray]:
+    kernel = np.random.default_rng(0).normal(0.0, 0.4, (3, 3, 3, _TINY_CHANNELS))
+    return [kernel.astype("<f4"), np.full(_TINY_CHANNELS, 0.5, "<f4")]
+
+
+def _build_tiny(image_size: int) -> keras.Model:
+    """One convolution, averaged over each quarter of the image: tells colours and layouts apart, and costs nothing."""
+    import keras
+
+    images = keras.Input((image_size, image_size, 3), name="images")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32")(images)
+    convolution = keras.layers.Conv2D(_TINY_CHANNELS, 3, padding="same", activation="relu")
+    x = convolution(x)
+    x = keras.layers.AveragePooling2D(image_size // 2)(x)  # (B, 2, 2, C)
+    embedding = keras.layers.Flatten(dtype="float32", name="embedding")(x)  # (B, D)
+    convolution.set_weights(_tiny_weights())
+    return keras.Model(images, embedding, name="tiny")
+
+
+def _load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+    size = VARIANTS[name].image_size if image_size is None else image_size
+    _check_image_size(name, size, smallest=_SMALLEST_LITE)
+    path = weights or lite_weights_file(name)
+    digest = _digest_of_file(path)
+
+    def build() -> keras.Model:
+        return build_lite(name, lite_arrays(path, digest=digest), image_size=size)
+
+    return Backbone(name, digest, size, EMBEDDING_DIM, build)
+
+
+def _load_family(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+    family = FAMILIES[name]
+    size = family.image_size if image_size is None else image_size
+    _check_image_size(name, size, smallest=family.smallest)
+    if weights is not None:
+        digest = _digest_of_file(weights)
+        build = partial(build_family, name, image_size=size, weights=weights)
+    else:
+        digest = _imagenet_digest(name, size)
+        build = partial(_build_imagenet, name, size, digest)
+    return Backbone(name, digest, size, family.embedding_dim, build)
+
+
+def _build_imagenet(name: str, image_size: int, digest: str) -> keras.Model:
+    model = build_family(name, image_size=image_size, weights="imagenet")
+    if digest_of_weights(model) != digest:
+        raise BackboneError(
+            f"the downloaded ImageNet weights of {name} are not those of the last time; "
+            f"remove {cache_folder() / _digest_name(name, image_size)} to accept them"
+        )
+    return model
+
+
+def _imagenet_digest(name: str, image_size: int) -> str:
+    """Known from the last time, or found by loading the model once: only the loaded weights are the truth."""
+    remembered = read_cached(_digest_name(name, image_size))
+    if remembered is not None:
+        return remembered.decode()
+    digest = digest_of_weights(build_family(name, image_size=image_size, weights="imagenet"))
+    write_cached(_digest_name(name, image_size), digest.encode())
+    return digest
+
+
+def _digest_name(name: str, image_size: int) -> str:
+    return f"imagenet-{name}-{image_size}px-keras{version('keras')}.sha256"
+
+
+def _digest_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BackboneError(f"{path}: the weights cannot be read ({error.strerror}); check the path") from error
+
+
+def _check_image_size(name: str, image_size: int, *, smallest: int) -> None:
+    if image_size < smallest:
+        raise BackboneError(f"--image-size {image_size} is too small for {name}: it takes {smallest} pixels or more")

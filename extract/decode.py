@@ -1,0 +1,334 @@
+"""One clip -> chunks of sampled RGB frames and a record of what is really in the video.
+
+Which decoder reads (`--decoder auto`; the choice and its reason stand in the truth record):
+
+    a folder of numbered pictures                                 images
+    few frames are wanted (or a late span): from keyframes no
+      more than half of the frames need decoding                  PyAV, seeking
+    the timestamps are unusable and have to be rebuilt            PyAV
+    the video that players show is not the file's first stream    PyAV
+    OpenCV decodes not one frame (AV1)                            PyAV
+    all else: dense reading                                       OpenCV
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from extract import decode_images, decode_opencv, decode_pyav
+from extract.decode_clock import FrameClock
+from extract.decode_frames import DecodedFrame, FrameStream
+from extract.decode_packets import PacketIndex, check_file, scan_packets
+from extract.decode_truth import make_truth, reading_notes
+from extract.decode_watch import Heartbeat, Watched
+from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
+from extract.records import SampledFrames, VideoItem, VideoTruth
+from extract.sampling import FramePicker, SamplingRule, sample_indices
+from extract.transforms import FITS, FRAME_TRANSFORMS, fit_frame, make_transform
+
+DECODERS = ("auto", "opencv", "pyav")
+ON_CORRUPT = ("salvage", "skip", "fail")
+SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
+STALL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class DecodeSettings:
+    """How clips become frames.
+
+    Args:
+        sampling: Which frames.
+        image_size: Side of the square pictures in pixels; None keeps their size.
+        fit: "stretch", "crop" or "pad".
+        input: "rgb", "diff" or "flow".
+        decoder: "auto", "opencv" or "pyav".
+        on_corrupt: What to do with a clip that has lost frames: "salvage" keeps what decodes and records what is
+            missing, "skip" leaves the clip out as failed, "fail" also asks for the end of the job.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+
+    sampling: SamplingRule
+    image_size: int | None = 224
+    fit: str = "stretch"
+    input: str = "rgb"
+    decoder: str = "auto"
+    on_corrupt: str = "salvage"
+
+    def __post_init__(self) -> None:
+        known = {"fit": FITS, "input": tuple(FRAME_TRANSFORMS), "decoder": DECODERS, "on_corrupt": ON_CORRUPT}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(values)}")
+        if self.image_size is not None and self.image_size < 1:
+            raise UsageError(f"image_size {self.image_size} must be at least 1")
+
+
+class ClipReader:
+    """A context manager; iterating it once yields the clip's `SampledFrames` chunks, then `truth` is there.
+
+    Made by `open_clip`.
+    """
+
+    def __init__(self, item: VideoItem, settings: DecodeSettings, chunk_frames: int) -> None:
+        self._truth: VideoTruth | None = None
+        self._watched = Watched(
+            lambda heart: _read_clip(item, settings, chunk_frames, heart),
+            name=str(item.path),
+            stall_seconds=STALL_SECONDS,
+        )
+
+    def __enter__(self) -> ClipReader:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[SampledFrames]:
+        for part in self._watched:
+            if isinstance(part, VideoTruth):
+                self._truth = part
+            else:
+                yield part
+
+    @property
+    def truth(self) -> VideoTruth:
+        """What was found in the video; complete, and only there, when the iteration has ended."""
+        if self._truth is None:
+            raise RuntimeError("the truth of a clip is known when all its frames have been read")
+        return self._truth
+
+    def close(self) -> None:
+        """Stop reading and close the file."""
+        self._watched.close()
+
+
+def open_clip(item: VideoItem, settings: DecodeSettings, *, chunk_frames: int = 32) -> ClipReader:
+    """Start reading a clip in a thread of its own, a few chunks ahead.
+
+    Args:
+        item: The clip.
+        settings: Which frames and in what form.
+        chunk_frames: Rows per chunk at most.
+
+    Returns:
+        The reader. While it is iterated it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
+        VideoTimeoutError.
+
+    Raises:
+        UnreadableVideoError: The file is missing, empty or no regular file.
+    """
+    check_file(item.path)
+    return ClipReader(item, settings, chunk_frames)
+
+
+def probe_video(item: VideoItem) -> VideoTruth:
+    """The truth record as far as the packets and one decoded frame tell it, without decoding the rest.
+
+    Args:
+        item: The clip.
+
+    Returns:
+        The record; `decoded_frames` is the number of packets that should show a frame.
+
+    Raises:
+        VideoError: As `open_clip` and its reader.
+    """
+    check_file(item.path)
+    index = _index(item.path, Heartbeat())
+    notes = ("only probed: the frames are counted from packets, not decoded",)
+    return make_truth(index, decoder=decode_pyav.NAME, decoded_frames=len(index.pts_seconds), notes=notes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One clip to read: its packets, the positions that the rule wants, and the way of reading that was chosen."""
+
+    item: VideoItem
+    settings: DecodeSettings
+    index: PacketIndex
+    wanted: np.ndarray  # (N,)
+    stream: FrameStream
+    is_sparse: bool
+    reason: str
+
+
+_Pick = tuple[DecodedFrame, int, float]
+
+
+def _read_clip(
+    item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
+) -> Iterator[SampledFrames | VideoTruth]:
+    """The chunks of a clip and, last, its truth record."""
+    job = _start(item, settings, heart)
+    clock = FrameClock(job.index)
+    picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
+    transform = make_transform(settings.input)
+    taken = 0
+    rows: list[tuple[np.ndarray, int, float]] = []
+    for frame, position, seconds in picks:
+        rows.append((_fitted(frame.picture(), job), position, seconds))
+        taken += 1
+        if len(rows) == chunk_frames:
+            yield transform(_chunk(rows, item.path))
+            rows = []
+    if not taken:
+        raise NoFramesError(_nothing(job, clock))
+    if rows:
+        yield transform(_chunk(rows, item.path))
+    yield _truth(job, clock)
+
+
+def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat) -> _Job:
+    """Scan the packets, choose the frames, choose the decoder."""
+    index = _index(item.path, heart)
+    wanted = sample_indices(
+        index.pts_seconds,
+        settings.sampling,
+        start_seconds=item.start_seconds,
+        end_seconds=item.end_seconds,
+        duration_seconds=index.duration_seconds,
+        rounding_seconds=index.rounding_seconds,
+    )
+    if not len(wanted):
+        raise NoFramesError(
+            f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
+            f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
+        )
+    stream, is_sparse, reason = _choose(item, settings, index, wanted, heart)
+    return _Job(item, settings, index, wanted, stream, is_sparse, reason)
+
+
+def _choose(
+    item: VideoItem, settings: DecodeSettings, index: PacketIndex, wanted: np.ndarray, heart: Heartbeat
+) -> tuple[FrameStream, bool, str]:
+    """The rule in this file's docstring: the frames, whether only the wanted ones come, and why."""
+    if item.path.is_dir():
+        return decode_images.read_all(item.path, heart.beat), False, ""
+    if settings.decoder != "opencv" and _seeking_pays(item, index, wanted):
+        return decode_pyav.read_some(item.path, index, wanted, heart.beat), True, "few frames wanted, seeking"
+    if settings.decoder == "opencv":
+        return decode_opencv.read_all(item.path, index, heart.beat), False, "asked for"
+    pyav = decode_pyav.read_all(item.path, index, heart.beat)
+    if settings.decoder == "pyav":
+        return pyav, False, "asked for"
+    if index.timestamps != "real":
+        return pyav, False, "its timestamps are rebuilt"
+    if not index.is_first_video:
+        return pyav, False, "OpenCV would take another video stream"
+    opencv = decode_opencv.read_all(item.path, index, heart.beat)
+    first = next(opencv.frames, None)
+    if first is None:
+        return pyav, False, "OpenCV decodes no frame"
+    opencv.frames = chain([first], opencv.frames)
+    return opencv, False, ""
+
+
+def _seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
+    if index.timestamps != "real":
+        return False
+    reading_all = len(index.pts_seconds)
+    if math.isfinite(item.end_seconds):
+        reading_all = int(np.searchsorted(index.pts_seconds, item.end_seconds))
+    return decode_pyav.decoding_cost(index, wanted) <= SPARSE_SHARE * reading_all
+
+
+def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
+    """Every frame is decoded, those of the rule are taken."""
+    rule, index = job.settings.sampling, job.index
+    picker = FramePicker(
+        rule,
+        start_seconds=job.item.start_seconds,
+        wanted_seconds=index.pts_seconds[job.wanted] if rule.kind == "num_frames" else None,
+        rounding_seconds=index.rounding_seconds,
+    )
+    for frame in job.stream.frames:
+        seconds = clock.next_time(frame.pts_seconds)
+        if seconds >= job.item.end_seconds:
+            return
+        if seconds >= job.item.start_seconds and picker.takes(seconds):
+            yield frame, len(clock) - 1, seconds
+
+
+def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
+    """Only the frames of the rule come; their positions are known from the packets."""
+    for frame in job.stream.frames:
+        position = int(frame.position if frame.position is not None else 0)
+        seconds = clock.next_time(float(job.index.pts_seconds[position]))
+        if seconds >= job.item.end_seconds:
+            return
+        yield frame, position, seconds
+
+
+def _fitted(picture: np.ndarray, job: _Job) -> np.ndarray:
+    """Upright, of the right size, RGB: the one place where channels are put in order."""
+    upright = _turned(picture, job.index.orientation)
+    fitted = fit_frame(upright, image_size=job.settings.image_size, fit=job.settings.fit)
+    return cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB) if job.stream.is_bgr else fitted
+
+
+def _turned(picture: np.ndarray, orientation: tuple[int, int, int, int]) -> np.ndarray:
+    """x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = orientation
+    if b:  # rows become columns
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    if a < 0:
+        picture = picture[:, ::-1]
+    return np.ascontiguousarray(picture[::-1] if d < 0 else picture)
+
+
+def _chunk(rows: list[tuple[np.ndarray, int, float]], path: Path) -> SampledFrames:
+    pictures, positions, seconds = zip(*rows, strict=True)
+    shapes = {picture.shape for picture in pictures}
+    if len(shapes) > 1:
+        raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
+    return SampledFrames(np.stack(pictures), np.array(positions, np.int64), np.array(seconds, np.float64))
+
+
+def _nothing(job: _Job, clock: FrameClock) -> str:
+    said = f" ({job.stream.last_error})" if job.stream.last_error else ""
+    if not len(clock):
+        return f"{job.item.path}: {job.stream.decoder} decodes not one frame{said}; try another --decoder or replace it"
+    return f"{job.item.path}: no frame of the span of {job.item.clip_id} can be decoded{said}; leave it out"
+
+
+def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
+    """What was found; an error instead where frames are lost and the settings do not salvage."""
+    notes = reading_notes(job.stream, clock)
+    decoded = len(clock)
+    if job.is_sparse:
+        lost = clock.lost_among(job.index.pts_seconds[job.wanted])
+        decoded = len(job.index.pts_seconds)
+        notes.insert(0, f"frames are counted from packets, only {len(clock)} were fetched")
+    else:
+        lost = clock.lost_spans(job.item.end_seconds)
+        if job.index.timestamps != "real" and job.stream.errors and not job.item.is_span:
+            packets = len(job.index.pts_seconds)
+            notes.append(f"{packets - decoded} of {packets} packets gave no frame")
+    if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):
+        raise _corrupt(job, lost)
+    decoder = f"{job.stream.decoder}: {job.reason}" if job.reason else job.stream.decoder
+    return make_truth(job.index, decoder=decoder, decoded_frames=decoded, lost_spans=lost, notes=notes)
+
+
+def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoError:
+    where = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in lost[:3]) or job.stream.last_error
+    error = CorruptVideoError(
+        f"{job.item.path} has lost frames ({where}) and --on-corrupt is {job.settings.on_corrupt}; "
+        "replace it, or keep what decodes with --on-corrupt salvage"
+    )
+    error.stops_job = job.settings.on_corrupt == "fail"
+    return error
+
+
+def _index(path: Path, heart: Heartbeat) -> PacketIndex:
+    return decode_images.index_images(path) if path.is_dir() else scan_packets(path, heart.beat)

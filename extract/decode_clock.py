@@ -1,0 +1,98 @@
+"""Gives every decoded frame its time, the same from every decoder and strictly rising, and says what is missing."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import numpy as np
+
+from extract.decode_packets import PacketIndex
+
+OPENCV_ROUNDS_SECONDS = 2e-6  # it gives times in whole microseconds
+GAP = 1.5  # times the usual interval: a packet without a frame is a loss only where time is missing too
+
+
+class FrameClock:
+    """Times of the frames of one video in output order.
+
+    Args:
+        index: The packet index.
+    """
+
+    def __init__(self, index: PacketIndex) -> None:
+        self._index = index
+        self._times = array("d")
+        self.moved = 0
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def next_time(self, pts_seconds: float) -> float:
+        """The time of the next frame.
+
+        Args:
+            pts_seconds: What the decoder says, NaN for nothing.
+
+        Returns:
+            Its packet's time; where that is missing or not after the frame before (behind damage), the next packet's.
+        """
+        seconds = self._true_time(pts_seconds)
+        self._times.append(seconds)
+        return seconds
+
+    def lost_spans(self, end_seconds: float = math.inf) -> tuple[tuple[float, float], ...]:
+        """Where packets gave no frame.
+
+        Args:
+            end_seconds: Reading ended here.
+
+        Returns:
+            Half-open spans in seconds.
+        """
+        if self._index.timestamps != "real" or not self._times:
+            return ()
+        packets = self._index.pts_seconds[self._index.pts_seconds < end_seconds]
+        decoded = np.frombuffer(self._times, np.float64)
+        usual = float(np.median(np.diff(decoded))) if len(decoded) > 1 else 0.0
+        missing = np.flatnonzero(~np.isin(packets, decoded))
+        ends = np.append(self._index.pts_seconds, self._index.duration_seconds)
+        spans = []
+        for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
+            if not len(run):
+                continue
+            before, after = int(run[0]) - 1, int(run[-1]) + 1
+            inside = before >= 0 and after < len(packets)
+            if not inside or packets[after] - packets[before] > GAP * usual:
+                spans.append((float(packets[run[0]]), float(ends[after])))
+        return tuple(spans)
+
+    def lost_among(self, wanted_seconds: np.ndarray) -> tuple[tuple[float, float], ...]:
+        """Which of the frames that were sought did not come.
+
+        Args:
+            wanted_seconds: float64 (N,), their times.
+
+        Returns:
+            Half-open spans in seconds, each from the frame to the one after it.
+        """
+        missing = wanted_seconds[~np.isin(wanted_seconds, np.frombuffer(self._times, np.float64))]
+        packets = np.append(self._index.pts_seconds, self._index.duration_seconds)
+        after = packets[np.searchsorted(packets, missing, side="right")]
+        return tuple((float(a), float(b)) for a, b in zip(missing, after, strict=True))
+
+    def _true_time(self, pts_seconds: float) -> float:
+        if self._index.timestamps != "real":
+            return len(self._times) / self._index.average_rate
+        packets, slack = self._index.pts_seconds, max(self._index.tick_seconds / 2, OPENCV_ROUNDS_SECONDS)
+        before = self._times[-1] if self._times else -math.inf
+        seconds = pts_seconds
+        if not math.isnan(pts_seconds):
+            near = min(int(np.searchsorted(packets, pts_seconds - slack)), len(packets) - 1)
+            if abs(packets[near] - pts_seconds) <= slack:
+                seconds = float(packets[near])
+        if seconds > before:
+            return seconds
+        self.moved += 1
+        following = int(np.searchsorted(packets, before, side="right"))
+        return float(packets[following]) if following < len(packets) else before + 1 / self._index.average_rate

@@ -1,0 +1,106 @@
+"""Decodes a folder of numbered pictures as one clip, in natural order, at an assumed rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from extract.decode_frames import DecodedFrame, FrameStream
+from extract.decode_packets import UPRIGHT, PacketIndex
+from extract.errors import NoFramesError, UnreadableVideoError
+from extract.videos import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
+
+NAME = f"images, opencv {cv2.__version__}"
+RATE = 25.0  # what FFmpeg assumes for pictures
+
+
+def missing_numbers(pictures: list[Path]) -> int:
+    """How many numbers the sequence skips; 0 where several pictures share a number.
+
+    Args:
+        pictures: What `numbered_images` gave.
+    """
+    numbers = {int(match.group()) for p in pictures if (match := NUMBER_AT_END.search(p.stem))}
+    return max(numbers) - min(numbers) + 1 - len(numbers) if len(numbers) == len(pictures) > 0 else 0
+
+
+def index_images(folder: Path) -> PacketIndex:
+    """What can be said of the pictures without decoding all of them.
+
+    Args:
+        folder: A folder of numbered pictures.
+
+    Returns:
+        An index as of a video, with a time for every picture.
+
+    Raises:
+        UnreadableVideoError: The folder holds no numbered pictures.
+        NoFramesError: None of them can be read.
+    """
+    pictures = numbered_images(folder)
+    if not pictures:
+        raise UnreadableVideoError(
+            f"{folder} holds no numbered pictures ({' '.join(sorted(IMAGE_ENDINGS))}); leave it out"
+        )
+    first = next((picture for p in pictures if (picture := _load(p)) is not None), None)
+    if first is None:
+        raise NoFramesError(f"{folder}: of {len(pictures)} pictures not one can be read; replace them")
+    reason = f"pictures hold no times, {RATE:g} frames/s are assumed"
+    if skipped := missing_numbers(pictures):
+        reason += f" ({skipped} numbers are missing in the sequence)"
+    return PacketIndex(
+        pts_seconds=np.arange(len(pictures)) / RATE,
+        is_keyframe=np.ones(len(pictures), bool),
+        timestamps="real",  # a picture that cannot be read leaves a gap
+        rebuilt_because=reason,
+        average_rate=RATE,
+        duration_seconds=len(pictures) / RATE,
+        tick_seconds=1 / RATE,
+        start_pts=0,
+        declared_frames=len(pictures),
+        codec="images",
+        pixel_format="bgr24",
+        stream_index=0,
+        is_first_video=True,
+        coded_size=(first.shape[1], first.shape[0]),
+        orientation=UPRIGHT,
+    )
+
+
+def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
+    """Every picture that decodes.
+
+    Args:
+        folder: A folder of numbered pictures.
+        beat: To be called with every step.
+
+    Returns:
+        The frames, to be taken one at a time; a picture that cannot be read is an error and left out.
+    """
+    stream = FrameStream(NAME, beat, is_bgr=True)
+    stream.frames = _read_all(numbered_images(folder), stream)
+    return stream
+
+
+def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFrame]:
+    for position, path in enumerate(pictures):
+        stream.beat()
+        picture = _load(path)
+        if picture is None:
+            stream.note_error(f"{path.name} is no picture")
+            continue
+        yield DecodedFrame(position / RATE, partial(_same, picture))
+
+
+def _load(path: Path) -> np.ndarray | None:
+    """uint8 (H, W, 3) BGR, turned as its EXIF tag says; None where it cannot be read."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+
+
+def _same(picture: np.ndarray) -> np.ndarray:
+    return picture

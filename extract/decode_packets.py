@@ -1,0 +1,339 @@
+"""Reads a video's packets without decoding them: when each frame is shown, where keyframes are, what the file says.
+
+One frame is decoded, because only that proves that there is a decoder, and only a frame carries the rotation.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.sidedata.sidedata import SideData
+
+from extract.errors import NoFramesError, UnreadableVideoError
+
+OPEN_SECONDS = 20.0
+READ_SECONDS = 30.0
+PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
+ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
+UPRIGHT = (1, 0, 0, 1)
+# AVI stores the order of decoding only: with B-frames FFmpeg's guesses at the times of display do not even rise.
+FORMATS_WITHOUT_PTS = ("avi",)
+
+RECENT = 8
+_recent: dict[tuple[str, int, int], PacketIndex] = {}
+_recent_lock = threading.Lock()
+
+av.logging.set_level(None)
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """What the packets of a video say.
+
+    Args:
+        pts_seconds: float64 (M,), strictly rising: when each frame is shown, minus the stream's start.
+        is_keyframe: bool (M,), in the same order.
+        timestamps: "real", or "rebuilt" as frame_index / average_rate.
+        rebuilt_because: Why; "" for real ones.
+        average_rate: Frames per second.
+        duration_seconds: End of the last frame.
+        tick_seconds: The unit in which the file stores time.
+        start_pts: The stream's start in ticks.
+        declared_frames: The container's own count, None where it has none.
+        codec: FFmpeg's name of the codec, such as "h264".
+        pixel_format: Such as "yuv420p".
+        stream_index: Which stream of the file this is.
+        is_first_video: Whether OpenCV would take the same stream.
+        coded_size: (width, height) of a decoded frame, before it is turned.
+        orientation: The display matrix reduced to (a, b, c, d) in -1, 0, 1: x' = a x + c y, y' = b x + d y.
+    """
+
+    pts_seconds: np.ndarray
+    is_keyframe: np.ndarray
+    timestamps: str
+    rebuilt_because: str
+    average_rate: float
+    duration_seconds: float
+    tick_seconds: float
+    start_pts: int
+    declared_frames: int | None
+    codec: str
+    pixel_format: str
+    stream_index: int
+    is_first_video: bool
+    coded_size: tuple[int, int]
+    orientation: tuple[int, int, int, int]
+
+    @property
+    def rounding_seconds(self) -> float:
+        """How much earlier than its true time a frame may be stored."""
+        return max(self.tick_seconds / 2, 1e-6) if self.timestamps == "real" else 1e-6
+
+    @property
+    def rotation_degrees(self) -> int:
+        """Clockwise rotation of the display matrix, reflections aside."""
+        a, b, _, d = self.orientation
+        return {(1, 0): 0, (0, 1): 90, (-1, 0): 180 if d < 0 else 0, (0, -1): 270}[(a, b)]
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """(width, height) as displayed."""
+        width, height = self.coded_size
+        return (width, height) if self.orientation[0] else (height, width)
+
+
+def check_file(path: Path) -> None:
+    """See that there is something to read.
+
+    Args:
+        path: A video, or a folder of numbered pictures.
+
+    Raises:
+        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableVideoError(f"{path} cannot be read ({reason}); restore it or leave it out") from error
+    if stat.S_ISDIR(status.st_mode):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
+    if status.st_size == 0:
+        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
+
+
+def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
+    """Read all packets of a video and decode its first frame.
+
+    Args:
+        path: A regular file.
+        beat: Called with every packet, so that a slow file is not taken for a stalled one.
+
+    Returns:
+        The index; the last few are kept, so that many spans of one video scan it once.
+
+    Raises:
+        UnreadableVideoError: No video, or none that FFmpeg opens.
+        NoFramesError: A video stream of which not one frame is decoded.
+    """
+    status = os.stat(path)
+    key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    with _recent_lock:
+        index = _recent.get(key)
+    if index is None:
+        index = _scan(path, beat)
+        with _recent_lock:
+            _recent[key] = index
+            while len(_recent) > RECENT:
+                del _recent[next(iter(_recent))]
+    return index
+
+
+def open_container(path: str | Path) -> av.container.InputContainer:
+    """Open a file with PyAV, with time-outs, and never anything but that file.
+
+    Args:
+        path: A regular file.
+
+    Raises:
+        UnreadableVideoError: FFmpeg does not open it.
+    """
+    try:
+        return av.open(
+            os.path.abspath(path),
+            timeout=(OPEN_SECONDS, READ_SECONDS),
+            container_options={"protocol_whitelist": "file"},
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableVideoError(f"{path} is no video that can be opened ({reason}); replace or remove it") from error
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The stream that a player would show.
+
+    Args:
+        container: An open file.
+
+    Returns:
+        The best video stream, the only one to be read.
+
+    Raises:
+        UnreadableVideoError: There is none (a cover picture in a sound file is none).
+    """
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        others = ", ".join(f"{s.type}: {s.codec_context.name if s.codec_context else '?'}" for s in container.streams)
+        raise UnreadableVideoError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
+        raise UnreadableVideoError(f"{container.name} holds a video stream that no decoder knows; convert it")
+    read_only(container, stream)
+    return stream
+
+
+def read_only(container: av.container.InputContainer, stream: av.VideoStream) -> None:
+    """Set a container to give one stream's packets alone, and that stream to decode on one thread.
+
+    Args:
+        container: An open file.
+        stream: One of its video streams.
+    """
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = av.stream.Discard.all
+
+
+def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
+    with open_container(path) as container:
+        stream = video_stream(container)
+        start_pts = stream.start_time
+        rows, frame = _read_packets(container, stream, path, beat)
+        pts, is_keyframe, reason = _timestamps(rows, avi_like=_has_guessed_pts(container, stream))
+        rate = _container_rate(stream)
+        tick = float(stream.time_base or Fraction(1, 1000))
+        start = start_pts if start_pts is not None else (int(pts[0]) if len(pts) and not reason else 0)
+        seconds, rate, duration = _clock(pts, rows, reason, rate=rate, tick=tick, start=start)
+        return PacketIndex(
+            pts_seconds=seconds,
+            is_keyframe=is_keyframe,
+            timestamps="rebuilt" if reason else "real",
+            rebuilt_because=reason,
+            average_rate=rate,
+            duration_seconds=duration,
+            tick_seconds=tick,
+            start_pts=start,
+            declared_frames=stream.frames or None,
+            codec=stream.codec_context.codec.canonical_name,
+            pixel_format=frame.format.name,
+            stream_index=stream.index,
+            is_first_video=stream.index == container.streams.video[0].index,
+            coded_size=(frame.width, frame.height),
+            orientation=_orientation(frame),
+        )
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """One packet: its times in ticks (None where the file has none) and whether decoding can begin here."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    is_keyframe: bool
+
+
+def _read_packets(
+    container: av.container.InputContainer, stream: av.VideoStream, path: Path, beat: Callable[[], None]
+) -> tuple[list[_Packet], av.VideoFrame]:
+    """All packets that show a frame, in file order, and the first frame that decodes."""
+    rows: list[_Packet] = []
+    codec = stream.codec_context.codec.canonical_name
+    frame: av.VideoFrame | None = None
+    last_error = "none came out"
+    deadline = time.monotonic() + PROBE_SECONDS
+    for packet in _demux(container, stream):
+        beat()
+        if packet.size and not packet.is_discard and _is_shown(packet, codec):
+            rows.append(_Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+        if frame is None and time.monotonic() < deadline:
+            try:
+                frame = next(iter(packet.decode()), None)
+            except av.error.FFmpegError as error:
+                last_error = str(error.strerror)
+    if frame is None:
+        raise NoFramesError(
+            f"{path}: of {len(rows)} packets of {codec} video not one gives a frame "
+            f"({last_error}); the file is encrypted, damaged or only a header: replace it"
+        )
+    return rows, frame
+
+
+def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """The stream's packets; a read error ends the file, as it does for a player."""
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError:
+        return
+
+
+def _is_shown(packet: av.Packet, codec: str) -> bool:
+    """False for the hidden reference frames of VP8 and VP9 and the placeholders of XviD, packets without a picture."""
+    if codec == "mpeg4":
+        return packet.size > 4  # less than a start code
+    if codec == "vp8":
+        return bool(memoryview(packet)[0] >> 4 & 1)  # RFC 6386, 9.1: show_frame
+    return codec != "vp9" or _vp9_is_shown(memoryview(packet)[0], memoryview(packet)[-1])
+
+
+def _vp9_is_shown(head: int, tail: int) -> bool:
+    """VP9 bitstream specification, 6.2 and Annex B: a superframe or a frame with show_existing_frame or show_frame."""
+    if tail & 0b11100000 == 0b11000000:  # the marker of a superframe index; its last frame is shown
+        return True
+    shift = 1 if head >> 4 & 0b11 == 0b11 else 0  # profile 3 has a reserved bit
+    return bool(head >> (3 - shift) & 1) or bool(head >> (1 - shift) & 1)
+
+
+def _timestamps(rows: list[_Packet], *, avi_like: bool) -> tuple[np.ndarray, np.ndarray, str]:
+    """The packets' times in order of display, their keyframe flags, and why they are unusable ("" if they are not)."""
+    keyframes = np.array([row.is_keyframe for row in rows], bool)
+    if avi_like:
+        return np.arange(len(rows)), keyframes, "the container stores no times of display"
+    if any(row.pts is None for row in rows):
+        return np.arange(len(rows)), keyframes, "timestamps are missing"
+    pts = np.array([row.pts for row in rows], np.int64)
+    order = np.argsort(pts, kind="stable")
+    if (np.diff(pts[order]) == 0).any():
+        return np.arange(len(rows)), keyframes, "timestamps are repeated"
+    dts = np.array([row.dts for row in rows if row.dts is not None], np.int64)
+    if (np.diff(dts) < 0).any():
+        return np.arange(len(rows)), keyframes, "timestamps go backwards"
+    return pts[order], keyframes[order], ""
+
+
+def _clock(
+    pts: np.ndarray, rows: list[_Packet], reason: str, *, rate: float, tick: float, start: int
+) -> tuple[np.ndarray, float, float]:
+    """(pts_seconds, average_rate, duration_seconds)."""
+    if reason:
+        return np.arange(len(pts)) / rate, rate, len(pts) / rate
+    seconds = (pts - start) * tick
+    if len(pts) > 1:
+        rate = (len(pts) - 1) / float(seconds[-1] - seconds[0])
+    last_packet = max(rows, key=lambda row: row.pts or 0)
+    return seconds, rate, float(seconds[-1]) + (last_packet.duration * tick or 1 / rate)
+
+
+def _has_guessed_pts(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    return container.format.name in FORMATS_WITHOUT_PTS and bool(stream.codec_context.has_b_frames)
+
+
+def _container_rate(stream: av.VideoStream) -> float:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate and 0 < rate <= 1000:
+            return float(rate)
+    return ASSUMED_RATE
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    for side_data in cast(Iterable[SideData], frame.side_data):
+        if side_data.type.name == "DISPLAYMATRIX":
+            matrix = np.frombuffer(memoryview(side_data), np.int32)
+            a, b, c, d = (int(np.sign(matrix[i])) for i in (0, 1, 3, 4))
+            return (a, b, c, d) if (a and d and not (b or c)) or (b and c and not (a or d)) else UPRIGHT
+    return UPRIGHT

@@ -1,0 +1,84 @@
+"""Puts the truth record together from what the packets say and what decoding found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from extract.decode_clock import FrameClock
+from extract.decode_frames import FrameStream
+from extract.decode_packets import PacketIndex
+from extract.records import VideoTruth
+
+ROUNDING_SECONDS = 0.0011  # intervals that differ by a rounded millisecond are of one rate
+MOST_SPANS = 100
+
+
+def make_truth(
+    index: PacketIndex,
+    *,
+    decoder: str,
+    decoded_frames: int,
+    lost_spans: Sequence[tuple[float, float]] = (),
+    notes: Sequence[str] = (),
+) -> VideoTruth:
+    """The record of one video.
+
+    Args:
+        index: Its packet index.
+        decoder: Name, version and the reason for choosing it.
+        decoded_frames: Frames that came out.
+        lost_spans: Half-open spans in seconds where frames are missing.
+        notes: One sentence each.
+
+    Returns:
+        The record, with at most 100 lost spans and a note on the others.
+    """
+    width, height = index.display_size
+    all_notes = [*notes]
+    if index.rebuilt_because:
+        all_notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
+    if len(lost_spans) > MOST_SPANS:
+        all_notes.append(f"{len(lost_spans) - MOST_SPANS} more lost spans")
+    return VideoTruth(
+        decoder=decoder,
+        codec=index.codec,
+        width=width,
+        height=height,
+        rotation_degrees=index.rotation_degrees,
+        stream_start_seconds=index.start_pts * index.tick_seconds,
+        declared_frames=index.declared_frames,
+        decoded_frames=decoded_frames,
+        average_rate=index.average_rate,
+        variable_rate=_varies(index),
+        timestamps="real" if not index.rebuilt_because else "rebuilt",
+        lost_spans=tuple(lost_spans[:MOST_SPANS]),
+        duration_seconds=index.duration_seconds,
+        notes=tuple(all_notes),
+    )
+
+
+def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
+    """What went wrong while reading, in sentences.
+
+    Args:
+        stream: The frames, read.
+        clock: Their times.
+
+    Returns:
+        No, one or more sentences.
+    """
+    notes = []
+    if stream.errors:
+        notes.append(f"decoding failed {stream.errors} times (last: {stream.last_error})")
+    if clock.moved:
+        notes.append(f"{clock.moved} frames came without a rising timestamp and got that of the next packet")
+    return notes
+
+
+def _varies(index: PacketIndex) -> bool:
+    if index.timestamps != "real" or len(index.pts_seconds) < 3:
+        return False
+    intervals = np.diff(index.pts_seconds)
+    return float(np.ptp(intervals)) > max(2 * index.tick_seconds, ROUNDING_SECONDS) + 1e-9

@@ -1,0 +1,244 @@
+"""Renders the bundled example: camera moves and fades over two photographs, told apart by the order of their frames.
+
+An `_out` clip holds the frames of its `_in` twin in opposite order, so what averages over time cannot separate them.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from extract.errors import ClipseqError, UsageError
+
+LABELS = ("zoom_in", "zoom_out", "fade_in", "fade_out", "still")
+MOVES = ("zoom", "fade", "still")
+
+# group: (photograph, left, top). The regions do not overlap, so that a test group is unseen content.
+REGIONS = {
+    "roof": (0, 85, 20),
+    "balcony": (0, 70, 205),
+    "lake": (0, 400, 60),
+    "trees": (0, 400, 245),
+    "petals_nw": (1, 65, 42),
+    "petals_ne": (1, 307, 42),
+    "petals_sw": (1, 65, 224),
+    "petals_se": (1, 307, 224),
+}
+REGION_SIZE = (240, 180)
+FRAME_SIZE = (256, 192)
+WALL = (196, 204, 208)  # BGR of what is around the photograph
+FRAMES_PER_SECOND = 24
+# One sampled frame at the default 8 per second. Lengths of a multiple of it, plus one, read the same from both ends.
+STEP_FRAMES = 3
+TAKES_PER_MOVE = 12
+MONTAGES_PER_GROUP = 2
+CLIP_STEPS = (12, 14, 32)  # shortest, most frequent, longest
+SEGMENT_STEPS = (8, 14)
+SEED = 7
+VERSION = "clipseq demo 1"
+MARKER = "complete.txt"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One camera move over one region, told forwards; positions are fractions of the free play of the crop.
+
+    Args:
+        num_frames: Length of the shot.
+        zoom: Magnification at the first and the last frame.
+        pan_x, pan_y: Position of the crop at the first and the last frame, 0 to 1.
+        light: Share of the picture at the first and the last frame, 1 = no fade.
+        backdrop: Grey level that the picture fades from.
+        easing: Exponent of progress, below 1 = fast start.
+        brightness: Factor on all pixels.
+        noise: Standard deviation of the sensor noise, grey levels.
+        seed: Seed of the noise.
+    """
+
+    num_frames: int
+    zoom: tuple[float, float]
+    pan_x: tuple[float, float]
+    pan_y: tuple[float, float]
+    light: tuple[float, float]
+    backdrop: float
+    easing: float
+    brightness: float
+    noise: float
+    seed: int
+
+
+def render_demo(folder: Path) -> None:
+    """Renders the example data set, unless the folder already holds all of it.
+
+    Args:
+        folder: Gets `clips/<class>/<name>.mp4` with `labels.csv` (clip_id, label, group; ids relative to `clips/`) and
+            `segments/<name>.mp4` with `segments.csv` (clip_id, start_seconds, end_seconds, label, group).
+
+    Raises:
+        UsageError: `folder` is a file.
+        ClipseqError: OpenCV cannot write a video there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, the demo needs a folder for its videos: name another one.")
+    if _is_complete(folder):
+        _log.info("%s is complete, nothing is rendered", folder)
+        return
+    regions = _load_regions()
+    rng = np.random.default_rng(SEED)
+    videos = _render_clips(folder, regions, rng) + _render_montages(folder, regions, rng)
+    (folder / MARKER).write_text("\n".join([VERSION, "labels.csv", "segments.csv", *videos]) + "\n", encoding="utf-8")
+
+
+def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
+    """Draws the free parameters of a camera move.
+
+    Args:
+        move: "zoom", "fade" or "still".
+        num_frames: Length of the shot.
+        rng: Source of all randomness.
+
+    Returns:
+        The shot, told forwards: zooming in, fading in.
+    """
+    wide, tight = rng.uniform(0.4, 0.6), rng.uniform(1.3, 1.8)
+    rest = rng.uniform(0.5, 1.7)  # so that the magnification alone does not give a zoom away
+    pan_x, pan_y = ((at, float(np.clip(at + rng.uniform(-0.2, 0.2), 0, 1))) for at in rng.uniform(0.1, 0.9, size=2))
+    return Shot(
+        num_frames=num_frames,
+        zoom=(wide, tight) if move == "zoom" else (rest, rest),
+        pan_x=pan_x,
+        pan_y=pan_y,
+        light=(rng.uniform(0.0, 0.1), 1.0) if move == "fade" else (1.0, 1.0),
+        backdrop=rng.uniform(0, 20),
+        easing=rng.uniform(0.7, 1.5),
+        brightness=rng.uniform(0.7, 1.15),
+        noise=rng.uniform(1.0, 5.0),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def render_shot(region: np.ndarray, shot: Shot) -> np.ndarray:
+    """Renders the frames of a shot.
+
+    Args:
+        region: uint8 (180, 240, 3), any channel order.
+        shot: What the camera does.
+
+    Returns:
+        uint8 (N, 192, 256, 3), the channel order of the region.
+    """
+    noise = np.random.default_rng(shot.seed)
+    progress = np.linspace(0, 1, shot.num_frames) ** shot.easing
+    frames = np.empty((shot.num_frames, FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
+    for index, at in enumerate(progress):
+        picture = _crop(region, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at))
+        light = _between(shot.light, at)
+        picture = light * shot.brightness * picture + (1 - light) * shot.backdrop
+        picture += shot.noise * noise.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
+        frames[index] = np.clip(picture, 0, 255).astype(np.uint8)
+    return frames
+
+
+def _is_complete(folder: Path) -> bool:
+    marker = folder / MARKER
+    if not marker.is_file():
+        return False
+    version, *names = marker.read_text(encoding="utf-8").splitlines()
+    return version == VERSION and all((folder / name).is_file() for name in names)
+
+
+def _load_regions() -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images  # china.jpg, flower.jpg: uint8 (427, 640, 3) RGB
+    width, height = REGION_SIZE
+    return {
+        group: photographs[photograph][top : top + height, left : left + width, ::-1]
+        for group, (photograph, left, top) in REGIONS.items()
+    }
+
+
+def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
+    """Renders one-label clips and their table; returns the paths relative to the folder."""
+    rows: list[tuple[str, str, str]] = []
+    for offset, move in enumerate(MOVES):
+        for take in range(TAKES_PER_MOVE):
+            group = list(REGIONS)[(take + offset * len(REGIONS) // 2) % len(REGIONS)]
+            num_frames = STEP_FRAMES * int(rng.triangular(*CLIP_STEPS)) + 1
+            frames = render_shot(regions[group], draw_shot(move, num_frames=num_frames, rng=rng))
+            for label in _labels_of(move):
+                clip_id = f"{label}/{group}_{len(rows) + 1:02d}.mp4"
+                _write_video(folder / "clips" / clip_id, _in_order(frames, label))
+                rows.append((clip_id, label, group))
+    _write_table(folder / "labels.csv", ("clip_id", "label", "group"), rows)
+    return [f"clips/{clip_id}" for clip_id, _, _ in rows]
+
+
+def _render_montages(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
+    """Renders clips of several segments and their table; returns the paths relative to the folder."""
+    rows: list[tuple[str, float, float, str, str]] = []
+    names = [(f"montage_{group}_{take}.mp4", group) for group in regions for take in range(1, MONTAGES_PER_GROUP + 1)]
+    for clip_id, group in names:
+        parts, start = [], 0
+        for label in _draw_labels(rng):
+            num_frames = STEP_FRAMES * int(rng.integers(*SEGMENT_STEPS))
+            shot = draw_shot(label.split("_")[0], num_frames=num_frames, rng=rng)
+            parts.append(_in_order(render_shot(regions[group], shot), label))
+            end = start + num_frames
+            rows.append((clip_id, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, label, group))
+            start = end
+        _write_video(folder / "segments" / clip_id, np.concatenate(parts))
+    _write_table(folder / "segments.csv", ("clip_id", "start_seconds", "end_seconds", "label", "group"), rows)
+    return [f"segments/{clip_id}" for clip_id, _ in names]
+
+
+def _labels_of(move: str) -> Sequence[str]:
+    return [label for label in LABELS if label.split("_")[0] == move]
+
+
+def _draw_labels(rng: np.random.Generator) -> list[str]:
+    """Three or four labels, no two neighbours alike."""
+    labels: list[str] = []
+    for _ in range(int(rng.integers(3, 5))):
+        labels.append(str(rng.choice([label for label in LABELS if label not in labels[-1:]])))
+    return labels
+
+
+def _in_order(frames: np.ndarray, label: str) -> np.ndarray:
+    return frames[::-1] if label.endswith("_out") else frames
+
+
+def _between(ends: tuple[float, float], at: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * at
+
+
+def _crop(region: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndarray:
+    """Cuts a window out of the region, to subpixels, and enlarges it to the frame size, float32."""
+    scale = zoom * FRAME_SIZE[0] / REGION_SIZE[0]
+    left, top = (play * size * (1 - 1 / zoom) for play, size in zip((x, y), REGION_SIZE, strict=True))
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    picture = cv2.warpAffine(region, matrix, FRAME_SIZE, flags=cv2.INTER_CUBIC, borderValue=WALL)
+    return picture.astype(np.float32)
+
+
+def _write_video(path: Path, frames: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, FRAME_SIZE)
+    if not writer.isOpened():
+        raise ClipseqError(f"OpenCV cannot write {path}: check that the folder is writable, or name another one.")
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame))
+    writer.release()
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])

@@ -1,0 +1,317 @@
+"""A Backbone in, a fast function out: uint8 (B, H, W, 3) -> float32 (B, D), always of one batch size.
+
+Two ways to compute the same float32 numbers: `keras` (any backend, any device) and `litert` (XNNPACK, the fastest on a
+CPU), compiled once and cached, so that a job on a CPU starts without TensorFlow where ai-edge-litert is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from extract.backbones import Backbone
+from extract.cache import read_cached, write_cached
+from extract.errors import BackboneError
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("auto", "keras", "litert")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+_COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
+_CHATTER = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] |"
+    rb"E\d{4} .*Unable to register cu\w+ factory|INFO: |To enable the following instructions: |\s*$"
+)
+_STDERR = 2
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
+
+
+_redirecting = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A backbone ready to compute.
+
+    Args:
+        name: What computes, with versions: "litert 2.3.0 (XNNPACK, 2 threads)".
+        kind: "keras" or "litert".
+        batch_size: B, the number of rows of every call.
+        image_size: S, the side of the images.
+        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked.
+    """
+
+    name: str
+    kind: str
+    batch_size: int
+    image_size: int
+    compute: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Embeds one full batch; a row's embedding does not depend on the other rows.
+
+        Args:
+            frames: uint8 (B, S, S, 3), RGB.
+
+        Returns:
+            float32 (B, D), owned by the caller.
+        """
+        expected = (self.batch_size, self.image_size, self.image_size, 3)
+        if frames.shape != expected or frames.dtype != np.uint8:
+            raise ValueError(f"frames must be uint8{expected}, got {frames.dtype}{frames.shape}")
+        return self.compute(frames)
+
+
+def make_engine(backbone: Backbone, *, kind: str = "auto", batch_size: int, precision: str = "float32") -> Engine:
+    """Builds or loads what computes a backbone's embeddings.
+
+    Args:
+        backbone: What to compute.
+        kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
+        batch_size: B, fixed for the life of the engine.
+        precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
+
+    Returns:
+        The engine.
+
+    Raises:
+        BackboneError: The choice is unknown or impossible, or the model cannot be built or converted.
+    """
+    _check_choice("--engine", kind, ENGINES)
+    _check_choice("--precision", precision, PRECISIONS)
+    if batch_size < 1:
+        raise BackboneError(f"--batch-size {batch_size} must be 1 or more")
+    if kind == "litert" and precision != "float32":
+        raise BackboneError(f"--engine litert computes in float32 only: --precision {precision} needs --engine keras")
+    if kind == "litert":
+        return _litert_engine(backbone, batch_size)
+    if kind == "auto" and precision == "float32" and _keras_backend() == "tensorflow" and not _has_gpu():
+        try:
+            return _litert_engine(backbone, batch_size)
+        except _ConversionError as error:
+            log.warning("%s; Keras computes it instead, more slowly", error)
+    return _keras_engine(backbone, batch_size, precision)
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow, where Keras will use it, without its start-up lines on standard error.
+
+    Call it before the first `import keras`. With another backend of Keras it does nothing.
+    """
+    if _keras_backend() != "tensorflow" or "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+        import tensorflow  # noqa: F401
+    for name in ("absl", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _ConversionError(BackboneError):
+    """LiteRT cannot hold this model."""
+
+
+def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine:
+    quiet_tensorflow()
+    makers = {"tensorflow": _tensorflow_compute, "jax": _jax_compute, "torch": _torch_compute}
+    backend = _keras_backend()
+    if backend not in makers:
+        raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
+    with _without_chatter():
+        model = _built(backbone, precision)
+        compute, device = makers[backend](model, batch_size, backbone.image_size)
+        # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
+        compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
+    name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
+    return Engine(name, "keras", batch_size, backbone.image_size, compute)
+
+
+def _built(backbone: Backbone, precision: str) -> keras.Model:
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return backbone.build()
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+    import tensorflow as tf
+
+    function = _tensorflow_function(model, batch_size, image_size)
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return lambda frames: function(tf.constant(frames)).numpy(), device
+
+
+def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -> Any:
+    """One static shape, so that nothing is traced or compiled twice; no XLA, which is 40 times slower on a CPU."""
+    import tensorflow as tf
+
+    shape = tf.TensorSpec((batch_size, image_size, image_size, 3), tf.uint8)
+    return tf.function(
+        lambda frames: model(tf.cast(frames, tf.float32), training=False), input_signature=[shape], autograph=False
+    )
+
+
+def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+    import jax
+
+    variables = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
+    forward = jax.jit(lambda variables, frames: model.stateless_call(*variables, frames, training=False)[0])
+    return lambda frames: np.array(forward(variables, frames.astype(np.float32))), jax.default_backend().upper()
+
+
+def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+    import keras
+    import torch
+
+    def compute(frames: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(frames, "float32"), training=False))
+
+    return compute, "GPU" if torch.cuda.is_available() else "CPU"
+
+
+def _litert_engine(backbone: Backbone, batch_size: int) -> Engine:
+    compiled = _compiled(backbone, batch_size)
+    make_interpreter, runtime = _litert_runtime()
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with _without_chatter():
+        interpreter = make_interpreter(model_content=compiled, num_threads=threads)
+        interpreter.allocate_tensors()
+    frames_index = interpreter.get_input_details()[0]["index"]
+    embeddings_index = interpreter.get_output_details()[0]["index"]
+
+    def compute(frames: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(frames_index, frames)
+        interpreter.invoke()
+        return interpreter.get_tensor(embeddings_index)
+
+    name = f"litert ({runtime}, CPU, {threads} threads, float32)"
+    return Engine(name, "litert", batch_size, backbone.image_size, compute)
+
+
+def _compiled(backbone: Backbone, batch_size: int) -> bytes:
+    """The model as LiteRT reads it, converted once per weights, image size and batch size."""
+    name = (
+        f"litert{_COMPILED_FORMAT}-{backbone.name}-{backbone.weights_digest[:16]}-{backbone.image_size}px"
+        f"-batch{batch_size}-keras{version('keras')}.tflite"
+    )
+    compiled = read_cached(name)
+    if compiled is None:
+        log.info("converting %s for LiteRT, once", backbone.name)
+        compiled = _convert(backbone, batch_size)
+        write_cached(name, compiled)
+    return compiled
+
+
+def _convert(backbone: Backbone, batch_size: int) -> bytes:
+    quiet_tensorflow()
+    if _keras_backend() != "tensorflow":
+        raise _ConversionError(
+            f"{backbone.name} is converted for LiteRT by TensorFlow, and KERAS_BACKEND is {_keras_backend()}; "
+            "use --engine keras, or KERAS_BACKEND=tensorflow for the first run"
+        )
+    import tensorflow as tf
+
+    with _without_chatter():
+        model = _built(backbone, "float32")
+        module = tf.Module()
+        module.function = _tensorflow_function(model, batch_size, backbone.image_size)
+        module.weights = [variable.value for variable in model.variables]  # otherwise they are converted as garbage
+        try:
+            concrete = module.function.get_concrete_function()
+            return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert()
+        except Exception as error:  # the converter's own class is not public, and its passes raise others
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise _ConversionError(f"{backbone.name} cannot be converted for LiteRT ({reason})") from error
+
+
+def _litert_runtime() -> tuple[Callable[..., Any], str]:
+    """The interpreter of ai-edge-litert, which loads in a tenth of a second, or else TensorFlow's own."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        quiet_tensorflow()
+        import tensorflow as tf
+
+        return _without_deprecation(tf.lite.Interpreter), f"tensorflow {tf.__version__}"
+    return Interpreter, f"ai-edge-litert {version('ai-edge-litert')}"
+
+
+def _without_deprecation(interpreter_class: Callable[..., Any]) -> Callable[..., Any]:
+    def make(**arguments: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+            return interpreter_class(**arguments)
+
+    return make
+
+
+def _keras_backend() -> str:
+    """The backend that Keras uses or will use, found without importing it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        return json.loads((home / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):  # Keras takes its default in the same cases
+        return "tensorflow"
+
+
+def _has_gpu() -> bool:
+    """Asks TensorFlow only where the machine may have one: asking costs seconds."""
+    if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
+        return False
+    quiet_tensorflow()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Holds back what the process writes to standard error meanwhile, and then lets through all but the known chatter.
+
+    The lines come from C++ before any log level is heeded, so they are caught at the file descriptor.
+    """
+    with _redirecting, tempfile.TemporaryFile() as caught:
+        sys.stderr.flush()
+        stderr = os.dup(_STDERR)
+        os.dup2(caught.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            caught.seek(0)
+            with open(_STDERR, "wb", closefd=False) as file:
+                file.writelines(line for line in caught if not _CHATTER.match(line))
+
+
+def _check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BackboneError(f"{flag} {value} is unknown: use one of {', '.join(known)}")

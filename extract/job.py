@@ -1,0 +1,345 @@
+"""The batch job: skips what is done, goes on where it was killed, keeps failures, yields one result per clip.
+
+What to do with each clip is decided in plan.py before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from extract.backbones import Backbone, load_backbone
+from extract.decode import DecodeSettings
+from extract.errors import TooManyFailuresError, UsageError, VideoError
+from extract.packing import Engine, Failed, Finished, Opened, Rows, StageSeconds, embed_clips
+from extract.plan import decide, in_part
+from extract.records import Source, VideoItem
+from extract.sampling import SamplingRule
+from extract.store_read import open_store
+from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe, read_recipe
+from extract.store_write import StoreWriter
+from extract.videos import source_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Everything that an extraction can be told; the flags of `clipseq extract` have the same names."""
+
+    output: Path
+    backbone: str = "efficientnet_lite0"
+    weights: Path | None = None
+    image_size: int | None = None  # None: the backbone's own
+    sampling: SamplingRule = SamplingRule("fps", 8.0)
+    fit: str = "stretch"
+    input: str = "rgb"
+    decoder: str = "auto"
+    on_corrupt: str = "salvage"
+    precision: str = "float32"
+    engine: str = "auto"
+    batch_size: int = 32
+    decode_threads: int | None = None  # None: one per core, at most 8
+    flush_seconds: float = 60.0
+    retry_failed: bool = False
+    rehash: bool = False
+    max_failures: str | None = None  # "10" or "5%"
+    part: tuple[int, int] | None = None  # (i, n), 1-based
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What became of one clip: status "done", "skipped" or "failed", its rows, and why."""
+
+    clip_id: str
+    status: str
+    rows: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the job stands: clips ended, frames embedded, and how many are expected in all (None: not known yet)."""
+
+    clips: int
+    frames: int
+    expected_frames: int | None
+
+
+def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
+    """What determines the numbers of a store, and nothing else; its hash is the fingerprint."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "backbone": backbone.name,
+        "weights_digest": backbone.weights_digest,
+        "image_size": backbone.image_size,
+        "embedding_dim": backbone.embedding_dim,
+        "fit": settings.fit,
+        "resize": "area",
+        "input": settings.input,
+        "sampling": str(settings.sampling),
+        "decoder": settings.decoder,
+        "on_corrupt": settings.on_corrupt,
+        "precision": settings.precision,
+    }
+
+
+def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Path | None = None) -> ExtractSettings:
+    """The settings that make embeddings like those of a recipe.
+
+    Args:
+        recipe: As `recipe_of` gives it, of a store or a run.
+        output: Where the new store shall lie.
+        weights: The weights file, where the recipe's backbone was given one.
+
+    Raises:
+        UsageError: the recipe is of imported features, which have no videos.
+    """
+    if "backbone" not in recipe:
+        raise UsageError(
+            "these features were imported, not extracted by clipseq: videos cannot be embedded the same way. "
+            "Make features with the same tool, import them, and give that store instead"
+        )
+    same = ("backbone", "fit", "input", "decoder", "on_corrupt", "precision")
+    return ExtractSettings(
+        output=output,
+        weights=weights,
+        image_size=int(str(recipe["image_size"])),
+        sampling=SamplingRule.parse(str(recipe["sampling"])),
+        **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
+    )
+
+
+def extract(
+    items: Sequence[VideoItem],
+    settings: ExtractSettings,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    seconds: StageSeconds | None = None,
+) -> Iterator[ClipResult]:
+    """Bring a store up to date with a list of clips.
+
+    Args:
+        items: The clips; clips outside `settings.part` are left to the other parts.
+        settings: What to do and where to write.
+        on_progress: Called after every batch.
+        seconds: Filled with the time of each stage.
+
+    Yields:
+        One ClipResult per clip, as soon as it is known. What was yielded as "done" is on disk at the latest when the
+        generator ends, is closed, or `flush_seconds` have passed.
+
+    Raises:
+        RecipeMismatchError: the output holds embeddings of another recipe.
+        TooManyFailuresError: more than `max_failures` clips failed in this run.
+        CorruptVideoError: with `on_corrupt="fail"`, at the first video that has lost frames.
+    """
+    seconds = StageSeconds() if seconds is None else seconds
+    limit = failure_limit(settings.max_failures, len(items))
+    backbone = load_backbone(settings.backbone, weights=settings.weights, image_size=settings.image_size)
+    recipe = recipe_of(settings, backbone)
+    check_recipe(settings.output, recipe)
+    store = open_store(settings.output) if read_recipe(settings.output) else None
+    if settings.part is not None:
+        items = [item for item in items if in_part(item.clip_id, settings.part)]
+    work: list[tuple[VideoItem, Partial | None]] = []
+    gone: list[tuple[VideoItem, VideoError]] = []
+    for item in items:
+        try:
+            decision = decide(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
+        except VideoError as error:
+            gone.append((item, error))
+            continue
+        if decision.action == "extract":
+            work.append((item, decision.partial))
+        else:
+            yield ClipResult(
+                item.clip_id, "skipped" if decision.action == "reuse" else "failed", reason=decision.reason
+            )
+    if work or gone:
+        with StoreWriter(
+            settings.output, recipe, engine=settings.engine, flush_seconds=settings.flush_seconds
+        ) as writer:
+            for _, partial in work:
+                if partial is not None:
+                    writer.resume(partial)
+            run = _Run(writer, settings, backbone, work, seconds, on_progress, limit)
+            yield from run.fail_all(gone)
+            yield from run.results()
+
+
+def failure_limit(text: str | None, clips: int) -> float:
+    """How many clips may fail: "10", "5%", or None for any number.
+
+    Raises:
+        UsageError: it is neither a count nor a percentage.
+    """
+    if text is None:
+        return math.inf
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if value < 0 or not math.isfinite(value):
+        raise UsageError(f"--max-failures {text!r} must be a count such as 10 or a share such as 5%")
+    return value * clips / 100 if text.endswith("%") else value
+
+
+class _Run:
+    """One pass over the clips that need work: events of the packer in, rows into the writer, results out."""
+
+    def __init__(
+        self,
+        writer: StoreWriter,
+        settings: ExtractSettings,
+        backbone: Backbone,
+        work: list[tuple[VideoItem, Partial | None]],
+        seconds: StageSeconds,
+        on_progress: Callable[[Progress], None],
+        failure_limit: float,
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._backbone = backbone
+        self._work = [(item, partial.rows if partial else 0) for item, partial in work]
+        self._items = {item.clip_id: item for item, _ in work}
+        self._sources: dict[str, Source] = {}
+        self._rows = {item.clip_id: skip for item, skip in self._work}
+        self._seconds = seconds
+        self._progress = _Expectation(len(work), on_progress)
+        self._limit = failure_limit
+        self._failed = 0
+
+    def results(self) -> Iterator[ClipResult]:
+        settings = self._settings
+        decode = DecodeSettings(
+            sampling=settings.sampling,
+            image_size=self._backbone.image_size,
+            fit=settings.fit,
+            input=settings.input,
+            decoder=settings.decoder,
+            on_corrupt=settings.on_corrupt,
+        )
+        threads = settings.decode_threads or max(1, min(8, os.cpu_count() or 1))
+        events = embed_clips(
+            self._work,
+            decode,
+            self._make_engine,
+            batch_size=settings.batch_size,
+            decode_threads=min(threads, max(1, len(self._work))),
+            seconds=self._seconds,
+        )
+        try:
+            for event in events:
+                yield from self._take(event)
+                self._writer.seal_if_due()
+        finally:
+            events.close()  # type: ignore[attr-defined]
+
+    def fail_all(self, gone: list[tuple[VideoItem, VideoError]]) -> Iterator[ClipResult]:
+        for item, error in gone:
+            yield self._fail(item.clip_id, error)
+
+    def _make_engine(self) -> Engine:
+        from extract.engines import make_engine
+
+        settings = self._settings
+        began = time.perf_counter()
+        engine = make_engine(
+            self._backbone, kind=settings.engine, batch_size=settings.batch_size, precision=settings.precision
+        )
+        self._writer.engine = engine.name
+        log.info("%s is ready on %s after %.1f s", self._backbone.name, engine.name, time.perf_counter() - began)
+        return engine
+
+    def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
+        if isinstance(event, Opened):
+            self._sources[event.clip_id] = event.source
+        elif isinstance(event, Rows):
+            yield from self._append(event)
+        elif isinstance(event, Finished) and event.clip_id in self._items:
+            yield from self._finish(event)
+        elif isinstance(event, Failed) and event.clip_id in self._items:
+            yield self._fail(event.clip_id, event.error)
+
+    def _append(self, event: Rows) -> Iterator[ClipResult]:
+        clip_id = event.clip_id
+        self._progress.embedded(len(event.embeddings))
+        if clip_id not in self._items:
+            return  # it has failed already
+        try:
+            self._writer.append(
+                clip_id, event.embeddings, event.frame_indices, event.pts_seconds, self._sources[clip_id]
+            )
+            self._rows[clip_id] += len(event.embeddings)
+        except VideoError as error:
+            yield self._fail(clip_id, error)
+
+    def _finish(self, event: Finished) -> Iterator[ClipResult]:
+        clip_id = event.clip_id
+        try:
+            now = source_of(self._items[clip_id], with_digest=False)
+            then = self._sources[clip_id]
+            if (now.size, now.mtime_ns) != (then.size, then.mtime_ns):
+                raise VideoError(f"{then.path} changed while it was being read; run the same command again")
+            self._writer.finish(clip_id, event.truth)
+        except VideoError as error:
+            yield self._fail(clip_id, error)
+            return
+        self._end(clip_id)
+        yield ClipResult(clip_id, "done", self._rows[clip_id])
+
+    def _fail(self, clip_id: str, error: VideoError) -> ClipResult:
+        item = self._items.get(clip_id)
+        source = self._sources.get(clip_id) or (_source_if_there(item) if item else None)
+        self._writer.discard(clip_id)
+        self._writer.fail(clip_id, error, source)
+        self._failed += 1
+        self._end(clip_id)
+        if getattr(error, "stops_the_job", False):
+            raise error
+        if self._failed > self._limit:
+            raise TooManyFailuresError(
+                f"{self._failed} clips failed, more than --max-failures {self._settings.max_failures}; the last was "
+                f"{clip_id}: {error}. What was done is kept; see the failures with clipseq info {self._settings.output}"
+            )
+        return ClipResult(clip_id, "failed", reason=str(error))
+
+    def _end(self, clip_id: str) -> None:
+        self._items.pop(clip_id, None)
+        self._sources.pop(clip_id, None)
+        self._progress.ended()
+
+
+class _Expectation:
+    """Estimates the frames of the whole job from the clips that ended; the rest are taken to be like them."""
+
+    def __init__(self, clips: int, report: Callable[[Progress], None]) -> None:
+        self._clips = clips
+        self._report = report
+        self._ended = 0
+        self._frames = 0
+
+    def embedded(self, frames: int) -> None:
+        self._frames += frames
+        self._send()
+
+    def ended(self) -> None:
+        self._ended += 1
+        self._send()
+
+    def _send(self) -> None:
+        expected = round(self._frames * self._clips / self._ended) if self._ended else None
+        self._report(Progress(self._ended, self._frames, expected))
+
+
+def _source_if_there(item: VideoItem) -> Source | None:
+    try:
+        return source_of(item, with_digest=False)
+    except VideoError:
+        return None

@@ -1,0 +1,174 @@
+"""Writes one HDF5 file of a store, whole: header, clip table, then the rows block by block, never all in memory.
+
+What is small lies in front, so that the table of a file that was cut off can still name its clips.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import h5py
+import numpy as np
+
+from extract.records import Source
+from extract.store_schema import COLUMNS, SCHEMA_VERSION, TRUTH, canonical_json, fingerprint
+from extract.store_shard import Extent, table_digest
+
+Block: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D), frame_indices (n,), pts_seconds (n,)
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """One row of /clips and the rows that it stands for.
+
+    Args:
+        clip_id: Name of the clip.
+        source: What the clip was made of.
+        part: 0, 1, 2, ... within the clip.
+        last_part: Whether the clip ends with this part.
+        first_row: Row of the clip that this part begins with.
+        length: Number of rows.
+        written_ns: Time of writing; of two complete versions of a clip the later counts.
+        truth_json: The clip's truth record, with the last part; "" otherwise.
+        blocks: Gives the rows in order, in blocks of any size.
+    """
+
+    clip_id: str
+    source: Source
+    part: int
+    last_part: bool
+    first_row: int
+    length: int
+    written_ns: int
+    truth_json: str
+    blocks: Callable[[], Iterable[Block]]
+
+
+def write_shard(
+    path: Path,
+    parts: Sequence[Part],
+    *,
+    recipe: Mapping[str, object],
+    made: Sequence[Mapping[str, object]],
+    dtype: np.dtype,
+    row_shape: tuple[int, ...],
+    failures_jsonl: bytes = b"",
+) -> None:
+    """Writes a new file; the caller gives it its final name (`sealed_file`).
+
+    Args:
+        path: A name that does not exist.
+        parts: The rows of /clips, in order.
+        recipe: What determines the numbers.
+        made: How the rows were made: writer, engine, library versions, seconds per stage.
+        dtype: Of the embeddings: float16, float32 or uint8.
+        row_shape: Shape of one row: (D,), or (H, W, C) for raw frames.
+        failures_jsonl: The failure ledger, for a packed store.
+
+    Raises:
+        OSError, RuntimeError: The disk is full or the file cannot be written.
+    """
+    frames = sum(part.length for part in parts)
+    attributes = {
+        "fingerprint": fingerprint(recipe),
+        "recipe_json": canonical_json(dict(recipe)),
+        "made_json": canonical_json(list(made)),
+    }
+    columns = _columns(parts)
+    truth = "".join(part.truth_json for part in parts).encode("utf-8", "surrogateescape")
+    with _new_file(path) as file:
+        file.attrs["schema_version"] = np.int64(SCHEMA_VERSION)
+        for name, text in {**attributes, "digest": "-" * 32}.items():
+            file.attrs.create(name, np.bytes_(text.encode()), dtype=h5py.string_dtype("utf-8", len(text)))
+        clips = file.create_group("clips")
+        for name, column in columns.items():
+            clips.create_dataset(name, data=column)
+        clips.create_dataset(TRUTH, data=np.frombuffer(truth, np.uint8))
+        if failures_jsonl:
+            file.create_dataset("failures_jsonl", data=np.frombuffer(failures_jsonl, np.uint8))
+        file.create_dataset("pts_seconds", shape=(frames,), dtype="<f8")
+        file.create_dataset("frame_index", shape=(frames,), dtype="<i8")
+        file.create_dataset("embeddings", shape=(frames, *row_shape), dtype=dtype.newbyteorder("<"))
+        columns["rows_digest"] = _write_rows(file, parts)
+        clips["rows_digest"][...] = columns["rows_digest"]
+        extent = Extent(0, (frames, *row_shape), dtype.newbyteorder("<"))
+        file.attrs.modify("digest", np.bytes_(table_digest(attributes, columns, extent)))
+
+
+def rows_digest(blocks: Iterable[Block], truth: bytes) -> str:
+    """The digest of one part: embeddings, frame indices, timestamps and truth record, however cut in blocks.
+
+    Args:
+        blocks: Rows in order: embeddings (n, D), frame_indices (n,), pts_seconds (n,).
+        truth: The truth record as stored, b"" where there is none.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    hashers = [hashlib.blake2b(digest_size=16) for _ in range(3)]
+    for block in blocks:
+        for hasher, array in zip(hashers, block, strict=True):
+            hasher.update(np.ascontiguousarray(array).data)
+    joined = b"".join(hasher.digest() for hasher in hashers) + truth
+    return hashlib.blake2b(joined, digest_size=16).hexdigest()
+
+
+def _new_file(path: Path) -> h5py.File:
+    return h5py.File(path, "x", locking=False)
+
+
+def _columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
+    lengths = np.array([part.length for part in parts], "<i8")
+    truth = [len(part.truth_json.encode("utf-8", "surrogateescape")) for part in parts]
+    values: dict[str, Sequence[object] | np.ndarray] = {
+        "clip_id": [part.clip_id for part in parts],
+        "start": np.cumsum(lengths) - lengths,
+        "length": lengths,
+        "part": [part.part for part in parts],
+        "last_part": [part.last_part for part in parts],
+        "first_row": [part.first_row for part in parts],
+        "path": [part.source.path for part in parts],
+        "size": [part.source.size for part in parts],
+        "mtime_ns": [part.source.mtime_ns for part in parts],
+        "digest": [part.source.digest for part in parts],
+        "written_ns": [part.written_ns for part in parts],
+        "rows_digest": ["-" * 32 for _ in parts],
+        "truth_end": np.cumsum(np.array(truth, "<i8")),
+    }
+    return {name: _column(values[name], dtype) for name, dtype in COLUMNS.items()}
+
+
+def _column(values: Sequence[object] | np.ndarray, dtype: str) -> np.ndarray:
+    if dtype != "text":
+        return np.asarray(values, dtype)
+    encoded = [str(value).encode("utf-8", "surrogateescape") for value in values]
+    return np.array(encoded, h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))
+
+
+def _write_rows(file: h5py.File, parts: Sequence[Part]) -> np.ndarray:
+    digests, start = [], 0
+    for part in parts:
+        written = _written(file, part, start)
+        digests.append(rows_digest(written, part.truth_json.encode("utf-8", "surrogateescape")).encode())
+        start += part.length
+    return np.array(digests, h5py.string_dtype("utf-8", 32))
+
+
+def _written(file: h5py.File, part: Part, start: int) -> Iterator[Block]:
+    """Writes the blocks of a part from row `start` on, and passes them on."""
+    datasets = file["embeddings"], file["frame_index"], file["pts_seconds"]
+    end = start + part.length
+    for block in part.blocks():
+        stop = start + len(block[0])
+        if stop > end:
+            break
+        for dataset, array in zip(datasets, block, strict=True):
+            dataset[start:stop] = array
+        yield block
+        start = stop
+    if start != end:
+        raise ValueError(f"{part.clip_id}: the blocks of part {part.part} do not have {part.length} rows")

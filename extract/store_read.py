@@ -1,0 +1,319 @@
+"""Reads a store, a directory of shards or a packed file alike: one contiguous read per clip and part.
+
+A damaged shard does not hide the rest: it is named in `Store.damaged` and in one warning, and its clips count as
+missing, so that the next extraction makes them again. A `Store` is what was there when it was opened.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
+from extract.records import ClipEmbeddings, Source, VideoTruth
+from extract.store_index import ShardIndex
+from extract.store_ledger import latest_failures, parse_ledger, read_ledgers
+from extract.store_parts import ClipRows, Segment, longest_beginning
+from extract.store_schema import (
+    SCHEMA_VERSION,
+    SHARD_PATTERN,
+    TRUTH,
+    Failure,
+    Partial,
+    fingerprint,
+    read_recipe,
+    recipe_differences,
+)
+from extract.store_shard import Extent, Shard, ShardFile, damaged, open_shard
+
+MAX_OPEN_FILES = 64
+
+logger = logging.getLogger(__name__)
+
+
+def open_store(path: str | Path) -> Store:
+    """Opens a store for reading.
+
+    Args:
+        path: A store directory or a packed file.
+
+    Raises:
+        StoreError: Nothing is there, or it may not be read.
+        SchemaError: It is no clipseq store, or of a newer schema.
+        RecipeMismatchError: A shard in it was made with another recipe.
+        DamagedShardError: A packed file, or recipe.json, is damaged; damaged shards are only named in `Store.damaged`.
+    """
+    path = Path(path)
+    if path.is_file():
+        shard = open_shard(path)
+        return Store(path, _recipe_of(shard), [shard], {})
+    recipe = read_recipe(path)
+    if recipe is None:
+        raise StoreError(f"{path} is no feature store: make one with `clipseq extract VIDEOS --output {path}`.")
+    shards, broken = _open_shards(path, recipe)
+    if broken:
+        logger.warning(
+            "%s: %d of %d shards cannot be read and their clips count as missing (%s). See `clipseq verify %s`.",
+            *(path, len(broken), len(broken) + len(shards), ", ".join(broken), path),
+        )
+    return Store(path, recipe, shards, broken)
+
+
+class Store:
+    """A store as it was when opened; safe to use from several threads and after a fork.
+
+    Attributes:
+        path: The directory or packed file.
+        recipe: What determines the numbers.
+        fingerprint: The recipe's hash.
+        dtype: Of the rows.
+        row_shape: Of one row: (D,), or (H, W, C) for raw frames; () in an empty store.
+        clip_ids: All complete clips, sorted.
+        damaged: Name of every shard that cannot be read -> why.
+        shards: What could be read, by name.
+    """
+
+    def __init__(self, path: Path, recipe: dict[str, object], shards: Sequence[Shard], broken: dict[str, str]) -> None:
+        self.path, self.recipe, self.shards, self.damaged = path, recipe, tuple(shards), broken
+        self.fingerprint = fingerprint(recipe)
+        self.dtype = shards[0].embeddings.dtype if shards else np.dtype("float16")
+        self.row_shape = shards[0].embeddings.shape[1:] if shards else ()
+        self._files: OrderedDict[int, ShardFile] = OrderedDict()
+        self._lock = threading.Lock()
+        self._rows = ClipRows(shards)
+        self.clip_ids = sorted(self._rows.complete)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._rows.complete
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, {len(self)} clips, {self.dtype}{self.row_shape})"
+
+    @property
+    def embedding_dim(self) -> int:
+        """D; StoreError in a store of raw frames, or without a clip."""
+        if len(self.row_shape) != 1:
+            held = f"raw frames of shape {self.row_shape}" if self.row_shape else "no clip yet"
+            raise StoreError(f"{self.path} holds {held}, and no embeddings.")
+        return self.row_shape[0]
+
+    def read(self, clip_id: str) -> ClipEmbeddings:
+        """One clip: embeddings (T, D) as stored, frame_indices (T,), pts_seconds (T,) in seconds, truth record.
+
+        Raises:
+            StoreError: The store has no such clip.
+            DamagedShardError: Its rows cannot be read; the text names shard and clip.
+        """
+        parts = self.parts(clip_id)
+        num_rows = sum(part.length for part in parts)
+        embeddings = np.empty((num_rows, *self.row_shape), self.dtype)
+        frame_indices, pts_seconds = np.empty(num_rows, np.int64), np.empty(num_rows, np.float64)
+        try:
+            for part in parts:
+                rows = slice(part.first_row, part.first_row + part.length)
+                self._read_part(part, embeddings[rows], frame_indices[rows], pts_seconds[rows])
+            return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, self.truth(clip_id))
+        except DamagedShardError as error:
+            raise DamagedShardError(f"{clip_id}: {error}") from error
+
+    def lengths(self) -> dict[str, int]:
+        """Number of rows of every complete clip."""
+        return self._rows.lengths()
+
+    def source(self, clip_id: str) -> Source:
+        """What a clip was made of."""
+        return self._rows.source_of(self.parts(clip_id)[-1])
+
+    def truth(self, clip_id: str) -> VideoTruth | None:
+        """What was found while decoding a clip; None for imported features.
+
+        Raises:
+            DamagedShardError: The record is malformed.
+        """
+        part = self.parts(clip_id)[-1]
+        text = self.truth_bytes(part)
+        if not text:
+            return None
+        try:
+            return VideoTruth.from_json(text.decode())
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise damaged(self.shards[part.shard].path, f"the truth record of {clip_id} is malformed") from error
+
+    def written_ns(self, clip_id: str) -> int:
+        """When a clip was completed, nanoseconds since 1970."""
+        return self.parts(clip_id)[-1].written_ns
+
+    def parts(self, clip_id: str) -> list[Segment]:
+        """Where the parts of a complete clip lie, in order.
+
+        Raises:
+            StoreError: The store has no such clip.
+        """
+        if clip_id not in self:
+            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {len(self)} clips.")
+        return self._rows.parts(clip_id)
+
+    def truth_bytes(self, part: Segment) -> bytes:
+        """The truth record that is stored with a part, as it is; b"" where there is none."""
+        shard = self.shards[part.shard]
+        start, end = shard.truth_span(part.row)
+        extent = shard.extents[TRUTH]
+        return self._file(part.shard).read(extent, start, end - start).tobytes() if extent and end > start else b""
+
+    def partial(self, clip_id: str, source: Source) -> Partial:
+        """The sealed beginning of a clip that is not finished, for `StoreWriter.resume`.
+
+        Args:
+            clip_id: Name of the clip.
+            source: Its source as it is now; parts made of anything else do not count.
+
+        Returns:
+            The longest beginning, from whatever writers; `rows` is 0 where there is none.
+        """
+        parts = longest_beginning(self._rows.segments(clip_id), source, self._rows.source_of)
+        if not parts:
+            return Partial(clip_id)
+        last, shard = parts[-1], self.shards[parts[-1].shard]
+        row = int(shard.columns["start"][last.row]) + last.length - 1
+        file = self._file(last.shard)
+        index, pts = (file.read(_extent(shard, name), row, 1)[0] for name in ("frame_index", "pts_seconds"))
+        return Partial(
+            clip_id, last.first_row + last.length, len(parts), self._rows.source_of(last), int(index), float(pts)
+        )
+
+    def unfinished(self) -> dict[str, int]:
+        """Clips of which only a beginning is sealed -> rows of all its parts."""
+        return self._rows.unfinished()
+
+    def failures(self) -> dict[str, Failure]:
+        """The latest failure of every clip that was not completed after it.
+
+        Raises:
+            StoreError: A ledger may not be read.
+        """
+        found = latest_failures(self._all_failures())
+        return {
+            clip_id: found[clip_id]
+            for clip_id in sorted(found)
+            if clip_id not in self or self.written_ns(clip_id) < found[clip_id].when_ns
+        }
+
+    def summary(self) -> dict[str, object]:
+        """What `clipseq info` shows: recipe, counts, sizes, engines and versions, seconds per stage, warnings."""
+        made = [record for shard in self.shards for record in _made(shard)]
+        seconds: Counter[str] = Counter()
+        for record in made:
+            seconds.update({str(stage): float(value) for stage, value in dict(record.get("seconds", {})).items()})
+        engines = sorted({str(record.get("engine")) for record in made})
+        versions = sorted({json.dumps(record.get("versions"), sort_keys=True) for record in made})
+        lengths = self.lengths()
+        return {
+            "path": str(self.path),
+            "kind": "packed" if self.path.is_file() else "directory",
+            "schema_version": SCHEMA_VERSION,
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe,
+            "clips": len(lengths),
+            "frames": sum(lengths.values()),
+            "row_shape": list(self.row_shape),
+            "dtype": str(self.dtype),
+            "shards": len(self.shards),
+            "bytes": sum(shard.path.stat().st_size for shard in self.shards),
+            "failed": len(self.failures()),
+            "unfinished": self.unfinished(),
+            "damaged": dict(self.damaged),
+            "engines": engines,
+            "versions": [json.loads(text) for text in versions],
+            "seconds": {stage: round(value, 3) for stage, value in sorted(seconds.items())},
+            "warnings": _warnings(engines, versions),
+        }
+
+    def _read_part(self, part: Segment, embeddings: np.ndarray, indices: np.ndarray, times: np.ndarray) -> None:
+        shard, file = self.shards[part.shard], self._file(part.shard)
+        start = int(shard.columns["start"][part.row])
+        file.read_into(embeddings, shard.embeddings, start)
+        file.read_into(indices, _extent(shard, "frame_index"), start)
+        file.read_into(times, _extent(shard, "pts_seconds"), start)
+
+    def _file(self, number: int) -> ShardFile:
+        """The open file of a shard; the least recently used beyond 64 are forgotten, and so closed when unused."""
+        with self._lock:
+            file = self._files.pop(number, None) or ShardFile(self.shards[number].path)
+            self._files[number] = file
+            if len(self._files) > MAX_OPEN_FILES:
+                self._files.popitem(last=False)
+            return file
+
+    def _all_failures(self) -> list[Failure]:
+        if self.path.is_dir():
+            return read_ledgers(self.path)
+        extent = self.shards[0].extents["failures_jsonl"]
+        return parse_ledger(self._file(0).read(extent, 0, extent.shape[0]).tobytes()) if extent else []
+
+
+def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], dict[str, str]]:
+    shards: list[Shard] = []
+    broken: dict[str, str] = {}
+    wanted, index = fingerprint(recipe), ShardIndex(path)
+    for shard_path in sorted(path.glob(SHARD_PATTERN)):
+        try:
+            shard = index.open_shard(shard_path)
+            if shard.attributes["fingerprint"] != wanted:
+                raise _foreign(shard, recipe, path)
+            first = shards[0].embeddings if shards else shard.embeddings
+            if (first.dtype, first.shape[1:]) != (shard.embeddings.dtype, shard.embeddings.shape[1:]):
+                raise damaged(shard_path, "its rows have another type or width than those of the other shards")
+        except (DamagedShardError, SchemaError) as error:
+            broken[shard_path.name] = str(error)
+        else:
+            shards.append(shard)
+    index.save()
+    return shards, broken
+
+
+def _foreign(shard: Shard, recipe: dict[str, object], path: Path) -> RecipeMismatchError:
+    differing = recipe_differences(_recipe_of(shard), recipe)
+    listed = "; ".join(f"{key}={theirs} instead of {ours}" for key, theirs, ours in differing)
+    return RecipeMismatchError(f"{shard.path} was made with {listed}: move it out of {path}.")
+
+
+def _recipe_of(shard: Shard) -> dict[str, object]:
+    try:
+        recipe = dict(json.loads(shard.attributes["recipe_json"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(shard.path, "its recipe is malformed") from error
+    if fingerprint(recipe) != shard.attributes["fingerprint"]:
+        raise damaged(shard.path, "its recipe and its fingerprint differ")
+    return recipe
+
+
+def _extent(shard: Shard, name: str) -> Extent:
+    extent = shard.extents[name]
+    if extent is None:
+        raise damaged(shard.path, f"/{name} is missing")
+    return extent
+
+
+def _made(shard: Shard) -> list[dict]:
+    try:
+        return [dict(record) for record in json.loads(shard.attributes["made_json"])]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(shard.path, "the record of how it was made is malformed") from error
+
+
+def _warnings(engines: list[str], versions: list[str]) -> list[str]:
+    found = []
+    if len(engines) > 1:
+        found.append(f"the rows were made by {len(engines)} engines ({', '.join(engines)}): they may differ slightly")
+    if len(versions) > 1:
+        found.append(f"the rows were made with {len(versions)} sets of library versions: they may differ slightly")
+    return found

@@ -1,0 +1,302 @@
+"""What the user pointed at -> the list of clips: a folder, a glob, one file, or a CSV with a `path` column.
+
+An existing path is never read as a glob or as a span: data sets have names with brackets and with `#`.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from extract.errors import UnreadableVideoError, UsageError
+from extract.records import Source, VideoItem
+
+# fmt: off
+VIDEO_ENDINGS = frozenset((
+    ".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif",
+    ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm",
+    ".ogv", ".ps", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+))
+# fmt: on
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
+SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
+NUMBER_AT_END = re.compile(r"\d+$")
+
+logger = logging.getLogger(__name__)
+
+
+def find_videos(target: str | Path) -> list[VideoItem]:
+    """All clips that a target names.
+
+    Args:
+        target: A folder (searched with its sub-folders; one that directly holds numbered pictures is one clip), a
+            glob, a file, `file#t=start,end`, or a CSV with a `path` column.
+
+    Returns:
+        The clips, in natural order of their ids (clip2 before clip10).
+
+    Raises:
+        UsageError: Nothing is there, a table is malformed, or two clips have one id.
+    """
+    path = Path(target)
+    if path.is_dir():
+        items = _of_folder(path)
+    elif path.exists() or os.path.islink(path):
+        items = _of_table(path) if path.suffix.lower() == ".csv" else [VideoItem(path.name, path)]
+    elif span := _as_span(str(target)):
+        file, start, end = span
+        items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
+    elif glob.has_magic(str(target)):
+        items = _of_glob(str(target))
+    else:
+        raise UsageError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
+    _check_ids(items)
+    return sorted(items, key=lambda item: natural_key(item.clip_id))
+
+
+def read_clip_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV list of clips.
+
+    Args:
+        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`.
+
+    Returns:
+        One dictionary per row, every column present, "" where the file has none.
+
+    Raises:
+        UsageError: No `path` column, an unreadable file, or a row without a path.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = [dict(row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({error}); export it again") from error
+    if "path" not in columns:
+        raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
+    table = [{name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}} for row in rows]
+    for number, row in enumerate(table, start=2):
+        if not row["path"]:
+            raise UsageError(f"{path} line {number} has no path; fill it in or delete the line")
+    return table
+
+
+def source_of(item: VideoItem, *, with_digest: bool) -> Source:
+    """What a clip is made of, to see later whether it changed.
+
+    Args:
+        item: The clip.
+        with_digest: Whether to read and hash the whole content (SHA-256).
+
+    Returns:
+        Size, modification time and digest; of a folder of pictures those of its pictures together.
+
+    Raises:
+        UnreadableVideoError: The file is gone or may not be read.
+    """
+    try:
+        files = numbered_images(item.path) if item.path.is_dir() else [item.path]
+        states = [os.stat(file) for file in files]
+        digest = _digest(files) if with_digest else ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableVideoError(f"{item.path} cannot be read ({reason}); restore it or leave it out") from error
+    return Source(
+        path=os.path.abspath(item.path),
+        size=sum(state.st_size for state in states),
+        mtime_ns=max((state.st_mtime_ns for state in states), default=0),
+        digest=digest,
+    )
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """The pictures of a folder whose names end in a number.
+
+    Args:
+        folder: A folder.
+
+    Returns:
+        Their paths in natural order (img2 before img10); empty where there are none.
+    """
+    pictures = [Path(entry.path) for entry in os.scandir(folder) if _is_numbered_image(entry.name)]
+    return sorted((path for path in pictures if path.is_file()), key=lambda path: natural_key(path.name))
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key that puts numbers in order of value.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The key; equal only for equal texts.
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
+
+
+def _of_folder(folder: Path) -> list[VideoItem]:
+    """Clips of a folder tree; other files are counted, not forgotten."""
+    items: list[VideoItem] = []
+    ignored: Counter[str] = Counter()
+    for here, names in _walk(folder):
+        videos = [name for name in names if Path(name).suffix.lower() in VIDEO_ENDINGS]
+        pictures = [name for name in names if _is_numbered_image(name)]
+        items += [VideoItem((here / name).relative_to(folder).as_posix(), here / name) for name in videos]
+        if pictures and not videos:
+            name = here.relative_to(folder).as_posix()
+            items.append(VideoItem(here.resolve().name if name == "." else name, here))
+            pictures_used = len(pictures)
+        else:
+            pictures_used = 0
+        ignored["other"] += len(names) - len(videos) - pictures_used
+    count = ignored["other"]
+    if not items:
+        raise UsageError(
+            f"{folder} holds no videos ({count} other files); looked for {' '.join(sorted(VIDEO_ENDINGS))} "
+            f"and folders of numbered pictures"
+        )
+    if count:
+        logger.info("%s: %d files with other endings are left out", folder, count)
+    return items
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below with its file names, hidden ones left out; links are followed, but never in a circle."""
+    for here, folders, names in os.walk(folder, followlinks=True):
+        above = {os.path.realpath(parent) for parent in [Path(here), *Path(here).parents] if parent != Path(".")}
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in above
+        )
+        yield Path(here), sorted(name for name in names if not name.startswith("."))
+
+
+def _of_glob(pattern: str) -> list[VideoItem]:
+    prefix, rest = _wildcard_free_prefix(pattern)
+    matches = [Path(match) for match in glob.glob(os.path.join(glob.escape(str(prefix)), rest), recursive=True)]
+    kept = [path for path in matches if _is_clip(path)]
+    if not kept:
+        raise UsageError(
+            f"the glob {pattern} matches no video ({len(matches)} other files or folders); "
+            f"looked for {' '.join(sorted(VIDEO_ENDINGS))}"
+        )
+    if len(kept) < len(matches):
+        logger.info("%s: %d matches are no videos and left out", pattern, len(matches) - len(kept))
+    return [VideoItem(path.relative_to(prefix).as_posix(), path) for path in kept]
+
+
+def _wildcard_free_prefix(pattern: str) -> tuple[Path, str]:
+    """A folder and the glob below it; a part that exists as written is no glob, whatever its brackets."""
+    prefix, parts = Path(Path(pattern).anchor), list(Path(pattern).parts)
+    parts = parts[1:] if Path(pattern).anchor else parts
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or (prefix / parts[0]).exists()):
+        prefix /= parts.pop(0)
+    return prefix, os.path.join(*parts)
+
+
+def _of_table(table: Path) -> list[VideoItem]:
+    rows = read_clip_table(table)
+    if not rows:
+        raise UsageError(f"{table} lists no clips; add lines below the header")
+    return [_of_row(row, table, number) for number, row in enumerate(rows, start=2)]
+
+
+def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
+    path, start, end = table.parent / row["path"], 0.0, math.inf
+    if not path.exists() and (span := _as_span(str(path))):
+        path, start, end = span
+    start = _seconds(row["start_seconds"], start, f"{table} line {number}: start_seconds")
+    end = _seconds(row["end_seconds"], end, f"{table} line {number}: end_seconds")
+    if not 0 <= start < end:
+        raise UsageError(
+            f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
+        )
+    name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
+    clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)
+    return VideoItem(clip_id, path, start, end)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def _as_span(text: str) -> tuple[Path, float, float] | None:
+    """`path#t=start,end` taken apart, or None."""
+    match = SPAN.match(text)
+    if match is None:
+        return None
+    start, end = float(match["start"]), float(match["end"])
+    if start >= end:
+        raise UsageError(f"the span {text} must end after it starts")
+    return Path(match["path"]), start, end
+
+
+def _span_id(name: str, start: float, end: float) -> str:
+    if start == 0 and math.isinf(end):
+        return name
+    return f"{name}#t={_plain(start)},{_plain(end)}"
+
+
+def _plain(seconds: float) -> str:
+    """Without exponent or trailing zeros."""
+    return "inf" if math.isinf(seconds) else f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _seconds(text: str, default: float, where: str) -> float:
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise UsageError(f"{where} is {text!r} and must be a number of seconds") from None
+
+
+def _check_ids(items: Iterable[VideoItem]) -> None:
+    """Ids are relative, stay inside, and name one clip each."""
+    seen: dict[str, VideoItem] = {}
+    for item in items:
+        if item.clip_id.startswith("/") or Path(item.clip_id).is_absolute() or ".." in item.clip_id.split("/"):
+            raise UsageError(
+                f"the clip_id {item.clip_id!r} must be relative and without '..'; move the list beside its videos or "
+                "give it a clip_id column"
+            )
+        if item.clip_id in seen:
+            raise UsageError(
+                f"two clips are named {item.clip_id!r} ({seen[item.clip_id].path} and {item.path}); give them a clip_id"
+            )
+        seen[item.clip_id] = item
+
+
+def _is_clip(path: Path) -> bool:
+    if path.is_dir():
+        return any(_is_numbered_image(name) for name in os.listdir(path))
+    return path.suffix.lower() in VIDEO_ENDINGS
+
+
+def _is_numbered_image(name: str) -> bool:
+    stem, ending = os.path.splitext(name)
+    return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
+
+
+def _digest(files: list[Path]) -> str:
+    if len(files) == 1:
+        with open(files[0], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

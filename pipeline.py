@@ -1,0 +1,177 @@
+"""The entry point (console script: clipseq): the verbs of both stages, errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import extract.cli
+import sequence_models.cli
+from extract import __version__
+from extract.errors import ClipseqError, UsageError
+
+DESCRIPTION = """\
+Learn from videos in two stages: embed every sampled frame once with a frozen pretrained
+backbone, then train sequence models on the cached embeddings in seconds.
+"""
+EPILOG = """\
+start here:
+  clipseq demo                                   the whole job on a small bundled example
+  clipseq extract videos/ --output features/     stage one, on your videos
+  clipseq train features/ --task many-to-one --run runs/first
+  clipseq evaluate runs/first && clipseq report runs/first
+
+clipseq VERB --help explains a verb. Exit codes: 0 all done, 1 something failed, 2 the command is wrong.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        argv: The command line without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
+    """
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    for name in ("extract", "sequence_models"):
+        logging.getLogger(name).setLevel(logging.INFO if arguments.verbose else logging.WARNING)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        _check_opencv()
+        return arguments.run(arguments)
+    except ClipseqError as error:
+        print(f"clipseq {arguments.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"clipseq {arguments.verb}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has gone
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """`clipseq demo`: the whole job on a rendered example, with real weights."""
+    from extract.cli import extract_with_bar
+    from extract.demo import render_demo
+    from extract.job import ExtractSettings
+    from extract.videos import find_videos
+
+    folder: Path = arguments.output
+    print(f"1. Rendering labelled clips from two photographs into {folder}/")
+    render_demo(folder)
+    for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
+        print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0, every frame once")
+        settings = ExtractSettings(output=folder / f"features_{part}")
+        if extract_with_bar(find_videos(folder / part), settings)["failed"]:
+            return 1
+    print("\n3. Training on the cached embeddings: one label per clip. The order of the frames is the label")
+    first = sequence_models.cli.train_and_evaluate(
+        [folder / "features_clips"], folder / "labels.csv", task="many-to-one", model="lstm", run=folder / "runs/clips"
+    )
+    print("\n4. Training on the cached embeddings: one label per frame")
+    second = sequence_models.cli.train_and_evaluate(
+        [folder / "features_segments"],
+        folder / "segments.csv",
+        task="many-to-many",
+        model="bilstm",
+        run=folder / "runs/segments",
+    )
+    print("\n" + sequence_models.cli.order_sentence(folder / "runs/clips", against="meanpool_logreg"))
+    print(f"\nPer-frame report: {second}\nReport: {first}")
+    return 0
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
+    from extract.store_schema import RECIPE_NAME
+
+    def is_store(target: str) -> bool:
+        return target.endswith(".h5") or (Path(target) / RECIPE_NAME).exists()
+
+    if all(is_store(target) for target in arguments.target):
+        return sequence_models.cli.predict_from_stores(arguments, arguments.target)
+    if len(arguments.target) > 1:
+        raise UsageError("give one VIDEOS, or one store for each store that the run was trained on")
+    return _predict_from_videos(arguments, arguments.target[0])
+
+
+def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
+    import tempfile
+
+    from extract.cli import extract_with_bar
+    from extract.job import settings_from_recipe
+    from extract.videos import find_videos
+    from sequence_models.runs import read_run
+
+    run = read_run(arguments.run_directory)
+    items = find_videos(videos)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
+        home = arguments.features or Path(scratch)
+        stores = []
+        for number, recipe in enumerate(run.recipes):
+            settings = settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
+            failed += extract_with_bar(items, settings)["failed"]
+            stores.append(settings.output)
+        code = sequence_models.cli.predict_from_stores(arguments, stores)
+    return code or (1 if failed else 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clipseq", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"clipseq {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is decided on the way")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    demo = verbs.add_parser(
+        "demo",
+        help="the whole job on a small bundled example; ends with the path of its report",
+        description="Render a small labelled video data set from two photographs, extract it with real pretrained "
+        "weights, train on clips and on frames, evaluate on unseen groups, and report. Nothing is downloaded.",
+    )
+    demo.add_argument("--output", type=Path, default=Path("data/demo"), metavar="DIR", help="where it goes (data/demo)")
+    demo.set_defaults(run=run_demo)
+    extract.cli.add_verbs(verbs)
+    sequence_models.cli.add_verbs(verbs)
+    verbs.choices["predict"].set_defaults(run=run_predict)
+    return parser
+
+
+def _check_opencv() -> None:
+    """Both OpenCV wheels write the same folder cv2, and whichever came last leaves a mixture."""
+    both = [name for name in ("opencv-python", "opencv-python-headless") if _is_installed(name)]
+    if len(both) == 2:
+        raise UsageError(
+            "opencv-python and opencv-python-headless are both installed and overwrite each other's files. "
+            "Repair: pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

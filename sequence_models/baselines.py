@@ -1,0 +1,199 @@
+"""What needs no sequence model: the floor under every score.
+
+Each baseline is one linear layer and a softmax on a fixed summary of the embeddings, fitted as an L2-penalised
+logistic regression on standardised summaries, so all are stored as the same four arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from extract.errors import LabelError, UsageError
+from sequence_models.clips import Clip
+from sequence_models.predict import Prediction
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
+
+INVERSE_PENALTY = 0.01  # scikit-learn's C, for clips; there are far more channels than clips
+FRAME_INVERSE_PENALTY = 1.0
+MAX_FRAMES = 50_000
+MAX_FRAME_VALUES = 20_000_000
+MAX_ITERATIONS = 1000
+NEVER = -30.0  # logit of a class that the training clips do not hold
+
+Summary = Callable[[np.ndarray], np.ndarray]
+
+
+def no_summary(embeddings: np.ndarray) -> np.ndarray:
+    """Nothing at all, (T, 0): what is left is how often each class occurs."""
+    return np.zeros((len(embeddings), 0), np.float32)
+
+
+def mean_pool(embeddings: np.ndarray) -> np.ndarray:
+    """The mean over time, (T, D) -> (1, D)."""
+    return embeddings.mean(axis=0, keepdims=True)
+
+
+def mean_max_std(embeddings: np.ndarray) -> np.ndarray:
+    """Mean, maximum and standard deviation over time, (T, D) -> (1, 3 D)."""
+    return np.concatenate([embeddings.mean(axis=0), embeddings.max(axis=0), embeddings.std(axis=0)])[None]
+
+
+def thirds(embeddings: np.ndarray) -> np.ndarray:
+    """The means of the first, middle and last third, (T, D) -> (1, 3 D); the only summary that knows order."""
+    bounds = [number * len(embeddings) // 3 for number in range(4)]
+    parts = [embeddings[start : max(end, start + 1)] for start, end in pairwise(bounds)]
+    return np.concatenate([part.mean(axis=0) for part in parts])[None]
+
+
+def each_frame(embeddings: np.ndarray) -> np.ndarray:
+    """Every frame by itself, (T, D)."""
+    return embeddings
+
+
+BASELINES: dict[str, dict[str, Summary]] = {
+    MANY_TO_ONE: {
+        "majority": no_summary,
+        "meanpool_logreg": mean_pool,
+        "meanmaxstd_logreg": mean_max_std,
+        "thirds_logreg": thirds,
+    },
+    MANY_TO_MANY: {"majority": no_summary, "framewise_logreg": each_frame},
+}
+
+
+def baseline_names(task: str) -> list[str]:
+    """The baselines of a task.
+
+    Raises:
+        UsageError: The task is unknown; lists the known ones.
+    """
+    if task not in BASELINES:
+        raise UsageError(f"task is {task!r}; it must be one of {', '.join(BASELINES)}.")
+    return list(BASELINES[task])
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline on F numbers per summary.
+
+    Args:
+        task: "many-to-one" or "many-to-many".
+        name: Name in BASELINES[task].
+        mean, scale: float32 (F,), of the training summaries.
+        weights: float32 (F, K).
+        bias: float32 (K,).
+    """
+
+    task: str
+    name: str
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
+        """Predicts clips.
+
+        Args:
+            clips: Clips with embeddings (T, D).
+
+        Returns:
+            Probabilities (K,) per clip, or (T, K), in the order of the clips.
+        """
+        return [Prediction(clip.clip_id, self._probabilities(clip)) for clip in clips]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays for `numpy.savez`, no pickle."""
+        names = {"task": np.array(self.task), "name": np.array(self.name)}
+        return names | {"mean": self.mean, "scale": self.scale, "weights": self.weights, "bias": self.bias}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Baseline:
+        """The inverse of `to_arrays`."""
+        numbers = [arrays[key] for key in ("mean", "scale", "weights", "bias")]
+        return cls(str(arrays["task"]), str(arrays["name"]), *numbers)
+
+    def _probabilities(self, clip: Clip) -> np.ndarray:
+        summary = BASELINES[self.task][self.name](clip.embeddings.astype(np.float32))
+        logits = (summary - self.mean) / self.scale @ self.weights + self.bias
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+        return probabilities if self.task == MANY_TO_MANY else probabilities[0]
+
+
+def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: int) -> Baseline:
+    """Fits a baseline.
+
+    Args:
+        name: Name in `baseline_names` of the task, which the shape of the labels gives.
+        clips: Training clips; unlabelled ones and unlabelled timesteps are passed over.
+        num_classes: K; classes that the training clips do not hold get a probability near 0.
+        seed: Draws the frames of `framewise_logreg` where there are more than 50,000, or fewer for wide embeddings.
+
+    Returns:
+        The baseline, the same for the same seed.
+
+    Raises:
+        UsageError: The name is unknown.
+        LabelError: No clip has a label.
+    """
+    task = MANY_TO_MANY if clips and clips[0].labels.ndim else MANY_TO_ONE
+    if name not in baseline_names(task):
+        raise UsageError(f"baseline {name!r} is unknown for {task}; there are {', '.join(baseline_names(task))}.")
+    summaries, labels = _examples(BASELINES[task][name], clips, task=task, seed=seed)
+    mean, scale = summaries.mean(axis=0), summaries.std(axis=0)
+    scale[scale < 1e-6] = 1.0
+    penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
+    weights, bias = _fit_linear((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
+    return Baseline(task, name, mean, scale, weights, bias)
+
+
+def _examples(summary: Summary, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Summaries float32 (n, F) and labels int64 (n,) of what is labelled."""
+    labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
+    if not labelled:
+        raise LabelError("no training clip has a label; check the labels and the split.")
+    if task == MANY_TO_ONE:
+        rows = [summary(clip.embeddings.astype(np.float32))[:1] for clip in labelled]
+        return np.concatenate(rows), np.array([int(clip.labels) for clip in labelled])
+    chosen = _chosen_frames(labelled, seed)
+    rows = [summary(clip.embeddings[steps].astype(np.float32)) for clip, steps in zip(labelled, chosen, strict=True)]
+    return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(labelled, chosen, strict=True)])
+
+
+def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
+    """Labelled timesteps of each clip, thinned at random where they are too many together."""
+    steps = [np.flatnonzero(clip.labels >= 0) for clip in clips]
+    total = sum(map(len, steps))
+    most = min(MAX_FRAMES, MAX_FRAME_VALUES // clips[0].embeddings.shape[1])
+    if total <= most:
+        return steps
+    drawn = np.zeros(total, bool)
+    drawn[np.random.default_rng(seed).choice(total, most, replace=False)] = True
+    masks = np.split(drawn, np.cumsum([len(part) for part in steps])[:-1])
+    return [part[mask] for part, mask in zip(steps, masks, strict=True)]
+
+
+def _fit_linear(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, *, inverse_penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (F, K) and bias (K,) of a multinomial logistic regression; without features, of the class frequencies."""
+    counts = np.bincount(labels, minlength=num_classes)
+    present = np.flatnonzero(counts)
+    weights = np.zeros((features.shape[1], num_classes), np.float32)
+    bias = np.full(num_classes, NEVER, np.float32)
+    if features.shape[1] == 0 or len(present) == 1:
+        bias[present] = np.log(counts[present] / counts.sum())
+        return weights, bias
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS).fit(features, labels)
+    rows, offsets = model.coef_, model.intercept_
+    if len(present) == 2:  # one row for the second class against the first
+        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
+    weights[:, present], bias[present] = rows.T, offsets
+    return weights, bias

@@ -1,0 +1,224 @@
+"""Pads clips of like length to one shape and marks the real steps. The only place that pads.
+
+Padding goes to the right, lengths are rounded up to a few distinct values, and every batch has the rows it was asked
+for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows without any) and weigh nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from extract.errors import ClipError, LabelError
+from sequence_models.clips import Clip
+
+SHORTEST = 8
+LENGTH_JITTER = 0.2  # sorting by length alone would give every epoch the same batches
+
+
+@dataclass(frozen=True, repr=False)
+class PaddedBatch:
+    """Clips padded to one length; row i is clip i of those that went in.
+
+    Args:
+        embeddings: float32 (B, T, D), zeros on padding.
+        mask: bool (B, T), True = real.
+        labels: int32 (B,) or (B, T), 0 wherever sample_weight is 0 and the label is unknown.
+        sample_weight: float32 like labels, 0 on padding and on unlabelled examples.
+    """
+
+    embeddings: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    sample_weight: np.ndarray
+
+    def __post_init__(self) -> None:
+        rows, steps = self.embeddings.shape[:2]
+        if self.mask.shape != (rows, steps) or self.labels.shape not in ((rows,), (rows, steps)):
+            raise ValueError(f"{self!r} does not fit together")
+        if self.sample_weight.shape != self.labels.shape:
+            raise ValueError(f"sample_weight {self.sample_weight.shape} must be shaped like labels {self.labels.shape}")
+
+    def __repr__(self) -> str:
+        return f"PaddedBatch(embeddings={self.embeddings.shape}, mask={self.mask.shape}, labels={self.labels.shape})"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips vary in time from epoch to epoch; all zero = not at all.
+
+    Args:
+        crop: The largest share that is cut away at the ends.
+        speed: The largest change of speed, up or down, as a share.
+        frame_drop: Share of timesteps left out.
+    """
+
+    crop: float = 0.0
+    speed: float = 0.0
+    frame_drop: float = 0.0
+
+
+def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: int | None = None) -> int:
+    """Check that clips can be batched together.
+
+    Args:
+        clips: At least one clip.
+        num_classes: K; labels must lie in -1..K-1.
+        embedding_dim: The D that is expected; None takes that of the first clip.
+
+    Returns:
+        D, the width that all clips share.
+
+    Raises:
+        ClipError: There is no clip, or one has no timestep, another D, or values that are not finite.
+        LabelError: A class index is out of range.
+    """
+    if not clips:
+        raise ClipError("There are no clips to batch; give at least one.")
+    embedding_dim = clips[0].embeddings.shape[1] if embedding_dim is None else embedding_dim
+    for clip in clips:
+        _check_clip(clip, num_classes, embedding_dim)
+    return embedding_dim
+
+
+def padded_length(steps: int) -> int:
+    """Round a length up to 8, 12, 16, 24, 32, 48, 64, ...: at most half is padding, and distinct shapes stay few."""
+    length = SHORTEST
+    while length < steps:
+        length *= 2
+    return length * 3 // 4 if length > SHORTEST and length * 3 // 4 >= steps else length
+
+
+def pad_clips(clips: Sequence[Clip], *, rows: int, steps: int, class_weights: np.ndarray | None = None) -> PaddedBatch:
+    """Pad clips to one shape.
+
+    Args:
+        clips: B or fewer clips, each of T or fewer timesteps; all many-to-one or all many-to-many.
+        rows: B.
+        steps: T.
+        class_weights: (K,) weight of an example of each class; None = 1.
+
+    Returns:
+        The batch, clips in the order given.
+    """
+    per_step = clips[0].labels.ndim == 1
+    embeddings = np.zeros((rows, steps, clips[0].embeddings.shape[1]), np.float32)  # (B, T, D)
+    mask = np.zeros((rows, steps), bool)
+    mask[:, 0] = True
+    labels = np.full((rows, steps) if per_step else rows, -1, np.int32)
+    for row, clip in enumerate(clips):
+        embeddings[row, : len(clip)] = clip.embeddings
+        mask[row, : len(clip)] = True
+        labels[(row, slice(len(clip))) if per_step else row] = clip.labels
+    sample_weight = (labels >= 0).astype(np.float32)
+    labels = np.maximum(labels, 0)
+    if class_weights is not None:
+        sample_weight *= class_weights[labels]
+    return PaddedBatch(embeddings, mask, labels, sample_weight)
+
+
+def make_batches(
+    clips: Sequence[Clip],
+    *,
+    batch_size: int,
+    seed: int | Sequence[int] | None = None,
+    class_weights: np.ndarray | None = None,
+    pad_to: int | None = None,
+    augmentation: Augmentation | None = None,
+) -> Iterator[PaddedBatch]:
+    """Batch clips with others of about their length.
+
+    Args:
+        clips: Any number of clips, checked by `check_clips`.
+        batch_size: B of every batch.
+        seed: Shuffles clips and batches; None keeps the order of the clips.
+        class_weights: (K,) weight of an example of each class; None = 1.
+        pad_to: T of every batch, at least the longest clip; None rounds up each batch's longest by `padded_length`.
+        augmentation: How clips vary from epoch to epoch, drawn by `seed`; None = not at all.
+
+    Yields:
+        Padded batches that hold every clip once.
+    """
+    if augmentation is not None and seed is not None:
+        rng = np.random.default_rng(seed)
+        clips = [augment_clip(clip, augmentation, rng) for clip in clips]
+    for rows in _bucket(clips, batch_size, seed):
+        chosen = [clips[row] for row in rows]
+        steps = pad_to or padded_length(max(map(len, chosen)))
+        yield pad_clips(chosen, rows=batch_size, steps=steps, class_weights=class_weights)
+
+
+def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generator) -> Clip:
+    """Cut, speed up or slow down, and thin out one clip by choosing among its timesteps.
+
+    Args:
+        clip: A clip of at least one timestep.
+        augmentation: How much.
+        rng: Decides.
+
+    Returns:
+        A clip of at least one timestep; every one of them, and its label, is one of `clip`.
+    """
+    length = max(1, round(len(clip) * (1 - rng.uniform(0, augmentation.crop))))
+    start = rng.integers(len(clip) - length + 1)
+    count = max(1, round(length / (1 + rng.uniform(-1, 1) * augmentation.speed)))
+    chosen = start + (np.arange(count) + rng.uniform(0, 1)) * length // count
+    kept = rng.uniform(size=count) >= augmentation.frame_drop
+    kept[rng.integers(count)] = True
+    chosen = chosen[kept].astype(np.int64)
+    return replace(
+        clip,
+        embeddings=clip.embeddings[chosen],
+        pts_seconds=clip.pts_seconds[chosen],
+        frame_indices=clip.frame_indices[chosen],
+        labels=clip.labels[chosen] if clip.labels.ndim else clip.labels,
+    )
+
+
+def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.ndarray:
+    """Weigh rare classes up, mildly: count ** -power, scaled so that the labelled examples weigh 1 on average.
+
+    Args:
+        labels: int (n,) class indices, -1 = unlabelled.
+        num_classes: K.
+        power: 0 = all alike, 1 = every class weighs the same in sum.
+
+    Returns:
+        float32 (K,); 1 for a class without examples.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes).astype(np.float64)
+    weights = np.maximum(counts, 1) ** -power
+    scale = counts.sum() / max((counts * weights).sum(), 1e-12)
+    return np.where(counts > 0, weights * scale, 1.0).astype(np.float32)
+
+
+def _bucket(clips: Sequence[Clip], batch_size: int, seed: int | Sequence[int] | None) -> list[np.ndarray]:
+    order = np.arange(len(clips))
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        lengths = np.array([len(clip) for clip in clips])
+        order = np.argsort(lengths * np.exp(rng.normal(0, LENGTH_JITTER, len(clips))))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if seed is not None:
+        rng.shuffle(batches)
+    return batches
+
+
+def _check_clip(clip: Clip, num_classes: int, embedding_dim: int) -> None:
+    if len(clip) == 0:
+        raise ClipError(f"{clip.clip_id} has no timestep; leave it out or extract it again.")
+    if clip.embeddings.shape[1] != embedding_dim:
+        raise ClipError(
+            f"{clip.clip_id} has embeddings of width {clip.embeddings.shape[1]} where {embedding_dim} is expected; "
+            "use clips of one recipe."
+        )
+    if not np.isfinite(clip.embeddings).all():
+        raise ClipError(f"{clip.clip_id} has embeddings that are not finite; extract or import it again.")
+    if clip.labels.size and not -1 <= clip.labels.min() <= clip.labels.max() < num_classes:
+        wrong = clip.labels.max() if clip.labels.max() >= num_classes else clip.labels.min()
+        raise LabelError(
+            f"{clip.clip_id} has class index {wrong}, outside -1..{num_classes - 1}; "
+            "label it with the vocabulary in use."
+        )

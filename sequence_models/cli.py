@@ -1,0 +1,345 @@
+"""The verbs of stage two: arguments, one call, one printed summary. Stage modules are imported inside the verbs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sequence_models.runs import Run
+
+TASKS = ("many-to-one", "many-to-many")
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs of stage two to the parser's sub-commands; `predict` gets its function from pipeline.py."""
+    _add_train(verbs)
+    _add_evaluate(verbs)
+    _add_predict(verbs)
+    _add_report(verbs)
+
+
+def _add_train(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "train",
+        help="train a sequence model on cached embeddings",
+        description="Train a masked sequence model on cached embeddings, with baselines beside it. An interrupted run "
+        "goes on where it stopped when the same command is given again.",
+        epilog="examples:\n"
+        "  clipseq train features/ --task many-to-one --run runs/first        (the folders are the classes)\n"
+        "  clipseq train features/ --labels labels.csv --task many-to-one --cv 5 --seeds 3 --run runs/cv\n"
+        "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="feature stores of the same clips, joined per frame")
+    parser.add_argument("--task", required=True, choices=TASKS, help="one label per clip, or one per frame")
+    parser.add_argument(
+        "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
+    )
+    _add_data_flags(parser)
+    _add_model_flags(parser)
+    parser.set_defaults(run=run_train)
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
+    )
+    group.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about labels that fit no clip"
+    )
+    group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
+    group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
+    group.add_argument(
+        "--background", metavar="NAME", help="class of frames outside all intervals; segment scores leave it out"
+    )
+    group.add_argument(
+        "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
+    )
+    group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
+    splits = group.add_mutually_exclusive_group()
+    splits.add_argument("--split", type=Path, metavar="FILE", help="CSV: clip_id,split with train, validation, test")
+    splits.add_argument(
+        "--cv", metavar="HOW", help="leave-one-group-out, or a number of folds (default: one split by group)"
+    )
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    from sequence_models.settings import MODEL_NAMES, OPTIMIZERS, READOUTS, TrainSettings
+
+    default = TrainSettings()
+    group = parser.add_argument_group("model and training")
+    group.add_argument("--model", choices=MODEL_NAMES, default=default.model, help=f"({default.model})")
+    group.add_argument(
+        "--readout",
+        choices=READOUTS,
+        default=default.readout,
+        help=f"many-to-one: how steps become one vector ({default.readout})",
+    )
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default=default.optimizer, help=f"({default.optimizer})")
+    for name, (kind, text) in _NUMBERS.items():
+        value = getattr(default, name)
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, default=value, metavar="X", help=f"{text} ({value})"
+        )
+    group.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
+    )
+
+
+_NUMBERS = {
+    "hidden": (int, "units of a recurrent layer, per direction"),
+    "layers": (int, "recurrent layers"),
+    "projection": (int, "width that embeddings are projected to first, 0 = none"),
+    "dropout": (float, "share of units dropped"),
+    "channel_dropout": (float, "share of embedding channels dropped over a whole clip"),
+    "epochs": (int, "the most epochs"),
+    "patience": (int, "epochs without a better validation score before training stops"),
+    "batch_size": (int, "clips per step"),
+    "learning_rate": (float, "step size"),
+    "class_weight_power": (float, "a class weighs count^-power"),
+}
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="open the test split of a run and score it",
+        description="Predict the test clips of every fold, average over seeds, pool, score beside the baselines, and "
+        "write metrics.json. How often the test split was opened is counted in the run.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.set_defaults(run=run_evaluate)
+
+
+def _add_predict(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "predict",
+        help="predict clips of a store, or videos directly",
+        description="Predict with a trained run. Videos are embedded first, with the recipe that is stored in the run.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument(
+        "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
+    )
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for the next time"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="the backbone's weights file, if it was given one")
+
+
+def _add_report(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "report",
+        help="one HTML file from a run",
+        description="Write one self-contained HTML file about an evaluated run: scores beside baselines, curves, "
+        "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
+    parser.set_defaults(run=run_report)
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """`clipseq train`: fits every fold and seed, and prints validation scores beside the baselines."""
+    from extract.errors import UsageError
+    from sequence_models.settings import TrainSettings
+
+    if arguments.seeds < 1:
+        raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
+    names = ("task", "model", "readout", "optimizer", *_NUMBERS)
+    settings = TrainSettings(**{name: getattr(arguments, name) for name in names})
+    run = train_with_bar(
+        arguments.stores,
+        arguments.labels,
+        settings,
+        run=arguments.run_directory,
+        cv=arguments.cv,
+        split_file=arguments.split,
+        seeds=arguments.seeds,
+        background=arguments.background,
+        missing=arguments.missing,
+        classes=arguments.classes.split(",") if arguments.classes else None,
+        labels_fps=arguments.labels_fps,
+        keep=_lines(arguments.clips) if arguments.clips else None,
+        group_from=arguments.group_from,
+    )
+    print(f"next: clipseq evaluate {run.path}")
+    return 0
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """`clipseq evaluate`: prints the test scores and writes metrics.json."""
+    from sequence_models.evaluate import evaluate
+
+    record = evaluate(arguments.run_directory)
+    print(_evaluation_text(record))
+    print(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
+    return 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """`clipseq report`: writes report.html."""
+    from sequence_models.report import write_report
+
+    print(f"wrote {write_report(arguments.run_directory)}")
+    return 0
+
+
+def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
+    """`clipseq predict` on feature stores: writes one CSV."""
+    from sequence_models.evaluate import predict_clips
+    from sequence_models.runs import read_run
+
+    run = read_run(arguments.run_directory)
+    clips, predictions = predict_clips(run, stores)
+    rows = _prediction_rows(run, clips, predictions)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with open(arguments.output, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(f"wrote {arguments.output}: {len(clips)} clips, {len(rows) - 1} lines")
+    return 0
+
+
+def train_and_evaluate(stores: Sequence[Path], labels: Path, *, task: str, model: str, run: Path) -> Path:
+    """Train with defaults, evaluate, report; what `clipseq demo` shows twice.
+
+    Returns:
+        Path of the report.
+    """
+    from sequence_models.evaluate import evaluate
+    from sequence_models.report import write_report
+    from sequence_models.settings import TrainSettings
+
+    train_with_bar(stores, labels, TrainSettings(task=task, model=model), run=run)
+    print(_evaluation_text(evaluate(run)))
+    return write_report(run)
+
+
+def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: Any, *, run: Path, **data: Any) -> Run:
+    """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
+    from tqdm import tqdm
+
+    from sequence_models.experiment import prepare, train
+
+    prepared, clips = prepare(stores, labels, settings, run=run, **data)
+    print(_data_text(prepared, clips.notes, clips.unlabelled))
+    fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
+    with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
+
+        def on_fit(fold: str, seed: int, result: Any) -> None:
+            what = "done before" if result is None else f"epoch {result.best_epoch}, score {result.best_score:.3f}"
+            bar.set_postfix_str(f"{fold} seed {seed}: {what}", refresh=False)
+            bar.update()
+
+        scores = train(prepared, clips, on_fit=on_fit)
+    print(_table("validation", {settings.model if name == "model" else name: value for name, value in scores.items()}))
+    return prepared
+
+
+def order_sentence(run: Path, *, against: str) -> str:
+    """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
+    import json
+
+    record = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    ours, floor = record["test"]["accuracy"], record["baselines"][against]["accuracy"]
+    low, high = ours["ci95"]
+    scores = f"{record['model']} {ours['value']:.2f} [{low:.2f}, {high:.2f}], {against} {floor['value']:.2f}"
+    if low > floor["value"]:
+        return f"Order is the label here, and the sequence model finds it: {scores}."
+    return f"Order is the label here, but the sequence model does not clearly beat the order-free baseline: {scores}."
+
+
+def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
+    groups = {record["group"] for record in run.clips.values()} - {""}
+    lines = [
+        f"{len(run.clips)} clips, {run.num_classes} classes ({', '.join(run.vocabulary)}), "
+        + (f"{len(groups)} groups" if groups else "no groups: every clip stands for itself, near-duplicates can leak")
+    ]
+    if unlabelled:
+        lines.append(f"{len(unlabelled)} clips have no label and are left out: {_some(unlabelled)}")
+    lines += notes
+    sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
+    shown = [
+        f"{low}" if low == high else f"{low} to {high}"
+        for low, high in ((min(s), max(s)) for s in zip(*sizes, strict=True))
+    ]
+    folds = f"{len(sizes)} folds" if run.cv else "one split"
+    lines.append(f"{folds}: {shown[0]} clips to train, {shown[1]} to choose the epoch, {shown[2]} to test")
+    return "\n".join(lines)
+
+
+def _evaluation_text(record: dict[str, Any]) -> str:
+    lines = [_table("test", {record["model"]: record["test"], **record["baselines"]})]
+    for name, values in record["per_seed"].items():
+        if len(values) > 1:
+            lines.append(
+                f"single seeds, {name}: {min(values):.3f} to {max(values):.3f} (the table averages {len(values)} seeds)"
+            )
+    lines.append(
+        f"{record['test_clips']} test clips of {record['test_groups']} groups; "
+        f"the test split was opened {record['test_opened']} times"
+    )
+    return "\n".join(lines)
+
+
+def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
+    """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
+    if not scores:
+        return f"{part}: nothing to score"
+    shown = ("accuracy", "frame_accuracy", "macro_f1", "edit", "f1@50")
+    columns = [name for name in shown if name in next(iter(scores.values()))]
+    rows = [[part, *columns]] + [
+        [name, *(_cell(values[column]) for column in columns)] for name, values in scores.items()
+    ]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _cell(score: dict[str, Any]) -> str:
+    interval = score.get("ci95")
+    text = f"{score['value']:.3f}"
+    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
+
+
+def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any]) -> list[list[Any]]:
+    classes = [f"p_{name}" for name in run.vocabulary]
+    if run.settings.task == TASKS[0]:
+        rows: list[list[Any]] = [["clip_id", "label", *classes]]
+        for clip, prediction in zip(clips, predictions, strict=True):
+            best = run.vocabulary[int(prediction.probabilities.argmax())]
+            rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
+        return rows
+    rows = [["clip_id", "frame", "pts_seconds", "label", *classes]]
+    for clip, prediction in zip(clips, predictions, strict=True):
+        best_of = prediction.probabilities.argmax(axis=1)  # (T,)
+        for step, best in enumerate(best_of):
+            times = [int(clip.frame_indices[step]), f"{clip.pts_seconds[step]:.3f}"]
+            rows.append(
+                [clip.clip_id, *times, run.vocabulary[best], *(f"{p:.4f}" for p in prediction.probabilities[step])]
+            )
+    return rows
+
+
+def _lines(path: Path) -> list[str]:
+    from extract.errors import UsageError
+
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--clips {path} cannot be read ({error}); give a text file with one clip_id a line") from None
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

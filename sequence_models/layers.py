@@ -1,0 +1,167 @@
+"""The layers that Keras lacks. Each takes the mask (B, T), True = real, and gives the same for any padding."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+LARGEST_STEP = 16.0  # of T-MSE, per class: a real change of label costs no more
+LOWEST = -1e9  # below any activation, and finite, so that a masked step has a gradient of zero and not of NaN
+
+
+class Standardise(keras.layers.Layer):
+    """Subtracts the mean and divides by the deviation of the training embeddings; padding becomes 0.
+
+    The statistics are weights that are not trained: they travel with the saved weights, and a compiled function reads
+    their current values (a `Normalization` layer adapted twice keeps the old ones).
+    """
+
+    supports_masking = True
+
+    def build(self, embeddings_shape):
+        """Make the weights, mean 0 and scale 1 until `set_statistics`."""
+        shape = (embeddings_shape[-1],)
+        self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros", trainable=False)
+        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", trainable=False)
+
+    def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+        """Set the statistics, both (D,); a channel that never varies is only shifted."""
+        self.mean.assign(mean)
+        self.scale.assign(1 / np.where(deviation > 1e-6, deviation, 1))
+
+    def call(self, embeddings, mask):
+        """Standardise (B, T, D)."""
+        standard = (embeddings - self.mean) * self.scale
+        return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
+
+
+class Readout(keras.layers.Layer):
+    """One vector per clip from its real timesteps.
+
+    Args:
+        kind: "last", "mean" or "max".
+        bidirectional: Whether the second half of the channels runs backwards: its last output is at the first step.
+    """
+
+    supports_masking = True
+
+    def __init__(self, kind: str, *, bidirectional: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.bidirectional = bidirectional
+
+    def compute_mask(self, sequence, mask=None):
+        """There is no time left to mask."""
+        return None
+
+    def call(self, sequence, mask):
+        """Read (B, T, C) out to (B, C)."""
+        real = ops.expand_dims(mask, -1)
+        if self.kind == "max":
+            return ops.max(ops.where(real, sequence, LOWEST), axis=1)
+        weights = ops.cast(real, sequence.dtype)  # (B, T, 1)
+        if self.kind == "mean":
+            return ops.sum(sequence * weights, axis=1) / ops.sum(weights, axis=1)
+        return self._last(sequence, ops.cumsum(weights, axis=1), weights)
+
+    def _last(self, sequence, position, weights):
+        is_last = weights * ops.cast(position == ops.sum(weights, axis=1, keepdims=True), sequence.dtype)
+        last = ops.sum(sequence * is_last, axis=1)
+        if not self.bidirectional:
+            return last
+        first = ops.sum(sequence * weights * ops.cast(position == 1, sequence.dtype), axis=1)
+        half = sequence.shape[-1] // 2
+        return ops.concatenate([last[:, :half], first[:, half:]], axis=-1)
+
+
+class AttentionReadout(keras.layers.Layer):
+    """One vector per clip: its real timesteps, weighted by a score that a small network gives each of them.
+
+    Additive attention pooling as in Yang et al., Hierarchical Attention Networks (NAACL 2016).
+
+    Args:
+        units: Width of the network.
+        seeds: One seed for each of its two matrices.
+    """
+
+    supports_masking = True
+
+    def __init__(self, units: int, *, seeds: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        first, second = (keras.initializers.GlorotUniform(seed) for seed in seeds)
+        self.hidden = keras.layers.Dense(units, activation="tanh", kernel_initializer=first)
+        self.score = keras.layers.Dense(1, use_bias=False, kernel_initializer=second)
+
+    def build(self, sequence_shape):
+        """Make the weights of both matrices."""
+        self.hidden.build(sequence_shape)
+        self.score.build((*sequence_shape[:-1], self.hidden.units))
+
+    def compute_mask(self, sequence, mask=None):
+        """There is no time left to mask."""
+        return None
+
+    def call(self, sequence, mask):
+        """Read (B, T, C) out to (B, C)."""
+        scores = self.score(self.hidden(sequence))  # (B, T, 1)
+        weights = ops.softmax(ops.where(ops.expand_dims(mask, -1), scores, LOWEST), axis=1)
+        return ops.sum(sequence * weights, axis=1)
+
+
+class SegmentMean(keras.layers.Layer):
+    """Averages the real timesteps of every clip over equal parts; parts of a clip shorter than `steps` share timesteps.
+
+    Part s of n real timesteps is [floor(s n / steps), ceil((s + 1) n / steps)): adaptive average pooling.
+
+    Args:
+        steps: Number of parts S.
+    """
+
+    supports_masking = True
+
+    def __init__(self, steps: int, **kwargs):
+        super().__init__(**kwargs)
+        self.steps = steps
+
+    def compute_mask(self, sequence, mask=None):
+        """Every part is real."""
+        return None
+
+    def call(self, sequence, mask):
+        """Average (B, T, C) to (B, S, C)."""
+        real = ops.cast(mask, "int32")
+        position = ops.expand_dims(ops.cumsum(real, axis=1) - 1, 1)  # (B, 1, T)
+        total = ops.expand_dims(ops.sum(real, axis=1, keepdims=True), -1)  # (B, 1, 1)
+        part = ops.reshape(ops.arange(self.steps, dtype="int32"), (1, self.steps, 1))
+        start = ops.floor_divide(part * total, self.steps)
+        end = -ops.floor_divide(-(part + 1) * total, self.steps)
+        inside = (position >= start) & (position < end) & ops.expand_dims(mask, 1)
+        weights = ops.cast(inside, sequence.dtype)  # (B, S, T)
+        return ops.matmul(weights / ops.sum(weights, axis=-1, keepdims=True), sequence)
+
+
+class SmoothnessLoss(keras.layers.Layer):
+    """Passes logits on, and adds T-MSE to the loss: the squared change of log-probabilities from step to step.
+
+    Farha and Gall, MS-TCN (CVPR 2019), truncated at a change of 4; averaged over the pairs of real timesteps.
+
+    Args:
+        weight: Share of the loss.
+    """
+
+    supports_masking = True
+
+    def __init__(self, weight: float, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, logits, mask):
+        """Pass on (B, T, K)."""
+        log_probabilities = ops.log_softmax(logits, axis=-1)
+        change = log_probabilities[:, 1:] - ops.stop_gradient(log_probabilities[:, :-1])
+        pairs = ops.cast(mask[:, 1:] & mask[:, :-1], logits.dtype)  # (B, T - 1)
+        squares = ops.minimum(ops.square(change), LARGEST_STEP) * ops.expand_dims(pairs, -1)
+        count = ops.maximum(ops.sum(pairs), 1.0) * logits.shape[-1]
+        self.add_loss(self.weight * ops.sum(squares) / count)
+        return logits

@@ -1,0 +1,269 @@
+"""Scores of predictions, NumPy only, on unpadded arrays; every number comes with its protocol and a 95 % interval.
+
+Every score here is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's form with the
+variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few (FACTS 31a)
+and does not shrink to a point where every group is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sequence_models.metrics_segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
+
+# 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.
+_T_QUANTILES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+    *(2.021, 2.000, 1.980, 1.960),
+)
+_T_DEGREES = (*range(1, 31), 40, 60, 120, np.inf)
+
+
+def clip_metrics(
+    truth: np.ndarray, probabilities: np.ndarray, vocabulary: Sequence[str], groups: Sequence[str]
+) -> dict[str, Any]:
+    """Scores one prediction per clip.
+
+    Args:
+        truth: int (n,), class of each clip; clips with -1 are left out.
+        probabilities: (n, K).
+        vocabulary: K class names.
+        groups: Group of each clip; "" makes a clip its own group.
+
+    Returns:
+        "accuracy" and "macro_f1", each {"value", "protocol", "ci95"}, 0 to 1; "per_class_f1": class name -> the same;
+        "confusion": (K, K) counts as lists, rows are the truth.
+
+    Raises:
+        ValueError: The lengths differ, or no clip has a label.
+    """
+    truth = np.asarray(truth)
+    _check_lengths(truth, probabilities, groups, vocabulary=vocabulary)
+    known = truth >= 0
+    _check_any(known)
+    predicted = np.argmax(probabilities, axis=1)
+    member = _group_index(groups, known)
+    tables = np.zeros((member.max() + 1, len(vocabulary), len(vocabulary)), np.int64)
+    np.add.at(tables, (member, truth[known], predicted[known]), 1)
+    return _table_metrics(tables, vocabulary, unit="clip", names=("accuracy", "macro_f1"))
+
+
+def frame_metrics(
+    truths: Sequence[np.ndarray],
+    probabilities: Sequence[np.ndarray],
+    vocabulary: Sequence[str],
+    groups: Sequence[str],
+    *,
+    background: str | None,
+) -> dict[str, Any]:
+    """Scores one prediction per timestep.
+
+    Args:
+        truths: Per clip, int (T,); timesteps with -1 are left out, and they part segments.
+        probabilities: Per clip, (T, K).
+        vocabulary: K class names.
+        groups: Group of each clip; "" makes a clip its own group.
+        background: Class that is no segment; None if every class is one.
+
+    Returns:
+        "frame_accuracy", "frame_accuracy_per_video" and "macro_f1", 0 to 1; "edit", "f1@10", "f1@25", "f1@50" (means
+        over videos) and "f1@10_pooled" and so on, 0 to 100; "coverage", the share of timesteps that have a label; each
+        {"value", "protocol", "ci95"}. "per_class_f1" and "confusion" as `clip_metrics`.
+
+    Raises:
+        ValueError: The lengths differ, no timestep has a label, or the background is not in the vocabulary.
+    """
+    for truth, rows in zip(truths, probabilities, strict=True):
+        _check_lengths(truth, rows, truth, vocabulary=vocabulary)
+    _check_lengths(truths, probabilities, groups)
+    if background is not None and background not in vocabulary:
+        raise ValueError(f"background {background!r} is not in the vocabulary {list(vocabulary)}")
+    predictions = [np.argmax(rows, axis=1) for rows in probabilities]
+    known = np.array([bool(np.any(truth >= 0)) for truth in truths])
+    _check_any(known)
+    clips = [(truths[i], predictions[i]) for i in np.flatnonzero(known).tolist()]
+    member = _group_index(groups, known)
+    tables = _sum_by_group(np.stack([confusion_matrix(*clip, len(vocabulary)) for clip in clips]), member)
+    scores = _table_metrics(tables, vocabulary, unit="timestep", names=("frame_accuracy", "macro_f1"))
+    scores |= _video_metrics(clips, member, background=None if background is None else vocabulary.index(background))
+    return scores | {"coverage": _coverage(truths)}
+
+
+def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts how often each class was taken for each.
+
+    Args:
+        truth, predicted: int (n,); where truth is -1 nothing is counted.
+        num_classes: K.
+
+    Returns:
+        int64 (K, K), rows are the truth.
+    """
+    known = truth >= 0
+    cells = truth[known] * num_classes + predicted[known]
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def ratio_score(
+    numerators: np.ndarray, denominators: np.ndarray, *, protocol: str, units: int, scale: float = 1.0
+) -> dict[str, Any]:
+    """A mean of ratios with its interval over groups.
+
+    Args:
+        numerators, denominators: (G, C), parts of C ratios per group; ratios whose denominators are all 0 are left out.
+        protocol: What was computed, without the interval.
+        units: How many clips (or videos) there are, for the width where all groups agree that all is right or wrong.
+        scale: 100 for a score in percent.
+
+    Returns:
+        {"value", "protocol", "ci95": [low, high]}; the interval is [0, scale] where there is only one group.
+    """
+    defined = denominators.sum(axis=0) > 0
+    parts, wholes = numerators[:, defined].astype(np.float64), denominators[:, defined].astype(np.float64)
+    ratios = parts.sum(axis=0) / wholes.sum(axis=0)
+    value, num_groups = float(ratios.mean()), len(parts)
+    low, high = _interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
+    basis = f"95 % interval over {num_groups} groups" if num_groups > 1 else "one group, so no interval"
+    return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": [scale * low, scale * high]}
+
+
+def _interval(value: float, variance: float, num_groups: int, units: int) -> tuple[float, float]:
+    """Wilson's interval for a share, with as many trials as would give this variance."""
+    if num_groups < 2:
+        return 0.0, 1.0
+    trials = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(units)
+    t_squared = _t_quantile(num_groups - 1) ** 2
+    centre = (value + t_squared / (2 * trials)) / (1 + t_squared / trials)
+    half = np.sqrt(t_squared * (value * (1 - value) / trials + t_squared / (4 * trials**2))) / (1 + t_squared / trials)
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def _jackknife_variance(parts: np.ndarray, wholes: np.ndarray, ratios: np.ndarray) -> float:
+    """Variance of the mean ratio, leaving out one group at a time; one that holds all of a ratio changes nothing."""
+    rest = wholes.sum(axis=0) - wholes  # (G, C)
+    change = np.divide(parts - ratios * wholes, rest, out=np.zeros_like(parts), where=rest > 0).mean(axis=1)
+    return float((len(parts) - 1) / len(parts) * np.sum(change**2))
+
+
+def _t_quantile(degrees: int) -> float:
+    return float(np.interp(-1 / degrees, -1 / np.array(_T_DEGREES, np.float64), _T_QUANTILES))
+
+
+def _table_metrics(
+    tables: np.ndarray, vocabulary: Sequence[str], *, unit: str, names: tuple[str, str]
+) -> dict[str, Any]:
+    """Accuracy, F1 per class and their mean from confusion matrices per group, (G, K, K)."""
+    correct = np.diagonal(tables, axis1=1, axis2=2)  # (G, K)
+    involved = tables.sum(axis=1) + tables.sum(axis=2)
+    total = int(tables.sum())
+    units = total if unit == "clip" else len(tables)
+    present = involved.sum(axis=0) > 0
+    return {
+        names[0]: ratio_score(
+            correct.sum(axis=1)[:, None],
+            tables.sum(axis=(1, 2))[:, None],
+            protocol=f"share of {total} {unit}s whose most probable class is right, pooled",
+            units=units,
+        ),
+        names[1]: ratio_score(
+            2 * correct,
+            involved,
+            protocol=f"mean F1 of the {present.sum()} classes that occur, over pooled {unit}s",
+            units=units,
+        ),
+        "per_class_f1": {
+            name: ratio_score(
+                2 * correct[:, [k]], involved[:, [k]], protocol=f"F1 of one class over pooled {unit}s", units=units
+            )
+            for k, name in enumerate(vocabulary)
+            if present[k]
+        },
+        "confusion": tables.sum(axis=0).tolist(),
+    }
+
+
+def _video_metrics(
+    clips: Sequence[tuple[np.ndarray, np.ndarray]], member: np.ndarray, *, background: int | None
+) -> dict[str, Any]:
+    """Scores per video and of segments; `member` (n,) is the group of each clip."""
+    videos = len(clips)
+    without = "every class is a segment" if background is None else "background is no segment"
+    pieces = [
+        (_segments_of(truth, truth, background), _segments_of(predicted, truth, background))
+        for truth, predicted in clips
+    ]
+
+    def mean(values: Sequence[float], protocol: str, scale: float) -> dict[str, Any]:
+        parts = _sum_by_group(np.array([(value / scale, 1.0) for value in values]), member)
+        return ratio_score(parts[:, :1], parts[:, 1:], protocol=protocol, units=videos, scale=scale)
+
+    accuracies = [float(np.mean(predicted[truth >= 0] == truth[truth >= 0])) for truth, predicted in clips]
+    scores = {
+        "frame_accuracy_per_video": mean(accuracies, f"frame accuracy per video, mean over {videos} videos", 1.0),
+        "edit": mean(
+            [edit_score(*pair) for pair in pieces], f"edit score per video, mean over {videos} videos, {without}", 100.0
+        ),
+    }
+    for percent in OVERLAPS:
+        counts = np.array([f1_counts(*pair, overlap=percent / 100) for pair in pieces])  # (n, 3)
+        values = [f1_from_counts(*row) for row in counts]
+        name = f"segment F1 at IoU {percent / 100:.2f}"
+        scores[f"f1@{percent}"] = mean(values, f"{name} per video, mean over {videos} videos, {without}", 100.0)
+        scores[f"f1@{percent}_pooled"] = _pooled_f1(
+            _sum_by_group(counts, member), f"{name}, pooled over {videos} videos, {without}", videos
+        )
+    return scores
+
+
+def _pooled_f1(counts: np.ndarray, protocol: str, videos: int) -> dict[str, Any]:
+    hits = 2 * counts[:, :1]
+    involved = hits + counts[:, 1:2] + counts[:, 2:]
+    if not involved.any():  # no segment anywhere, and none predicted
+        hits, involved = np.ones_like(hits), np.ones_like(involved)
+    return ratio_score(hits, involved, protocol=protocol, units=videos, scale=100.0)
+
+
+def _segments_of(labels: np.ndarray, truth: np.ndarray, background: int | None) -> list[tuple[int, int, int]]:
+    return segments(np.where(truth < 0, -1, labels), background=background)
+
+
+def _coverage(truths: Sequence[np.ndarray]) -> dict[str, Any]:
+    labelled = sum(int(np.sum(truth >= 0)) for truth in truths)
+    total = sum(len(truth) for truth in truths)
+    return {
+        "value": labelled / total,
+        "protocol": f"share of {total} timesteps that have a label; a count, so its interval is a point",
+        "ci95": [labelled / total, labelled / total],
+    }
+
+
+def _group_index(groups: Sequence[str], known: np.ndarray) -> np.ndarray:
+    """The group of each known clip as a number, (n,); a clip without a group is its own."""
+    keys = [(group, -1 if group else index) for index, group in enumerate(groups) if known[index]]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def _sum_by_group(rows: np.ndarray, member: np.ndarray) -> np.ndarray:
+    sums = np.zeros((member.max() + 1, *rows.shape[1:]), rows.dtype)
+    np.add.at(sums, member, rows)
+    return sums
+
+
+def _check_lengths(truth: Any, probabilities: Any, groups: Any, *, vocabulary: Sequence[str] | None = None) -> None:
+    if not len(truth) == len(probabilities) == len(groups):
+        raise ValueError(
+            f"{len(truth)} truths, {len(probabilities)} predictions and {len(groups)} groups differ in length"
+        )
+    if vocabulary is not None and np.shape(probabilities)[1:] != (len(vocabulary),):
+        raise ValueError(f"probabilities must be (n, {len(vocabulary)}), got {np.shape(probabilities)}")
+
+
+def _check_any(known: np.ndarray) -> None:
+    if not known.any():
+        raise ValueError("no clip has a label, so there is nothing to score")

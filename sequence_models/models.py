@@ -1,0 +1,209 @@
+"""Registry: name -> builder of a Keras model on embeddings.
+
+Every model takes [embeddings (B, T, D) float32, mask (B, T) bool] and gives LOGITS: (B, K) for many-to-one, (B, T, K)
+for many-to-many; `predict` makes probabilities of them. Dropout hits the same units at every timestep, so that its
+noise does not depend on padding; nothing normalises over the batch, since batch statistics would see the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from sequence_models.layers import AttentionReadout, Readout, SegmentMean, SmoothnessLoss, Standardise
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
+
+PYRAMID_LEVELS = (1, 2, 3)
+MOST_UNROLLED = 16  # timesteps; a longer unrolled graph takes too long to trace
+
+Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, seeds) -> logits
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes a model up to its weights; equal ones share one compiled training step.
+
+    Args:
+        settings: How it is built and trained.
+        embedding_dim: D.
+        num_classes: K.
+    """
+
+    settings: TrainSettings
+    embedding_dim: int
+    num_classes: int
+
+
+class Seeds:
+    """Gives every layer a seed of its own: Keras draws the same numbers for equal seeds and shapes."""
+
+    def __init__(self, seed: int):
+        self._random = np.random.default_rng(seed)
+
+    def next(self) -> int:
+        """A new seed."""
+        return int(self._random.integers(2**31))
+
+
+def build_model(settings: TrainSettings, *, embedding_dim: int, num_classes: int, seed: int = 0) -> keras.Model:
+    """Build a model with fresh weights.
+
+    Args:
+        settings: Which model, and its sizes.
+        embedding_dim: D.
+        num_classes: K.
+        seed: Decides the weights and the dropout; nothing else does.
+
+    Returns:
+        A model [embeddings (B, T, D), mask (B, T)] -> logits (B, K) or (B, T, K), with its `architecture` as attribute.
+    """
+    seeds = Seeds(seed)
+    embeddings = keras.Input((None, embedding_dim), name="embeddings")
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    sequence = Standardise(name="standardise")(embeddings, mask=mask)
+    sequence = _drop(sequence, settings.channel_dropout, seeds)
+    logits = MODELS[settings.model](sequence, mask, settings, num_classes, seeds)
+    model = keras.Model([embeddings, mask], logits, name=settings.model)
+    model.architecture = Architecture(settings, embedding_dim, num_classes)
+    return model
+
+
+def output_stages(model: keras.Model) -> list:
+    """The logits that a loss is taken of: one tensor, or one per refining stage, the final one last."""
+    return [layer.output for layer in model.layers if layer.name.startswith("logits")]
+
+
+def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
+    """A builder of layers of `cell`, then the read-out or one dense layer per timestep."""
+
+    def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        if settings.steps:
+            sequence = SegmentMean(settings.steps)(sequence, mask=mask)  # (B, S, D)
+            mask = ops.ones_like(sequence[:, :, 0], dtype="bool")
+        sequence = _project(sequence, settings, seeds)
+        for _ in range(settings.layers):
+            recurrent = _directions(cell, settings, bidirectional, seeds)
+            sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
+            sequence = _drop(sequence, settings.dropout, seeds)
+        if settings.task == MANY_TO_ONE:
+            sequence = _read_out(sequence, mask, settings, seeds, bidirectional=bidirectional)  # (B, C)
+        return _logits(sequence, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: bool, seeds: Seeds) -> layers.Layer:
+    def one(go_backwards: bool) -> layers.RNN:
+        return cell(
+            settings.hidden,
+            return_sequences=True,
+            go_backwards=go_backwards,
+            unroll=0 < settings.steps <= MOST_UNROLLED,
+            kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seeds.next()),
+            seed=seeds.next(),
+        )
+
+    return layers.Bidirectional(one(False), backward_layer=one(True)) if bidirectional else one(False)
+
+
+def _pooled(readout: str) -> Builder:
+    """A builder without recurrence: projection, read-out, one dense layer."""
+
+    def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        sequence = _project(sequence, settings, seeds)
+        pooled = _read_out(sequence, mask, replace(settings, readout=readout), seeds)
+        return _logits(pooled, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _pyramid(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """One dense layer on the means of the whole clip, its halves and its thirds."""
+    parts = [SegmentMean(level)(sequence, mask=mask) for level in PYRAMID_LEVELS]
+    parts = _project(layers.Concatenate(axis=1)(parts), settings, seeds)  # (B, 6, P)
+    return _logits(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
+
+
+def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """Stages of dilated residual layers, each on the class probabilities of the stage before (MS-TCN, CVPR 2019)."""
+    features = _tcn_stage(sequence, mask, settings, seeds)
+    if settings.task == MANY_TO_ONE:  # later stages refine labels per timestep; here there are none
+        pooled = _read_out(features, mask, settings, seeds)
+        return _logits(pooled, mask, settings, num_classes, seeds, name="logits")
+    logits = _logits(features, mask, settings, num_classes, seeds, name="logits_1")
+    for stage in range(2, settings.tcn_stages + 1):
+        features = _tcn_stage(_masked(ops.softmax(logits), mask), mask, settings, seeds)
+        logits = _logits(features, mask, settings, num_classes, seeds, name=f"logits_{stage}")
+    return logits
+
+
+def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
+    sequence = _masked(_dense(settings.hidden, seeds)(sequence), mask)
+    for layer in range(settings.tcn_layers):
+        convolution = layers.Conv1D(
+            settings.hidden,
+            kernel_size=3,
+            dilation_rate=2**layer,
+            padding="causal" if settings.causal else "same",
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
+        )
+        change = _dense(settings.hidden, seeds)(convolution(sequence))
+        sequence = _masked(sequence + _drop(change, settings.dropout, seeds), mask)  # a bias would leak from padding
+    return sequence
+
+
+def _masked(sequence, mask):
+    return ops.where(ops.expand_dims(mask, -1), sequence, 0.0)
+
+
+def _project(sequence, settings: TrainSettings, seeds: Seeds):
+    """Narrow (B, T, D) to (B, T, P), or leave it where there is no projection."""
+    if not settings.projection:
+        return sequence
+    return _drop(_dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
+
+
+def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, bidirectional: bool = False):
+    if settings.readout == "attention":
+        layer = AttentionReadout(settings.hidden, seeds=(seeds.next(), seeds.next()))
+    else:
+        layer = Readout(settings.readout, bidirectional=bidirectional)
+    return layer(sequence, mask=mask)
+
+
+def _logits(features, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
+    """The last dense layer, and the smoothing loss where there is one label per timestep."""
+    if settings.task == MANY_TO_ONE or not settings.smoothing_loss:
+        return _dense(num_classes, seeds, name=name)(features)
+    return SmoothnessLoss(settings.smoothing_loss, name=name)(_dense(num_classes, seeds)(features), mask=mask)
+
+
+def _drop(tensor, rate: float, seeds: Seeds):
+    """Drop whole channels of (B, T, C) over time, or units of (B, C)."""
+    if not rate:
+        return tensor
+    noise_shape = (None, 1, None) if len(tensor.shape) == 3 else None
+    return layers.Dropout(rate, noise_shape=noise_shape, seed=seeds.next())(tensor)
+
+
+def _dense(units: int, seeds: Seeds, *, name: str | None = None) -> layers.Dense:
+    return layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seeds.next()), name=name)
+
+
+MODELS: dict[str, Builder] = {
+    "lstm": _recurrent(layers.LSTM, bidirectional=False),
+    "bilstm": _recurrent(layers.LSTM, bidirectional=True),
+    "gru": _recurrent(layers.GRU, bidirectional=False),
+    "bigru": _recurrent(layers.GRU, bidirectional=True),
+    "attention": _pooled("attention"),
+    "meanpool": _pooled("mean"),
+    "maxpool": _pooled("max"),
+    "pyramid": _pyramid,
+    "mstcn": _mstcn,
+}

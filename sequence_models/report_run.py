@@ -1,0 +1,172 @@
+"""Reads an evaluated run directory into what a report shows, and checks that its parts fit together."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import RunError
+from sequence_models.runs import Run, read_run
+
+
+@dataclass(frozen=True, repr=False)
+class TestedClip:
+    """One test clip with its truth and what the model said; many-to-one has T = 1.
+
+    Args:
+        clip_id: Name of the clip.
+        group: Its group, "" where there are none.
+        fold: Name of the fold that tested it, "" where no fold names it.
+        truth: int64 (T,), -1 = unlabelled.
+        probabilities: float32 (T, K).
+        pts_seconds: float64 (T,).
+    """
+
+    clip_id: str
+    group: str
+    fold: str
+    truth: np.ndarray
+    probabilities: np.ndarray
+    pts_seconds: np.ndarray
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """int64 (T,): the most probable class of each step."""
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """bool (T,): which steps have a true label."""
+        return self.truth >= 0
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Share of the labelled steps that are right, None where none is labelled."""
+        right = (self.predicted == self.truth)[self.labelled]
+        return float(right.mean()) if len(right) else None
+
+    @cached_property
+    def confidence(self) -> float:
+        """Mean probability of the predicted class."""
+        return float(self.probabilities.max(axis=1).mean())
+
+    def __repr__(self) -> str:
+        return f"TestedClip({self.clip_id!r}, probabilities={self.probabilities.shape})"
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluatedRun:
+    """A run directory in memory.
+
+    Args:
+        run: run.json.
+        metrics: metrics.json.
+        clips: The test clips, in the order of predictions.npz; those without any step are left out.
+        logs: Name of the log -> its columns, float64 (epochs,), empty cells nan; logs without an epoch are left out.
+    """
+
+    run: Run
+    metrics: Mapping[str, Any]
+    clips: tuple[TestedClip, ...]
+    logs: Mapping[str, Mapping[str, np.ndarray]]
+
+    def groups_of(self, clip_ids: Iterable[str]) -> set[str]:
+        """The distinct groups of some clips of the run, without "no group"."""
+        return {_group_of(self.run, clip_id) for clip_id in clip_ids} - {""}
+
+
+def read_evaluated_run(path: Path) -> EvaluatedRun:
+    """Reads a run that was trained and evaluated.
+
+    Args:
+        path: The run directory.
+
+    Returns:
+        Everything that the report shows.
+
+    Raises:
+        RunError: The directory is no run, was not evaluated, or its files do not fit together.
+    """
+    run = read_run(path)
+    metrics = _read_metrics(path / "metrics.json")
+    clips = _read_predictions(path / "predictions.npz", run)
+    logs = {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
+    return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=logs)
+
+
+def _group_of(run: Run, clip_id: str) -> str:
+    return run.clips.get(clip_id, {}).get("group") or ""
+
+
+def _evaluate_first(path: Path, problem: str) -> RunError:
+    return RunError(f"{path} {problem}: run `clipseq evaluate {path.parent}` first.")
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _evaluate_first(path, "is missing") from None
+    except (OSError, ValueError) as error:
+        raise _evaluate_first(path, f"cannot be read ({error})") from None
+    if not isinstance(metrics, dict):
+        raise _evaluate_first(path, "holds no JSON object")
+    return metrics
+
+
+def _read_predictions(path: Path, run: Run) -> tuple[TestedClip, ...]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth", "pts_seconds")}
+    except FileNotFoundError:
+        raise _evaluate_first(path, "is missing") from None
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise _evaluate_first(path, f"cannot be read ({error})") from None
+    steps = int(arrays["lengths"].sum())
+    fits = all(len(arrays[name]) == steps for name in ("probabilities", "truth", "pts_seconds"))
+    if not (fits and steps and arrays["probabilities"].shape[1:] == (run.num_classes,)):
+        shape = arrays["probabilities"].shape
+        raise _evaluate_first(path, f"holds probabilities {shape} for {steps} steps and {run.num_classes} classes")
+    return _cut(arrays, run)
+
+
+def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[TestedClip, ...]:
+    """Cuts the pooled arrays at the clips' ends."""
+    fold_of = {clip_id: fold.name for fold in run.folds for clip_id in fold.test}
+    ids = [str(clip_id) for clip_id in arrays["clip_ids"]]
+    ends = np.cumsum(arrays["lengths"])
+    return tuple(
+        TestedClip(
+            clip_id=clip_id,
+            group=_group_of(run, clip_id),
+            fold=fold_of.get(clip_id, ""),
+            truth=arrays["truth"][end - length : end],
+            probabilities=arrays["probabilities"][end - length : end],
+            pts_seconds=arrays["pts_seconds"][end - length : end],
+        )
+        for clip_id, length, end in zip(ids, arrays["lengths"], ends, strict=True)
+        if length
+    )
+
+
+def _read_log(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a log as numbers; a cell that is empty, torn or no number is nan."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "epoch" not in rows[0]:
+        return {}
+    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

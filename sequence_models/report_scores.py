@@ -1,0 +1,223 @@
+"""What a report says about scores: the sentence, the verdict, the table and the bars beside the baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sequence_models.report_plots import bars_svg
+from sequence_models.report_run import EvaluatedRun
+
+# The scores that lead, and that are drawn, the first that a run has first.
+MAIN_SCORES = ("accuracy", "frame_accuracy", "macro_f1", "edit", "f1@25")
+MOST_CHARTS = 4
+TITLES = {
+    "majority": "majority class",
+    "meanpool_logreg": "mean-pool logistic regression",
+    "thirds_logreg": "logistic regression on thirds",
+    "framewise_logreg": "frame-by-frame logistic regression",
+    "macro_f1": "macro-F1",
+    "edit": "edit score",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number with its protocol.
+
+    Args:
+        value: 0 to 1 or 0 to 100; never nan.
+        protocol: How it was computed.
+        ci95: Ends of its 95 % interval, or None.
+    """
+
+    value: float
+    protocol: str
+    ci95: tuple[float, float] | None
+
+    def text(self, digits: int = 3) -> str:
+        """The value as text; on the scale to 100 with one decimal."""
+        return self._write(self.value, digits)
+
+    def interval(self, digits: int = 3) -> str:
+        """The interval as text, "" where there is none."""
+        return "[{}, {}]".format(*(self._write(end, digits) for end in self.ci95)) if self.ci95 else ""
+
+    def _write(self, number: float, digits: int) -> str:
+        return f"{number:.1f}" if self.top > 1 else f"{number:.{digits}f}"
+
+    @property
+    def top(self) -> float:
+        """The best possible value: 1 or 100."""
+        return 100.0 if max(self.value, *(self.ci95 or ()), 0.0) > 1 else 1.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Everything that one model scored.
+
+    Args:
+        title: What the report calls the model.
+        is_model: Whether it is the run's own model.
+        scores: Name of the score -> its value.
+    """
+
+    title: str
+    is_model: bool
+    scores: Mapping[str, Score]
+
+
+def scored_models(run: EvaluatedRun) -> list[Scored]:
+    """Collects the test scores of the run's model, of other models and of the baselines.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        The run's own model first, then the others from the best to the worst.
+    """
+    own = Scored(run.run.settings.model, True, _scores(run.metrics.get("test")))
+    others = [
+        Scored(title_of(name), False, _scores(scores))
+        for part in ("models", "baselines")
+        for name, scores in (run.metrics.get(part) or {}).items()
+        if part == "baselines" or name != run.run.settings.model
+    ]
+    main = main_score(own)
+    worst = Score(-math.inf, "", None)
+    return [own, *sorted(others, key=lambda other: -other.scores.get(main or "", worst).value)]
+
+
+def validation_scores(run: EvaluatedRun) -> Mapping[str, Score]:
+    """The scores of the run's model on its validation clips, empty where it has none."""
+    validation = run.metrics.get("validation") or {}
+    return _scores(validation.get("model", validation))
+
+
+def main_score(own: Scored) -> str | None:
+    """The name of the score that leads the report, None where the model has no score at all."""
+    return next((name for name in (*MAIN_SCORES, *own.scores) if name in own.scores), None)
+
+
+def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
+    """Says the result in one sentence.
+
+    Args:
+        run: An evaluated run.
+        models: What `scored_models` gives.
+
+    Returns:
+        For example "bilstm: accuracy 0.81 [0.72, 0.88] on 60 test clips of 10 unseen groups; majority class 0.17".
+    """
+    own, main = models[0], main_score(models[0])
+    where = f"{len(run.clips):,} test clip{'s' * (len(run.clips) != 1)}{_groups_text(run)}"
+    if main is None:
+        return f"{own.title}: no score on {where}"
+    sentence = f"{own.title}: {title_of(main)} {own.scores[main].text(2)} {own.scores[main].interval(2)}".rstrip()
+    rival = next((f"; {other.title} {other.scores[main].text(2)}" for other in models[1:] if main in other.scores), "")
+    return f"{sentence} on {where}{rival}"
+
+
+def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
+    """Compares the model with the best of the others by the model's own interval.
+
+    Args:
+        models: What `scored_models` gives.
+
+    Returns:
+        "kind" ("better", "worse" or "open") and "text"; None where there is nothing to compare.
+    """
+    main = main_score(models[0])
+    if main is None or len(models) == 1 or main not in models[1].scores:
+        return None
+    own, other, title = models[0].scores[main], models[1].scores[main], models[1].title
+    gap = Score(abs(own.value - other.value), "", (0.0, own.top)).text(2)
+    low, high = own.ci95 or (-math.inf, math.inf)
+    if low > other.value:
+        return {"kind": "better", "text": f"Better than {title} by {gap}, which lies below the 95 % interval."}
+    if high < other.value:
+        return {"kind": "worse", "text": f"Worse than {title} by {gap}, which lies above the 95 % interval."}
+    why = "which lies inside the 95 % interval" if own.ci95 else "and there is no interval"
+    return {"kind": "open", "text": f"Not told apart from {title}, {gap} away, {why}."}
+
+
+def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> list[dict[str, Any]]:
+    """The table of scores.
+
+    Args:
+        models: What `scored_models` gives.
+        validation: The model's scores on validation.
+
+    Returns:
+        One mapping per score: "title", "protocol", "cells" (a `Score` or None per model), "best" and "validation".
+    """
+    rows = []
+    for name, own in models[0].scores.items():
+        cells = [model.scores.get(name) for model in models]
+        rows.append(
+            {
+                "title": title_of(name),
+                "protocol": own.protocol,
+                "cells": cells,
+                "best": max(cell.value for cell in cells if cell),
+                "validation": validation.get(name),
+            }
+        )
+    return rows
+
+
+def score_charts(models: Sequence[Scored]) -> list[dict[str, str]]:
+    """Draws the leading scores of all models.
+
+    Args:
+        models: What `scored_models` gives.
+
+    Returns:
+        "title" and "svg" of each chart.
+    """
+    own = models[0].scores
+    names = [name for name in MAIN_SCORES if name in own] or list(own)
+    charts = []
+    for name in names[:MOST_CHARTS]:
+        bars = [
+            {
+                "name": model.title.replace(" logistic", "\nlogistic"),
+                "value": model.scores[name].value,
+                "ci95": model.scores[name].ci95,
+                "text": model.scores[name].text(2),
+                "is_model": model.is_model,
+            }
+            for model in models
+            if name in model.scores
+        ]
+        charts.append({"title": title_of(name), "svg": bars_svg(bars, top=own[name].top, title=title_of(name))})
+    return charts
+
+
+def title_of(name: str) -> str:
+    """What the report calls a score or a baseline."""
+    return TITLES.get(name, name.replace("_", " ").replace("f1@", "F1@"))
+
+
+def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
+    """The plain numbers among the scores; matrices and scores per class are left to the tables."""
+    return {
+        name: Score(float(score["value"]), str(score.get("protocol", "")), _interval(score.get("ci95")))
+        for name, score in (scores or {}).items()
+        if isinstance(score, Mapping) and isinstance(score.get("value"), int | float) and math.isfinite(score["value"])
+    }
+
+
+def _interval(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
+    low, high = ends or (None, None)
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def _groups_text(run: EvaluatedRun) -> str:
+    groups = {clip.group for clip in run.clips} - {""}
+    if not groups:
+        return ""
+    seen = any(run.groups_of(fold.train) & run.groups_of(fold.test) for fold in run.run.folds)
+    return f" of {len(groups):,} {'' if seen else 'unseen '}group{'s' * (len(groups) != 1)}"

@@ -1,0 +1,201 @@
+"""The run directory: the only place that knows its file names.
+
+runs/NAME/
+  run.json            settings, data, folds and seeds; written first, compared when the run is continued
+  models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
+  logs/<fold>-seed<k>.csv                    one line per epoch
+  baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
+  predictions.npz, metrics.json, report.html written by evaluate and report
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import RunError
+from sequence_models.settings import TrainSettings
+from sequence_models.splits import Fold
+
+FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
+COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was told and what it was given, as run.json holds it.
+
+    Args:
+        path: The run directory.
+        settings: How models are built and trained.
+        vocabulary: Class names in the order of the outputs.
+        stores: Paths of the feature stores, joined per frame.
+        recipes: Recipe of each store.
+        fingerprints: Fingerprint of each store.
+        labels: Path of the label file, or "" where the folders are the labels.
+        load: The other arguments that `load_clips` was given.
+        cv: "leave-one-group-out", a number of folds, or "" for one split.
+        folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
+        seeds: Number of seeds, 0 to seeds - 1.
+        background: Class that the segment metrics leave out, or None.
+        clips: Per clip_id its group and, for many-to-one, its label.
+        embedding_dim: Width of the joined embeddings.
+        test_opened: How often the test split was evaluated.
+        versions: Of the libraries.
+    """
+
+    path: Path
+    settings: TrainSettings
+    vocabulary: tuple[str, ...]
+    stores: tuple[str, ...]
+    recipes: tuple[dict, ...]
+    fingerprints: tuple[str, ...]
+    labels: str
+    load: dict[str, Any]
+    cv: str
+    folds: tuple[Fold, ...]
+    seeds: int
+    background: str | None
+    clips: dict[str, dict]
+    embedding_dim: int
+    test_opened: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the width of the outputs."""
+        return len(self.vocabulary)
+
+    def model_path(self, fold: str, seed: int) -> Path:
+        """Where the best weights of one fold and seed lie."""
+        return self.path / "models" / f"{fold}-seed{seed}.weights.h5"
+
+    def fit_path(self, fold: str, seed: int) -> Path:
+        """Where the result of one fit is noted; it exists if and only if the fit came to its end."""
+        return self.path / "models" / f"{fold}-seed{seed}.json"
+
+    def log_path(self, fold: str, seed: int) -> Path:
+        """Where the epochs of one fit are logged."""
+        return self.path / "logs" / f"{fold}-seed{seed}.csv"
+
+    def baseline_path(self, fold: str, name: str) -> Path:
+        """Where the arrays of one fitted baseline lie."""
+        return self.path / "baselines" / f"{fold}-{name}.npz"
+
+
+def create_run(run: Run) -> Run:
+    """Write run.json, or go on with the run that is there if it was told the same.
+
+    Args:
+        run: What is wanted; its `test_opened` and `versions` are kept from an existing run.
+
+    Returns:
+        The run to work on.
+
+    Raises:
+        RunError: the directory holds another experiment, or cannot be written.
+    """
+    try:
+        for folder in ("models", "logs", "baselines"):
+            (run.path / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write the run {run.path}: {error.strerror}; choose another --run") from None
+    if not (run.path / "run.json").exists():
+        write_json(run.path / "run.json", _to_record(run))
+        return run
+    old = read_run(run.path)
+    before, now = _to_record(old), _to_record(run)
+    differing = [key for key in COMPARED if before[key] != now[key]]
+    if differing:
+        raise RunError(
+            f"{run.path} holds another experiment: {', '.join(_difference(key, before, now) for key in differing)}. "
+            "Use another --run, or delete that directory"
+        )
+    run = replace(run, test_opened=old.test_opened)
+    write_json(run.path / "run.json", _to_record(run))
+    return run
+
+
+def read_run(path: str | Path) -> Run:
+    """Read run.json.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        record["settings"] = TrainSettings(**record["settings"])
+        record["folds"] = tuple(
+            Fold(f["name"], tuple(f["train"]), tuple(f["validation"]), tuple(f["test"])) for f in record["folds"]
+        )
+        for key in ("vocabulary", "stores", "recipes", "fingerprints"):
+            record[key] = tuple(record[key])
+        return Run(path=path, **record)
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{path}/run.json cannot be read ({error}); train again into another --run") from None
+
+
+def note_test_opened(run: Run) -> Run:
+    """Count in run.json that the test split is about to be evaluated."""
+    run = replace(run, test_opened=run.test_opened + 1)
+    write_json(run.path / "run.json", _to_record(run))
+    return run
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON aside and rename it into place, so that no reader ever sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, ensure_ascii=False)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz aside and rename it into place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".npz")
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, **arrays)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an .npz; never unpickles.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
+
+
+def _to_record(run: Run) -> dict[str, Any]:
+    record = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "path"}
+    record["settings"] = asdict(run.settings)
+    record["folds"] = [asdict(fold) for fold in run.folds]
+    return json.loads(json.dumps(record))  # tuples and lists compare alike
+
+
+def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if key == "settings":
+        names: Sequence[str] = [name for name in now[key] if before[key].get(name) != now[key][name]]
+        return ", ".join(f"{name} was {before[key].get(name)}, now {now[key][name]}" for name in names)
+    if key in ("cv", "background", "labels", "fingerprints", "vocabulary"):
+        return f"{key} was {before[key]}, now {now[key]}"
+    return f"{key} differ"

@@ -1,0 +1,121 @@
+"""What a training run is told: one flat record, checked when made. Imports no Keras, so a typo is answered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from extract.errors import UsageError
+
+MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
+TASKS = (MANY_TO_ONE, MANY_TO_MANY)
+RECURRENT_MODELS = ("lstm", "bilstm", "gru", "bigru")
+POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector per clip: many-to-one only
+MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
+CAUSAL_MODELS = ("lstm", "gru", "mstcn")
+READOUTS = ("last", "mean", "max", "attention")
+OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides how a model is built and trained, apart from the data and the seed.
+
+    Args:
+        task: "many-to-one" (one label per clip) or "many-to-many" (one label per timestep).
+        model: Name in `MODEL_NAMES`.
+        readout: How a many-to-one model turns its timesteps into one vector, over real timesteps only: "last" (of a
+            bidirectional model: the last of each direction), "mean", "max" or "attention". The models attention,
+            meanpool, maxpool and pyramid are read-outs themselves and leave it unused.
+        hidden: Units of each recurrent layer, per direction; channels of mstcn.
+        layers: Recurrent layers on top of each other.
+        projection: Width that embeddings are projected to first; 0 = none. mstcn projects to `hidden` instead.
+        steps: A many-to-one clip is averaged to this many equal parts before the recurrence; 0 = not at all.
+        causal: A timestep may only see those before it, as for a live stream: lstm, gru or mstcn, with steps 0.
+        tcn_stages: Stages of mstcn; each refines the labels of the one before.
+        tcn_layers: Dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far.
+        dropout: Share of units dropped, the same ones at every timestep of a clip.
+        channel_dropout: Share of embedding channels dropped over a whole clip.
+        label_smoothing: Share of every target that is spread over all classes.
+        smoothing_loss: Weight of T-MSE, which keeps neighbouring timesteps of many-to-many alike; 0 = none.
+        crop: The largest share of a training clip that is cut away at its ends, anew in every epoch.
+        speed: The largest change of a training clip's speed, up or down, as a share.
+        frame_drop: Share of a training clip's timesteps left out.
+        epochs: The most epochs to train.
+        patience: Epochs without a better validation score before training stops.
+        batch_size: Clips per training step.
+        optimizer: Name in `OPTIMIZERS`.
+        learning_rate: Step size of the optimizer, constant.
+        weight_decay: Decoupled weight decay per unit of learning rate.
+        class_weight_power: Examples of a class weigh count ** -power; 0 = all alike.
+
+    Raises:
+        UsageError: A name is unknown or a number is out of its range.
+    """
+
+    task: str = MANY_TO_ONE
+    model: str = "bilstm"
+    readout: str = "mean"
+    hidden: int = 64
+    layers: int = 1
+    projection: int = 64
+    steps: int = 0
+    causal: bool = False
+    tcn_stages: int = 3
+    tcn_layers: int = 8
+    dropout: float = 0.3
+    channel_dropout: float = 0.3
+    label_smoothing: float = 0.0
+    smoothing_loss: float = 0.15
+    crop: float = 0.0
+    speed: float = 0.0
+    frame_drop: float = 0.0
+    epochs: int = 60
+    patience: int = 15
+    batch_size: int = 16
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    class_weight_power: float = 0.25
+
+    def __post_init__(self) -> None:
+        _check_name("task", self.task, TASKS)
+        _check_name("model", self.model, MODEL_NAMES)
+        _check_name("readout", self.readout, READOUTS)
+        _check_name("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("hidden", "layers", "tcn_stages", "tcn_layers", "epochs", "patience", "batch_size"):
+            _check_range(name, getattr(self, name), 1, float("inf"))
+        for name in ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop"):
+            _check_range(name, getattr(self, name), 0, 0.95)
+        for name in ("projection", "steps", "smoothing_loss", "weight_decay", "class_weight_power"):
+            _check_range(name, getattr(self, name), 0, float("inf"))
+        _check_range("learning_rate", self.learning_rate, 1e-8, 100)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if self.task == MANY_TO_MANY and self.model in POOLING_MODELS:
+            raise UsageError(
+                f"model {self.model} gives one label per clip and cannot do many-to-many; "
+                f"choose one of {', '.join(name for name in MODEL_NAMES if name not in POOLING_MODELS)}."
+            )
+        if self.steps and (self.task == MANY_TO_MANY or self.model not in RECURRENT_MODELS):
+            raise UsageError(
+                f"steps {self.steps} averages a clip before the recurrence of a many-to-one model; "
+                f"leave it at 0 for {self.model}, {self.task}."
+            )
+        if self.causal and (self.model not in CAUSAL_MODELS or self.steps):
+            raise UsageError(
+                f"model {self.model} with steps {self.steps} cannot be causal; "
+                f"choose one of {', '.join(CAUSAL_MODELS)}, with steps 0."
+            )
+
+
+def _check_name(field: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{field} {value!r} is unknown; choose one of {', '.join(known)}.")
+
+
+def _check_range(field: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        limit = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
+        raise UsageError(f"{field} must be {limit}, got {value}; choose another --{field.replace('_', '-')}.")

@@ -1,0 +1,346 @@
+"""Divides clips into training, validation and test parts; clips of one group never part.
+
+Balance comes from a greedy assignment of whole groups, best of several shuffles, that keeps the share of every class
+in every part near the share of the part.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extract.errors import SplitError, UsageError
+from sequence_models.clips import Clip
+from sequence_models.labels import read_split_file
+from sequence_models.matching import ClipNames, quoted
+
+LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
+TRAIN, VALIDATION, TEST = 0, 1, 2
+DEFAULT_SHARES = (0.6, 0.2, 0.2)
+TEST_SHARE = 0.2
+VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves
+MAX_SHUFFLES = 50
+MAX_ASSIGNMENTS = 20_000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the clips; the parts hold clip_ids in the order of the clips.
+
+    Args:
+        name: "split", "fold1", or the group that is left out, made fit for a file name.
+        train, validation, test: Disjoint; validation is empty only where the training part is a single group.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Clips as groups: `counts` (G, K + 1) are labels per class and, last, clips, each column with sum 1."""
+
+    names: list[str]
+    members: list[list[str]]
+    counts: np.ndarray
+    vocabulary: Sequence[str]
+
+    @property
+    def has_class(self) -> np.ndarray:
+        return self.counts[:, :-1] > 0  # (G, K)
+
+
+def make_folds(
+    clips: Sequence[Clip],
+    *,
+    cv: str | None,
+    split_file: Path | None,
+    seed: int,
+    vocabulary: Sequence[str] = (),
+) -> list[Fold]:
+    """Divides clips into folds.
+
+    Args:
+        clips: Labelled clips. Where no clip has a group, each is its own.
+        cv: "leave-one-group-out", a whole number K for K folds, or None for one fold: by the split file, else by the
+            clips' own split, else 60/20/20, stratified.
+        split_file: `clip_id,split`, or None.
+        seed: Same seed, same folds.
+        vocabulary: Class names for messages; without it classes are named by their index.
+
+    Returns:
+        The folds; their test parts do not overlap, and every class is in every training part.
+
+    Raises:
+        UsageError: cv is no such rule, or is given together with a split file.
+        SplitError: No honest split can be made; names the class or group that is in the way.
+    """
+    if cv is not None and split_file is not None:
+        raise UsageError("--cv and --split exclude each other; give one of them.")
+    groups = _group(clips, vocabulary)
+    _refuse_lone_clips(clips, groups.vocabulary)
+    rng = np.random.default_rng(seed)
+    if cv is None and (split_file is not None or any(clip.split for clip in clips)):
+        folds = [_given_split(clips, split_file, groups, rng)]
+    elif len(groups.names) < 2:
+        raise SplitError(
+            f"all clips are of one group, {groups.names[0]!r}, so nothing unseen is left to test on; add groups."
+        )
+    elif cv is None:
+        folds = [_stratified_split(groups, rng)]
+    else:
+        folds = _cross_validation(groups, cv, rng)
+    order = {clip.clip_id: number for number, clip in enumerate(clips)}
+    folds = [_in_order(fold, order) for fold in folds]
+    for fold in folds:
+        _check_classes(fold, clips, groups.vocabulary)
+    return folds
+
+
+def _group(clips: Sequence[Clip], vocabulary: Sequence[str]) -> _Grouped:
+    """Collects clips by group; a clip without one is its own."""
+    members: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        members.setdefault((clip.group, "" if clip.group else clip.clip_id), []).append(clip)
+    if not members:
+        raise SplitError("there are no labelled clips to split.")
+    num_classes = max(len(vocabulary), 1 + max(int(clip.labels.max(initial=-1)) for clip in clips))
+    counts = np.array([_class_counts(group, num_classes) for group in members.values()], np.float64)
+    return _Grouped(
+        [group or clip_id for group, clip_id in members],
+        [[clip.clip_id for clip in group] for group in members.values()],
+        counts / np.maximum(counts.sum(axis=0), 1),
+        vocabulary or [str(number) for number in range(num_classes)],
+    )
+
+
+def _class_counts(clips: Sequence[Clip], num_classes: int) -> np.ndarray:
+    labels = np.concatenate([np.atleast_1d(clip.labels) for clip in clips])
+    return np.append(np.bincount(labels[labels >= 0], minlength=num_classes), len(clips))
+
+
+def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
+    clips_per_class = sum(
+        np.bincount(np.unique(clip.labels[clip.labels >= 0]), minlength=len(vocabulary)) for clip in clips
+    )
+    for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
+        if count < 2:
+            others = ",".join(other for other in vocabulary if other != name)
+            raise SplitError(
+                f"class {name!r} has {'one clip' if count else 'no clip'}, too few to train on and to test on; "
+                f"add clips, or leave it out with --classes {others}."
+            )
+
+
+def _cross_validation(groups: _Grouped, cv: str, rng: np.random.Generator) -> list[Fold]:
+    if cv == LEAVE_ONE_GROUP_OUT:
+        parts = np.arange(len(groups.names))
+        names = _file_names(groups.names)
+    elif cv.isdecimal() and int(cv) >= 2:
+        parts = _folds_of(groups, int(cv), rng)
+        names = [f"fold{number + 1}" for number in range(int(cv))]
+    else:
+        raise UsageError(f"--cv is {cv!r}; it must be {LEAVE_ONE_GROUP_OUT} or a whole number of folds >= 2.")
+    _refuse_lone_classes(groups, parts)
+    return [_hold_out(name, groups, parts == number, rng) for number, name in enumerate(names)]
+
+
+def _stratified_split(groups: _Grouped, rng: np.random.Generator) -> Fold:
+    everything = np.arange(len(groups.names))
+    if len(everything) == 2:
+        return _fold("split", groups, TEST * _divide("split", groups, everything, (1 - TEST_SHARE, TEST_SHARE), rng))
+    return _fold("split", groups, _divide("split", groups, everything, DEFAULT_SHARES, rng))
+
+
+def _file_names(groups: Sequence[str]) -> list[str]:
+    """The groups as different names that can be part of a file name."""
+    names: list[str] = []
+    for group in groups:
+        name = re.sub(r"[^\w.+-]", "_", group)
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names
+
+
+def _folds_of(groups: _Grouped, num_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """The fold of every group, (G,)."""
+    if num_folds > len(groups.names):
+        raise SplitError(
+            f"--cv {num_folds} needs as many groups and there are {len(groups.names)}; use fewer folds or add groups."
+        )
+    shares = np.full(num_folds, 1 / num_folds)
+    tries = [_assign(groups.counts, shares, order, training=None) for order in _orders(groups.counts, rng)]
+    return min(tries, key=lambda parts: (len(_lone_classes(groups, parts)), _imbalance(groups.counts, shares, parts)))
+
+
+def _refuse_lone_classes(groups: _Grouped, parts: np.ndarray) -> None:
+    """Every class must outlive the loss of any one part."""
+    for number in _lone_classes(groups, parts):
+        inside = [name for name, has in zip(groups.names, groups.has_class[:, number], strict=True) if has]
+        where = f"group {inside[0]!r} only" if len(inside) == 1 else f"one fold only (groups {quoted(inside)})"
+        raise SplitError(
+            f"class {groups.vocabulary[number]!r} is in {where}, so nothing is left to train on when that is tested; "
+            "add groups or leave the class out with --classes."
+        )
+
+
+def _lone_classes(groups: _Grouped, parts: np.ndarray) -> list[int]:
+    return [number for number, has in enumerate(groups.has_class.T) if len(np.unique(parts[has])) == 1]
+
+
+def _hold_out(name: str, groups: _Grouped, test: np.ndarray, rng: np.random.Generator) -> Fold:
+    """A fold with the given test groups (G,) and a validation part out of the rest."""
+    kept = np.flatnonzero(~test)
+    parts = np.full(len(groups.names), TEST)
+    parts[kept] = TRAIN
+    if len(kept) > 1:
+        parts[kept] = _divide(name, groups, kept, (1 - VALIDATION_SHARE, VALIDATION_SHARE), rng)
+    return _fold(name, groups, parts)
+
+
+def _divide(
+    name: str, groups: _Grouped, kept: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> np.ndarray:
+    """Divides some groups into parts of the given shares; part 0, the training part, keeps every class."""
+    counts, wanted = groups.counts[kept], np.asarray(shares)
+    has_class = groups.has_class[kept]
+    tries = [_assign(counts, wanted, order, training=has_class) for order in _orders(counts, rng)]
+    full = [parts for parts in tries if len(np.unique(parts)) == len(shares)]
+    if not full:
+        lone = [groups.vocabulary[number] for number in np.flatnonzero(has_class.sum(axis=0) == 1).tolist()]
+        raise SplitError(
+            f"{name}: nothing can be held out of {len(kept)} groups without losing a class from training "
+            f"(in one group only: {quoted(lone)}); add groups, or leave classes out with --classes."
+        )
+    return min(full, key=lambda parts: _imbalance(counts, wanted, parts))
+
+
+def _orders(counts: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Random orders of the groups, large ones mostly first."""
+    size = counts.max(axis=1)
+    for _ in range(int(np.clip(MAX_ASSIGNMENTS // len(counts), 3, MAX_SHUFFLES))):
+        yield np.argsort(-size * rng.lognormal(sigma=0.5, size=len(size)))
+
+
+def _assign(counts: np.ndarray, shares: np.ndarray, order: np.ndarray, *, training: np.ndarray | None) -> np.ndarray:
+    """Puts each group, in order, where the parts stay nearest to their shares.
+
+    With `training`, bool (G, K), no group leaves part 0 that holds the last of a class there, and empty parts are
+    filled from part 0.
+    """
+    filled = np.zeros((len(shares), counts.shape[1]))
+    parts = np.zeros(len(counts), np.int64)
+    keepers = None if training is None else training.sum(axis=0)
+
+    def place(group: int, part: int) -> None:
+        filled[part] += counts[group]
+        parts[group] = part
+        if training is not None and keepers is not None and part != TRAIN:
+            np.subtract(keepers, training[group], out=keepers)
+
+    def can_leave(group: int) -> bool:
+        return training is None or keepers is None or bool(np.all(keepers[training[group]] > 1))
+
+    for group in order:
+        growth = ((2 * filled + counts[group]) * counts[group]).sum(axis=1) / shares
+        place(group, int(np.argmin(growth)) if can_leave(group) else TRAIN)
+    if training is not None:
+        for part in set(range(len(shares))) - set(parts.tolist()):
+            movable = [group for group in order[::-1] if parts[group] == TRAIN and can_leave(group)]
+            if movable and np.sum(parts == TRAIN) > 1:
+                place(movable[0], part)
+    return parts
+
+
+def _imbalance(counts: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> float:
+    filled = np.stack([counts[parts == part].sum(axis=0) for part in range(len(shares))])
+    return float(((filled - shares[:, None]) ** 2 / shares[:, None]).sum())
+
+
+def _fold(name: str, groups: _Grouped, parts: np.ndarray) -> Fold:
+    members = [
+        tuple(clip_id for index in np.flatnonzero(parts == part) for clip_id in groups.members[index])
+        for part in (TRAIN, VALIDATION, TEST)
+    ]
+    return Fold(name, *members)
+
+
+def _given_split(clips: Sequence[Clip], split_file: Path | None, groups: _Grouped, rng: np.random.Generator) -> Fold:
+    """The split that a file or the clips themselves name; without a validation part one is taken from training."""
+    split_of = {clip.clip_id: clip.split for clip in clips} if split_file is None else _read_split(split_file, clips)
+    named = [clip.clip_id for clip in clips if split_of.get(clip.clip_id)]
+    if len(named) < len(clips):
+        left_out = [clip.clip_id for clip in clips if clip.clip_id not in set(named)]
+        _log.warning("%d clips are in no part of the split and are left out: %s", len(left_out), quoted(left_out))
+    where = str(split_file) if split_file else "the split column"
+    parts = {part: [key for key in named if split_of[key] == part] for part in ("train", "validation", "test")}
+    for part in ("train", "test"):
+        if not parts[part]:
+            raise SplitError(f"{where} puts no clip with features and a label into {part}; add some.")
+    _warn_of_cut_groups(clips, split_of, where)
+    if parts["validation"]:
+        return Fold("split", *(tuple(parts[part]) for part in ("train", "validation", "test")))
+    inside = set(parts["train"])
+    training = _group([clip for clip in clips if clip.clip_id in inside], groups.vocabulary)
+    fold = _hold_out("split", training, np.zeros(len(training.names), bool), rng)
+    return Fold("split", fold.train, fold.validation, tuple(parts["test"]))
+
+
+def _read_split(path: Path, clips: Sequence[Clip]) -> dict[str, str]:
+    names = ClipNames(clip.clip_id for clip in clips)
+    split_of, unknown = {}, []
+    for row in read_split_file(path):
+        clip_id = names.find(row.clip_id, where=f"{path} line {row.line}")
+        if clip_id is None:
+            unknown.append(row.clip_id)
+        else:
+            split_of[clip_id] = row.split
+    if not split_of:
+        raise SplitError(
+            f"{path} names none of the {len(clips)} labelled clips (first: {quoted(unknown)}); check the clip ids."
+        )
+    if unknown:
+        _log.warning("%s names %d clips without features or label: %s", path, len(unknown), quoted(unknown))
+    return split_of
+
+
+def _warn_of_cut_groups(clips: Sequence[Clip], split_of: Mapping[str, str], where: str) -> None:
+    parts_of: dict[str, set[str]] = {}
+    for clip in clips:
+        if clip.group and split_of.get(clip.clip_id):
+            parts_of.setdefault(clip.group, set()).add(split_of[clip.clip_id])
+    cut = [group for group, parts in parts_of.items() if "test" in parts and len(parts) > 1]
+    if cut:
+        _log.warning(
+            "%s puts %d groups into the test part and into another, so the score is too high: %s",
+            where,
+            len(cut),
+            quoted(cut),
+        )
+
+
+def _in_order(fold: Fold, order: Mapping[str, int]) -> Fold:
+    parts = (tuple(sorted(part, key=order.__getitem__)) for part in (fold.train, fold.validation, fold.test))
+    return Fold(fold.name, *parts)
+
+
+def _check_classes(fold: Fold, clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
+    """Every class must be in training; one that is missing from the test part is logged."""
+    for part, clip_ids in (("training", set(fold.train)), ("test", set(fold.test))):
+        counts = _class_counts([clip for clip in clips if clip.clip_id in clip_ids], len(vocabulary))
+        missing = [name for name, count in zip(vocabulary, counts[:-1], strict=True) if not count]
+        if missing and part == "training":
+            raise SplitError(
+                f"{fold.name}: class {missing[0]!r} is not in the training part; change the split, add clips, "
+                "or leave the class out with --classes."
+            )
+        if missing:
+            _log.warning("%s: the test part has no clip of %s", fold.name, quoted(missing))

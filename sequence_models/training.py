@@ -1,0 +1,256 @@
+"""Trains one model on clips, keeps the weights of its best epoch, and writes checkpoint and log.
+
+The best epoch is that of the best macro-F1 over all validation examples together, ties going to the lower loss. Both
+are computed by NumPy on unpadded predictions, because Keras' own averages depend on how batches were padded.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from extract.errors import LabelError, RunError
+from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
+from sequence_models.clips import Clip
+from sequence_models.compiled import CompiledModel, compiled, copy_variables
+from sequence_models.models import Architecture, build_model
+from sequence_models.predict import forward
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
+
+LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
+SECONDS_PER_CHECKPOINT = 10.0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit_model` gives back.
+
+    Args:
+        model: The model with the weights of its best epoch; later fits do not touch it.
+        best_epoch: Counted from 1; without validation clips the last.
+        best_score: Validation macro-F1 at that epoch, or None without validation clips.
+        epochs_run: Epochs trained.
+        seconds: Wall-clock time of it all.
+        history: One record per epoch, keys as in `LOG_COLUMNS`.
+    """
+
+    model: keras.Model
+    best_epoch: int
+    best_score: float | None
+    epochs_run: int
+    seconds: float
+    history: tuple[dict[str, float | int | None], ...]
+
+
+def fit_model(
+    train: Sequence[Clip],
+    validation: Sequence[Clip],
+    settings: TrainSettings,
+    *,
+    num_classes: int,
+    seed: int,
+    checkpoint: Path,
+    log: Path,
+    epochs: int | None = None,
+    quiet: bool = False,
+) -> FitResult:
+    """Train one model.
+
+    Args:
+        train: Clips to train on, which also give standardisation and class weights; unlabelled ones are left out.
+        validation: Clips that choose the epoch; none = train `epochs` epochs and keep the last.
+        settings: How the model is built and trained.
+        num_classes: K.
+        seed: Decides weights, dropout and order; the same seed gives the same numbers.
+        checkpoint: Where the best weights go, ending in `.weights.h5`; its folder is made.
+        log: CSV file, one line per epoch, columns `LOG_COLUMNS`; its folder is made.
+        epochs: Overrides `settings.epochs`.
+        quiet: No progress bar.
+
+    Returns:
+        The trained model and how it went.
+
+    Raises:
+        ClipError: A clip has no timestep, another width than the rest, or values that are not finite.
+        LabelError: A class index is out of range, labels do not fit the task, or no training clip has a label.
+    """
+    started = time.perf_counter()
+    train, validation = _labelled(train, settings), _labelled(validation, settings)
+    if not train:
+        raise LabelError("No training clip has a label; label some, or use another split.")
+    embedding_dim = check_clips([*train, *validation], num_classes=num_classes)
+    model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
+    model.get_layer("standardise").set_statistics(*embedding_statistics(train))
+    twin = compiled(Architecture(settings, embedding_dim, num_classes))
+    twin.load(model)
+    weights = class_weights(_labels(train), num_classes=num_classes, power=settings.class_weight_power)
+    best = _Best(model, checkpoint)
+    job = _Job(twin, train, validation, weights, seed)
+    history = _train_epochs(job, best, log=log, epochs=epochs or settings.epochs, quiet=quiet)
+    best.save()
+    return FitResult(model, best.epoch, best.score, len(history), time.perf_counter() - started, tuple(history))
+
+
+def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: int, num_classes: int) -> keras.Model:
+    """Build a model and load what `fit_model` saved, the standardisation with it.
+
+    Args:
+        settings: Those it was trained with.
+        weights: The `.weights.h5` file.
+        embedding_dim: D.
+        num_classes: K.
+
+    Returns:
+        The trained model; it gives logits, see `predict` for probabilities.
+
+    Raises:
+        RunError: The file is missing, damaged, or holds the weights of another model.
+    """
+    model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer untrained
+            model.load_weights(weights)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"{weights} does not fit model {settings.model} ({reason}); train the run again.") from error
+    return model
+
+
+def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every channel over all timesteps of all clips, each float64 (D,)."""
+    steps = sum(map(len, clips))
+    mean = sum(clip.embeddings.sum(axis=0, dtype=np.float64) for clip in clips) / steps
+    squares = sum(np.square(clip.embeddings - mean).sum(axis=0) for clip in clips)
+    return mean, np.sqrt(squares / steps)
+
+
+def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean F1 of the classes that occur in the truth.
+
+    Args:
+        truth: int (n,) class indices.
+        predicted: int (n,) class indices.
+
+    Returns:
+        Between 0 and 1.
+    """
+    scores = []
+    for label in np.unique(truth):
+        hits = np.sum((truth == label) & (predicted == label))
+        scores.append(2 * hits / (np.sum(truth == label) + np.sum(predicted == label)))
+    return float(np.mean(scores))
+
+
+@dataclass(frozen=True)
+class _Job:
+    twin: CompiledModel
+    train: Sequence[Clip]
+    validation: Sequence[Clip]
+    class_weights: np.ndarray
+    seed: int
+
+
+class _Best:
+    """Holds the best weights so far, in the model that the caller gets, and writes them to the checkpoint."""
+
+    def __init__(self, model: keras.Model, checkpoint: Path):
+        self.model, self.checkpoint = model, checkpoint
+        self.epoch, self.score, self._rank = 0, None, None
+        self._saved = time.perf_counter()
+
+    def offer(self, twin: CompiledModel, record: dict) -> None:
+        """Take the weights of the twin if this epoch is better; without a score the later one is."""
+        score = record["validation_score"]
+        rank = (record["epoch"],) if score is None else (score, -record["validation_loss"])
+        if self._rank is not None and rank <= self._rank:
+            return
+        self.epoch, self.score, self._rank = record["epoch"], score, rank
+        copy_variables(twin.model, self.model)
+        if time.perf_counter() - self._saved > SECONDS_PER_CHECKPOINT:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint aside, then rename it: a file of that name is whole."""
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.checkpoint.with_name(f".{os.getpid()}-{self.checkpoint.name}")
+        self.model.save_weights(aside)
+        os.replace(aside, self.checkpoint)
+        self._saved = time.perf_counter()
+
+
+def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    history: list[dict] = []
+    with log.open("w", newline="") as file, tqdm(total=epochs, desc=log.stem, disable=quiet, leave=False) as bar:
+        writer = csv.DictWriter(file, LOG_COLUMNS)
+        writer.writeheader()
+        for epoch in range(1, epochs + 1):
+            history.append(_run_epoch(job, epoch))
+            best.offer(job.twin, history[-1])
+            writer.writerow(history[-1])
+            file.flush()
+            bar.update()
+            if job.validation and epoch - best.epoch >= job.twin.settings.patience:
+                break
+    return history
+
+
+def _run_epoch(job: _Job, epoch: int) -> dict:
+    started = time.perf_counter()
+    settings = job.twin.settings
+    varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
+    batches = make_batches(
+        job.train,
+        batch_size=settings.batch_size,
+        seed=(job.seed, epoch),
+        class_weights=job.class_weights,
+        augmentation=None if varied == Augmentation() else varied,
+    )
+    losses, sizes = zip(*((job.twin.train(batch), batch.sample_weight.sum()) for batch in batches), strict=True)
+    validation_loss, score = _validate(job)
+    return {
+        "epoch": epoch,
+        "loss": float(np.average(losses, weights=sizes)),
+        "validation_loss": validation_loss,
+        "validation_score": score,
+        "learning_rate": float(job.twin.optimizer.learning_rate),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _validate(job: _Job) -> tuple[float | None, float | None]:
+    """Cross-entropy and macro-F1 over all labelled validation examples."""
+    if not job.validation:
+        return None, None
+    truth = _labels(job.validation)
+    predictions = forward(job.twin, job.validation)
+    probabilities = np.concatenate([np.atleast_2d(p.probabilities) for p in predictions])[truth >= 0]
+    truth = truth[truth >= 0]
+    loss = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-7)).mean()
+    return float(loss), macro_f1(truth, probabilities.argmax(axis=1))
+
+
+def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
+    """The clips that have a label, after a look whether labels fit the task."""
+    wanted = 0 if settings.task == MANY_TO_ONE else 1
+    for clip in clips:
+        if clip.labels.ndim != wanted:
+            raise LabelError(
+                f"{clip.clip_id} has {'one label per timestep' if clip.labels.ndim else 'one label in all'}, "
+                f"which is not what task {settings.task} needs; choose the other --task."
+            )
+    return [clip for clip in clips if not clip.labels.size or clip.labels.max() >= 0]
+
+
+def _labels(clips: Sequence[Clip]) -> np.ndarray:
+    return np.concatenate([np.atleast_1d(clip.labels) for clip in clips])

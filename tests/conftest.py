@@ -1,0 +1,44 @@
+"""Fixtures of the whole suite: tiny videos, a store of random embeddings, and the real data where it is there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Converted weights go into a cache of this test run, not into the user's."""
+    os.environ["CLIPSEQ_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def shared():
+    """The folder of real videos and per-frame data; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared/data, which is not here")
+    return SHARED
+
+
+@pytest.fixture
+def make_video():
+    """A function that writes a video of plain frames whose grey level rises by `step` from frame to frame."""
+    import cv2
+
+    def write(path: Path, *, frames: int = 12, size: tuple[int, int] = (48, 32), fps: float = 12, step: int = 8) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, size)
+        for k in range(frames):
+            writer.write(np.full((size[1], size[0], 3), min(255, k * step), np.uint8))
+        writer.release()
+        return path
+
+    return write

@@ -1,0 +1,270 @@
+import math
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from video_files import colour_bars, grey_frames, moving_frames, odd_video, shared, write_video
+
+from extract import decode
+from extract.decode import DecodeSettings, open_clip, probe_video
+from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
+from extract.records import VideoItem
+from extract.sampling import SamplingRule
+
+BOTH = pytest.mark.parametrize("decoder", ["opencv", "pyav"])
+ANY = pytest.mark.parametrize("decoder", ["auto", "opencv", "pyav"])
+
+
+def read(path, rule="every=1", *, span=(0.0, math.inf), chunk_frames=32, **settings):
+    """(frames, indices, seconds, truth) of a clip; frames (N, H, W, 3)."""
+    settings = {"image_size": None, **settings}
+    item = VideoItem("clip", path, *span)
+    with open_clip(item, DecodeSettings(SamplingRule.parse(rule), **settings), chunk_frames=chunk_frames) as reader:
+        chunks = list(reader)
+    assert all(0 < len(chunk) <= chunk_frames for chunk in chunks)
+    frames, indices, seconds = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("frames", "frame_indices", "pts_seconds")
+    )
+    return frames, indices, seconds, reader.truth
+
+
+def error_of(path, error_class=UnreadableVideoError, **settings):
+    with pytest.raises(error_class) as error:
+        read(path, **settings)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """20 frames at 10 frames/s, two keyframes, B-frames."""
+    return write_video(tmp_path_factory.mktemp("plain") / "plain.mp4", moving_frames(20), options={"g": "10"})
+
+
+@ANY
+def test_every_frame_comes_once_with_its_time(plain, decoder):
+    frames, indices, seconds, truth = read(plain, decoder=decoder)
+    assert frames.shape == (20, 96, 128, 3)
+    assert indices.tolist() == list(range(20))
+    np.testing.assert_allclose(seconds, np.arange(20) / 10, atol=1e-9)
+    assert (truth.codec, truth.width, truth.height, truth.decoded_frames) == ("h264", 128, 96, 20)
+    assert (truth.timestamps, truth.variable_rate, truth.lost_spans, truth.notes) == ("real", False, (), ())
+    assert (round(truth.average_rate, 6), round(truth.duration_seconds, 6)) == (10.0, 2.0)
+
+
+def test_both_decoders_give_the_same_frames(plain):
+    a, b = read(plain, decoder="opencv"), read(plain, decoder="pyav")
+    assert np.abs(a[0].astype(int) - b[0]).mean() < 1
+    assert a[2].tolist() == b[2].tolist()
+
+
+@BOTH
+def test_colour_bars_come_out_as_rgb(tmp_path, decoder):
+    path = write_video(tmp_path / "bars.mp4", [colour_bars()] * 3, options={"qp": "0"})
+    frame = read(path, decoder=decoder)[0][1].astype(int)
+    expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]
+    assert np.abs(frame[32, [8, 24, 40, 56]] - expected).max() < 8
+
+
+@ANY
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("fps=2", [0, 5, 10, 15]), ("every=7", [0, 7, 14]), ("num_frames=4", [2, 7, 12, 17]), ("num_frames=50", range(20))],
+)
+def test_rules_choose_the_same_frames_with_any_decoder(plain, decoder, rule, expected):
+    every = read(plain, decoder=decoder)[0]
+    frames, indices, seconds, _ = read(plain, rule, decoder=decoder)
+    assert indices.tolist() == list(expected)
+    np.testing.assert_allclose(seconds, indices / 10, atol=1e-9)
+    assert np.array_equal(frames, every[indices])
+
+
+@BOTH
+def test_a_span_keeps_the_clock_and_the_numbers_of_its_video(plain, decoder):
+    _, indices, seconds, _ = read(plain, "every=2", span=(0.45, 1.2), decoder=decoder)
+    assert indices.tolist() == [5, 7, 9, 11]
+    np.testing.assert_allclose(seconds, [0.5, 0.7, 0.9, 1.1], atol=1e-9)
+
+
+def test_a_span_outside_its_video_is_named(plain):
+    message = error_of(plain, NoFramesError, span=(7.0, 8.0))
+    assert message == f"{plain} has no frame between 7 and 8 s, it is 2 s long; correct the span of clip"
+
+
+def test_the_size_of_chunks_does_not_matter(plain):
+    few, many = read(plain, "every=2", chunk_frames=3), read(plain, "every=2", chunk_frames=100)
+    assert np.array_equal(few[0], many[0]) and few[1].tolist() == many[1].tolist()
+
+
+def test_frames_are_fitted_and_transformed(plain):
+    frames = read(plain, image_size=24, fit="crop", input="diff")[0]
+    assert frames.shape == (20, 24, 24, 3)
+    assert not frames[0].any() and frames[1].any()
+
+
+@BOTH
+def test_times_count_from_the_start_of_the_stream_and_follow_a_variable_rate(tmp_path, decoder):
+    pts = [7, 8, 9, 12, 13, 20]
+    path = write_video(tmp_path / "late.mkv", grey_frames(6), pts=pts)
+    _, _, seconds, truth = read(path, decoder=decoder)
+    np.testing.assert_allclose(seconds, [0, 0.1, 0.2, 0.5, 0.6, 1.3], atol=0.001)
+    assert truth.variable_rate
+    assert truth.stream_start_seconds == pytest.approx(0.7, abs=0.001)
+
+
+@ANY
+def test_few_frames_of_many_are_fetched_by_seeking_and_are_the_same(tmp_path, decoder):
+    path = write_video(tmp_path / "long.mp4", moving_frames(120), options={"g": "12", "bf": "2"})
+    every = read(path, decoder="pyav")[0]
+    frames, indices, seconds, truth = read(path, "num_frames=5", decoder=decoder)
+    assert indices.tolist() == [12, 36, 60, 84, 108]
+    assert np.abs(frames.astype(int) - every[indices]).mean() < 1
+    np.testing.assert_allclose(seconds, indices / 10, atol=1e-9)
+    assert ("seeking" in truth.decoder) == (decoder != "opencv")
+    assert truth.decoded_frames == 120
+
+
+def test_a_late_span_is_read_from_the_keyframe_before_it(tmp_path):
+    path = write_video(tmp_path / "long.mp4", moving_frames(100), options={"g": "10"})
+    _, indices, _, truth = read(path, span=(8.55, 9.0))
+    assert indices.tolist() == [86, 87, 88, 89]
+    assert "seeking" in truth.decoder
+
+
+def test_a_changed_file_is_scanned_again(tmp_path):
+    path = tmp_path / "a.mp4"
+    assert len(read(write_video(path, grey_frames(4)))[1]) == 4
+    assert len(read(write_video(path, grey_frames(9)))[1]) == 9
+
+
+def test_names_with_spaces_dashes_and_other_alphabets_open(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ["-i.mp4", "a b.mp4", "файл.mp4", "#20_[x]%03d.mp4", "http:x.mp4"]:
+        write_video(tmp_path / name, grey_frames(2))
+        for decoder in ("opencv", "pyav"):
+            assert len(read(type(tmp_path)(name), decoder=decoder)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty (0 bytes); replace or remove it"),
+        (b"just some text\n" * 99, "is no video that can be opened (Invalid data found when processing input)"),
+    ],
+)
+def test_what_is_no_video_says_so(tmp_path, content, message):
+    path = tmp_path / "fake.mp4"
+    path.write_bytes(content)
+    assert message in error_of(path)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    assert "nowhere.mp4 cannot be read (No such file or directory)" in error_of(tmp_path / "nowhere.mp4")
+
+
+def test_an_empty_folder_is_no_clip(tmp_path):
+    assert "holds no numbered pictures" in error_of(tmp_path)
+
+
+def test_frames_of_several_sizes_need_an_image_size(tmp_path):
+    for number, size in enumerate([8, 9]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((size, size, 3), np.uint8))
+    assert "holds frames of several sizes; give an image size" in error_of(tmp_path)
+    assert len(read(tmp_path, image_size=8)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoder": "ffmpeg"}, "decoder 'ffmpeg' is unknown, use one of auto, opencv, pyav"),
+        ({"on_corrupt": "cry"}, "on_corrupt 'cry' is unknown, use one of salvage, skip, fail"),
+        ({"fit": "x"}, "fit 'x' is unknown, use one of stretch, crop, pad"),
+        ({"input": "x"}, "input 'x' is unknown, use one of rgb, diff, flow"),
+        ({"image_size": 0}, "image_size 0 must be at least 1"),
+    ],
+)
+def test_unknown_settings_are_named(settings, message):
+    with pytest.raises(UsageError) as error:
+        DecodeSettings(SamplingRule.parse("fps=8"), **settings)
+    assert str(error.value) == message
+
+
+def test_the_truth_is_not_told_before_the_end(plain):
+    with open_clip(VideoItem("a", plain), DecodeSettings(SamplingRule.parse("every=1"))) as reader:
+        with pytest.raises(RuntimeError, match="known when all its frames have been read"):
+            _ = reader.truth
+
+
+def test_leaving_early_ends_the_thread(plain):
+    before = threading.active_count()
+    with open_clip(VideoItem("a", plain), DecodeSettings(SamplingRule.parse("every=1")), chunk_frames=1) as reader:
+        next(iter(reader))
+    assert threading.active_count() == before
+
+
+def test_probing_counts_without_decoding(plain):
+    truth = probe_video(VideoItem("a", plain))
+    assert (truth.decoded_frames, truth.width, truth.notes[0][:11]) == (20, 128, "only probed")
+
+
+@ANY
+def test_interaction_clips_in_avi_have_rebuilt_times(decoder):
+    """OpenCV reads 0.0 for their last frame and PyAV 1, 4, 6, 5: no decoder's times can be used."""
+    path = shared("ut_interaction_set1", "videos", "hand_shake", "04_seq01.avi")
+    _, indices, seconds, truth = read(path, decoder=decoder, image_size=16)
+    assert (len(indices), truth.decoded_frames, truth.declared_frames) == (183, 183, 185)
+    assert (truth.timestamps, truth.average_rate) == ("rebuilt", 30.0)
+    np.testing.assert_allclose(seconds, np.arange(183) / 30, atol=1e-12)
+    assert truth.notes == ("timestamps rebuilt: the container stores no times of display",)
+
+
+def test_av1_is_read_by_pyav_because_opencv_decodes_nothing():
+    path = odd_video("made__av1.mp4")
+    _, indices, _, truth = read(path, image_size=16)
+    assert len(indices) == 30
+    assert truth.decoder.startswith("pyav ") and truth.decoder.endswith(": OpenCV decodes no frame")
+    assert "decodes not one frame" in error_of(path, NoFramesError, decoder="opencv")
+
+
+@ANY
+def test_damage_in_the_middle_costs_31_frames_and_is_named(decoder):
+    _, indices, seconds, truth = read(odd_video("made__corrupt.mp4"), decoder=decoder, image_size=16)
+    assert (len(indices), truth.decoded_frames) == (269, 269)
+    assert (np.diff(seconds) > 0).all()
+    assert [tuple(round(s, 2) for s in span) for span in truth.lost_spans] == [(4.83, 5.87)]
+    assert any(note.startswith("decoding failed 18 times") for note in truth.notes)
+
+
+@pytest.mark.parametrize(("policy", "stops"), [("skip", False), ("fail", True)])
+def test_damage_is_an_error_unless_salvaged(policy, stops):
+    with pytest.raises(CorruptVideoError, match=r"has lost frames \(4.83-5.87 s\) and --on-corrupt is") as error:
+        read(odd_video("made__corrupt.mp4"), on_corrupt=policy, image_size=16)
+    assert error.value.stops_job is stops
+
+
+@BOTH
+def test_variable_rate_times_are_those_of_the_packets(decoder):
+    path = odd_video("made__vfr.mp4")
+    _, _, seconds, truth = read(path, decoder=decoder, image_size=16)
+    packets = decode.scan_packets(path, lambda: None).pts_seconds
+    assert len(seconds) == 200 and truth.variable_rate
+    np.testing.assert_allclose(seconds, packets, atol=1e-3)
+
+
+@BOTH
+def test_rotation_is_applied(decoder):
+    upright, turned = (odd_video(f"dmlc+decord__tests__test_data__video_{n}.mov") for n in (0, 90))
+    frames, _, _, truth = read(turned, decoder=decoder)
+    assert frames.shape[1:] == (568, 320, 3)
+    assert (truth.width, truth.height, truth.rotation_degrees) == (320, 568, 90)
+    assert np.abs(np.rot90(read(upright)[0][0], -1).astype(int) - frames[0]).mean() < 12
+
+
+def test_a_long_video_does_not_fill_the_memory(tmp_path):
+    path = write_video(tmp_path / "long.mp4", grey_frames(400, height=64, width=64))
+    settings = DecodeSettings(SamplingRule.parse("every=1"), image_size=None)
+    with open_clip(VideoItem("a", path), settings, chunk_frames=4) as reader:
+        chunks = iter(reader)
+        next(chunks)
+        assert sum(len(chunk) for chunk in chunks) == 396

@@ -1,0 +1,241 @@
+"""The engines: one batch size, the same numbers from each, no row that depends on another, no chatter."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extract import engines
+from extract.backbones import Backbone, load_backbone
+from extract.cache import cache_folder
+from extract.engines import make_engine
+from extract.errors import BackboneError
+from extract.keras_applications import FAMILIES, build_family
+
+ROOT = Path(__file__).parents[1]
+
+
+def frames_for(backbone: Backbone, rows: int, seed: int = 0) -> np.ndarray:
+    """Smooth random images: what a backbone sees in life, at its own size."""
+    import cv2
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (rows, 6, 6, 3), dtype=np.uint8)
+    size = (backbone.image_size, backbone.image_size)
+    return np.stack([cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) for image in coarse])
+
+
+def random_family(name: str, image_size: int) -> Backbone:
+    def build():
+        import keras
+
+        keras.utils.set_random_seed(0)
+        return build_family(name, image_size=image_size, weights=None)
+
+    return Backbone(name, "random", image_size, FAMILIES[name].embedding_dim, build)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    return load_backbone("efficientnet_lite0")
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSEQ_CACHE", str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["keras", "litert"])
+def test_an_engine_gives_float32_embeddings_of_its_batch(kind):
+    backbone = load_backbone("tiny")
+    engine = make_engine(backbone, kind=kind, batch_size=5)
+    embeddings = engine(frames_for(backbone, 5))
+    assert embeddings.dtype == np.float32 and embeddings.shape == (5, 16)
+    assert (engine.kind, engine.batch_size, engine.image_size) == (kind, 5, 8)
+
+
+@pytest.mark.parametrize("kind", ["keras", "litert"])
+def test_an_engine_computes_what_the_keras_model_does(kind):
+    backbone = load_backbone("tiny")
+    frames = frames_for(backbone, 4)
+    expected = np.asarray(backbone.build()(frames, training=False))
+    assert np.allclose(make_engine(backbone, kind=kind, batch_size=4)(frames), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "mobilenet_v2", "resnet50", "densenet121"])
+def test_litert_equals_keras_within_1e_4(name):
+    backbone = random_family(name, 64) if name in FAMILIES else load_backbone(name)
+    frames = frames_for(backbone, 4)
+    keras_rows = make_engine(backbone, kind="keras", batch_size=4)(frames)
+    litert_rows = make_engine(backbone, kind="litert", batch_size=4)(frames)
+    assert np.abs(litert_rows - keras_rows).max() < 1e-4 * np.abs(keras_rows).max()
+
+
+@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0"])
+@pytest.mark.parametrize("kind", ["keras", "litert"])
+def test_a_row_is_the_same_to_the_bit_wherever_it_stands_and_whoever_is_beside_it(name, kind):
+    backbone = load_backbone(name)
+    engine = make_engine(backbone, kind=kind, batch_size=4)
+    frames, others = frames_for(backbone, 4), frames_for(backbone, 4, seed=1)
+    together = engine(frames).copy()
+    for row in range(4):
+        mixed = others.copy()
+        mixed[3 - row] = frames[row]
+        assert np.array_equal(engine(mixed)[3 - row], together[row])
+
+
+def test_the_batch_size_changes_nothing_beyond_rounding(lite0):
+    frames = frames_for(lite0, 4)
+    of_four = make_engine(lite0, kind="litert", batch_size=4)(frames)
+    of_one = make_engine(lite0, kind="litert", batch_size=1)
+    assert np.allclose(np.concatenate([of_one(frames[k : k + 1]) for k in range(4)]), of_four, rtol=1e-5, atol=1e-5)
+
+
+def test_the_result_of_a_call_outlives_the_next_call():
+    backbone = load_backbone("tiny")
+    engine = make_engine(backbone, kind="litert", batch_size=2)
+    first = engine(frames_for(backbone, 2))
+    kept = first.copy()
+    engine(frames_for(backbone, 2, seed=1))
+    assert np.array_equal(first, kept)
+
+
+def test_the_converted_model_is_cached_and_not_converted_again(no_cache, caplog):
+    caplog.set_level(logging.INFO, logger="extract.engines")
+    backbone = load_backbone("tiny")
+    for _ in range(2):
+        make_engine(backbone, kind="litert", batch_size=3)
+    assert caplog.messages.count("converting tiny for LiteRT, once") == 1
+    [file] = cache_folder().glob("*.tflite")
+    assert file.name.startswith(f"litert1-tiny-{backbone.weights_digest[:16]}-8px-batch3-keras")
+
+
+def test_a_damaged_converted_model_is_converted_again(no_cache):
+    backbone = load_backbone("tiny")
+    frames = frames_for(backbone, 2)
+    expected = make_engine(backbone, kind="litert", batch_size=2)(frames)
+    [file] = cache_folder().glob("*.tflite")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert np.array_equal(make_engine(backbone, kind="litert", batch_size=2)(frames), expected)
+
+
+def test_auto_takes_litert_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert make_engine(load_backbone("tiny"), batch_size=2).kind == "litert"
+
+
+def test_auto_takes_keras_on_a_gpu_and_for_other_precisions(monkeypatch):
+    assert make_engine(load_backbone("tiny"), batch_size=2, precision="mixed_bfloat16").kind == "keras"
+    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    assert make_engine(load_backbone("tiny"), batch_size=2).kind == "keras"
+
+
+def not_convertible() -> Backbone:
+    def build():
+        import keras
+
+        images = keras.Input((8, 8, 3))
+        rows = keras.layers.Flatten()(images)
+        spectrum = keras.ops.fft((rows, keras.ops.zeros_like(rows)))[0]
+        return keras.Model(images, keras.ops.erfinv(spectrum))
+
+    return Backbone("spectral", "none", 8, 192, build)
+
+
+def test_auto_logs_that_a_model_cannot_be_converted_and_uses_keras(no_cache, monkeypatch, caplog, capfd):
+    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    assert make_engine(not_convertible(), batch_size=2).kind == "keras"
+    assert "spectral cannot be converted for LiteRT" in caplog.text and "Keras computes it instead" in caplog.text
+
+
+def test_litert_says_that_a_model_cannot_be_converted(no_cache):
+    with pytest.raises(BackboneError, match="spectral cannot be converted for LiteRT"):
+        make_engine(not_convertible(), kind="litert", batch_size=2)
+
+
+def test_mixed_precision_gives_nearly_the_same_float32_rows(lite0):
+    frames = frames_for(lite0, 2)
+    exact = make_engine(lite0, kind="keras", batch_size=2)(frames)
+    mixed = make_engine(lite0, kind="keras", batch_size=2, precision="mixed_bfloat16")(frames)
+    assert mixed.dtype == np.float32
+    assert 0 < np.abs(mixed - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_precision_does_not_stay_set_after_building():
+    import keras
+
+    make_engine(load_backbone("tiny"), kind="keras", batch_size=2, precision="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "onnx", "batch_size": 2}, "--engine onnx is unknown: use one of auto, keras, litert"),
+        ({"precision": "int8", "batch_size": 2}, "--precision int8 is unknown: use one of float32, mixed_float16"),
+        ({"batch_size": 0}, "--batch-size 0 must be 1 or more"),
+        (
+            {"kind": "litert", "precision": "mixed_float16", "batch_size": 2},
+            "--engine litert computes in float32 only: --precision mixed_float16 needs --engine keras",
+        ),
+    ],
+)
+def test_each_impossible_choice_has_its_sentence(arguments, message):
+    with pytest.raises(BackboneError, match=message):
+        make_engine(load_backbone("tiny"), **arguments)
+
+
+@pytest.mark.parametrize("frames", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((1, 8, 8, 3), np.uint8)])
+def test_frames_of_another_kind_or_number_are_a_programming_error(frames):
+    with pytest.raises(ValueError, match=r"frames must be uint8\(2, 8, 8, 3\), got"):
+        make_engine(load_backbone("tiny"), kind="keras", batch_size=2)(frames)
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True, text=True, cwd=ROOT, env={**clean, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["keras", "litert"])
+def test_the_chatter_of_tensorflow_does_not_reach_the_user(kind, tmp_path):
+    done = run_python(
+        "import logging, numpy as np; logging.basicConfig(level=logging.WARNING)\n"
+        "from extract.backbones import load_backbone; from extract.engines import make_engine\n"
+        f"engine = make_engine(load_backbone('tiny'), kind={kind!r}, batch_size=2)\n"
+        "print(engine(np.zeros((2, 8, 8, 3), np.uint8)).shape)",
+        CLIPSEQ_CACHE=str(tmp_path),
+    )
+    assert (done.stdout, done.stderr) == ("(2, 16)\n", "")
+
+
+def test_what_is_no_chatter_still_reaches_standard_error():
+    done = run_python(
+        "import os, sys\nfrom extract.engines import _without_chatter\n"
+        "with _without_chatter():\n"
+        "    os.write(2, b'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\n')\n"
+        "    os.write(2, b'I0000 00:00:1795252711.819904    7413 port.cc:153] oneDNN custom operations are on.\\n')\n"
+        "    print('out of memory', file=sys.stderr)\n"
+        "print('after', file=sys.stderr)"
+    )
+    assert done.stderr == "out of memory\nafter\n"
+
+
+def test_a_cached_model_starts_without_tensorflow_where_ai_edge_litert_is_installed():
+    pytest.importorskip("ai_edge_litert")
+    backbone = load_backbone("tiny")
+    make_engine(backbone, kind="litert", batch_size=2)
+    done = run_python(
+        "import sys, numpy as np\n"
+        "from extract.backbones import load_backbone; from extract.engines import make_engine\n"
+        "make_engine(load_backbone('tiny'), kind='litert', batch_size=2)(np.zeros((2, 8, 8, 3), np.uint8))\n"
+        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
+    )
+    assert (done.stdout, done.stderr) == ("False False\n", "")

@@ -1,0 +1,205 @@
+import numpy as np
+import pytest
+
+from sequence_models.metrics import clip_metrics, confusion_matrix, frame_metrics, ratio_score
+from sequence_models.metrics_segments import edit_score, f1_counts, f1_from_counts, segments
+
+# set/model: background, accuracy V, accuracy P, edit V, F1@10/25/50 V, F1@10/25/50 P (see the README beside the data)
+PUBLISHED = {
+    "GTEA/video_SVM": (0, 53.70, 53.16, 35.75, (44.23, 38.16, 27.99), (42.34, 36.01, 26.10)),
+    "GTEA/video_tCNN_C30": (0, 60.60, 58.34, 54.02, (58.75, 54.44, 41.92), (55.06, 50.56, 38.76)),
+    "GTEA/video_DilatedTCN_L5_B2": (0, 61.30, 61.35, 52.86, (60.87, 54.68, 40.23), (59.79, 53.17, 39.12)),
+    "GTEA/video_ED-TCN_L2_C25": (0, 63.71, 63.41, 69.89, (73.15, 68.52, 55.60), (72.25, 67.60, 55.23)),
+    "50Salads/mid/mid_video_SVM": (0, 54.94, 54.54, 21.43, (28.69, 22.69, 15.36), (27.52, 21.62, 14.52)),
+    "50Salads/mid/mid_video_ED-TCN_L2_C15": (0, 64.68, 64.35, 59.85, (68.02, 63.89, 52.55), (67.24, 63.06, 51.91)),
+    "JIGSAWS/video_ED-TCN_L2_C20": (None, 81.16, 80.33, 84.53, (90.13, 88.36, 80.76), (89.21, 87.41, 79.75)),
+}
+
+
+def one_hot(labels, num_classes):
+    return np.eye(num_classes)[np.asarray(labels)]
+
+
+def published_scores(folder, background):
+    """One dict of values per split, and the number of videos in each."""
+    loadmat = pytest.importorskip("scipy.io").loadmat
+    scores, videos = [], []
+    for path in sorted(folder.glob("*.mat")):
+        cells = loadmat(path)
+        truths, predictions = ([cell.ravel() for cell in cells[name].ravel()] for name in "YP")
+        num_classes = 1 + max(int(labels.max()) for labels in truths + predictions)
+        rows = [one_hot(labels, num_classes) for labels in predictions]
+        names = [str(number) for number in range(num_classes)]
+        found = frame_metrics(
+            truths, rows, names, [""] * len(truths), background=None if background is None else names[background]
+        )
+        scores.append({name: score["value"] for name, score in found.items() if "value" in score})
+        videos.append(len(truths))
+    return scores, np.array(videos)
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_the_published_table_comes_out_to_two_decimals(shared, model):
+    background, accuracy_v, accuracy_p, edit, f1_v, f1_p = PUBLISHED[model]
+    scores, videos = published_scores(shared / "action_segmentation" / model, background)
+    per_video = {name: sum(videos * [split[name] for split in scores]) / videos.sum() for name in scores[0]}
+    per_split = {name: np.mean([split[name] for split in scores]) for name in scores[0]}
+    assert round(100 * per_video["frame_accuracy_per_video"], 2) == accuracy_v
+    assert round(100 * per_split["frame_accuracy"], 2) == accuracy_p
+    assert round(per_video["edit"], 2) == edit
+    assert tuple(round(per_video[f"f1@{percent}"], 2) for percent in (10, 25, 50)) == f1_v
+    assert tuple(round(float(per_split[f"f1@{percent}_pooled"]), 2) for percent in (10, 25, 50)) == f1_p
+
+
+def test_counting_the_background_changes_the_published_score(shared):
+    scores, videos = published_scores(shared / "action_segmentation/50Salads/mid/mid_video_ED-TCN_L2_C15", None)
+    assert round(sum(videos * [split["edit"] for split in scores]) / videos.sum(), 2) == 50.34
+    assert [round(np.mean([split[f"f1@{k}_pooled"] for split in scores]), 1) for k in (10, 25, 50)] == [
+        58.0,
+        54.1,
+        43.2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "background", "expected"),
+    [
+        ([], None, []),
+        ([2], None, [(2, 0, 1)]),
+        ([0, 0, 1, 1, 1, 0, 2], 0, [(1, 2, 5), (2, 6, 7)]),
+        ([1, 0, 1], 0, [(1, 0, 1), (1, 2, 3)]),
+        ([1, -1, 1, 1], None, [(1, 0, 1), (1, 2, 4)]),
+    ],
+)
+def test_segments_are_maximal_runs(labels, background, expected):
+    assert segments(np.array(labels, int), background=background) == expected
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "expected"),
+    [
+        ([], [], 100.0),
+        ([1], [], 0.0),
+        ([], [1, 2], 0.0),
+        ([1, 2, 3], [1, 2, 3], 100.0),
+        ([1, 2, 3], [1, 3], 100 * (1 - 1 / 3)),
+        ([1, 2, 1, 2], [2, 1, 2, 1], 50.0),
+        ([1, 2, 3], [4, 1, 5, 3], 50.0),
+    ],
+)
+def test_the_edit_score_is_the_levenshtein_distance_of_the_labels(truth, predicted, expected):
+    as_segments = [[(label, place, place + 1) for place, label in enumerate(labels)] for labels in (truth, predicted)]
+    assert edit_score(*as_segments) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "overlap", "expected"),
+    [
+        ([(1, 0, 10)], [(1, 0, 10)], 0.5, (1, 0, 0)),
+        ([(1, 0, 10)], [(1, 0, 5)], 0.5, (1, 0, 0)),
+        ([(1, 0, 10)], [(1, 0, 4)], 0.5, (0, 1, 1)),
+        ([(1, 0, 10)], [(2, 0, 10)], 0.1, (0, 1, 1)),
+        ([(1, 0, 10)], [(1, 0, 4), (1, 5, 10)], 0.25, (1, 1, 0)),
+        ([(1, 0, 4), (1, 6, 10)], [(1, 0, 10)], 0.25, (1, 0, 1)),
+        ([], [(1, 0, 1)], 0.1, (0, 1, 0)),
+        ([(1, 0, 1)], [], 0.1, (0, 0, 1)),
+    ],
+)
+def test_a_segment_is_hit_once_and_by_enough_overlap(truth, predicted, overlap, expected):
+    assert f1_counts(truth, predicted, overlap=overlap) == expected
+
+
+def test_f1_of_nothing_to_find_is_100():
+    assert f1_from_counts(0, 0, 0) == 100.0
+    assert f1_from_counts(1, 1, 0) == pytest.approx(100 * 2 / 3)
+
+
+def test_confusion_rows_are_the_truth_and_unlabelled_is_not_counted():
+    counts = confusion_matrix(np.array([0, 0, 1, -1]), np.array([0, 2, 1, 1]), 3)
+    assert counts.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
+
+
+def test_clip_metrics_by_hand():
+    truth = np.array([0, 0, 0, 1, 1, -1])
+    scores = clip_metrics(truth, one_hot([0, 0, 1, 1, 0, 1], 3), ("a", "b", "c"), list("uuvvww"))
+    assert scores["accuracy"]["value"] == pytest.approx(3 / 5)
+    assert scores["per_class_f1"]["a"]["value"] == pytest.approx(4 / 6)
+    assert scores["per_class_f1"]["b"]["value"] == pytest.approx(2 / 4)
+    assert scores["macro_f1"]["value"] == pytest.approx((4 / 6 + 2 / 4) / 2)
+    assert "c" not in scores["per_class_f1"]
+    assert scores["confusion"] == [[2, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert scores["accuracy"]["protocol"] == (
+        "share of 5 clips whose most probable class is right, pooled; 95 % interval over 3 groups"
+    )
+    assert scores["macro_f1"]["protocol"] == (
+        "mean F1 of the 2 classes that occur, over pooled clips; 95 % interval over 3 groups"
+    )
+
+
+def test_frame_metrics_leave_unlabelled_timesteps_out():
+    truths = [np.array([-1, 0, 0, 1]), np.array([1, 1]), np.array([-1, -1])]
+    predictions = [one_hot([1, 0, 1, 1], 2), one_hot([1, 0], 2), one_hot([0, 0], 2)]
+    scores = frame_metrics(truths, predictions, ("a", "b"), ["", "", ""], background=None)
+    assert scores["frame_accuracy"]["value"] == pytest.approx(3 / 5)
+    assert scores["frame_accuracy_per_video"]["value"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores["coverage"]["value"] == pytest.approx(5 / 8)
+    assert scores["edit"]["value"] == pytest.approx((100 + 50) / 2)
+    assert scores["f1@50_pooled"]["value"] == pytest.approx(100 * 6 / 7)  # 3 hits, 1 false alarm
+    assert "mean over 2 videos, every class is a segment; 95 % interval over 2 groups" in scores["edit"]["protocol"]
+
+
+def test_long_and_short_videos_differ_between_the_protocols():
+    truths = [np.zeros(90, int), np.zeros(10, int)]
+    predictions = [one_hot([0] * 90, 2), one_hot([1] * 10, 2)]
+    scores = frame_metrics(truths, predictions, ("a", "b"), ["", ""], background=None)
+    assert scores["frame_accuracy"]["value"] == pytest.approx(0.9)
+    assert scores["frame_accuracy_per_video"]["value"] == pytest.approx(0.5)
+
+
+def test_padding_or_batching_is_no_input_so_lengths_must_agree():
+    with pytest.raises(ValueError, match="3 truths, 2 predictions and 3 groups differ in length"):
+        clip_metrics(np.zeros(3, int), np.zeros((2, 2)), ("a", "b"), ["", "", ""])
+    with pytest.raises(ValueError, match=r"probabilities must be \(n, 2\), got \(3, 3\)"):
+        clip_metrics(np.zeros(3, int), np.zeros((3, 3)), ("a", "b"), ["", "", ""])
+    with pytest.raises(ValueError, match="no clip has a label"):
+        clip_metrics(np.full(1, -1), np.zeros((1, 2)), ("a", "b"), [""])
+    with pytest.raises(ValueError, match=r"background 'z' is not in the vocabulary \['a', 'b'\]"):
+        frame_metrics([np.zeros(1, int)], [np.zeros((1, 2))], ("a", "b"), [""], background="z")
+
+
+def test_one_group_gives_no_interval():
+    scores = clip_metrics(np.array([0, 1]), one_hot([0, 0], 2), ("a", "b"), ["g", "g"])
+    assert scores["accuracy"]["ci95"] == [0.0, 1.0]
+    assert scores["accuracy"]["protocol"].endswith("; one group, so no interval")
+
+
+def test_all_right_is_not_certain():
+    truth = np.arange(12) % 2
+    low, high = clip_metrics(truth, one_hot(truth, 2), ("a", "b"), [f"g{n // 2}" for n in range(12)])["accuracy"][
+        "ci95"
+    ]
+    assert 0.5 < low < 0.8
+    assert high == 1.0
+
+
+def test_dependent_clips_widen_the_interval():
+    truth = np.zeros(40, int)
+    predicted = one_hot([0] * 20 + [1] * 20, 2)
+    apart = clip_metrics(truth, predicted, ("a", "b"), [""] * 40)["accuracy"]["ci95"]
+    together = clip_metrics(truth, predicted, ("a", "b"), [f"g{n // 5}" for n in range(40)])["accuracy"]["ci95"]
+    assert apart == pytest.approx([0.35, 0.65], abs=0.02)
+    assert together == pytest.approx([0.17, 0.83], abs=0.02)
+
+
+@pytest.mark.parametrize("num_groups", [5, 10, 20, 40])
+@pytest.mark.parametrize("score", [0.7, 0.9])
+def test_the_interval_covers_the_true_score(num_groups, score):
+    """Groups of 3 to 9 clips whose own difficulty varies (correlation 0.15); a plain t interval covers 0.88 here."""
+    rng = np.random.default_rng(num_groups)
+    covered = 0
+    for _ in range(1000):
+        sizes = rng.integers(3, 10, num_groups)
+        correct = rng.binomial(sizes, rng.beta(score * 17 / 3, (1 - score) * 17 / 3, num_groups))
+        low, high = ratio_score(correct[:, None], sizes[:, None], protocol="", units=int(sizes.sum()))["ci95"]
+        covered += low <= score <= high
+    assert 0.93 <= covered / 1000 <= 0.99
