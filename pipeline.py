@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for name in ("extract", "sequence_models"):
@@ -130,7 +130,8 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
     return code or (1 if failed else 0)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command line: every verb with its flags and help."""
     parser = argparse.ArgumentParser(
         prog="clipseq", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -161,8 +161,8 @@ def run_info(arguments: argparse.Namespace) -> int:
     """`clipseq info`: prints what a store holds."""
     from extract.store_read import open_store
 
-    with open_store(arguments.store) as store:
-        record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
+    store = open_store(arguments.store)
+    record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
     print(json.dumps(record, indent=2, default=str) if arguments.json else _readable(record))
     return 0
 

@@ -7,6 +7,8 @@ Which decoder reads (`--decoder auto`; the choice and its reason stand in the tr
       more than half of the frames need decoding                  PyAV, seeking
     the timestamps are unusable and have to be rebuilt            PyAV
     the video that players show is not the file's first stream    PyAV
+    more than 8 bits per colour (OpenCV maps HDR tones, slowly)   PyAV
+    the first frame is damaged, and PyAV counts such frames       PyAV
     OpenCV decodes not one frame (AV1)                            PyAV
     all else: dense reading                                       OpenCV
 """
@@ -20,6 +22,7 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
+import av
 import cv2
 import numpy as np
 
@@ -144,9 +147,17 @@ def probe_video(item: VideoItem) -> VideoTruth:
         VideoError: As `open_clip` and its reader.
     """
     check_file(item.path)
-    index = _index(item.path, Heartbeat())
+    watched = Watched(lambda heart: _probe(item, heart), name=str(item.path), stall_seconds=STALL_SECONDS)
+    (truth,) = watched
+    watched.close()
+    return truth
+
+
+def _probe(item: VideoItem, heart: Heartbeat) -> Iterator[VideoTruth]:
+    index = _index(item.path, heart)
+    decoder = decode_images.NAME if item.path.is_dir() else decode_pyav.NAME
     notes = ("only probed: the frames are counted from packets, not decoded",)
-    return make_truth(index, decoder=decode_pyav.NAME, decoded_frames=len(index.pts_seconds), notes=notes)
+    yield make_truth(index, decoder=decoder, decoded_frames=len(index.pts_seconds), notes=notes)
 
 
 @dataclass(frozen=True)
@@ -166,6 +177,16 @@ _Pick = tuple[DecodedFrame, int, float]
 
 
 def _read_clip(
+    item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
+) -> Iterator[SampledFrames | VideoTruth]:
+    """`_read_frames`, with the decoders' own errors turned into one of ours."""
+    try:
+        yield from _read_frames(item, settings, chunk_frames, heart)
+    except (av.error.FFmpegError, cv2.error, OSError) as error:
+        raise UnreadableVideoError(f"{item.path} cannot be decoded ({error}); replace or remove it") from error
+
+
+def _read_frames(
     item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
 ) -> Iterator[SampledFrames | VideoTruth]:
     """The chunks of a clip and, last, its truth record."""
@@ -221,10 +242,8 @@ def _choose(
     pyav = decode_pyav.read_all(item.path, index, heart.beat)
     if settings.decoder == "pyav":
         return pyav, False, "asked for"
-    if index.timestamps != "real":
-        return pyav, False, "its timestamps are rebuilt"
-    if not index.is_first_video:
-        return pyav, False, "OpenCV would take another video stream"
+    if reason := _why_not_opencv(index):
+        return pyav, False, reason
     opencv = decode_opencv.read_all(item.path, index, heart.beat)
     first = next(opencv.frames, None)
     if first is None:
@@ -233,8 +252,19 @@ def _choose(
     return opencv, False, ""
 
 
-def _seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
+def _why_not_opencv(index: PacketIndex) -> str:
+    """What speaks against reading densely with OpenCV; "" for nothing."""
     if index.timestamps != "real":
+        return "its timestamps are rebuilt"
+    if not index.is_first_video:
+        return "OpenCV would take another video stream"
+    if index.bits > 8:
+        return "more than 8 bits per colour"
+    return "it says which frames are damaged" if index.starts_damaged else ""
+
+
+def _seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
+    if index.timestamps != "real" or not index.counts_frames:
         return False
     reading_all = len(index.pts_seconds)
     if math.isfinite(item.end_seconds):

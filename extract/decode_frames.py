@@ -32,6 +32,7 @@ class FrameStream:
         beat: To be called with every step, so that a slow file is not taken for a stalled one.
         is_bgr: Whether pictures have blue first.
         frames: The frames, in output order.
+        damaged: How many frames the decoder flagged as damaged.
         errors: How often decoding failed.
         last_error: What it said last.
     """
@@ -40,6 +41,7 @@ class FrameStream:
     beat: Callable[[], None]
     is_bgr: bool = False
     frames: Iterator[DecodedFrame] = field(default_factory=lambda: iter(()))
+    damaged: int = 0
     errors: int = 0
     last_error: str = ""
 

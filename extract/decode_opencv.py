@@ -14,7 +14,7 @@ from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import OPEN_SECONDS, READ_SECONDS, PacketIndex
 
 NAME = f"opencv {cv2.__version__}"
-SALVAGE_MARGIN = 16  # failed reads beyond the number of frames that should still come
+SALVAGE_MARGIN = 16  # failed reads in a row beyond the number of frames that should still come
 SALVAGE_SECONDS = 20.0
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
@@ -40,18 +40,18 @@ def read_all(path: Path, index: PacketIndex, beat: Callable[[], None]) -> FrameS
 
 def _read_all(path: Path, index: PacketIndex, stream: FrameStream) -> Iterator[DecodedFrame]:
     capture = _open(path)
+    expected, seen, failures, since = len(index.pts_seconds), 0, 0, time.monotonic()
     try:
-        expected, seen, failures, since = len(index.pts_seconds), 0, 0, time.monotonic()
-        while seen + failures < expected + SALVAGE_MARGIN and time.monotonic() - since < SALVAGE_SECONDS:
+        while time.monotonic() - since < SALVAGE_SECONDS:
             stream.beat()
             if not capture.grab():  # not the end: behind damage there are more frames
                 failures += 1
-                if seen >= expected:
+                if seen >= expected or seen + failures > expected + SALVAGE_MARGIN:
                     return
                 continue
             for _ in range(failures):  # only now known to be no end
                 stream.note_error("a read failed")
-            seen, expected, failures = seen + 1, expected - failures, 0
+            seen, failures = seen + 1, 0
             yield DecodedFrame(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, lambda: _picture(capture))
             since = time.monotonic()  # after the yield: the reader's own time is not the file's
     finally:

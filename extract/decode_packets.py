@@ -26,6 +26,7 @@ READ_SECONDS = 30.0
 PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
 ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
 UPRIGHT = (1, 0, 0, 1)
+HDR_TRANSFERS = (16, 18)  # PQ and HLG in ITU-T H.273
 # AVI stores the order of decoding only: with B-frames FFmpeg's guesses at the times of display do not even rise.
 FORMATS_WITHOUT_PTS = ("avi",)
 
@@ -51,7 +52,11 @@ class PacketIndex:
         start_pts: The stream's start in ticks.
         declared_frames: The container's own count, None where it has none.
         codec: FFmpeg's name of the codec, such as "h264".
-        pixel_format: Such as "yuv420p".
+        bits: Bits per colour.
+        is_hdr: Whether the colours are coded for PQ or HLG screens.
+        counts_frames: Whether packets and decoded frames correspond one to one: not where fields have packets of their
+            own, nor where the file begins with frames that lack their keyframe.
+        starts_damaged: Whether the decoder flags the first frame as damaged.
         stream_index: Which stream of the file this is.
         is_first_video: Whether OpenCV would take the same stream.
         coded_size: (width, height) of a decoded frame, before it is turned.
@@ -68,7 +73,10 @@ class PacketIndex:
     start_pts: int
     declared_frames: int | None
     codec: str
-    pixel_format: str
+    bits: int
+    is_hdr: bool
+    counts_frames: bool
+    starts_damaged: bool
     stream_index: int
     is_first_video: bool
     coded_size: tuple[int, int]
@@ -76,8 +84,8 @@ class PacketIndex:
 
     @property
     def rounding_seconds(self) -> float:
-        """How much earlier than its true time a frame may be stored."""
-        return max(self.tick_seconds / 2, 1e-6) if self.timestamps == "real" else 1e-6
+        """How much too early a frame may be stored: half a tick of a fine clock; coarse ticks count frames, exactly."""
+        return max(self.tick_seconds / 2, 1e-6) if self.tick_seconds <= 0.001 and self.timestamps == "real" else 1e-6
 
     @property
     def rotation_degrees(self) -> int:
@@ -175,7 +183,10 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     """
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
-        others = ", ".join(f"{s.type}: {s.codec_context.name if s.codec_context else '?'}" for s in container.streams)
+        others = ", ".join(
+            f"{s.type}: {s.codec_context.codec.canonical_name if s.codec_context else 'unknown'}"
+            for s in container.streams
+        )
         raise UnreadableVideoError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
@@ -220,7 +231,10 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             start_pts=start,
             declared_frames=stream.frames or None,
             codec=stream.codec_context.codec.canonical_name,
-            pixel_format=frame.format.name,
+            bits=max(component.bits for component in frame.format.components),
+            is_hdr=int(frame.color_trc) in HDR_TRANSFERS,
+            counts_frames=not frame.interlaced_frame and bool(is_keyframe[0]),
+            starts_damaged=frame.is_corrupt,
             stream_index=stream.index,
             is_first_video=stream.index == container.streams.video[0].index,
             coded_size=(frame.width, frame.height),

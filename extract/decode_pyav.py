@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
@@ -71,43 +72,90 @@ def decoding_cost(index: PacketIndex, wanted: np.ndarray) -> int:
 def _read_all(path: Path, index: PacketIndex, stream: FrameStream) -> Iterator[DecodedFrame]:
     with open_container(path) as container:
         source = _prepare(container, index)
-        for frame in _decoded(container, source, stream):
+        for frame in _decoded(_packets(container, source, stream), source, stream):
+            stream.damaged += frame.is_corrupt
             yield _wrap(frame, index)
 
 
 def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> Iterator[DecodedFrame]:
-    ticks = np.rint(index.pts_seconds / index.tick_seconds).astype(np.int64) + index.start_pts
-    keys = _places_to_start(index)
-    shown = {int(tick) for tick in ticks[wanted]}
-    with open_container(path) as container:
-        source = _prepare(container, index)
-        frames: Iterator[av.VideoFrame] = iter(())
-        reached = -1
+    seeker = _Seeker(path, index, wanted, stream)
+    try:
         for position in wanted:
-            if reached >= position:  # the frame that stood in for a lost one is already behind this one
+            if seeker.reached >= position:  # the frame that stood in for a lost one is already behind this one
                 continue
-            key = int(np.searchsorted(keys, position, side="right")) - 1
-            frame = None
-            if keys[key] <= reached:
-                frame, reached = _forward(frames, ticks, position)
-            # A container may seek too far: then the keyframes before are tried, the last time the start of the file.
-            for start in () if reached == position else (key, key - 1, 0):
-                container.seek(int(ticks[keys[max(start, 0)]]), stream=source, backward=True, any_frame=False)
-                frames = _decoded(container, source, stream, shown=shown)
-                frame, reached = _forward(frames, ticks, position)
-                if reached == position:
-                    break
+            frame = seeker.find(int(position))
             if frame is None:
                 return
-            yield _wrap(frame, index)._replace(position=reached)
+            stream.damaged += frame.is_corrupt
+            yield _wrap(frame, index)._replace(position=seeker.reached)
+    finally:
+        seeker.close()
 
 
-def _forward(frames: Iterator[av.VideoFrame], ticks: np.ndarray, position: int) -> tuple[av.VideoFrame | None, int]:
-    """Decode up to the wanted position or the first frame behind it; returns the frame and its position."""
-    for frame in frames:
-        if frame.pts is not None and frame.pts >= ticks[position]:
-            return frame, int(np.searchsorted(ticks, frame.pts))
-    return None, len(ticks)
+class _Seeker:
+    """An open video that goes to keyframes; `reached` is the position of the frame found last."""
+
+    def __init__(self, path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> None:
+        self._path, self._index, self._stream = path, index, stream
+        self._ticks = np.rint(index.pts_seconds / index.tick_seconds).astype(np.int64) + index.start_pts
+        self._shown = frozenset(int(tick) for tick in self._ticks[wanted])
+        self._keys = _places_to_start(index)
+        self._open()
+        self._frames: Iterator[av.VideoFrame] = iter(())
+        self.reached = -1
+
+    def find(self, position: int) -> av.VideoFrame | None:
+        """The frame at a position, or where it is lost the first one behind it."""
+        key = int(np.searchsorted(self._keys, position, side="right")) - 1
+        frame = None
+        if self._keys[key] <= self.reached:
+            frame = self._forward(position)
+        if self.reached == position:
+            return frame
+        # Transport streams have no index: seeking may land behind the keyframe, then one before it is tried.
+        for earlier in (key, key - 1, key - 2, 0):
+            if self._start(max(earlier, 0), limit=int(self._ticks[self._keys[key]])):
+                frame = self._forward(position)
+                if frame is not None and self.reached == position and not frame.is_corrupt:
+                    return frame
+            if earlier <= 0:
+                break
+        self._keys = self._keys[:1]  # seeking does not help here: from now on only forward
+        return frame
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def _open(self) -> None:
+        self._container = open_container(self._path)
+        self._source = _prepare(self._container, self._index)
+
+    def _start(self, key: int, *, limit: int) -> bool:
+        """Go to a keyframe, 0 being the start of the file; False where that ends up behind `limit` (ticks)."""
+        if key == 0:
+            self.close()
+            self._open()
+            packets = _packets(self._container, self._source, self._stream)
+        else:
+            tick = int(self._ticks[self._keys[key]])
+            self._container.seek(tick, stream=self._source, backward=True, any_frame=False)
+            packets = _packets(self._container, self._source, self._stream)
+            first = next((packet for packet in packets if packet.is_keyframe), None)
+            if first is None or first.pts is None or first.pts > limit:
+                return False
+            packets = chain([first], packets)
+        self._frames = _decoded(packets, self._source, self._stream, shown=self._shown)
+        return True
+
+    def _forward(self, position: int) -> av.VideoFrame | None:
+        """Decode up to a position or the first frame behind it."""
+        for frame in self._frames:
+            if frame.pts is not None and frame.pts >= self._ticks[position]:
+                self.reached = int(np.searchsorted(self._ticks, frame.pts))
+                return frame
+        self.reached = len(self._ticks)
+        return None
 
 
 def _places_to_start(index: PacketIndex) -> np.ndarray:
@@ -121,33 +169,39 @@ def _prepare(container: av.container.InputContainer, index: PacketIndex) -> av.V
     return source
 
 
-def _decoded(
-    container: av.container.InputContainer, source: av.VideoStream, stream: FrameStream, shown: Container[int] | None = None
-) -> Iterator[av.VideoFrame]:
-    """Frames from here on; a failure is noted and the next packet tried, within bounds of number and time.
-
-    With `shown` (timestamps in ticks) other frames are left undecoded where no frame depends on them.
-    """
+def _packets(
+    container: av.container.InputContainer, source: av.VideoStream, stream: FrameStream
+) -> Iterator[av.Packet]:
+    """The packets from here on; after a failure to read the next is tried, within bounds of number and time."""
     failures, since = 0, time.monotonic()
-    while True:
+    while failures < SALVAGE_ATTEMPTS and time.monotonic() - since < SALVAGE_SECONDS:
         try:
             for packet in container.demux(source):
                 stream.beat()
-                if shown is not None:
-                    source.codec_context.skip_frame = "DEFAULT" if packet.pts in shown else "NONREF"
-                try:
-                    frames = packet.decode()
-                except av.error.FFmpegError as error:
-                    stream.note_error(str(error.strerror))
-                    continue
-                yield from frames
+                yield packet
                 failures, since = 0, time.monotonic()  # after the yield: the reader's own time is not the file's
             return
-        except av.error.FFmpegError as error:  # reading failed, not decoding
+        except av.error.FFmpegError as error:
             failures += 1
             stream.note_error(str(error.strerror))
-            if failures > SALVAGE_ATTEMPTS or time.monotonic() - since > SALVAGE_SECONDS:
-                return
+
+
+def _decoded(
+    packets: Iterator[av.Packet], source: av.VideoStream, stream: FrameStream, shown: Container[int] | None = None
+) -> Iterator[av.VideoFrame]:
+    """The frames of packets, failures noted.
+
+    With `shown` (timestamps in ticks) other frames are left undecoded where no frame depends on them.
+    """
+    for packet in packets:
+        if shown is not None:
+            source.codec_context.skip_frame = "DEFAULT" if packet.pts in shown else "NONREF"
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            stream.note_error(str(error.strerror))
+            continue
+        yield from frames
 
 
 def _wrap(frame: av.VideoFrame, index: PacketIndex) -> DecodedFrame:

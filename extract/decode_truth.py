@@ -39,6 +39,9 @@ def make_truth(
     all_notes = [*notes]
     if index.rebuilt_because:
         all_notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
+    if index.is_hdr:
+        way = "mapped to the tones of common screens" if decoder.startswith("opencv") else "taken as they are"
+        all_notes.append(f"HDR colours, {way}")
     if len(lost_spans) > MOST_SPANS:
         all_notes.append(f"{len(lost_spans) - MOST_SPANS} more lost spans")
     return VideoTruth(
@@ -72,6 +75,8 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
     notes = []
     if stream.errors:
         notes.append(f"decoding failed {stream.errors} times (last: {stream.last_error})")
+    if stream.damaged:
+        notes.append(f"{stream.damaged} frames are flagged as damaged by the decoder")
     if clock.moved:
         notes.append(f"{clock.moved} frames came without a rising timestamp and got that of the next packet")
     return notes

@@ -39,7 +39,7 @@ STEP_FRAMES = 3
 TAKES_PER_MOVE = 12
 MONTAGES_PER_GROUP = 2
 CLIP_STEPS = (12, 14, 32)  # shortest, most frequent, longest
-SEGMENT_STEPS = (8, 14)
+SEGMENT_STEPS = (7, 11)
 SEED = 7
 VERSION = "clipseq demo 1"
 MARKER = "complete.txt"
@@ -108,8 +108,8 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
     Returns:
         The shot, told forwards: zooming in, fading in.
     """
-    wide, tight = rng.uniform(0.4, 0.6), rng.uniform(1.3, 1.8)
-    rest = rng.uniform(0.5, 1.7)  # so that the magnification alone does not give a zoom away
+    wide, tight = rng.uniform(0.3, 0.4), rng.uniform(0.9, 1.1)
+    rest = rng.uniform(0.35, 1.0)  # so that the magnification alone does not give a zoom away
     pan_x, pan_y = ((at, float(np.clip(at + rng.uniform(-0.2, 0.2), 0, 1))) for at in rng.uniform(0.1, 0.9, size=2))
     return Shot(
         num_frames=num_frames,
@@ -119,8 +119,8 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
         light=(rng.uniform(0.0, 0.1), 1.0) if move == "fade" else (1.0, 1.0),
         backdrop=rng.uniform(0, 20),
         easing=rng.uniform(0.7, 1.5),
-        brightness=rng.uniform(0.7, 1.15),
-        noise=rng.uniform(1.0, 5.0),
+        brightness=rng.uniform(0.8, 1.15),
+        noise=rng.uniform(0.5, 2.5),
         seed=int(rng.integers(2**31)),
     )
 
@@ -207,7 +207,7 @@ def _labels_of(move: str) -> Sequence[str]:
 def _draw_labels(rng: np.random.Generator) -> list[str]:
     """Three or four labels, no two neighbours alike."""
     labels: list[str] = []
-    for _ in range(int(rng.integers(3, 5))):
+    for _ in range(int(rng.integers(4, 6))):
         labels.append(str(rng.choice([label for label in LABELS if label not in labels[-1:]])))
     return labels
 

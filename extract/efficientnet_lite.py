@@ -135,7 +135,7 @@ def build_lite(
     return model
 
 
-def _block(x, name: str, kernel: int, stride: int, expanded: int, channels: int):  # type: ignore[no-untyped-def]
+def _block(x, name: str, kernel: int, stride: int, expanded: int, channels: int):
     """Inverted residual: expand, depthwise, project; added to its input where the shapes allow."""
     import keras
 
@@ -152,7 +152,7 @@ def _block(x, name: str, kernel: int, stride: int, expanded: int, channels: int)
     return keras.layers.Add()([x, inputs]) if x.shape == inputs.shape else x
 
 
-def _convolution(x, name: str, norm: str, channels: int, *, kernel: int = 1, stride: int = 1):  # type: ignore[no-untyped-def]
+def _convolution(x, name: str, norm: str, channels: int, *, kernel: int = 1, stride: int = 1):
     import keras
 
     x = keras.layers.Conv2D(channels, kernel, strides=stride, padding="same", use_bias=False, name=name)(x)

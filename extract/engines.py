@@ -116,13 +116,8 @@ def quiet_tensorflow() -> None:
 
     Call it before the first `import keras`. With another backend of Keras it does nothing.
     """
-    if _keras_backend() != "tensorflow" or "tensorflow" in sys.modules:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
-        import tensorflow  # noqa: F401
-    for name in ("absl", "tensorflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if _keras_backend() == "tensorflow":
+        _tensorflow()
 
 
 class _ConversionError(BackboneError):
@@ -144,6 +139,17 @@ def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine
     return Engine(name, "keras", batch_size, backbone.image_size, compute)
 
 
+def _tensorflow() -> Any:
+    """The module, imported without chatter at the first call."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+            import tensorflow  # noqa: F401
+        for name in ("absl", "tensorflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return sys.modules["tensorflow"]
+
+
 def _built(backbone: Backbone, precision: str) -> keras.Model:
     import keras
 
@@ -156,8 +162,7 @@ def _built(backbone: Backbone, precision: str) -> keras.Model:
 
 
 def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
-    import tensorflow as tf
-
+    tf = _tensorflow()
     function = _tensorflow_function(model, batch_size, image_size)
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     return lambda frames: function(tf.constant(frames)).numpy(), device
@@ -165,8 +170,7 @@ def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) ->
 
 def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -> Any:
     """One static shape, so that nothing is traced or compiled twice; no XLA, which is 40 times slower on a CPU."""
-    import tensorflow as tf
-
+    tf = _tensorflow()
     shape = tf.TensorSpec((batch_size, image_size, image_size, 3), tf.uint8)
     return tf.function(
         lambda frames: model(tf.cast(frames, tf.float32), training=False), input_signature=[shape], autograph=False
@@ -177,8 +181,12 @@ def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[
     import jax
 
     variables = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
-    forward = jax.jit(lambda variables, frames: model.stateless_call(*variables, frames, training=False)[0])
-    return lambda frames: np.array(forward(variables, frames.astype(np.float32))), jax.default_backend().upper()
+
+    def forward(variables: list, frames: Any) -> Any:
+        return model.stateless_call(*variables, frames.astype("float32"), training=False)[0]
+
+    compiled = jax.jit(forward)
+    return lambda frames: np.array(compiled(variables, frames)), jax.default_backend().upper()
 
 
 def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
@@ -187,7 +195,8 @@ def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tupl
 
     def compute(frames: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(frames, "float32"), training=False))
+            images = keras.ops.cast(keras.ops.convert_to_tensor(frames), "float32")
+            return keras.ops.convert_to_numpy(model(images, training=False))
 
     return compute, "GPU" if torch.cuda.is_available() else "CPU"
 
@@ -226,14 +235,12 @@ def _compiled(backbone: Backbone, batch_size: int) -> bytes:
 
 
 def _convert(backbone: Backbone, batch_size: int) -> bytes:
-    quiet_tensorflow()
     if _keras_backend() != "tensorflow":
         raise _ConversionError(
             f"{backbone.name} is converted for LiteRT by TensorFlow, and KERAS_BACKEND is {_keras_backend()}; "
             "use --engine keras, or KERAS_BACKEND=tensorflow for the first run"
         )
-    import tensorflow as tf
-
+    tf = _tensorflow()
     with _without_chatter():
         model = _built(backbone, "float32")
         module = tf.Module()
@@ -252,9 +259,7 @@ def _litert_runtime() -> tuple[Callable[..., Any], str]:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        quiet_tensorflow()
-        import tensorflow as tf
-
+        tf = _tensorflow()
         return _without_deprecation(tf.lite.Interpreter), f"tensorflow {tf.__version__}"
     return Interpreter, f"ai-edge-litert {version('ai-edge-litert')}"
 
@@ -285,10 +290,7 @@ def _has_gpu() -> bool:
     """Asks TensorFlow only where the machine may have one: asking costs seconds."""
     if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
-    quiet_tensorflow()
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(_tensorflow().config.list_physical_devices("GPU"))
 
 
 @contextmanager
@@ -297,6 +299,9 @@ def _without_chatter() -> Iterator[None]:
 
     The lines come from C++ before any log level is heeded, so they are caught at the file descriptor.
     """
+    if sys.stderr is None:  # closed by whoever started the process
+        yield
+        return
     with _redirecting, tempfile.TemporaryFile() as caught:
         sys.stderr.flush()
         stderr = os.dup(_STDERR)

@@ -269,7 +269,6 @@ class _Run:
 
     def _append(self, event: Rows) -> Iterator[ClipResult]:
         clip_id = event.clip_id
-        self._progress.embedded(len(event.embeddings))
         if clip_id not in self._items:
             return  # it has failed already
         try:
@@ -277,6 +276,7 @@ class _Run:
                 clip_id, event.embeddings, event.frame_indices, event.pts_seconds, self._sources[clip_id]
             )
             self._rows[clip_id] += len(event.embeddings)
+            self._progress.embedded(len(event.embeddings))
         except VideoError as error:
             yield self._fail(clip_id, error)
 

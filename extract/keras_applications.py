@@ -124,7 +124,7 @@ def digest_of_weights(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _preprocess(images, mode: str):  # type: ignore[no-untyped-def]
+def _preprocess(images, mode: str):
     """The same numbers as `keras.applications.imagenet_utils.preprocess_input`, as layers in float32."""
     import keras
 
@@ -142,8 +142,10 @@ def _preprocess(images, mode: str):  # type: ignore[no-untyped-def]
 
 def _load_weights(model: keras.Model, name: str, path: Path) -> None:
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that keep their random weights
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(
             f"{path} does not fit {name} ({reason}); give a Keras weights file of this model without its top (notop)"

@@ -6,7 +6,7 @@ What is small lies in front, so that the table of a file that was cut off can st
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -80,7 +80,7 @@ def write_shard(
     }
     columns = _columns(parts)
     truth = "".join(part.truth_json for part in parts).encode("utf-8", "surrogateescape")
-    with _new_file(path) as file:
+    with h5py.File(path, "x", locking=False) as file:
         file.attrs["schema_version"] = np.int64(SCHEMA_VERSION)
         for name, text in {**attributes, "digest": "-" * 32}.items():
             file.attrs.create(name, np.bytes_(text.encode()), dtype=h5py.string_dtype("utf-8", len(text)))
@@ -99,26 +99,21 @@ def write_shard(
         file.attrs.modify("digest", np.bytes_(table_digest(attributes, columns, extent)))
 
 
-def rows_digest(blocks: Iterable[Block], truth: bytes) -> str:
-    """The digest of one part: embeddings, frame indices, timestamps and truth record, however cut in blocks.
+class RowsDigest:
+    """The digest of one part: embeddings, frame indices, timestamps and truth record, however cut in blocks."""
 
-    Args:
-        blocks: Rows in order: embeddings (n, D), frame_indices (n,), pts_seconds (n,).
-        truth: The truth record as stored, b"" where there is none.
+    def __init__(self) -> None:
+        self._hashers = [hashlib.blake2b(digest_size=16) for _ in range(3)]
 
-    Returns:
-        32 hexadecimal digits.
-    """
-    hashers = [hashlib.blake2b(digest_size=16) for _ in range(3)]
-    for block in blocks:
-        for hasher, array in zip(hashers, block, strict=True):
+    def update(self, block: Block) -> None:
+        """Takes the next rows."""
+        for hasher, array in zip(self._hashers, block, strict=True):
             hasher.update(np.ascontiguousarray(array).data)
-    joined = b"".join(hasher.digest() for hasher in hashers) + truth
-    return hashlib.blake2b(joined, digest_size=16).hexdigest()
 
-
-def _new_file(path: Path) -> h5py.File:
-    return h5py.File(path, "x", locking=False)
+    def hexdigest(self, truth: bytes) -> str:
+        """32 hexadecimal digits for the rows so far and the truth record (b"" where there is none)."""
+        joined = b"".join(hasher.digest() for hasher in self._hashers) + truth
+        return hashlib.blake2b(joined, digest_size=16).hexdigest()
 
 
 def _columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
@@ -150,25 +145,17 @@ def _column(values: Sequence[object] | np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _write_rows(file: h5py.File, parts: Sequence[Part]) -> np.ndarray:
+    """Writes the blocks of all parts one after another; returns the digest of each."""
     digests, start = [], 0
     for part in parts:
-        written = _written(file, part, start)
-        digests.append(rows_digest(written, part.truth_json.encode("utf-8", "surrogateescape")).encode())
-        start += part.length
+        digest, end = RowsDigest(), start + part.length
+        for block in part.blocks():
+            stop = start + len(block[0])
+            for name, array in zip(("embeddings", "frame_index", "pts_seconds"), block, strict=True):
+                file[name][start:stop] = array
+            digest.update(block)
+            start = stop
+        if start != end:
+            raise ValueError(f"{part.clip_id}: the blocks of part {part.part} do not have {part.length} rows")
+        digests.append(digest.hexdigest(part.truth_json.encode("utf-8", "surrogateescape")).encode())
     return np.array(digests, h5py.string_dtype("utf-8", 32))
-
-
-def _written(file: h5py.File, part: Part, start: int) -> Iterator[Block]:
-    """Writes the blocks of a part from row `start` on, and passes them on."""
-    datasets = file["embeddings"], file["frame_index"], file["pts_seconds"]
-    end = start + part.length
-    for block in part.blocks():
-        stop = start + len(block[0])
-        if stop > end:
-            break
-        for dataset, array in zip(datasets, block, strict=True):
-            dataset[start:stop] = array
-        yield block
-        start = stop
-    if start != end:
-        raise ValueError(f"{part.clip_id}: the blocks of part {part.part} do not have {part.length} rows")

@@ -1,4 +1,4 @@
-"""The clip tables of all shards in one file, .index.npz: a cache, so that a store of 1,000 shards opens like one of ten.
+"""The clip tables of all shards in one file, .index.npz: a cache, so that 1,000 shards open like ten.
 
 A shard is taken from it only while its size and mtime_ns are the same. Readers write it where they may; deleting it
 costs nothing but time, and `clipseq verify` never looks at it.
@@ -62,13 +62,19 @@ class ShardIndex:
             logger.debug("%s", error)
 
 
+def indexed_clip_ids(folder: Path, name: str) -> list[str]:
+    """The clips that a shard held when it was indexed; empty where it never was."""
+    shards = [shard for key, shard in _load(folder / INDEX_NAME).items() if key[0] == name]
+    return shards[0].texts("clip_id") if shards else []
+
+
 def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
     records = [
         {
             "file": [shard.path.name, size, mtime_ns],
             "rows": len(shard),
             "attributes": [shard.attributes[name] for name in ATTRIBUTES],
-            "extents": {name: [where.offset, *where.shape] for name, where in shard.extents.items() if where},
+            "extents": {name: [where.offset, *where.shape] for name, where in shard.extents.items()},
             "dtype": shard.embeddings.dtype.str,
         }
         for shard, size, mtime_ns in shards
@@ -110,7 +116,7 @@ def _shard(path: Path, record: Mapping, columns: dict[str, np.ndarray]) -> Shard
     if record["dtype"] not in {np.dtype(name).newbyteorder("<").str for name in EMBEDDING_DTYPES}:
         raise ValueError(f"{record['dtype']} is no type of rows")
     dtypes = {"embeddings": record["dtype"], "pts_seconds": "<f8", "frame_index": "<i8", TRUTH: "|u1"}
-    extents: dict[str, Extent | None] = {"failures_jsonl": None}
+    extents = {}
     for name, dtype in dtypes.items():
         offset, *shape = map(int, record["extents"][name])
         extent = Extent(offset, tuple(shape), np.dtype(dtype))

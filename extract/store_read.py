@@ -30,7 +30,7 @@ from extract.store_schema import (
     read_recipe,
     recipe_differences,
 )
-from extract.store_shard import Extent, Shard, ShardFile, damaged, open_shard
+from extract.store_shard import Shard, ShardFile, damaged, open_shard
 
 MAX_OPEN_FILES = 64
 
@@ -52,7 +52,7 @@ def open_store(path: str | Path) -> Store:
     path = Path(path)
     if path.is_file():
         shard = open_shard(path)
-        return Store(path, _recipe_of(shard), [shard], {})
+        return Store(path, recipe_of(shard), [shard], {})
     recipe = read_recipe(path)
     if recipe is None:
         raise StoreError(f"{path} is no feature store: make one with `clipseq extract VIDEOS --output {path}`.")
@@ -166,8 +166,7 @@ class Store:
         """The truth record that is stored with a part, as it is; b"" where there is none."""
         shard = self.shards[part.shard]
         start, end = shard.truth_span(part.row)
-        extent = shard.extents[TRUTH]
-        return self._file(part.shard).read(extent, start, end - start).tobytes() if extent and end > start else b""
+        return self._file(part.shard).read(shard.extents[TRUTH], start, end - start).tobytes() if end > start else b""
 
     def partial(self, clip_id: str, source: Source) -> Partial:
         """The sealed beginning of a clip that is not finished, for `StoreWriter.resume`.
@@ -185,7 +184,7 @@ class Store:
         last, shard = parts[-1], self.shards[parts[-1].shard]
         row = int(shard.columns["start"][last.row]) + last.length - 1
         file = self._file(last.shard)
-        index, pts = (file.read(_extent(shard, name), row, 1)[0] for name in ("frame_index", "pts_seconds"))
+        index, pts = (file.read(shard.extents[name], row, 1)[0] for name in ("frame_index", "pts_seconds"))
         return Partial(
             clip_id, last.first_row + last.length, len(parts), self._rows.source_of(last), int(index), float(pts)
         )
@@ -209,7 +208,7 @@ class Store:
 
     def summary(self) -> dict[str, object]:
         """What `clipseq info` shows: recipe, counts, sizes, engines and versions, seconds per stage, warnings."""
-        made = [record for shard in self.shards for record in _made(shard)]
+        made = [record for shard in self.shards for record in made_of(shard)]
         seconds: Counter[str] = Counter()
         for record in made:
             seconds.update({str(stage): float(value) for stage, value in dict(record.get("seconds", {})).items()})
@@ -241,8 +240,8 @@ class Store:
         shard, file = self.shards[part.shard], self._file(part.shard)
         start = int(shard.columns["start"][part.row])
         file.read_into(embeddings, shard.embeddings, start)
-        file.read_into(indices, _extent(shard, "frame_index"), start)
-        file.read_into(times, _extent(shard, "pts_seconds"), start)
+        file.read_into(indices, shard.extents["frame_index"], start)
+        file.read_into(times, shard.extents["pts_seconds"], start)
 
     def _file(self, number: int) -> ShardFile:
         """The open file of a shard; the least recently used beyond 64 are forgotten, and so closed when unused."""
@@ -256,8 +255,27 @@ class Store:
     def _all_failures(self) -> list[Failure]:
         if self.path.is_dir():
             return read_ledgers(self.path)
-        extent = self.shards[0].extents["failures_jsonl"]
+        extent = self.shards[0].extents.get("failures_jsonl")
         return parse_ledger(self._file(0).read(extent, 0, extent.shape[0]).tobytes()) if extent else []
+
+
+def recipe_of(shard: Shard) -> dict[str, object]:
+    """The recipe that a shard carries; DamagedShardError where it does not fit its fingerprint."""
+    try:
+        recipe = dict(json.loads(shard.attributes["recipe_json"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(shard.path, "its recipe is malformed") from error
+    if fingerprint(recipe) != shard.attributes["fingerprint"]:
+        raise damaged(shard.path, "its recipe and its fingerprint differ")
+    return recipe
+
+
+def made_of(shard: Shard) -> list[dict]:
+    """How the rows of a shard were made: records of writer, engine, versions, seconds per stage."""
+    try:
+        return [dict(record) for record in json.loads(shard.attributes["made_json"])]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise damaged(shard.path, "the record of how it was made is malformed") from error
 
 
 def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], dict[str, str]]:
@@ -281,33 +299,9 @@ def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], di
 
 
 def _foreign(shard: Shard, recipe: dict[str, object], path: Path) -> RecipeMismatchError:
-    differing = recipe_differences(_recipe_of(shard), recipe)
+    differing = recipe_differences(recipe_of(shard), recipe)
     listed = "; ".join(f"{key}={theirs} instead of {ours}" for key, theirs, ours in differing)
     return RecipeMismatchError(f"{shard.path} was made with {listed}: move it out of {path}.")
-
-
-def _recipe_of(shard: Shard) -> dict[str, object]:
-    try:
-        recipe = dict(json.loads(shard.attributes["recipe_json"]))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(shard.path, "its recipe is malformed") from error
-    if fingerprint(recipe) != shard.attributes["fingerprint"]:
-        raise damaged(shard.path, "its recipe and its fingerprint differ")
-    return recipe
-
-
-def _extent(shard: Shard, name: str) -> Extent:
-    extent = shard.extents[name]
-    if extent is None:
-        raise damaged(shard.path, f"/{name} is missing")
-    return extent
-
-
-def _made(shard: Shard) -> list[dict]:
-    try:
-        return [dict(record) for record in json.loads(shard.attributes["made_json"])]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise damaged(shard.path, "the record of how it was made is malformed") from error
 
 
 def _warnings(engines: list[str], versions: list[str]) -> list[str]:

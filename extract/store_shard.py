@@ -27,6 +27,7 @@ ATTRIBUTES = ("fingerprint", "recipe_json", "made_json", "digest")
 # What h5py raises for files that are not as they should be.
 _MALFORMED = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
 _MAX_TEXT_BYTES = 1 << 20
+_MAX_SALVAGED_BYTES = 1 << 30
 _SEEK_LOCK = threading.Lock()
 
 
@@ -51,13 +52,13 @@ class Shard:
     Args:
         path: The file.
         attributes: fingerprint, recipe_json, made_json, digest.
-        extents: Where /embeddings, /pts_seconds, /frame_index, /clips/truth_json and /failures_jsonl (or None) lie.
+        extents: Where /embeddings, /pts_seconds, /frame_index, /clips/truth_json and perhaps /failures_jsonl lie.
         columns: The columns of /clips, one entry per row of the table (text as bytes).
     """
 
     path: Path
     attributes: Mapping[str, str]
-    extents: Mapping[str, Extent | None]
+    extents: Mapping[str, Extent]
     columns: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
@@ -69,10 +70,7 @@ class Shard:
     @property
     def embeddings(self) -> Extent:
         """Where /embeddings lies."""
-        extent = self.extents["embeddings"]
-        if extent is None:
-            raise SchemaError(f"{self.path} has no /embeddings.")
-        return extent
+        return self.extents["embeddings"]
 
     def texts(self, column: str) -> list[str]:
         """One text column as a list."""
@@ -161,6 +159,23 @@ def open_shard(path: Path) -> Shard:
         file.close()
 
 
+def salvage_clip_ids(path: Path) -> list[str]:
+    """The names in the clip table of a damaged file, where they can still be told: for a message, not for reading.
+
+    A file that was cut off has its table in front: HDF5 opens it once it is as long again as its header says.
+    """
+    try:
+        image = path.read_bytes()
+        end = int.from_bytes(image[40:48], "little")  # superblock version 0: end of file
+        image += bytes(max(0, min(end, _MAX_SALVAGED_BYTES) - len(image)))
+        file = h5f.open_file_image(image)
+        where = _extent(_hard_group(h5g.open(file, b"/"), b"clips"), b"clip_id", "text", len(image))
+        names = np.frombuffer(image, where.dtype, where.shape[0], where.offset).tolist()
+        return [name.decode() for name in names if name]
+    except _MALFORMED:
+        return []
+
+
 def table_digest(attributes: Mapping[str, str], columns: Mapping[str, np.ndarray], embeddings: Extent) -> str:
     """The shard digest: over the attributes, the shape of the rows and the clip table.
 
@@ -215,13 +230,14 @@ def _read_shard(path: Path, file: h5f.FileID) -> Shard:
     attributes = {name: _read_text(root, name.encode()) for name in ATTRIBUTES}
     size = file.get_filesize()
     clips = _hard_group(root, b"clips")
-    extents: dict[str, Extent | None] = {
+    extents = {
         "pts_seconds": _extent(root, b"pts_seconds", "<f8", size),
         "frame_index": _extent(root, b"frame_index", "<i8", size),
         TRUTH: _extent(clips, TRUTH.encode(), "|u1", size),
         "embeddings": _embeddings_extent(root, size),
-        "failures_jsonl": _extent(root, b"failures_jsonl", "|u1", size) if b"failures_jsonl" in root else None,
     }
+    if b"failures_jsonl" in root:
+        extents["failures_jsonl"] = _extent(root, b"failures_jsonl", "|u1", size)
     where = {name: _extent(clips, name.encode(), dtype, size) for name, dtype in COLUMNS.items()}
     handle = ShardFile(path)
     columns = {name: handle.read(extent, 0, extent.shape[0]) for name, extent in where.items()}
@@ -231,16 +247,15 @@ def _read_shard(path: Path, file: h5f.FileID) -> Shard:
 
 
 def _check_table(shard: Shard) -> None:
-    columns, truth = shard.columns, shard.extents[TRUTH]
+    columns, truth_bytes = shard.columns, shard.extents[TRUTH].shape[0]
     frames = shard.embeddings.shape[0]
     if len({len(column) for column in columns.values()}) != 1:
         raise damaged(shard.path, "the columns of /clips differ in length")
-    if any(extent and extent.shape != (frames,) for extent in map(shard.extents.get, ("pts_seconds", "frame_index"))):
+    if any(shard.extents[name].shape != (frames,) for name in ("pts_seconds", "frame_index")):
         raise damaged(shard.path, "/pts_seconds or /frame_index has another length than /embeddings")
     lengths, ends = columns["length"], columns["truth_end"]
     if (lengths < 0).any() or (lengths > frames).any() or (columns["start"] != np.cumsum(lengths) - lengths).any():
         raise damaged(shard.path, "the rows of /clips overlap or leave gaps")
-    truth_bytes = truth.shape[0] if truth else 0
     if int(lengths.sum()) != frames or (ends < 0).any() or (np.diff(ends) < 0).any() or (ends > truth_bytes).any():
         raise damaged(shard.path, "/clips points outside the file's rows")
     if (columns["first_row"] < 0).any() or (columns["part"] < 0).any():

@@ -1,7 +1,7 @@
 """A weights file of the old torch pickle format in, named NumPy arrays out, without torch.
 
-The file may come from anywhere, so it is read as data: only tensors and the dictionary around them are understood, every
-opcode is checked before anything is unpickled, and no size is believed that the file's own length does not bear out.
+The file may come from anywhere, so it is read as data: only tensors and the dictionary around them are understood,
+every opcode is checked before anything is unpickled, no size is believed that the file's own length does not bear out.
 Strides are honoured: torch keeps transposed kernels as views, and their raw order gives a model that predicts nonsense.
 """
 
@@ -11,9 +11,10 @@ import io
 import math
 import pickle
 import pickletools
+import warnings
 from collections import OrderedDict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,8 +76,8 @@ class _StateUnpickler(pickle.Unpickler):
             return name
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, description: object) -> _Storage:
-        kind, storage_type, key, _, num_elements, view = description  # type: ignore[misc]
+    def persistent_load(self, description: Any) -> _Storage:
+        kind, storage_type, key, _, num_elements, view = description
         if kind != "storage" or view is not None or not isinstance(key, str) or not _is_count(num_elements):
             raise pickle.UnpicklingError("a storage is not described as torch does it")
         return _Storage(key, STORAGE_DTYPES[storage_type], num_elements)
@@ -104,7 +105,9 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
             "torch.save(state_dict, path, _use_new_zipfile_serialization=False)"
         )
     try:
-        return _read_tensors(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools warns of odd escapes in names that are refused anyway
+            return _read_tensors(content)
     except _MALFORMED as error:
         reason = str(error) or type(error).__name__
         raise BackboneError(

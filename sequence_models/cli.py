@@ -229,21 +229,29 @@ def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: 
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from tqdm import tqdm
 
-    from sequence_models.experiment import prepare, train
+    from sequence_models.prepare import prepare
 
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(_data_text(prepared, clips.notes, clips.unlabelled))
+    from sequence_models.experiment import train
+
     fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
-            what = "done before" if result is None else f"epoch {result.best_epoch}, score {result.best_score:.3f}"
-            bar.set_postfix_str(f"{fold} seed {seed}: {what}", refresh=False)
+            bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result)}", refresh=False)
             bar.update()
 
         scores = train(prepared, clips, on_fit=on_fit)
     print(_table("validation", {settings.model if name == "model" else name: value for name, value in scores.items()}))
     return prepared
+
+
+def _fit_text(result: Any) -> str:
+    if result is None:
+        return "done before"
+    score = "" if result.best_score is None else f", validation macro-F1 {result.best_score:.3f}"
+    return f"epoch {result.best_epoch}{score}"
 
 
 def order_sentence(run: Path, *, against: str) -> str:

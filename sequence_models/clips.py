@@ -13,7 +13,7 @@ from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from sequence_models.intervals import UNLABELLED, label_timesteps, overrun, refuse_overlaps, timeline_of
 from sequence_models.labels import BY_FRAMES, LabelTable, read_labels
-from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
+from sequence_models.matching import FIRST_NAMES, ClipNames, counted, quoted
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.targets import (
     Target,
@@ -123,15 +123,14 @@ def load_clips(
     clip_ids = _kept(everything, keep)
     if table is None:
         targets = targets_from_folders(clip_ids, group_from=group_from)
-        notes += [f"{len(failed)} clips failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
+        more = [f"{counted(failed, 'clip')} failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
     else:
         targets, more = targets_from_table(
             table, clip_ids, known=everything, failed=failed, missing=missing, group_from=group_from
         )
-        notes += more
+    notes += more
     _refuse_none(targets, stores=stores, labels=labels)
-    names = {row.label for target in targets.values() for row in target.rows}
-    vocabulary = vocabulary_of(names, classes=classes, background=background)
+    vocabulary = vocabulary_of(targets.values(), classes=classes, background=background)
     if table is None or task == MANY_TO_ONE:
         clips, more = _whole_clips(opened, targets, vocabulary)
     else:
@@ -139,8 +138,6 @@ def load_clips(
             opened, targets, vocabulary, table=table, labels_fps=labels_fps, background=background, missing=missing
         )
     _refuse_none(clips, stores=stores, labels=labels)
-    if background is not None and not any(np.any(clip.labels == vocabulary.index(background)) for clip in clips):
-        raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), tuple(store.recipe for store in opened))
 
@@ -183,11 +180,13 @@ def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], 
         lacking = sorted({key for other in stores for key in other.clip_ids} - set(store.clip_ids) - failed)
         if lacking and missing == "error":
             raise LabelError(
-                f"{store.path} lacks {len(lacking)} clips of the other stores: {quoted(lacking)}; "
+                f"{store.path} lacks {counted(lacking, 'clip')} of the other stores: {quoted(lacking)}; "
                 "extract them there too, or leave them out with --missing skip."
             )
         if lacking:
-            notes.append(f"{store.path} lacks {len(lacking)} clips of the other stores, left out: {quoted(lacking)}")
+            notes.append(
+                f"{store.path} lacks {counted(lacking, 'clip')} of the other stores, left out: {quoted(lacking)}"
+            )
     return sorted(common), failed, notes
 
 
@@ -199,7 +198,7 @@ def _kept(clip_ids: list[str], keep: Sequence[str] | None) -> list[str]:
     unknown = [name for name, clip_id in found.items() if clip_id is None]
     if unknown:
         raise LabelError(
-            f"--clips names {len(unknown)} clips without features: {quoted(unknown)}; extract or remove them."
+            f"--clips names {counted(unknown, 'clip')} without features: {quoted(unknown)}; extract or remove them."
         )
     return sorted({clip_id for clip_id in found.values() if clip_id is not None})
 
@@ -226,7 +225,7 @@ def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: 
     longer = first if len(first) > step else other
     raise LabelError(
         f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({len(other)} timesteps) than in {paths[0]} "
-        f"({len(first)}), first at {longer.pts_seconds[step]:.3f} s; extract both with the same sampling."
+        f"({len(first)} timesteps), first at {longer.pts_seconds[step]:.3f} s; extract both with the same sampling."
     )
 
 
@@ -239,8 +238,8 @@ def _whole_clips(
         _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
         for key in used
     )
-    others = len(targets) - len(used)
-    return clips, [f"{others} clips of other classes are left out"] if others else []
+    others = sorted(set(targets) - set(used))
+    return clips, [f"{counted(others, 'clip')} of other classes left out: {quoted(others)}"] if others else []
 
 
 def _framewise_clips(
@@ -265,6 +264,8 @@ def _framewise_clips(
             past.append((excess, f"{key!r} by {excess:g} {timeline.unit} (the features end at {timeline.end:g})"))
         labels = label_timesteps(target.rows, timeline, index, gap=index[background] if background else UNLABELLED)
         clips.append(_clip(joined, labels, target))
+    if background and not any(np.any(clip.labels == index[background]) for clip in clips):
+        raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
     notes = _report_past(past, table=table, missing=missing) + _report_gaps(clips)
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), notes
 
@@ -276,7 +277,7 @@ def _report_past(past: Sequence[tuple[float, str]], *, table: LabelTable, missin
     worst = [text for _, text in sorted(past, key=lambda pair: -pair[0])]
     more = f" and {len(worst) - FIRST_NAMES} more" if len(worst) > FIRST_NAMES else ""
     listed = ", ".join(worst[:FIRST_NAMES]) + more
-    text = f"{table.path}: labels run past the end of the features in {len(past)} clips: {listed}"
+    text = f"{table.path}: labels run past the end of the features in {counted(past, 'clip')}: {listed}"
     if missing == "skip":
         return [text]
     advice = "check --labels-fps and the videos" if table.kind == BY_FRAMES else "check the videos"

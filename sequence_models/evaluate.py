@@ -96,7 +96,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             f"trained on ({', '.join(fingerprints)} against {', '.join(run.fingerprints)}); compare them with "
             "clipseq info, or predict straight from the videos"
         )
-    clips = load_unlabelled(stores)
+    clips = load_unlabelled(stores, task=run.settings.task)
     fold = FINAL if run.cv else run.folds[0].name
     models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
     return clips, average([predict(model, clips) for model in models])

@@ -8,75 +8,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from extract.errors import SplitError
-from extract.store_schema import fingerprint
 from sequence_models.baselines import baseline_names, fit_baseline
-from sequence_models.clips import Clip, ClipSet, load_clips
+from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import score_predictions
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, Run, create_run, write_arrays, write_json
-from sequence_models.settings import TrainSettings
-from sequence_models.splits import Fold, make_folds
+from sequence_models.runs import FINAL, Run, write_arrays, write_json
+from sequence_models.splits import Fold
 from sequence_models.training import FitResult, fit_model, load_model
 
 log = logging.getLogger(__name__)
-
-
-def prepare(
-    stores: Sequence[str | Path],
-    labels: Path | None,
-    settings: TrainSettings,
-    *,
-    run: Path,
-    cv: str | None = None,
-    split_file: Path | None = None,
-    seeds: int = 1,
-    background: str | None = None,
-    **load: Any,
-) -> tuple[Run, ClipSet]:
-    """Load clips and labels, make the folds, and write (or continue) the run directory.
-
-    Args:
-        stores: Feature stores of the same clips, joined per frame.
-        labels: The label file; None: the folders are the labels.
-        settings: How models are built and trained.
-        run: The run directory.
-        cv: "leave-one-group-out" or a number of folds; None: one split.
-        split_file: A file of `clip_id,split`.
-        seeds: How many seeds per fold.
-        background: Class that gaps between intervals are, and that segment metrics leave out.
-        load: Further arguments of `load_clips`.
-
-    Raises:
-        LabelError, SplitError, StoreError, RunError: the data do not fit together; the message says what does not.
-    """
-    data = load_clips(stores, labels, task=settings.task, background=background, **load)
-    if len(data.vocabulary) < 2:
-        raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
-    folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0)
-    wanted = Run(
-        path=run,
-        settings=settings,
-        vocabulary=data.vocabulary,
-        stores=tuple(str(Path(store).resolve()) for store in stores),
-        recipes=data.recipes,
-        fingerprints=tuple(fingerprint(recipe) for recipe in data.recipes),
-        labels=str(labels.resolve()) if labels else "",
-        load=_jsonable(load),
-        cv=cv or "",
-        folds=tuple(folds),
-        seeds=seeds,
-        background=background,
-        clips={clip.clip_id: _clip_record(clip, data.vocabulary) for clip in data.clips},
-        embedding_dim=data.clips[0].embeddings.shape[1],
-        versions=_versions(),
-    )
-    return create_run(wanted), data
 
 
 def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, dict]:
@@ -158,21 +102,3 @@ def _median_epochs(run: Run) -> int:
         for seed in range(run.seeds)
     ]
     return max(1, int(np.median(chosen)))
-
-
-def _clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict:
-    if clip.labels.ndim:
-        return {"group": clip.group, "timesteps": len(clip)}
-    return {"group": clip.group, "timesteps": len(clip), "label": vocabulary[int(clip.labels)]}
-
-
-def _jsonable(load: dict[str, Any]) -> dict[str, Any]:
-    return {key: [str(v) for v in value] if isinstance(value, (list, tuple)) else value for key, value in load.items()}
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    names = ("clipseq", "tensorflow", "keras", "numpy", "h5py", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -169,7 +170,7 @@ def _read_text(path: Path) -> str:
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The lower-case header, and per line that is not blank its number and its cells by column."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True, skipinitialspace=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -247,10 +248,12 @@ def _listed_id(path: Path, line: int, cells: dict[str, str]) -> str:
         return cells["clip_id"]
     video = PurePosixPath(_filled(path, line, cells, "path"))
     folder = PurePosixPath(path.parent.absolute().as_posix())
-    name = video.relative_to(folder).as_posix() if video.is_relative_to(folder) else video.as_posix()
-    if not cells.get("start_seconds") and not cells.get("end_seconds"):
-        return name
-    return f"{name}#t={cells.get('start_seconds') or '0'},{cells.get('end_seconds') or ''}"
+    name = posixpath.normpath(video.relative_to(folder) if video.is_relative_to(folder) else video)
+    start, end = (
+        _number(path, line, cells, column) if cells.get(column) else otherwise
+        for column, otherwise in (("start_seconds", 0.0), ("end_seconds", math.inf))
+    )
+    return name if start == 0 and math.isinf(end) else f"{name}#t={start:.6f},{end:.6f}"
 
 
 def _interval(path: Path, line: int, cells: dict[str, str], names: tuple[str, str]) -> tuple[float, float]:

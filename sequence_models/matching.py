@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from extract.errors import LabelError
 
@@ -68,11 +68,16 @@ def quoted(names: Sequence[str]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
+def counted(names: Collection[object], noun: str) -> str:
+    """How many there are: "1 clip", "2 clips"."""
+    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
+
+
 def _split_span(clip_id: str) -> _Key:
     found = _SPAN.match(clip_id)
     if not found:
         return clip_id, 0.0, float("inf")
-    return found["path"], float(found["start"]), float(found["end"] or "inf")
+    return found["path"], round(float(found["start"]), 6), round(float(found["end"] or "inf"), 6)
 
 
 def _one_ends_other(name: str, clip_id: str) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from extract.errors import SplitError, UsageError
 from sequence_models.clips import Clip
 from sequence_models.labels import read_split_file
-from sequence_models.matching import ClipNames, quoted
+from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -25,7 +25,7 @@ DEFAULT_SHARES = (0.6, 0.2, 0.2)
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves
 MAX_SHUFFLES = 50
-MAX_ASSIGNMENTS = 20_000
+MAX_ASSIGNMENTS = 2_000
 
 _log = logging.getLogger(__name__)
 
@@ -101,8 +101,7 @@ def make_folds(
         folds = _cross_validation(groups, cv, rng)
     order = {clip.clip_id: number for number, clip in enumerate(clips)}
     folds = [_in_order(fold, order) for fold in folds]
-    for fold in folds:
-        _check_classes(fold, clips, groups.vocabulary)
+    _check_classes(folds, clips, groups.vocabulary)
     return folds
 
 
@@ -332,15 +331,26 @@ def _in_order(fold: Fold, order: Mapping[str, int]) -> Fold:
     return Fold(fold.name, *parts)
 
 
-def _check_classes(fold: Fold, clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    """Every class must be in training; one that is missing from the test part is logged."""
-    for part, clip_ids in (("training", set(fold.train)), ("test", set(fold.test))):
-        counts = _class_counts([clip for clip in clips if clip.clip_id in clip_ids], len(vocabulary))
-        missing = [name for name, count in zip(vocabulary, counts[:-1], strict=True) if not count]
-        if missing and part == "training":
+def _check_classes(folds: Sequence[Fold], clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
+    """Every class must be in every training part; those that a test part lacks are logged, in one line."""
+    clip_of = {clip.clip_id: clip for clip in clips}
+    lacking = []
+    for fold in folds:
+        untrained = _missing([clip_of[key] for key in fold.train], vocabulary)
+        if untrained:
             raise SplitError(
-                f"{fold.name}: class {missing[0]!r} is not in the training part; change the split, add clips, "
+                f"{fold.name}: class {untrained[0]!r} is not in the training part; change the split, add clips, "
                 "or leave the class out with --classes."
             )
-        if missing:
-            _log.warning("%s: the test part has no clip of %s", fold.name, quoted(missing))
+        untested = _missing([clip_of[key] for key in fold.test], vocabulary)
+        if untested:
+            lacking.append(f"{fold.name} lacks {quoted(untested)}")
+    if lacking:
+        more = "; ..." if len(lacking) > FIRST_NAMES else ""
+        listed = "; ".join(lacking[:FIRST_NAMES]) + more
+        _log.warning("%d of %d test parts lack a class: %s", len(lacking), len(folds), listed)
+
+
+def _missing(clips: Sequence[Clip], vocabulary: Sequence[str]) -> list[str]:
+    counts = _class_counts(clips, len(vocabulary))
+    return [name for name, count in zip(vocabulary, counts[:-1], strict=True) if not count]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from extract.errors import LabelError, UsageError
 from sequence_models.groups import groups_of
 from sequence_models.labels import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
-from sequence_models.matching import ClipNames, quoted
+from sequence_models.matching import ClipNames, counted, quoted
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS
 
 
@@ -82,23 +82,10 @@ def targets_from_table(
     Raises:
         LabelError: Labels of unknown clips; a name that fits several clips; two names for one clip.
     """
-    names = ClipNames([*clip_ids, *known, *failed])
-    found: dict[str, Target] = {}
-    unknown: list[str] = []
-    for name, rows in table.rows_by_clip().items():
-        where = f"{table.path} line {rows[0].line}"
-        clip_id = names.find(name, where=where)
-        if clip_id is None:
-            unknown.append(name)
-        elif clip_id in found:
-            raise LabelError(
-                f"{where}: {name!r} and {found[clip_id].rows[0].clip_id!r} are both clip {clip_id!r}; keep one."
-            )
-        else:
-            found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
+    found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
     if unknown and missing == "error":
         raise LabelError(
-            f"{table.path} labels {_count(unknown, 'clip')} without features: {quoted(unknown)}; "
+            f"{table.path} labels {counted(unknown, 'clip')} without features: {quoted(unknown)}; "
             "extract them, or leave their labels out with --missing skip."
         )
     wanted = set(clip_ids)
@@ -131,11 +118,13 @@ def targets_from_folders(clip_ids: Sequence[str], *, group_from: str | None) -> 
     return _with_groups({key: Target(key, (row,)) for key, row in rows.items()}, group_from)
 
 
-def vocabulary_of(labels: Iterable[str], *, classes: Sequence[str] | None, background: str | None) -> tuple[str, ...]:
+def vocabulary_of(
+    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None
+) -> tuple[str, ...]:
     """The classes in the order of their indices.
 
     Args:
-        labels: Every label there is.
+        targets: All clips with a label.
         classes: The classes to use, in this order; None for all, sorted by name.
         background: The class of unlabelled timesteps; added if it is no label.
 
@@ -145,7 +134,8 @@ def vocabulary_of(labels: Iterable[str], *, classes: Sequence[str] | None, backg
     Raises:
         LabelError: A class is named twice or has no label; the background is not among the classes.
     """
-    known = sorted({*labels, *([background] if background else [])})
+    labels = {row.label for target in targets for row in target.rows}
+    known = sorted(labels | {background} if background else labels)
     if classes is None:
         return tuple(known)
     if len(set(classes)) < len(classes):
@@ -158,6 +148,24 @@ def vocabulary_of(labels: Iterable[str], *, classes: Sequence[str] | None, backg
     return tuple(classes)
 
 
+def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:
+    """The clip of every row, and the names that fit none."""
+    found: dict[str, Target] = {}
+    unknown: list[str] = []
+    for name, rows in table.rows_by_clip().items():
+        where = f"{table.path} line {rows[0].line}"
+        clip_id = names.find(name, where=where)
+        if clip_id is None:
+            unknown.append(name)
+        elif clip_id in found:
+            raise LabelError(
+                f"{where}: {name!r} and {found[clip_id].rows[0].clip_id!r} are both clip {clip_id!r}; keep one."
+            )
+        else:
+            found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
+    return found, unknown
+
+
 def _with_groups(targets: dict[str, Target], group_from: str | None) -> dict[str, Target]:
     groups = groups_of([key for key, target in targets.items() if not target.group], group_from)
     return {key: Target(key, target.rows, target.group or groups[key], target.split) for key, target in targets.items()}
@@ -166,13 +174,9 @@ def _with_groups(targets: dict[str, Target], group_from: str | None) -> dict[str
 def _notes(table: LabelTable, unknown: Sequence[str], failed: Sequence[str]) -> list[str]:
     notes = []
     if failed:
-        notes.append(f"{_count(failed, 'labelled clip')} failed at extraction, left out: {quoted(failed)}")
+        notes.append(f"{counted(failed, 'labelled clip')} failed at extraction, left out: {quoted(failed)}")
     if unknown:
-        notes.append(f"{table.path} labels {_count(unknown, 'clip')} without features, left out: {quoted(unknown)}")
+        notes.append(f"{table.path} labels {counted(unknown, 'clip')} without features, left out: {quoted(unknown)}")
     if table.ignored:
         notes.append(f"{table.path} has columns that mean nothing here: {', '.join(table.ignored)}")
     return notes
-
-
-def _count(names: Sequence[str], noun: str) -> str:
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"

@@ -20,7 +20,9 @@ from extract.errors import BackboneError
 from extract.keras_applications import FAMILIES, build_family, digest_of_weights
 
 # Keras 3.15 copies its variables in a way that NumPy 2.4 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 LITE0_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -208,10 +210,11 @@ def test_keras_still_preprocesses_inside_these_families():
         assert FAMILIES[name].preprocessing == "inside"
 
 
-def test_weights_from_a_file_are_loaded_and_digested(tmp_path):
-    path = tmp_path / "mobilenet.weights.h5"
+@pytest.mark.parametrize("name", ["mobilenet.weights.h5", "mobilenet_of_keras_2.h5"])
+def test_weights_from_a_file_are_loaded_and_digested(name, tmp_path):
+    path = tmp_path / name
     trained = _bare("MobileNetV3Small")
-    trained.save_weights(path)
+    trained.save_weights(path) if name.endswith(".weights.h5") else trained.save(path)
     backbone = load_backbone("mobilenet_v3_small", weights=path, image_size=32)
     assert backbone.weights_digest == hashlib.sha256(path.read_bytes()).hexdigest()
     images = np.full((1, 32, 32, 3), 90, np.uint8)
@@ -228,7 +231,9 @@ def test_published_efficientnet_weights_mean_the_same_from_a_file_as_by_name(tmp
     normalization.set_weights([mean.ravel(), stddev.ravel(), np.int32(0)])
     bare.save_weights(path)
     images = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    embedding = np.asarray(load_backbone("efficientnet_b0", weights=path, image_size=32).build()(images, training=False))
+    embedding = np.asarray(
+        load_backbone("efficientnet_b0", weights=path, image_size=32).build()(images, training=False)
+    )
     normalization.set_weights([mean.ravel(), stddev.ravel() ** 2, np.int32(0)])
     normalization.finalize_state()
     expected = np.asarray(bare(images.astype(np.float32), training=False))
@@ -239,7 +244,14 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     path = tmp_path / "other.weights.h5"
     _bare("MobileNetV3Small").save_weights(path)
     with pytest.raises(BackboneError, match=r"other\.weights\.h5 does not fit mobilenet_v2 \(.*without its top"):
-        load_backbone("mobilenet_v2", weights=path).build()
+        load_backbone("mobilenet_v2", weights=path, image_size=32).build()
+
+
+def test_a_file_that_holds_no_weights_is_named(tmp_path):
+    path = tmp_path / "text.h5"
+    path.write_text("not HDF5")
+    with pytest.raises(BackboneError, match=r"text\.h5 does not fit mobilenet_v3_small \("):
+        load_backbone("mobilenet_v3_small", weights=path, image_size=32).build()
 
 
 def test_without_a_network_the_sentence_names_weights(own_cache, monkeypatch, capfd):
@@ -250,7 +262,9 @@ def test_without_a_network_the_sentence_names_weights(own_cache, monkeypatch, ca
 
     monkeypatch.setattr(file_utils, "urlretrieve", refuse)
     monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(own_cache))
-    with pytest.raises(BackboneError, match=r"imagenet|ImageNet weights of mobilenet_v3_small cannot be downloaded") as error:
+    with pytest.raises(
+        BackboneError, match=r"imagenet|ImageNet weights of mobilenet_v3_small cannot be downloaded"
+    ) as error:
         load_backbone("mobilenet_v3_small")
     assert "there is no network, or the server does not answer" in str(error.value)
     assert "give it with --weights PATH" in str(error.value)
@@ -270,7 +284,9 @@ def test_the_digest_of_downloaded_weights_is_remembered_and_checked(own_cache, m
     first = load_backbone("mobilenet_v3_small", image_size=32)
     assert load_backbone("mobilenet_v3_small", image_size=32).weights_digest == first.weights_digest
     assert built == ["mobilenet_v3_small"]
-    with pytest.raises(BackboneError, match="are not those of the last time; remove .*imagenet-mobilenet_v3_small-32px"):
+    with pytest.raises(
+        BackboneError, match=r"are not those of the last time; remove .*imagenet-mobilenet_v3_small-32px"
+    ):
         first.build()
 
 
@@ -288,11 +304,17 @@ def test_the_digest_covers_values_and_shapes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet5"}, r"there is no backbone 'resnet5': did you mean resnet50.*The names are tiny, efficientnet"),
+        (
+            {"name": "resnet5"},
+            r"there is no backbone 'resnet5': did you mean resnet50.*The names are tiny, efficientnet",
+        ),
         ({"name": "xyzzy"}, r"there is no backbone 'xyzzy': The names are tiny, efficientnet_lite0"),
         ({"name": "tiny", "weights": Path(__file__)}, "tiny has fixed random weights"),
         ({"name": "tiny", "image_size": 9}, "--image-size 9 does not go with tiny: it must be an even number"),
-        ({"name": "efficientnet_lite0", "image_size": 16}, "--image-size 16 is too small for efficientnet_lite0: it takes 32"),
+        (
+            {"name": "efficientnet_lite0", "image_size": 16},
+            "--image-size 16 is too small for efficientnet_lite0: it takes 32",
+        ),
         ({"name": "inception_v3", "image_size": 64}, "--image-size 64 is too small for inception_v3: it takes 75"),
         ({"name": "vgg16", "weights": Path("none.h5")}, r"none\.h5: there is no such weights file"),
     ],
@@ -313,7 +335,8 @@ def test_loading_waits_for_no_keras(name, tmp_path):
     (tmp_path / "some.weights.h5").write_bytes(b"weights")
     weights = f"Path({str(tmp_path / 'some.weights.h5')!r})" if name == "mobilenet_v2" else None
     code = (
-        "import sys, json; from pathlib import Path; from extract.backbones import load_backbone; import extract.engines;"
+        "import sys, json; from pathlib import Path; from extract.backbones import load_backbone;"
+        "import extract.engines;"
         f"load_backbone({name!r}, weights={weights});"
         "print(json.dumps(sorted({'keras', 'tensorflow', 'torch', 'jax', 'h5py'} & set(sys.modules))))"
     )

@@ -3,7 +3,16 @@ import pytest
 from clip_factory import make_clip, make_clips
 
 from extract.errors import ClipError, LabelError
-from sequence_models.batches import PaddedBatch, check_clips, class_weights, make_batches, pad_clips, padded_length
+from sequence_models.batches import (
+    Augmentation,
+    PaddedBatch,
+    augment_clip,
+    check_clips,
+    class_weights,
+    make_batches,
+    pad_clips,
+    padded_length,
+)
 from sequence_models.clips import Clip
 
 
@@ -101,6 +110,47 @@ def test_a_batch_that_does_not_fit_together_is_refused():
         PaddedBatch(np.zeros((2, 4, 5)), np.zeros((2, 3), bool), np.zeros(2), np.zeros(2))
     with pytest.raises(ValueError, match=r"sample_weight \(2, 4\) must be shaped like labels \(2,\)"):
         PaddedBatch(np.zeros((2, 4, 5)), np.zeros((2, 4), bool), np.zeros(2), np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+def test_augmentation_chooses_among_the_steps_in_order(steps):
+    clip = make_clip(steps)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        varied = augment_clip(clip, Augmentation(crop=0.5, speed=0.5, frame_drop=0.3), rng)
+        chosen = varied.frame_indices
+        assert 1 <= len(varied) <= 2 * steps
+        assert (np.diff(chosen) >= 0).all()
+        np.testing.assert_array_equal(varied.embeddings, clip.embeddings[chosen])
+        np.testing.assert_array_equal(varied.labels, clip.labels[chosen])
+        np.testing.assert_array_equal(varied.pts_seconds, clip.pts_seconds[chosen])
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "shortest", "longest"),
+    [
+        (Augmentation(), 40, 40),
+        (Augmentation(crop=0.25), 30, 40),
+        (Augmentation(speed=0.25), 32, 53),
+        (Augmentation(frame_drop=0.25), 18, 39),
+    ],
+)
+def test_each_augmentation_changes_the_length_as_told(augmentation, shortest, longest):
+    rng = np.random.default_rng(0)
+    lengths = [len(augment_clip(make_clip(40, 1), augmentation, rng)) for _ in range(200)]
+    assert shortest <= min(lengths) <= shortest + 4
+    assert longest - 4 <= max(lengths) <= longest
+
+
+def test_augmentation_follows_the_seed():
+    clips = make_clips((20, 30), "many-to-one")
+
+    def lengths(seed):
+        batches = make_batches(clips, batch_size=2, seed=seed, augmentation=Augmentation(crop=0.5))
+        return [batch.mask.sum(axis=1).tolist() for batch in batches]
+
+    assert lengths(1) == lengths(1)
+    assert lengths(1) != lengths(2)
 
 
 def bad_clip(embeddings, label=0):

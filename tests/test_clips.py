@@ -149,7 +149,7 @@ def test_labels_of_the_other_task_name_the_task_that_fits(store, labels, task, l
         ({"task": WHOLE, "background": "x"}, UsageError, "fits --task many-to-many only."),
         ({"task": WHOLE, "classes": ["x", "q"]}, LabelError, "--classes names 'q', which no label has; there are x, y"),
         ({"task": WHOLE, "classes": ["x", "x"]}, LabelError, "--classes x,x names a class twice"),
-        ({"task": WHOLE, "keep": ["x/a.avi", "q"]}, LabelError, "--clips names 1 clips without features: 'q'"),
+        ({"task": WHOLE, "keep": ["x/a.avi", "q"]}, LabelError, "--clips names 1 clip without features: 'q'"),
         ({"task": WHOLE, "group_from": "("}, UsageError, "is no regular expression"),
         ({"task": WHOLE, "group_from": "x"}, UsageError, "has 0 capture groups; it must have one"),
         ({"task": WHOLE, "group_from": "(b)"}, LabelError, "finds no group in 1 of 2 clip ids ('x/a.avi')"),
@@ -167,7 +167,7 @@ def test_classes_restrict_and_order_the_vocabulary(store):
     data = load_clips([store({"x/1": 2, "y/2": 2, "z/3": 2})], None, task=WHOLE, classes=["z", "x"])
     assert data.vocabulary == ("z", "x")
     assert [(clip.clip_id, int(clip.labels)) for clip in data.clips] == [("x/1", 1), ("z/3", 0)]
-    assert data.notes == ("1 clips of other classes are left out",)
+    assert data.notes == ("1 clip of other classes left out: 'y/2'",)
 
 
 def test_keep_chooses_clips(store):
@@ -285,6 +285,20 @@ def test_the_end_that_the_decoder_saw_counts(store, labels):
     assert load_clips([store({"a.avi": 1}, truth=TRUTH)], path, task=FRAMES).notes == ()
 
 
+def test_rat_labels_that_run_past_the_features_are_found(store, shared):
+    lengths = {}
+    for path in sorted((shared / "rat_behaviour").glob("*.npz")):
+        with np.load(path) as arrays:
+            lengths[path.stem] = len(arrays["pose"])
+    features, segments = store(lengths, shape=(1,)), shared / "rat_behaviour" / "segments.csv"
+    with pytest.raises(LabelError, match="run past the end of the features in 6 clips: 'rec25' by 15 frames"):
+        load_clips([features], segments, task=FRAMES)
+    mismatched = {"rec01", "rec07", "rec10", "rec13", "rec17", "rec25"}
+    data = load_clips([features], segments, task=FRAMES, keep=sorted(set(lengths) - mismatched))
+    assert (len(data.clips), data.notes) == (10, ())
+    assert data.vocabulary == ("aggression", "base", "nonsocial", "social")
+
+
 def test_two_stores_are_joined_per_timestep(store):
     first, second = store({"x/1": 3, "y/2": 4}), store({"y/2": 4, "x/1": 3}, name="flow", shape=(3,))
     data = load_clips([first, second], None, task=WHOLE)
@@ -308,11 +322,11 @@ def test_stores_with_other_timestamps_are_refused(store, steps, fps, first_time)
 
 def test_a_clip_that_one_store_lacks_is_refused_or_skipped(store):
     stores = [store({"x/1": 3, "x/2": 3, "y/3": 3}, failed=[]), store({"x/1": 3}, name="flow", failed=["x/2"])]
-    with pytest.raises(LabelError, match="flow lacks 1 clips of the other stores: 'y/3'; extract them there too"):
+    with pytest.raises(LabelError, match="flow lacks 1 clip of the other stores: 'y/3'; extract them there too"):
         load_clips(stores, None, task=WHOLE)
     data = load_clips(stores, None, task=WHOLE, missing="skip")
     assert [clip.clip_id for clip in data.clips] == ["x/1"]
-    assert data.notes[1] == "1 clips failed at extraction, left out: 'x/2'"
+    assert data.notes[1] == "1 clip failed at extraction, left out: 'x/2'"
 
 
 def test_stores_that_give_no_clip_say_so(store, labels, tmp_path):

@@ -8,6 +8,7 @@ from video_files import colour_bars, grey_frames, moving_frames, odd_video, shar
 
 from extract import decode
 from extract.decode import DecodeSettings, open_clip, probe_video
+from extract.decode_watch import Heartbeat
 from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
@@ -70,7 +71,12 @@ def test_colour_bars_come_out_as_rgb(tmp_path, decoder):
 @ANY
 @pytest.mark.parametrize(
     ("rule", "expected"),
-    [("fps=2", [0, 5, 10, 15]), ("every=7", [0, 7, 14]), ("num_frames=4", [2, 7, 12, 17]), ("num_frames=50", range(20))],
+    [
+        ("fps=2", [0, 5, 10, 15]),
+        ("every=7", [0, 7, 14]),
+        ("num_frames=4", [2, 7, 12, 17]),
+        ("num_frames=50", range(20)),
+    ],
 )
 def test_rules_choose_the_same_frames_with_any_decoder(plain, decoder, rule, expected):
     every = read(plain, decoder=decoder)[0]
@@ -163,6 +169,13 @@ def test_a_missing_file_says_so(tmp_path):
     assert "nowhere.mp4 cannot be read (No such file or directory)" in error_of(tmp_path / "nowhere.mp4")
 
 
+def test_a_file_that_goes_away_while_it_is_read_is_one_failed_clip(tmp_path):
+    """The check at opening has passed; what the system then says must not end the batch."""
+    item, settings = VideoItem("a", tmp_path / "gone.mp4"), DecodeSettings(SamplingRule.parse("fps=8"))
+    with pytest.raises(UnreadableVideoError, match=r"gone.mp4 cannot be decoded .*No such file"):
+        list(decode._read_clip(item, settings, 32, Heartbeat()))
+
+
 def test_an_empty_folder_is_no_clip(tmp_path):
     assert "holds no numbered pictures" in error_of(tmp_path)
 
@@ -191,9 +204,11 @@ def test_unknown_settings_are_named(settings, message):
 
 
 def test_the_truth_is_not_told_before_the_end(plain):
-    with open_clip(VideoItem("a", plain), DecodeSettings(SamplingRule.parse("every=1"))) as reader:
-        with pytest.raises(RuntimeError, match="known when all its frames have been read"):
-            _ = reader.truth
+    with (
+        open_clip(VideoItem("a", plain), DecodeSettings(SamplingRule.parse("every=1"))) as reader,
+        pytest.raises(RuntimeError, match="known when all its frames have been read"),
+    ):
+        _ = reader.truth
 
 
 def test_leaving_early_ends_the_thread(plain):
@@ -252,13 +267,45 @@ def test_variable_rate_times_are_those_of_the_packets(decoder):
     np.testing.assert_allclose(seconds, packets, atol=1e-3)
 
 
+def arrow(*, height, width):
+    """A picture that looks different after every turn: red top left, blue bottom right."""
+    picture = np.full((height, width, 3), 128, np.uint8)
+    picture[: height // 2, : width // 2] = (255, 0, 0)
+    picture[height // 2 :, width // 2 :] = (0, 0, 255)
+    picture[: height // 2, width // 2 :] = (0, 255, 0)
+    return picture
+
+
 @BOTH
-def test_rotation_is_applied(decoder):
-    upright, turned = (odd_video(f"dmlc+decord__tests__test_data__video_{n}.mov") for n in (0, 90))
-    frames, _, _, truth = read(turned, decoder=decoder)
-    assert frames.shape[1:] == (568, 320, 3)
-    assert (truth.width, truth.height, truth.rotation_degrees) == (320, 568, 90)
-    assert np.abs(np.rot90(read(upright)[0][0], -1).astype(int) - frames[0]).mean() < 12
+@pytest.mark.parametrize(("turn", "clockwise"), [(90, 270), (180, 180), (-90, 90)])
+def test_rotation_is_applied(tmp_path, decoder, turn, clockwise):
+    picture = arrow(height=48, width=64)
+    path = write_video(tmp_path / "turned.mp4", [picture] * 3, options={"qp": "0"}, turn=turn)
+    frames, _, _, truth = read(path, decoder=decoder)
+    expected = np.rot90(picture, -clockwise // 90)
+    assert frames.shape[1:] == expected.shape
+    assert (truth.width, truth.height, truth.rotation_degrees) == (expected.shape[1], expected.shape[0], clockwise)
+    assert np.abs(frames[0].astype(int) - expected).mean() < 6
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "name",
+    ["made__rot.mp4", "dmlc+decord__tests__test_data__video_90.mov", "dmlc+decord__tests__test_data__video_270.mov"],
+)
+def test_rotation_is_what_opencv_makes_of_it(decoder, name):
+    path = odd_video(name)
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    expected = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
+    assert np.abs(read(path, decoder=decoder)[0][0].astype(int) - expected).mean() < 1
+
+
+def test_a_reflection_is_applied_too():
+    """The display matrix of this file swaps x and y: a turn to the right and a mirror."""
+    plain, mirrored = (odd_video(f"mp4__sample{name}.mp4") for name in ("", "_rotate_and_reflect"))
+    a, b = read(plain, "every=29")[0][0], read(mirrored, "every=29")[0][0]
+    assert np.array_equal(a.transpose(1, 0, 2), b)
 
 
 def test_a_long_video_does_not_fill_the_memory(tmp_path):

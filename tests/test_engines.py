@@ -67,9 +67,9 @@ def test_an_engine_computes_what_the_keras_model_does(kind):
     assert np.allclose(make_engine(backbone, kind=kind, batch_size=4)(frames), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "mobilenet_v2", "resnet50", "densenet121"])
+@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "mobilenet_v2", "vgg16"])
 def test_litert_equals_keras_within_1e_4(name):
-    backbone = random_family(name, 64) if name in FAMILIES else load_backbone(name)
+    backbone = random_family(name, 32) if name in FAMILIES else load_backbone(name)
     frames = frames_for(backbone, 4)
     keras_rows = make_engine(backbone, kind="keras", batch_size=4)(frames)
     litert_rows = make_engine(backbone, kind="litert", batch_size=4)(frames)
@@ -89,10 +89,12 @@ def test_a_row_is_the_same_to_the_bit_wherever_it_stands_and_whoever_is_beside_i
         assert np.array_equal(engine(mixed)[3 - row], together[row])
 
 
-def test_the_batch_size_changes_nothing_beyond_rounding(lite0):
-    frames = frames_for(lite0, 4)
-    of_four = make_engine(lite0, kind="litert", batch_size=4)(frames)
-    of_one = make_engine(lite0, kind="litert", batch_size=1)
+@pytest.mark.parametrize(("name", "kind"), [("efficientnet_lite0", "keras"), ("tiny", "litert")])
+def test_the_batch_size_changes_nothing_beyond_rounding(name, kind):
+    backbone = load_backbone(name)
+    frames = frames_for(backbone, 4)
+    of_four = make_engine(backbone, kind=kind, batch_size=4)(frames)
+    of_one = make_engine(backbone, kind=kind, batch_size=1)
     assert np.allclose(np.concatenate([of_one(frames[k : k + 1]) for k in range(4)]), of_four, rtol=1e-5, atol=1e-5)
 
 

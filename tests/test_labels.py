@@ -47,8 +47,13 @@ def written(tmp_path):
         ("clip_id,start_frame,end_frame,label", "a,0,535,base", BY_FRAMES, LabelRow("a", "base", 2, start=0, end=535)),
         ("path,label", "hug/a.avi,hug", PER_CLIP, LabelRow("hug/a.avi", "hug", 2)),
         ("path,clip_id,label", "hug/a.avi,first,hug", PER_CLIP, LabelRow("first", "hug", 2)),
-        ("path,start_seconds,end_seconds,label", "a.avi,1,2.5,hug", PER_CLIP, LabelRow("a.avi#t=1,2.5", "hug", 2)),
-        ("path,label", "a.avi,", PER_CLIP, LabelRow("a.avi", "", 2)),
+        (
+            "path,start_seconds,end_seconds,label",
+            "a.avi,1,2.5,hug",
+            PER_CLIP,
+            LabelRow("a.avi#t=1.000000,2.500000", "hug", 2),
+        ),
+        ("path,label", "./x/../a.avi,", PER_CLIP, LabelRow("a.avi", "", 2)),
     ],
 )
 def test_the_header_says_what_the_labels_are(written, header, row, kind, expected):

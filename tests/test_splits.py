@@ -141,7 +141,7 @@ def test_a_class_in_one_group_stays_in_training_and_its_absence_from_the_test_pa
     with caplog.at_level(logging.WARNING):
         (fold,) = folds_of(clips)
     assert {"1/a", "1/b"} <= set(fold.train)
-    assert caplog.messages == ["split: the test part has no clip of 'cheese'"]
+    assert caplog.messages == ["1 of 1 test parts lack a class: split lacks 'cheese'"]
 
 
 def test_groups_that_each_hold_the_last_of_a_class_leave_nothing_to_validate_on():
@@ -166,7 +166,7 @@ def test_groups_that_each_hold_the_last_of_a_class_leave_nothing_to_validate_on(
         (grouped(3), "1", UsageError, "--cv is '1'; it must be leave-one-group-out or a whole number of folds >= 2."),
         (grouped(3), "4", SplitError, "--cv 4 needs as many groups and there are 3; use fewer folds or add groups."),
         (
-            grouped(1) + [clip("0/a", 0, "g0"), clip("0/b", 1, "g0")],
+            [*grouped(1), clip("0/a", 0, "g0"), clip("0/b", 1, "g0")],
             None,
             SplitError,
             "all clips are of one group, 'g0', so nothing unseen is left to test on; add groups.",

@@ -95,7 +95,14 @@ def test_arrays_are_contiguous_and_of_the_stored_type(save):
 
 @pytest.mark.parametrize(
     ("shape", "strides", "offset"),
-    [((3,), (1,), 2), ((2, 2), (3, 1), 0), ((4,), (1,), -1), ((2,), (-1,), 2), ((1 << 40,), (0,), 0), ((2, 2), (1,), 0)],
+    [
+        ((3,), (1,), 2),
+        ((2, 2), (3, 1), 0),
+        ((4,), (1,), -1),
+        ((2,), (-1,), 2),
+        ((1 << 40,), (0,), 0),
+        ((2, 2), (1,), 0),
+    ],
 )
 def test_a_tensor_beyond_its_storage_is_refused(save, shape, strides, offset):
     storage = Storage("0", [1, 2, 3, 4])
@@ -115,7 +122,7 @@ def test_a_pickle_that_calls_the_system_is_refused_before_it_runs(save, tmp_path
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "was-here"),)
 
-    with pytest.raises(BackboneError, match="asks for (posix|nt) mkdir"):
+    with pytest.raises(BackboneError, match=r"asks for (posix|nt) mkdir"):
         read_torch_weights(save(OrderedDict(a=Attack())))
     assert not (tmp_path / "was-here").exists()
 
@@ -173,7 +180,7 @@ def test_a_storage_that_is_missing_is_refused(save):
 def test_the_zip_format_is_named_with_the_way_out(tmp_path):
     path = tmp_path / "zip.pth"
     path.write_bytes(b"PK\x03\x04 and so on")
-    with pytest.raises(BackboneError, match="zip format.*_use_new_zipfile_serialization=False"):
+    with pytest.raises(BackboneError, match=r"zip format.*_use_new_zipfile_serialization=False"):
         read_torch_weights(path)
 
 

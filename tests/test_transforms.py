@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from video_files import colour_bars, moving_frames
 
 from extract.errors import UsageError
 from extract.records import SampledFrames
 from extract.transforms import FRAME_TRANSFORMS, fit_frame, make_transform
-from video_files import colour_bars, moving_frames
 
 
 def chunk(frames, *, first=0):

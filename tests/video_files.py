@@ -1,4 +1,4 @@
-"""Small videos for the tests, written with PyAV; frame number n of a video is grey value 10 + 6 n unless said otherwise."""
+"""Small videos for the tests, written with PyAV, and the way to the shared real ones."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def write_video(
     codec: str = "libx264",
     pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
+    turn: int = 0,
 ) -> Path:
-    """Encode frames; `pts` counts in 1/rate seconds."""
+    """Encode frames; `pts` counts in 1/rate seconds; `turn` is a display rotation, anticlockwise, in degrees."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -63,6 +64,8 @@ def write_video(
         stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1
         stream.time_base = stream.codec_context.time_base = Fraction(1, rate)
+        if turn:
+            stream.set_display_rotation(turn)
         for number, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = (pts[number] if pts else number), Fraction(1, rate)

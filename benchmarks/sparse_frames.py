@@ -1,0 +1,57 @@
+"""How much faster 16 frames spread over a long video come by seeking than a pass over all frames, and whether they are right.
+
+    python benchmarks/sparse_frames.py ../shared/data/odd_videos/videos/mp4__long_1080p_lowbitrate.mp4
+
+Both sides use one decoding thread; the pass only calls grab(), which converts nothing. `--check` also decodes the whole
+video to compare the pictures.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from extract.decode import DecodeSettings, open_clip
+from extract.decode_opencv import read_all
+from extract.decode_packets import scan_packets
+from extract.records import SampledFrames, VideoItem
+from extract.sampling import SamplingRule
+
+REPEATS = 3
+
+
+def seconds_of_pass(path: Path) -> float:
+    """Wall-clock seconds to grab every frame."""
+    index = scan_packets(path, lambda: None)
+    began = time.perf_counter()
+    for _ in read_all(path, index, lambda: None).frames:
+        pass
+    return time.perf_counter() - began
+
+
+def sample(path: Path, decoder: str) -> tuple[SampledFrames, float]:
+    """16 frames and the wall-clock seconds that they took."""
+    settings = DecodeSettings(SamplingRule("num_frames", 16), decoder=decoder)
+    began = time.perf_counter()
+    with open_clip(VideoItem(path.name, path), settings) as reader:
+        (chunk,) = reader
+    return chunk, time.perf_counter() - began
+
+
+def main(path: Path, *, check: bool) -> None:
+    """Print the times, their ratio and, if asked, the greatest difference between the pictures."""
+    sought = [sample(path, "auto") for _ in range(REPEATS)]
+    whole, few = min(seconds_of_pass(path) for _ in range(REPEATS)), min(seconds for _, seconds in sought)
+    print(f"all frames {whole:.2f} s  16 frames {few:.2f} s  ratio {whole / few:.1f}")
+    if check:
+        full, chunk = sample(path, "opencv")[0], sought[0][0]
+        apart = np.abs(full.frames.astype(int) - chunk.frames).mean(axis=(1, 2, 3)).max()
+        same = np.array_equal(full.pts_seconds, chunk.pts_seconds)
+        print(f"same timestamps {same}  greatest mean difference of a picture {apart:.3f} grey levels")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), check="--check" in sys.argv)

@@ -1,0 +1,225 @@
+"""Other tools' features in, and features for other tools out: .npy and .npz files, one per clip, float32 (T, D).
+
+Nothing is unpickled. What a file holds is checked before it becomes a clip; a file that cannot become one fails alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError
+from extract.records import Source, VideoItem
+from extract.store_read import Store, open_store
+from extract.store_schema import check_clip_id, same_source
+from extract.store_seal import sealed_file, write_error
+from extract.store_write import StoreWriter
+from extract.videos import source_of
+
+ENDINGS = (".npy", ".npz")
+NAN_POLICIES = ("error", "interpolate", "zero")
+BLOCK_BYTES = 8 << 20
+# What NumPy and zipfile raise for files that are not as they should be, or claim to be huge.
+_MALFORMED = (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """How files become clips; the store's recipe.
+
+    Args:
+        fps: Rows per second; None: timestamps are row numbers.
+        key: Which array of an .npz; None: its only array of two dimensions.
+        transpose: Whether files hold (D, T).
+        nan: "error", "interpolate" (over time, per column, ends held) or "zero".
+    """
+
+    fps: float | None = None
+    key: str | None = None
+    transpose: bool = False
+    nan: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise UsageError(f"--fps {self.fps} must be above 0.")
+        if self.nan not in NAN_POLICIES:
+            raise UsageError(f"--nan {self.nan} is not one of {', '.join(NAN_POLICIES)}.")
+
+    def recipe(self) -> dict[str, object]:
+        """What determines the numbers."""
+        fps = None if self.fps is None else float(self.fps)
+        return {"source": "imported", "fps": fps, "key": self.key, "transpose": self.transpose, "nan": self.nan}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: numbers of clips, and why each failed one failed."""
+
+    num_done: int
+    num_skipped: int
+    failed: dict[str, str]
+
+
+def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
+    """Makes a float32 store of another tool's features; a rerun does only what is new or changed, or failed before.
+
+    Args:
+        folder: Searched with its sub-folders for .npy and .npz; `a/b.npy` becomes the clip `a/b`.
+        output: The store's directory.
+        settings: How files become clips.
+
+    Returns:
+        How many clips were done and skipped, and which failed.
+
+    Raises:
+        UsageError: Nothing is there, or two files have one name.
+        StoreError: The store was made otherwise, or cannot be written.
+    """
+    folder, output = Path(folder), Path(output)
+    files = _find(folder, output)
+    failed: dict[str, str] = {}
+    num_done = 0
+    with StoreWriter(output, settings.recipe(), engine="import", dtype="float32") as writer:
+        store = open_store(output)
+        for clip_id, path in files.items():
+            source = None
+            try:
+                source = source_of(VideoItem(clip_id, path), with_digest=False)
+                if _is_current(store, clip_id, source):
+                    continue
+                source = source_of(VideoItem(clip_id, path), with_digest=True)
+                if _is_current(store, clip_id, source):
+                    continue
+                _add(writer, clip_id, load_rows(path, settings), settings, source)
+                num_done += 1
+            except VideoError as error:
+                writer.fail(clip_id, error, source)
+                failed[clip_id] = str(error)
+    return Imported(num_done, len(files) - num_done - len(failed), failed)
+
+
+def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
+    """The features in one file, as they are stored.
+
+    Args:
+        path: An .npy or .npz file.
+        settings: How files become clips.
+
+    Returns:
+        float32 (T, D), without NaN.
+
+    Raises:
+        UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions.
+    """
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = loaded if isinstance(loaded, np.ndarray) else _from_npz(path, loaded, settings.key)
+        if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
+            raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
+        with np.errstate(over="ignore"):
+            rows = np.array(rows.T if settings.transpose else rows, np.float32)  # (T, D)
+    except _MALFORMED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnstorableClipError(
+            f"{path} cannot be read as features ({reason}): write it again with numpy.save."
+        ) from error
+    return _without_nan(path, rows, settings.nan)
+
+
+def export_features(store: Store, folder: str | Path) -> int:
+    """Writes every clip to `folder/<clip_id>.npy`: float32 (T, D), or uint8 (T, H, W, C) of a store of raw frames.
+
+    Args:
+        store: The store, opened.
+        folder: Made where it does not exist; files of the same name are replaced.
+
+    Returns:
+        Number of files.
+
+    Raises:
+        StoreError: A clip cannot be read, or a file cannot be written.
+    """
+    for clip_id in store.clip_ids:
+        try:
+            check_clip_id(clip_id)
+        except UnstorableClipError as error:
+            raise StoreError(f"{store.path} names a clip {clip_id!r} outside {folder}: it is not exported.") from error
+        embeddings = store.read(clip_id).embeddings
+        path = Path(folder, f"{clip_id}.npy")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(path, error) from error
+        with sealed_file(path) as temporary, temporary.open("xb") as file:
+            np.save(file, embeddings if embeddings.dtype == np.uint8 else embeddings.astype(np.float32))
+    return len(store)
+
+
+def _find(folder: Path, output: Path) -> dict[str, Path]:
+    """clip_id -> file; hidden files and the store itself are left out."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: give the folder that holds the .npy or .npz files.")
+    files: dict[str, Path] = {}
+    for path in sorted(path for ending in ENDINGS for path in folder.rglob(f"*{ending}")):
+        if path.name.startswith(".") or output.resolve() in path.resolve().parents or not path.is_file():
+            continue
+        clip_id = path.relative_to(folder).with_suffix("").as_posix()
+        if clip_id in files:
+            raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
+        files[clip_id] = path
+    if not files:
+        raise UsageError(f"{folder} holds no .npy or .npz file.")
+    return files
+
+
+def _is_current(store: Store, clip_id: str, source: Source) -> bool:
+    return clip_id in store and same_source(store.source(clip_id), source)
+
+
+def _from_npz(path: Path, arrays: np.lib.npyio.NpzFile, key: str | None) -> np.ndarray:
+    with arrays:
+        if key is not None:
+            if key not in arrays.files:
+                raise UnstorableClipError(f"{path} has no array {key!r}, only {', '.join(arrays.files)}: check --key.")
+            return arrays[key]
+        found = {name: arrays[name] for name in arrays.files}
+    two_dimensional = [name for name, array in found.items() if array.ndim == 2]
+    if len(two_dimensional) != 1:
+        listed = ", ".join(f"{name} {array.shape}" for name, array in found.items())
+        raise UnstorableClipError(f"{path} holds {listed or 'no array'}: name the features with --key.")
+    return found[two_dimensional[0]]
+
+
+def _without_nan(path: Path, rows: np.ndarray, policy: str) -> np.ndarray:
+    missing = np.isnan(rows)
+    if not missing.any():
+        return rows
+    if policy == "error":
+        share = f"{missing.sum()} of {rows.size} values"
+        raise UnstorableClipError(f"{path} has NaN in {share}: import it with --nan interpolate or --nan zero.")
+    if policy == "zero":
+        return np.where(missing, np.float32(0), rows)
+    steps = np.arange(len(rows))
+    for column in np.flatnonzero(missing.any(axis=0)):
+        known = ~missing[:, column]
+        if not known.any():
+            raise UnstorableClipError(f"{path} has only NaN in column {column}: import it with --nan zero.")
+        rows[~known, column] = np.interp(steps[~known], steps[known], rows[known, column])
+    return rows
+
+
+def _add(writer: StoreWriter, clip_id: str, rows: np.ndarray, settings: ImportSettings, source: Source) -> None:
+    numbers = np.arange(len(rows))
+    times = numbers / (settings.fps or 1.0)
+    step = max(1, BLOCK_BYTES // rows[0].nbytes)
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        writer.append(clip_id, rows[block], numbers[block], times[block], source)
+    writer.finish(clip_id, None)

@@ -1,0 +1,177 @@
+"""Bad input ends in one clear sentence and exit code 1 or 2, never a traceback; the quick verbs stay quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+
+ROOT = Path(__file__).parents[1]
+FAST = ("--backbone", "tiny", "--every", "1", "--engine", "keras")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, request):
+    """Features of two classes of three clips each, extracted with the tiny backbone."""
+    import cv2
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("cli")
+    for name, step in (("dim", 2), ("bright", 20)):
+        (folder / "videos" / name).mkdir(parents=True)
+        for k in range(3):
+            writer = cv2.VideoWriter(
+                str(folder / "videos" / name / f"{k}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12, (48, 32)
+            )
+            for frame in range(8 + k):
+                writer.write(np.full((32, 48, 3), min(255, step * frame + k), np.uint8))
+            writer.release()
+    assert pipeline.main(["extract", str(folder / "videos"), "--output", str(folder / "features"), *FAST]) == 0
+    return folder / "features"
+
+
+def run(capsys, *arguments):
+    """Exit code and what was printed, of one command line."""
+    try:
+        code = pipeline.main([str(a) for a in arguments])
+    except SystemExit as stop:  # argparse
+        code = stop.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def labels(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def train(store, tmp_path, *more, task="many-to-one"):
+    return ("train", store, "--task", task, "--run", tmp_path / "run", "--epochs", "1", *more)
+
+
+def test_an_empty_folder_says_what_is_looked_for(capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = run(capsys, "extract", tmp_path / "empty", "--output", tmp_path / "features")
+    assert code == 2 and ".mp4" in err and "empty" in err and err.count("\n") == 1
+
+
+def test_a_folder_that_is_not_there(capsys, tmp_path):
+    code, _, err = run(capsys, "extract", tmp_path / "nowhere", "--output", tmp_path / "features")
+    assert code == 2 and "nowhere" in err and err.count("\n") == 1
+
+
+def test_a_text_file_named_mp4_is_a_failure_of_that_clip(capsys, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "notes.mp4").write_text("dear diary")
+    code, out, err = run(capsys, "extract", tmp_path / "videos", "--output", tmp_path / "features", *FAST)
+    assert code == 1 and out.splitlines()[-1] == "done 0  skipped 0  failed 1"
+    assert err.startswith("failed  notes.mp4: ")
+
+
+def test_labels_of_unknown_clips_name_them(capsys, tmp_path, store):
+    path = labels(tmp_path, "clip_id,label\ndim/0.avi,a\ndim/1.avi,a\nbright/0.avi,b\nbright/9.avi,b\n")
+    code, _, err = run(capsys, *train(store, tmp_path, "--labels", path))
+    assert code == 1 and "bright/9.avi" in err and "--missing skip" in err and err.count("\n") == 1
+
+
+def test_a_class_with_one_clip_is_named(capsys, tmp_path, store):
+    path = labels(tmp_path, "clip_id,label\ndim/0.avi,a\ndim/1.avi,a\ndim/2.avi,a\nbright/0.avi,lonely\n")
+    code, _, err = run(capsys, *train(store, tmp_path, "--labels", path))
+    assert code == 1 and "lonely" in err and "--classes" in err and err.count("\n") == 1
+
+
+def test_interval_labels_for_many_to_one_name_the_other_task(capsys, tmp_path, store):
+    path = labels(tmp_path, "clip_id,start_seconds,end_seconds,label\ndim/0.avi,0,0.3,a\n")
+    code, _, err = run(capsys, *train(store, tmp_path, "--labels", path))
+    assert code in (1, 2) and "many-to-many" in err and err.count("\n") == 1
+
+
+def test_clip_labels_for_many_to_many_name_the_other_task(capsys, tmp_path, store):
+    path = labels(tmp_path, "clip_id,label\ndim/0.avi,a\nbright/0.avi,b\n")
+    code, _, err = run(capsys, *train(store, tmp_path, "--labels", path, task="many-to-many"))
+    assert code in (1, 2) and "many-to-one" in err and err.count("\n") == 1
+
+
+def test_another_recipe_on_a_store_names_the_difference(capsys, store):
+    code, _, err = run(capsys, "extract", store.parent / "videos", "--output", store, *FAST, "--fit", "crop")
+    assert code == 1 and "fit" in err and "stretch" in err and "crop" in err and "--output" in err
+
+
+def test_a_store_that_is_not_there(capsys, tmp_path):
+    code, _, err = run(capsys, "info", tmp_path / "nothing")
+    assert code == 1 and "is no feature store" in err
+
+
+def test_info_of_a_clip_that_is_not_there(capsys, store):
+    code, _, err = run(capsys, "info", store, "--clip", "dim/7.avi")
+    assert code == 1 and "dim/7.avi" in err
+
+
+def test_evaluate_without_a_run(capsys, tmp_path):
+    code, _, err = run(capsys, "evaluate", tmp_path)
+    assert code == 1 and "is no run directory" in err
+
+
+@pytest.mark.parametrize("flag", ("--fps", "--every", "--num-frames", "--batch-size", "--decode-threads", "--image-size"))
+def test_numbers_out_of_range_name_the_flag(capsys, tmp_path, flag):
+    code, _, err = run(capsys, "extract", tmp_path, "--output", tmp_path / "f", flag, "0")
+    assert code == 2 and f"{flag} 0" in err
+
+
+@pytest.mark.parametrize("part", ("0/2", "3/2", "x", "1"))
+def test_a_bad_part_shows_a_good_one(capsys, tmp_path, part):
+    code, _, err = run(capsys, "extract", tmp_path, "--output", tmp_path / "f", "--part", part)
+    assert code == 2 and "such as 3/8" in err
+
+
+def test_an_unknown_backbone_lists_what_is_like_it(capsys, store, tmp_path):
+    code, _, err = run(capsys, "extract", store.parent / "videos", "--output", tmp_path / "f", "--backbone", "resnet5")
+    assert code == 1 and "resnet50" in err and err.count("\n") == 1
+
+
+def test_a_finished_extraction_imports_no_tensorflow(store):
+    code = (
+        "import sys, pipeline\n"
+        "code = pipeline.main(sys.argv[1:])\n"
+        "print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib') if m in sys.modules], code)"
+    )
+    arguments = ["extract", str(store.parent / "videos"), "--output", str(store), *FAST]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["done 0  skipped 6  failed 0", "[] 0"]
+
+
+def test_both_opencv_packages_at_once_are_refused_with_the_repair(capsys, store, monkeypatch):
+    monkeypatch.setattr(pipeline, "_is_installed", lambda name: True)
+    code, _, err = run(capsys, "info", store)
+    assert code == 2 and "pip uninstall -y opencv-python opencv-python-headless" in err
+
+
+@pytest.mark.parametrize(("number", "code"), ((signal.SIGTERM, 143), (signal.SIGINT, 130)))
+def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, capsys, number, code):
+    import extract.cli
+    from extract.store_read import open_store
+
+    for k in range(3):
+        make_video(tmp_path / "videos" / f"{k}.avi", frames=20, step=5)
+    show = extract.cli._FrameBar.show
+
+    def show_and_signal(bar, progress):
+        show(bar, progress)
+        if progress.frames == 32:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(extract.cli._FrameBar, "show", show_and_signal)
+    command = ["extract", tmp_path / "videos", "--output", tmp_path / "features", *FAST, "--decode-threads", "1"]
+    assert run(capsys, *command, "--batch-size", "8")[0] == code
+    store = open_store(tmp_path / "features")
+    assert store.clip_ids == ["0.avi"] and store.unfinished() == {"1.avi": 12}
+    monkeypatch.setattr(extract.cli._FrameBar, "show", show)
+    code, out, _ = run(capsys, *command)
+    assert code == 0 and out.splitlines()[-1] == "done 2  skipped 1  failed 0"

@@ -1,0 +1,184 @@
+"""The batch job: nothing twice, nothing lost, one bad video costs itself."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from extract.errors import RecipeMismatchError, TooManyFailuresError, UsageError
+from extract.job import ExtractSettings, extract, failure_limit, settings_from_recipe
+from extract.plan import decide, in_part
+from extract.sampling import SamplingRule
+from extract.store_read import open_store
+from extract.videos import find_videos
+
+
+@pytest.fixture
+def videos(tmp_path, make_video):
+    for k, name in enumerate(("one", "two", "three")):
+        make_video(tmp_path / "videos" / f"{name}.avi", frames=6 + k, step=5 + k)
+    return tmp_path / "videos"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return ExtractSettings(
+        output=tmp_path / "features",
+        backbone="tiny",
+        sampling=SamplingRule("every", 1),
+        engine="keras",
+        batch_size=4,
+        decode_threads=2,
+    )
+
+
+def statuses(videos, settings, **more):
+    return Counter(result.status for result in extract(find_videos(videos), replace(settings, **more)))
+
+
+def contents(settings):
+    store = open_store(settings.output)
+    return {clip_id: store.read(clip_id).embeddings.tobytes() for clip_id in store.clip_ids}
+
+
+def test_all_is_done_and_then_all_is_skipped(videos, settings):
+    assert statuses(videos, settings) == {"done": 3}
+    assert open_store(settings.output).lengths() == {"one.avi": 6, "two.avi": 7, "three.avi": 8}
+    assert statuses(videos, settings) == {"skipped": 3}
+
+
+def test_threads_and_batch_size_change_no_number(videos, settings, tmp_path):
+    statuses(videos, settings)
+    statuses(videos, settings, output=tmp_path / "other", batch_size=7, decode_threads=1)
+    ours, other = open_store(settings.output), open_store(tmp_path / "other")
+    for clip_id in ours.clip_ids:
+        np.testing.assert_allclose(
+            ours.read(clip_id).embeddings.astype(np.float32),
+            other.read(clip_id).embeddings.astype(np.float32),
+            rtol=2e-3,
+            atol=2e-3,  # one rounding of float16
+        )
+
+
+def test_only_the_changed_video_is_done_again(videos, settings, make_video):
+    statuses(videos, settings)
+    make_video(videos / "two.avi", frames=9)
+    assert statuses(videos, settings) == {"done": 1, "skipped": 2}
+    assert open_store(settings.output).lengths()["two.avi"] == 9
+
+
+def test_a_touched_video_of_the_same_content_is_not_done_again(videos, settings):
+    statuses(videos, settings)
+    os.utime(videos / "two.avi", ns=(1, 1))
+    assert statuses(videos, settings) == {"skipped": 3}
+
+
+def test_same_size_and_time_is_missed_unless_rehashed(videos, settings):
+    statuses(videos, settings)
+    path = videos / "two.avi"
+    then, content = path.stat(), bytearray(path.read_bytes())
+    content[-300] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert statuses(videos, settings) == {"skipped": 3}
+    assert statuses(videos, settings, rehash=True) == {"done": 1, "skipped": 2}
+
+
+def test_a_bad_video_costs_itself_and_is_not_tried_again_until_it_changes(videos, settings, make_video):
+    (videos / "bad.mp4").write_text("this is no video")
+    assert statuses(videos, settings) == {"done": 3, "failed": 1}
+    failure = open_store(settings.output).failures()["bad.mp4"]
+    assert failure.error == "UnreadableVideoError" and "bad.mp4" in failure.message
+    again = {r.clip_id: r for r in extract(find_videos(videos), settings)}
+    assert again["bad.mp4"].status == "failed" and "--retry-failed" in again["bad.mp4"].reason
+    (videos / "bad.mp4").write_bytes((videos / "one.avi").read_bytes())
+    assert statuses(videos, settings) == {"done": 1, "skipped": 3}
+
+
+def test_a_vanished_video_is_a_failure_not_a_crash(videos, settings):
+    items = find_videos(videos)
+    (videos / "two.avi").unlink()
+    results = {r.clip_id: r for r in extract(items, settings)}
+    assert results["two.avi"].status == "failed"
+    assert open_store(settings.output).clip_ids == ["one.avi", "three.avi"]
+
+
+def test_another_recipe_needs_another_output(videos, settings):
+    statuses(videos, settings)
+    with pytest.raises(RecipeMismatchError, match=r"fit.*stretch.*crop"):
+        statuses(videos, settings, fit="crop")
+
+
+def test_parts_share_the_clips_without_overlap(videos, settings):
+    items = find_videos(videos)
+    for item in items:
+        assert sum(in_part(item.clip_id, (k, 4)) for k in (1, 2, 3, 4)) == 1
+    done = sum(statuses(videos, settings, part=(k, 2))["done"] for k in (1, 2))
+    assert done == 3 and len(open_store(settings.output)) == 3
+
+
+def test_max_failures_stops_the_job_and_keeps_what_was_done(videos, settings):
+    for k in range(4):
+        (videos / f"bad{k}.mp4").write_text("no video")
+    with pytest.raises(TooManyFailuresError, match="more than --max-failures 1"):
+        statuses(videos, settings, max_failures="1", decode_threads=1)
+
+
+@pytest.mark.parametrize(("text", "limit"), ((None, float("inf")), ("3", 3), ("5%", 10), ("0", 0)))
+def test_failure_limit(text, limit):
+    assert failure_limit(text, 200) == limit
+
+
+def test_failure_limit_names_what_is_wrong():
+    with pytest.raises(UsageError, match="--max-failures 'many' must be a count such as 10 or a share such as 5%"):
+        failure_limit("many", 200)
+
+
+def test_closing_the_job_early_keeps_what_it_yielded(videos, settings):
+    job = extract(find_videos(videos), replace(settings, decode_threads=1))
+    first = next(job)
+    job.close()
+    assert first.status == "done" and first.clip_id in open_store(settings.output)
+    assert statuses(videos, settings) == {"done": 2, "skipped": 1}
+
+
+def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_path, settings, make_video):
+    make_video(tmp_path / "long" / "long.avi", frames=90, step=2)
+    whole = replace(settings, output=tmp_path / "whole")
+    statuses(tmp_path / "long", whole)
+
+    class Cut(Exception):
+        pass
+
+    def cut(progress):
+        if progress.frames >= 40:
+            raise Cut
+
+    with pytest.raises(Cut):
+        list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
+    item = find_videos(tmp_path / "long")[0]
+    decision = decide(item, open_store(settings.output))
+    assert decision.partial is not None and 0 < decision.partial.rows <= 40
+    assert statuses(tmp_path / "long", settings) == {"done": 1}
+    np.testing.assert_allclose(
+        open_store(settings.output).read("long.avi").embeddings.astype(np.float32),
+        open_store(whole.output).read("long.avi").embeddings.astype(np.float32),
+        rtol=2e-3,
+        atol=2e-3,
+    )
+
+
+def test_a_recipe_gives_back_the_settings_that_made_it(videos, settings, tmp_path):
+    statuses(videos, settings, fit="pad", sampling=SamplingRule("fps", 4.0))
+    recipe = open_store(settings.output).recipe
+    same = settings_from_recipe(recipe, tmp_path / "again")
+    assert (same.backbone, same.fit, same.sampling, same.image_size) == ("tiny", "pad", SamplingRule("fps", 4.0), 8)
+
+
+def test_imported_features_have_no_videos_to_embed(tmp_path):
+    with pytest.raises(UsageError, match="these features were imported"):
+        settings_from_recipe({"import": "npy"}, tmp_path)

@@ -1,0 +1,82 @@
+"""A run directory holds one experiment, goes on where it stopped, and refuses another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from extract.errors import RunError
+from sequence_models.runs import Run, create_run, note_test_opened, read_arrays, read_run, write_arrays
+from sequence_models.settings import TrainSettings
+from sequence_models.splits import Fold
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(
+        path=tmp_path / "runs" / "first",
+        settings=TrainSettings(),
+        vocabulary=("hug", "kick"),
+        stores=("features",),
+        recipes=({"backbone": "tiny"},),
+        fingerprints=("abc",),
+        labels="",
+        load={"missing": "error"},
+        cv="",
+        folds=(Fold("split", ("a", "b"), ("c",), ("d",)),),
+        seeds=1,
+        background=None,
+        clips={"a": {"group": "", "label": "hug"}},
+        embedding_dim=16,
+    )
+
+
+def test_a_run_reads_back_as_it_was_written(run):
+    create_run(run)
+    assert read_run(run.path) == run
+
+
+def test_the_same_experiment_goes_on_and_keeps_its_count(run):
+    note_test_opened(create_run(run))
+    assert create_run(run).test_opened == 1
+
+
+def test_another_experiment_is_refused_with_every_difference(run):
+    create_run(run)
+    other = replace(run, settings=TrainSettings(hidden=48, model="gru"), fingerprints=("def",))
+    with pytest.raises(RunError) as caught:
+        create_run(other)
+    for text in ("hidden was 64, now 48", "model was bilstm, now gru", "Use another --run"):
+        assert text in str(caught.value)
+
+
+def test_more_seeds_continue_a_run(run):
+    create_run(run)
+    assert create_run(replace(run, seeds=5)).seeds == 5
+
+
+def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
+    with pytest.raises(RunError, match=r"is no run directory: it has no run\.json\. Make one with clipseq train"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", ("", "{", "[]", '{"settings": {"bogus": 1}}', "{}"))
+def test_a_damaged_run_json_is_one_sentence(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json cannot be read"):
+        read_run(tmp_path)
+
+
+def test_arrays_are_never_unpickled(tmp_path):
+    np.savez(tmp_path / "evil.npz", x=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(RunError, match="cannot be read"):
+        read_arrays(tmp_path / "evil.npz")
+
+
+def test_arrays_read_back(tmp_path):
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(3), "names": np.array(["ü", "b"])})
+    arrays = read_arrays(tmp_path / "a.npz")
+    assert list(arrays["x"]) == [0, 1, 2] and list(arrays["names"]) == ["ü", "b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
