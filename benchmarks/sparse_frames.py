@@ -1,4 +1,4 @@
-"""How much faster 16 frames spread over a long video come by seeking than a pass over all frames, and whether they are right.
+"""How much faster 16 frames of a long video come by seeking than a pass over all frames, and whether they are right.
 
     python benchmarks/sparse_frames.py ../shared/data/odd_videos/videos/mp4__long_1080p_lowbitrate.mp4
 

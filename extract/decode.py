@@ -80,10 +80,14 @@ class ClipReader:
     """A context manager; iterating it once yields the clip's `SampledFrames` chunks, then `truth` is there.
 
     Made by `open_clip`.
+
+    Attributes:
+        expected_frames: Rows that the packets promise, known from the first chunk on; None before.
     """
 
     def __init__(self, item: VideoItem, settings: DecodeSettings, chunk_frames: int) -> None:
         self._truth: VideoTruth | None = None
+        self.expected_frames: int | None = None
         self._watched = Watched(
             lambda heart: _read_clip(item, settings, chunk_frames, heart),
             name=str(item.path),
@@ -100,6 +104,8 @@ class ClipReader:
         for part in self._watched:
             if isinstance(part, VideoTruth):
                 self._truth = part
+            elif isinstance(part, int):
+                self.expected_frames = part
             else:
                 yield part
 
@@ -178,7 +184,7 @@ _Pick = tuple[DecodedFrame, int, float]
 
 def _read_clip(
     item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
-) -> Iterator[SampledFrames | VideoTruth]:
+) -> Iterator[int | SampledFrames | VideoTruth]:
     """`_read_frames`, with the decoders' own errors turned into one of ours."""
     try:
         yield from _read_frames(item, settings, chunk_frames, heart)
@@ -188,9 +194,10 @@ def _read_clip(
 
 def _read_frames(
     item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
-) -> Iterator[SampledFrames | VideoTruth]:
-    """The chunks of a clip and, last, its truth record."""
+) -> Iterator[int | SampledFrames | VideoTruth]:
+    """How many frames are expected, the chunks of a clip and, last, its truth record."""
     job = _start(item, settings, heart)
+    yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
     transform = make_transform(settings.input)

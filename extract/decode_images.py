@@ -49,18 +49,16 @@ def index_images(folder: Path) -> PacketIndex:
     first = next((picture for p in pictures if (picture := _load(p)) is not None), None)
     if first is None:
         raise NoFramesError(f"{folder}: of {len(pictures)} pictures not one can be read; replace them")
-    reason = f"pictures hold no times, {RATE:g} frames/s are assumed"
-    if skipped := missing_numbers(pictures):
-        reason += f" ({skipped} numbers are missing in the sequence)"
     return PacketIndex(
         pts_seconds=np.arange(len(pictures)) / RATE,
         is_keyframe=np.ones(len(pictures), bool),
         timestamps="real",  # a picture that cannot be read leaves a gap
-        rebuilt_because=reason,
+        rebuilt_because=_assumption(pictures),
         average_rate=RATE,
         duration_seconds=len(pictures) / RATE,
         tick_seconds=1e-6,
         start_pts=0,
+        declared_start_pts=0,
         declared_frames=len(pictures),
         codec="images",
         bits=8,
@@ -87,6 +85,12 @@ def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
     stream = FrameStream(NAME, beat, is_bgr=True)
     stream.frames = _read_all(numbered_images(folder), stream)
     return stream
+
+
+def _assumption(pictures: list[Path]) -> str:
+    text = f"pictures hold no times, {RATE:g} frames/s are assumed"
+    skipped = missing_numbers(pictures)
+    return f"{text} ({skipped} numbers are missing in the sequence)" if skipped else text
 
 
 def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFrame]:

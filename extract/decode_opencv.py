@@ -40,6 +40,7 @@ def read_all(path: Path, index: PacketIndex, beat: Callable[[], None]) -> FrameS
 
 def _read_all(path: Path, index: PacketIndex, stream: FrameStream) -> Iterator[DecodedFrame]:
     capture = _open(path)
+    offset = (index.declared_start_pts - index.start_pts) * index.tick_seconds
     expected, seen, failures, since = len(index.pts_seconds), 0, 0, time.monotonic()
     try:
         while time.monotonic() - since < SALVAGE_SECONDS:
@@ -52,7 +53,7 @@ def _read_all(path: Path, index: PacketIndex, stream: FrameStream) -> Iterator[D
             for _ in range(failures):  # only now known to be no end
                 stream.note_error("a read failed")
             seen, failures = seen + 1, 0
-            yield DecodedFrame(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, lambda: _picture(capture))
+            yield DecodedFrame(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 + offset, lambda: _picture(capture))
             since = time.monotonic()  # after the yield: the reader's own time is not the file's
     finally:
         capture.release()

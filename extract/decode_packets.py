@@ -9,11 +9,12 @@ import os
 import stat
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -25,6 +26,7 @@ OPEN_SECONDS = 20.0
 READ_SECONDS = 30.0
 PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
 ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
+NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
 UPRIGHT = (1, 0, 0, 1)
 HDR_TRANSFERS = (16, 18)  # PQ and HLG in ITU-T H.273
 # AVI stores the order of decoding only: with B-frames FFmpeg's guesses at the times of display do not even rise.
@@ -49,7 +51,8 @@ class PacketIndex:
         average_rate: Frames per second.
         duration_seconds: End of the last frame.
         tick_seconds: The unit in which the file stores time.
-        start_pts: The stream's start in ticks.
+        start_pts: The stream's start in ticks: what the file says, or its first frame if that is earlier.
+        declared_start_pts: What the file says, from which OpenCV counts.
         declared_frames: The container's own count, None where it has none.
         codec: FFmpeg's name of the codec, such as "h264".
         bits: Bits per colour.
@@ -71,6 +74,7 @@ class PacketIndex:
     duration_seconds: float
     tick_seconds: float
     start_pts: int
+    declared_start_pts: int
     declared_frames: int | None
     codec: str
     bits: int
@@ -213,27 +217,16 @@ def read_only(container: av.container.InputContainer, stream: av.VideoStream) ->
 def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
     with open_container(path) as container:
         stream = video_stream(container)
-        start_pts = stream.start_time
-        rows, frame = _read_packets(container, stream, path, beat)
-        pts, is_keyframe, reason = _timestamps(rows, avi_like=_has_guessed_pts(container, stream))
-        rate = _container_rate(stream)
-        tick = float(stream.time_base or Fraction(1, 1000))
-        start = start_pts if start_pts is not None else (int(pts[0]) if len(pts) and not reason else 0)
-        seconds, rate, duration = _clock(pts, rows, reason, rate=rate, tick=tick, start=start)
+        declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way, OpenCV does not look again
+        packets, frame = _read_packets(container, stream, path, beat)
+        clock = _clock(packets, container, stream, declared_start)
         return PacketIndex(
-            pts_seconds=seconds,
-            is_keyframe=is_keyframe,
-            timestamps="rebuilt" if reason else "real",
-            rebuilt_because=reason,
-            average_rate=rate,
-            duration_seconds=duration,
-            tick_seconds=tick,
-            start_pts=start,
+            **clock,
             declared_frames=stream.frames or None,
             codec=stream.codec_context.codec.canonical_name,
             bits=max(component.bits for component in frame.format.components),
             is_hdr=int(frame.color_trc) in HDR_TRANSFERS,
-            counts_frames=not frame.interlaced_frame and bool(is_keyframe[0]),
+            counts_frames=not frame.interlaced_frame and bool(clock["is_keyframe"][0]),
             starts_damaged=frame.is_corrupt,
             stream_index=stream.index,
             is_first_video=stream.index == container.streams.video[0].index,
@@ -242,21 +235,33 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
         )
 
 
-@dataclass(frozen=True)
-class _Packet:
-    """One packet: its times in ticks (None where the file has none) and whether decoding can begin here."""
+class _Packets:
+    """Times in ticks of the packets that show a frame, in file order, in 25 bytes each."""
 
-    pts: int | None
-    dts: int | None
-    duration: int
-    is_keyframe: bool
+    def __init__(self) -> None:
+        self._pts, self._dts, self._duration, self._is_keyframe = array("q"), array("q"), array("q"), array("b")
+
+    def __len__(self) -> int:
+        return len(self._pts)
+
+    def add(self, packet: av.Packet) -> None:
+        """Note one packet."""
+        self._pts.append(NO_TIME if packet.pts is None else packet.pts)
+        self._dts.append(NO_TIME if packet.dts is None else packet.dts)
+        self._duration.append(packet.duration or 0)
+        self._is_keyframe.append(packet.is_keyframe)
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """int64 (M,) pts, dts and duration, bool (M,) is_keyframe."""
+        pts, dts, duration = (np.array(column, np.int64) for column in (self._pts, self._dts, self._duration))
+        return pts, dts, duration, np.array(self._is_keyframe, bool)
 
 
 def _read_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path, beat: Callable[[], None]
-) -> tuple[list[_Packet], av.VideoFrame]:
-    """All packets that show a frame, in file order, and the first frame that decodes."""
-    rows: list[_Packet] = []
+) -> tuple[_Packets, av.VideoFrame]:
+    """All packets that show a frame, and the first frame that decodes."""
+    packets = _Packets()
     codec = stream.codec_context.codec.canonical_name
     frame: av.VideoFrame | None = None
     last_error = "none came out"
@@ -264,18 +269,18 @@ def _read_packets(
     for packet in _demux(container, stream):
         beat()
         if packet.size and not packet.is_discard and _is_shown(packet, codec):
-            rows.append(_Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+            packets.add(packet)
         if frame is None and time.monotonic() < deadline:
             try:
                 frame = next(iter(packet.decode()), None)
             except av.error.FFmpegError as error:
                 last_error = str(error.strerror)
-    if frame is None:
+    if frame is None or not len(packets):
         raise NoFramesError(
-            f"{path}: of {len(rows)} packets of {codec} video not one gives a frame "
+            f"{path}: of {len(packets)} packets of {codec} video not one gives a frame "
             f"({last_error}); the file is encrypted, damaged or only a header: replace it"
         )
-    return rows, frame
+    return packets, frame
 
 
 def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -303,34 +308,43 @@ def _vp9_is_shown(head: int, tail: int) -> bool:
     return bool(head >> (3 - shift) & 1) or bool(head >> (1 - shift) & 1)
 
 
-def _timestamps(rows: list[_Packet], *, avi_like: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """The packets' times in order of display, their keyframe flags, and why they are unusable ("" if they are not)."""
-    keyframes = np.array([row.is_keyframe for row in rows], bool)
-    if avi_like:
-        return np.arange(len(rows)), keyframes, "the container stores no times of display"
-    if any(row.pts is None for row in rows):
-        return np.arange(len(rows)), keyframes, "timestamps are missing"
-    pts = np.array([row.pts for row in rows], np.int64)
-    order = np.argsort(pts, kind="stable")
-    if (np.diff(pts[order]) == 0).any():
-        return np.arange(len(rows)), keyframes, "timestamps are repeated"
-    dts = np.array([row.dts for row in rows if row.dts is not None], np.int64)
-    if (np.diff(dts) < 0).any():
-        return np.arange(len(rows)), keyframes, "timestamps go backwards"
-    return pts[order], keyframes[order], ""
-
-
 def _clock(
-    pts: np.ndarray, rows: list[_Packet], reason: str, *, rate: float, tick: float, start: int
-) -> tuple[np.ndarray, float, float]:
-    """(pts_seconds, average_rate, duration_seconds)."""
-    if reason:
-        return np.arange(len(pts)) / rate, rate, len(pts) / rate
-    seconds = (pts - start) * tick
-    if len(pts) > 1:
-        rate = (len(pts) - 1) / float(seconds[-1] - seconds[0])
-    last_packet = max(rows, key=lambda row: row.pts or 0)
-    return seconds, rate, float(seconds[-1]) + (last_packet.duration * tick or 1 / rate)
+    packets: _Packets, container: av.container.InputContainer, stream: av.VideoStream, declared_start: int | None
+) -> dict[str, Any]:
+    """The fields of `PacketIndex` that have to do with time."""
+    pts, dts, duration, is_keyframe = packets.columns()
+    reason = _why_unusable(pts, dts, is_guessed=_has_guessed_pts(container, stream))
+    tick, rate = float(stream.time_base or Fraction(1, 1000)), _container_rate(stream)
+    declared = declared_start if declared_start is not None else 0 if reason else int(pts.min())
+    start = declared if reason else min(declared, int(pts.min()))
+    seconds, end_seconds = np.arange(len(pts)) / rate, len(pts) / rate
+    if not reason:
+        order = np.argsort(pts)
+        seconds, is_keyframe = (pts[order] - start) * tick, is_keyframe[order]
+        rate = (len(pts) - 1) / float(seconds[-1] - seconds[0]) if len(pts) > 1 else rate
+        end_seconds = float(seconds[-1]) + (float(duration[order[-1]]) * tick or 1 / rate)
+    return {
+        "pts_seconds": seconds,
+        "is_keyframe": is_keyframe,
+        "timestamps": "rebuilt" if reason else "real",
+        "rebuilt_because": reason,
+        "average_rate": rate,
+        "duration_seconds": end_seconds,
+        "tick_seconds": tick,
+        "start_pts": start,
+        "declared_start_pts": declared,
+    }
+
+
+def _why_unusable(pts: np.ndarray, dts: np.ndarray, *, is_guessed: bool) -> str:
+    """Why times of display in file order cannot be used; "" where they can."""
+    if is_guessed:
+        return "the container stores no times of display"
+    if (pts == NO_TIME).any():
+        return "timestamps are missing"
+    if len(np.unique(pts)) < len(pts):
+        return "timestamps are repeated"
+    return "timestamps go backwards" if (np.diff(dts[dts != NO_TIME]) < 0).any() else ""
 
 
 def _has_guessed_pts(container: av.container.InputContainer, stream: av.VideoStream) -> bool:

@@ -36,14 +36,6 @@ def make_truth(
         The record, with at most 100 lost spans and a note on the others.
     """
     width, height = index.display_size
-    all_notes = [*notes]
-    if index.rebuilt_because:
-        all_notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
-    if index.is_hdr:
-        way = "mapped to the tones of common screens" if decoder.startswith("opencv") else "taken as they are"
-        all_notes.append(f"HDR colours, {way}")
-    if len(lost_spans) > MOST_SPANS:
-        all_notes.append(f"{len(lost_spans) - MOST_SPANS} more lost spans")
     return VideoTruth(
         decoder=decoder,
         codec=index.codec,
@@ -58,7 +50,7 @@ def make_truth(
         timestamps="real" if not index.rebuilt_because else "rebuilt",
         lost_spans=tuple(lost_spans[:MOST_SPANS]),
         duration_seconds=index.duration_seconds,
-        notes=tuple(all_notes),
+        notes=(*notes, *_file_notes(index, decoder, more_spans=len(lost_spans) - MOST_SPANS)),
     )
 
 
@@ -79,6 +71,18 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
         notes.append(f"{stream.damaged} frames are flagged as damaged by the decoder")
     if clock.moved:
         notes.append(f"{clock.moved} frames came without a rising timestamp and got that of the next packet")
+    return notes
+
+
+def _file_notes(index: PacketIndex, decoder: str, *, more_spans: int) -> list[str]:
+    notes = []
+    if index.rebuilt_because:
+        notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
+    if index.is_hdr:
+        way = "mapped to the tones of common screens" if decoder.startswith("opencv") else "taken as they are"
+        notes.append(f"HDR colours, {way}")
+    if more_spans > 0:
+        notes.append(f"{more_spans} more lost spans")
     return notes
 
 

@@ -38,7 +38,7 @@ FRAMES_PER_SECOND = 24
 STEP_FRAMES = 3
 TAKES_PER_MOVE = 12
 MONTAGES_PER_GROUP = 2
-CLIP_STEPS = (12, 14, 32)  # shortest, most frequent, longest
+CLIP_STEPS = (12, 12, 30)  # shortest, most frequent, longest
 SEGMENT_STEPS = (7, 11)
 SEED = 7
 VERSION = "clipseq demo 1"
@@ -109,7 +109,7 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
         The shot, told forwards: zooming in, fading in.
     """
     wide, tight = rng.uniform(0.3, 0.4), rng.uniform(0.9, 1.1)
-    rest = rng.uniform(0.35, 1.0)  # so that the magnification alone does not give a zoom away
+    rest = rng.uniform(0.9, 1.1)  # so that the magnification alone does not give a zoom away
     pan_x, pan_y = ((at, float(np.clip(at + rng.uniform(-0.2, 0.2), 0, 1))) for at in rng.uniform(0.1, 0.9, size=2))
     return Shot(
         num_frames=num_frames,

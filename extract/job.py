@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from extract.backbones import Backbone, load_backbone
 from extract.decode import DecodeSettings
 from extract.errors import TooManyFailuresError, UsageError, VideoError
@@ -64,11 +66,11 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the job stands: clips ended, frames embedded, and how many are expected in all (None: not known yet)."""
+    """Where the job stands: clips ended, frames embedded, and how many frames are expected in all."""
 
     clips: int
     frames: int
-    expected_frames: int | None
+    expected_frames: int
 
 
 def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
@@ -225,6 +227,7 @@ class _Run:
             decoder=settings.decoder,
             on_corrupt=settings.on_corrupt,
         )
+        cv2.setNumThreads(1)  # every decode thread resizes on its own; more would only get in each other's way
         threads = settings.decode_threads or max(1, min(8, os.cpu_count() or 1))
         events = embed_clips(
             self._work,
@@ -260,6 +263,7 @@ class _Run:
     def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
         if isinstance(event, Opened):
             self._sources[event.clip_id] = event.source
+            self._progress.opened(event.expected_frames - self._rows[event.clip_id])
         elif isinstance(event, Rows):
             yield from self._append(event)
         elif isinstance(event, Finished) and event.clip_id in self._items:
@@ -301,7 +305,7 @@ class _Run:
         self._writer.fail(clip_id, error, source)
         self._failed += 1
         self._end(clip_id)
-        if getattr(error, "stops_the_job", False):
+        if error.stops_job:
             raise error
         if self._failed > self._limit:
             raise TooManyFailuresError(
@@ -317,13 +321,19 @@ class _Run:
 
 
 class _Expectation:
-    """Estimates the frames of the whole job from the clips that ended; the rest are taken to be like them."""
+    """Estimates the frames of the whole job from the clips opened so far; the rest are taken to be like them."""
 
     def __init__(self, clips: int, report: Callable[[Progress], None]) -> None:
         self._clips = clips
         self._report = report
+        self._opened = 0
+        self._opened_frames = 0
         self._ended = 0
         self._frames = 0
+
+    def opened(self, expected_frames: int) -> None:
+        self._opened += 1
+        self._opened_frames += expected_frames
 
     def embedded(self, frames: int) -> None:
         self._frames += frames
@@ -334,8 +344,8 @@ class _Expectation:
         self._send()
 
     def _send(self) -> None:
-        expected = round(self._frames * self._clips / self._ended) if self._ended else None
-        self._report(Progress(self._ended, self._frames, expected))
+        expected = round(self._opened_frames * self._clips / max(1, self._opened))
+        self._report(Progress(self._ended, self._frames, max(self._frames, expected)))
 
 
 def _source_if_there(item: VideoItem) -> Source | None:

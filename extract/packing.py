@@ -30,10 +30,11 @@ Engine = Callable[[np.ndarray], np.ndarray]  # uint8 (B, S, S, 3) -> float32 (B,
 
 @dataclass(frozen=True)
 class Opened:
-    """A clip was opened, and this is its file now."""
+    """The first frames of a clip are there: what its file is, and how many rows its packets promise."""
 
     clip_id: str
     source: Source
+    expected_frames: int
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,12 @@ class _Decoders:
         try:
             source = source_of(item, with_digest=True)
             with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES) as reader:
-                self._put((item.clip_id, Opened(item.clip_id, source)))
+                is_open = False
                 for chunk in reader:
                     self._seconds.add("decode", time.perf_counter() - began)
+                    if not is_open:
+                        self._put((item.clip_id, Opened(item.clip_id, source, reader.expected_frames or 0)))
+                        is_open = True
                     if skip_rows < len(chunk):
                         self._put((item.clip_id, _without_first(chunk, skip_rows)))
                     skip_rows = max(0, skip_rows - len(chunk))

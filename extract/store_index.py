@@ -23,7 +23,7 @@ INDEX_NAME = ".index.npz"
 # Below this many shards that the index lacks, opening them is quicker than writing it anew.
 MIN_NEW_SHARDS = 64
 # What NumPy, zipfile and json raise for files that are not as they should be.
-_MALFORMED = (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
+_MALFORMED = (OSError, ValueError, TypeError, LookupError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
 def _load(path: Path) -> dict[tuple[str, int, int], Shard]:
     """The shards in an index by name, size and mtime_ns; none where it is missing or cannot be used."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes())
             columns = {name: _column(arrays[name], dtype) for name, dtype in COLUMNS.items()}
         if header["schema_version"] != SCHEMA_VERSION:

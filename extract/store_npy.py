@@ -25,7 +25,7 @@ ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
 BLOCK_BYTES = 8 << 20
 # What NumPy and zipfile raise for files that are not as they should be, or claim to be huge.
-_MALFORMED = (OSError, ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile)
+_MALFORMED = (OSError, ValueError, TypeError, LookupError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile)
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +119,7 @@ def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
         UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions.
     """
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        rows = loaded if isinstance(loaded, np.ndarray) else _from_npz(path, loaded, settings.key)
+        rows = _from_npz(path, settings.key) if zipfile.is_zipfile(path) else np.lib.format.open_memmap(path, mode="r")
         if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
             raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
         with np.errstate(over="ignore"):
@@ -183,8 +182,8 @@ def _is_current(store: Store, clip_id: str, source: Source) -> bool:
     return clip_id in store and same_source(store.source(clip_id), source)
 
 
-def _from_npz(path: Path, arrays: np.lib.npyio.NpzFile, key: str | None) -> np.ndarray:
-    with arrays:
+def _from_npz(path: Path, key: str | None) -> np.ndarray:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         if key is not None:
             if key not in arrays.files:
                 raise UnstorableClipError(f"{path} has no array {key!r}, only {', '.join(arrays.files)}: check --key.")

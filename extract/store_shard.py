@@ -27,7 +27,7 @@ ATTRIBUTES = ("fingerprint", "recipe_json", "made_json", "digest")
 # What h5py raises for files that are not as they should be.
 _MALFORMED = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
 _MAX_TEXT_BYTES = 1 << 20
-_MAX_SALVAGED_BYTES = 1 << 30
+_MAX_SALVAGED_BYTES = 128 << 20
 _SEEK_LOCK = threading.Lock()
 
 

@@ -202,9 +202,8 @@ class _RisingFinite:
         if embeddings.dtype.kind == "f" and not np.isfinite(embeddings).all():
             self.reason = "values are not finite"
         if self._last is not None:
-            indices, times = (
-                np.concatenate([old[-1:], new]) for old, new in zip(self._last[1:], block[1:], strict=True)
-            )
+            indices = np.concatenate([self._last[1][-1:], indices])
+            times = np.concatenate([self._last[2][-1:], times])
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any() or (np.diff(indices) <= 0).any():
             self.reason = "timestamps do not rise"
         self._last = block

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -268,6 +269,8 @@ def _claim(path: Path, recipe: dict[str, object]) -> None:
     """Makes the directory and recipe.json; the first of several writers wins, the others compare with it."""
     check_recipe(path, recipe)
     if (path / RECIPE_NAME).exists():
+        if not os.access(path, os.W_OK):  # now, not after the first minute of work
+            raise StoreError(f"{path} may not be written: change the permissions, or use another --output.")
         return
     try:
         path.mkdir(parents=True, exist_ok=True)

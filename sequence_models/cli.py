@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,40 +74,30 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    from sequence_models.settings import MODEL_NAMES, OPTIMIZERS, READOUTS, TrainSettings
+    """One flag for every field of TrainSettings but the task; the help is the field's line in its docstring."""
+    from sequence_models.settings import CHOICES, TrainSettings
 
-    default = TrainSettings()
     group = parser.add_argument_group("model and training")
-    group.add_argument("--model", choices=MODEL_NAMES, default=default.model, help=f"({default.model})")
-    group.add_argument(
-        "--readout",
-        choices=READOUTS,
-        default=default.readout,
-        help=f"many-to-one: how steps become one vector ({default.readout})",
-    )
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default=default.optimizer, help=f"({default.optimizer})")
-    for name, (kind, text) in _NUMBERS.items():
-        value = getattr(default, name)
-        group.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=value, metavar="X", help=f"{text} ({value})"
-        )
-    group.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
-    )
+    for field in fields(TrainSettings):
+        if field.name == "task":
+            continue
+        flag, text = f"--{field.name.replace('_', '-')}", f"{_field_help(field.name)} ({field.default})"
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action="store_true", help=text)
+        elif field.name in CHOICES:
+            group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
+        else:
+            group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
+    group.add_argument("--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)")
 
 
-_NUMBERS = {
-    "hidden": (int, "units of a recurrent layer, per direction"),
-    "layers": (int, "recurrent layers"),
-    "projection": (int, "width that embeddings are projected to first, 0 = none"),
-    "dropout": (float, "share of units dropped"),
-    "channel_dropout": (float, "share of embedding channels dropped over a whole clip"),
-    "epochs": (int, "the most epochs"),
-    "patience": (int, "epochs without a better validation score before training stops"),
-    "batch_size": (int, "clips per step"),
-    "learning_rate": (float, "step size"),
-    "class_weight_power": (float, "a class weighs count^-power"),
-}
+def _field_help(name: str) -> str:
+    from sequence_models.settings import TrainSettings
+
+    lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
+    if lines is None:
+        raise KeyError(f"TrainSettings.{name} has no line in its docstring")
+    return re.sub(r"\s+", " ", lines.group(1)).replace("`", "").replace("%", "%%").strip()
 
 
 def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
@@ -156,8 +148,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
-    names = ("task", "model", "readout", "optimizer", *_NUMBERS)
-    settings = TrainSettings(**{name: getattr(arguments, name) for name in names})
+    settings = TrainSettings(**{field.name: getattr(arguments, field.name) for field in fields(TrainSettings)})
     run = train_with_bar(
         arguments.stores,
         arguments.labels,

@@ -15,6 +15,7 @@ MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
 CAUSAL_MODELS = ("lstm", "gru", "mstcn")
 READOUTS = ("last", "mean", "max", "attention")
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
+CHOICES = {"task": TASKS, "model": MODEL_NAMES, "readout": READOUTS, "optimizer": OPTIMIZERS}
 
 
 @dataclass(frozen=True)

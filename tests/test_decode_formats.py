@@ -107,6 +107,19 @@ def test_a_size_that_changes_on_the_way_is_fitted(tmp_path):
     assert truth.timestamps == "rebuilt"
 
 
+def test_a_cut_before_an_open_group_of_pictures_has_one_clock(tmp_path):
+    """The first packet is shown after those that follow it: OpenCV counts from it, and to earlier frames below zero."""
+    options = {"g": "20", "bf": "2", "x264-params": "open-gop=1:bframes=2:b-adapt=0:scenecut=0"}
+    path = write_video(tmp_path / "a.ts", moving_frames(60), options=options)
+    with av.open(str(path)) as container:
+        second = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe][1]
+    content = path.read_bytes()
+    (tmp_path / "cut.ts").write_bytes(content[: 3 * 188] + content[second:])
+    a, b = (read(tmp_path / "cut.ts", decoder=decoder) for decoder in ("opencv", "pyav"))
+    assert 38 <= len(a[1]) <= 42
+    assert a[1].tolist() == b[1].tolist() and a[1].min() >= 0
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -1,0 +1,261 @@
+import io
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from store_examples import assert_clip, make_store, rows_of
+
+from extract.errors import RecipeMismatchError, StoreError, UnstorableClipError, UsageError
+from extract.store_npy import Imported, ImportSettings, export_features, import_features, load_rows
+from extract.store_read import open_store
+
+RATS = Path(__file__).parents[2] / "shared" / "data" / "rat_behaviour"
+NAN = np.nan
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two clips of 6 and 4 rows of width 3."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    np.save(tmp_path / "in" / "a.npy", rows_of("a", 6, dim=3))
+    np.savez(tmp_path / "in" / "sub" / "b.c.npz", pose=rows_of("b", 4, dim=3).astype("f8"), names=np.array(["x", "y"]))
+    return tmp_path / "in"
+
+
+def save(folder, array, name="x.npy"):
+    np.save(folder / name, array)
+    return folder / name
+
+
+def test_files_become_clips_with_times_from_fps(folder, tmp_path):
+    assert import_features(folder, tmp_path / "f", ImportSettings(fps=4)) == Imported(2, 0, {})
+
+    store = open_store(tmp_path / "f")
+    assert store.lengths() == {"a": 6, "sub/b.c": 4}
+    clip = store.read("sub/b.c")
+    assert clip.embeddings.dtype == np.float32
+    np.testing.assert_array_equal(clip.embeddings, rows_of("b", 4, dim=3))
+    assert clip.pts_seconds.tolist() == [0, 0.25, 0.5, 0.75]
+    assert clip.frame_indices.tolist() == [0, 1, 2, 3]
+    assert clip.truth is None
+
+
+def test_without_fps_times_are_row_numbers(folder, tmp_path):
+    import_features(folder, tmp_path / "f", ImportSettings())
+
+    assert open_store(tmp_path / "f").read("a").pts_seconds.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_rerun_does_only_what_changed(folder, tmp_path):
+    import_features(folder, tmp_path / "f", ImportSettings())
+    assert import_features(folder, tmp_path / "f", ImportSettings()) == Imported(0, 2, {})
+    os.utime(folder / "a.npy", (1, 1))
+    assert import_features(folder, tmp_path / "f", ImportSettings()) == Imported(0, 2, {})
+    save(folder, rows_of("a", 7, dim=3), "a.npy")
+
+    assert import_features(folder, tmp_path / "f", ImportSettings()) == Imported(1, 1, {})
+    assert open_store(tmp_path / "f").lengths()["a"] == 7
+
+
+def test_other_settings_need_another_store(folder, tmp_path):
+    import_features(folder, tmp_path / "f", ImportSettings(fps=4))
+
+    with pytest.raises(RecipeMismatchError, match=r"fps=4\.0, you asked for 5\.0"):
+        import_features(folder, tmp_path / "f", ImportSettings(fps=5))
+
+
+def test_a_bad_file_fails_alone_and_is_in_the_ledger(folder, tmp_path):
+    save(folder, np.zeros((4, 9)), "wide.npy")
+    (folder / "torn.npy").write_bytes((folder / "a.npy").read_bytes()[:100])
+
+    done = import_features(folder, tmp_path / "f", ImportSettings())
+
+    assert (done.num_done, sorted(done.failed)) == (2, ["torn", "wide"])
+    assert done.failed["wide"] == (
+        f"wide has rows of shape (9,) and {tmp_path / 'f'} holds (3,): all clips of a store are equally wide."
+    )
+    assert sorted(open_store(tmp_path / "f").failures()) == ["torn", "wide"]
+
+
+def test_transposed_files(tmp_path):
+    rows = load_rows(save(tmp_path, np.asfortranarray(rows_of("a", 6, dim=3).T)), ImportSettings(transpose=True))
+
+    np.testing.assert_array_equal(rows, rows_of("a", 6, dim=3))
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "<i8", "u1", "?"])
+def test_all_real_numbers_become_float32(tmp_path, dtype):
+    rows = load_rows(save(tmp_path, np.array([[0, 1], [1, 1]], dtype)), ImportSettings())
+
+    assert rows.dtype == np.float32
+    assert rows.tolist() == [[0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("zero", [[0, 1], [3, 0], [0, 0], [5, 4]]), ("interpolate", [[3, 1], [3, 2], [4, 3], [5, 4]])],
+)
+def test_nan_is_replaced_as_asked(tmp_path, policy, expected):
+    path = save(tmp_path, np.array([[NAN, 1], [3, NAN], [NAN, NAN], [5, 4]]))
+
+    assert load_rows(path, ImportSettings(nan=policy)).tolist() == expected
+
+
+def test_nan_is_an_error_that_names_the_choices(tmp_path):
+    path = save(tmp_path, np.array([[NAN, 1], [3, NAN]]))
+
+    with pytest.raises(UnstorableClipError, match="has NaN in 2 of 4 values: import it with --nan interpolate or"):
+        load_rows(path, ImportSettings())
+
+
+def test_a_column_of_nothing_but_nan_cannot_be_interpolated(tmp_path):
+    path = save(tmp_path, np.array([[1, NAN], [2, NAN]]))
+
+    with pytest.raises(UnstorableClipError, match="has only NaN in column 1: import it with --nan zero"):
+        load_rows(path, ImportSettings(nan="interpolate"))
+
+
+def test_infinite_values_fail_the_clip(tmp_path):
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in", np.array([[1e300]]))
+
+    failed = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="zero")).failed
+    assert "a row holds inf, and only finite numbers are stored" in failed["x"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "key", "sentence"),
+    [
+        ({"a": np.ones((2, 2)), "b": np.ones((2, 3))}, None, "holds a (2, 2), b (2, 3): name the features with --key"),
+        ({"a": np.ones(2)}, None, "holds a (2,): name the features with --key"),
+        ({"a": np.ones((2, 2))}, "pose", "has no array 'pose', only a: check --key"),
+        ({"a": np.ones(2)}, "a", "holds float64 (2,), and features are numbers (T, D)"),
+        ({"a": np.array([["x"]])}, "a", "holds <U1 (1, 1), and features are numbers (T, D)"),
+        ({"a": np.ones((2, 2), complex)}, "a", "holds complex128 (2, 2), and features are numbers (T, D)"),
+        ({"a": np.ones((0, 2))}, "a", "holds float64 (0, 2), and features are numbers (T, D)"),
+    ],
+)
+def test_what_is_no_features_is_named(tmp_path, arrays, key, sentence):
+    np.savez(tmp_path / "x.npz", **arrays)
+
+    with pytest.raises(UnstorableClipError) as caught:
+        load_rows(tmp_path / "x.npz", ImportSettings(key=key))
+    assert sentence in str(caught.value)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.abort, ()
+
+
+def _huge_header():
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 10**6)})
+    return buffer.getvalue() + b"few bytes"
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(Bomb()),
+        b"",
+        b"PK\x03\x04 torn",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00\xff\xff{",
+        _huge_header(),
+    ],
+)
+def test_hostile_files_are_refused(tmp_path, ending, content):
+    (tmp_path / f"x.{ending}").write_bytes(content)
+
+    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(.*\): write it again"):
+        load_rows(tmp_path / f"x.{ending}", ImportSettings())
+
+
+@pytest.mark.parametrize("save_as", [np.save, np.savez])
+def test_pickled_arrays_are_refused_without_running_them(tmp_path, save_as):
+    save_as(tmp_path / "x.npz", np.array([[Bomb()]], dtype=object))
+    path = next(tmp_path.iterdir())
+
+    with pytest.raises(UnstorableClipError, match="cannot be read as features"):
+        load_rows(path, ImportSettings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [({"fps": 0}, "--fps 0 must be above 0"), ({"nan": "drop"}, "--nan drop is not one of error, interpolate, zero")],
+)
+def test_settings_that_mean_nothing_are_usage_errors(settings, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        ImportSettings(**settings)
+
+
+def test_folders_without_features_and_equal_names_are_usage_errors(folder, tmp_path):
+    with pytest.raises(UsageError, match="is no folder: give the folder that holds"):
+        import_features(folder / "a.npy", tmp_path / "f", ImportSettings())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"holds no \.npy or \.npz file"):
+        import_features(tmp_path / "empty", tmp_path / "f", ImportSettings())
+    np.savez(folder / "a.npz", rows_of("a", 2))
+    with pytest.raises(UsageError, match=r"a\.npy and .*a\.npz would both be the clip 'a': rename one"):
+        import_features(folder, tmp_path / "f", ImportSettings())
+
+
+def test_the_store_may_lie_inside_the_folder(folder):
+    import_features(folder, folder / "f", ImportSettings())
+    (folder / "f" / ".index.npz").write_bytes(b"not a clip")
+    (folder / "f" / "seen.npy").write_bytes(b"not a clip")
+
+    assert import_features(folder, folder / "f", ImportSettings()) == Imported(0, 2, {})
+
+
+def test_export_writes_float32_that_imports_again(tmp_path):
+    store = open_store(make_store(tmp_path / "f", {"hug/a.mp4": 7, "clap/#20_ü [x].avi": 3}))
+
+    assert export_features(store, tmp_path / "out") == 2
+
+    exported = np.load(tmp_path / "out" / "hug" / "a.mp4.npy")
+    assert exported.dtype == np.float32
+    np.testing.assert_array_equal(exported, rows_of("hug/a.mp4", 7))
+    import_features(tmp_path / "out", tmp_path / "g", ImportSettings(fps=8))
+    assert open_store(tmp_path / "g").lengths() == store.lengths()
+    export_features(open_store(tmp_path / "g"), tmp_path / "out")
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "hug" / "a.mp4.npy"), exported)
+    assert_clip(tmp_path / "f", "hug/a.mp4", 7)
+
+
+def test_a_store_that_names_clips_outside_the_folder_is_not_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr("extract.store_write.check_clip_id", lambda clip_id: None)
+    make_store(tmp_path / "f", {"../evil": 3})
+    monkeypatch.undo()
+
+    with pytest.raises(StoreError, match=r"names a clip '\.\./evil' outside .*out: it is not exported"):
+        export_features(open_store(tmp_path / "f"), tmp_path / "out")
+    assert not (tmp_path / "evil.npy").exists()
+
+
+def test_a_clip_that_cannot_be_exported_is_one_sentence(tmp_path):
+    store = open_store(make_store(tmp_path / "f", {"a/b": 3}))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").touch()
+
+    with pytest.raises(StoreError, match=r"b\.npy could not be written"):
+        export_features(store, tmp_path / "out")
+
+
+@pytest.mark.skipif(not RATS.is_dir(), reason="shared/data/rat_behaviour is not beside the checkout")
+def test_the_rat_recordings_import(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "rec12.npz").symlink_to(RATS / "rec12.npz")
+
+    done = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(fps=30, key="pose", nan="interpolate"))
+
+    assert done == Imported(1, 0, {})
+    clip = open_store(tmp_path / "f").read("rec12")
+    assert clip.embeddings.shape == (12987, 30)
+    original = np.load(RATS / "rec12.npz")["pose"]
+    known = ~np.isnan(original)
+    np.testing.assert_array_equal(clip.embeddings[known], original[known])
