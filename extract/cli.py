@@ -73,7 +73,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--on-corrupt", choices=("salvage", "skip", "fail"), default="salvage",
         help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",
     )  # fmt: skip
-    group.add_argument("--precision", choices=("float32", "mixed_float16", "mixed_bfloat16"), default="float32")
+    precisions = ("float32", "mixed_float16", "mixed_bfloat16")
+    group.add_argument("--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)")
 
 
 def add_speed_flags(parser: argparse.ArgumentParser) -> None:

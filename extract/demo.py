@@ -56,6 +56,9 @@ class Shot:
         zoom: Magnification at the first and the last frame.
         pan_x, pan_y: Position of the crop at the first and the last frame, 0 to 1.
         light: Share of the picture at the first and the last frame, 1 = no fade.
+        window: Left, top and width of the part of the region that is seen, as shares of what there is.
+        mirrored: Whether left and right are swapped.
+        tint: Factors on the three channels.
         backdrop: Grey level that the picture fades from.
         easing: Exponent of progress, below 1 = fast start.
         brightness: Factor on all pixels.
@@ -68,6 +71,9 @@ class Shot:
     pan_x: tuple[float, float]
     pan_y: tuple[float, float]
     light: tuple[float, float]
+    window: tuple[float, float, float]
+    mirrored: bool
+    tint: tuple[float, float, float]
     backdrop: float
     easing: float
     brightness: float
@@ -117,6 +123,9 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
         pan_x=pan_x,
         pan_y=pan_y,
         light=(rng.uniform(0.0, 0.1), 1.0) if move == "fade" else (1.0, 1.0),
+        window=(rng.random(), rng.random(), rng.uniform(0.6, 1.0)),
+        mirrored=bool(rng.integers(2)),
+        tint=(rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2)),
         backdrop=rng.uniform(0, 20),
         easing=rng.uniform(0.7, 1.5),
         brightness=rng.uniform(0.8, 1.15),
@@ -137,9 +146,11 @@ def render_shot(region: np.ndarray, shot: Shot) -> np.ndarray:
     """
     noise = np.random.default_rng(shot.seed)
     progress = np.linspace(0, 1, shot.num_frames) ** shot.easing
+    progress = progress * progress * (3 - 2 * progress)  # starts and ends at rest
+    photograph = _cut(region, shot)
     frames = np.empty((shot.num_frames, FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
     for index, at in enumerate(progress):
-        picture = _crop(region, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at))
+        picture = _film(photograph, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at))
         light = _between(shot.light, at)
         picture = light * shot.brightness * picture + (1 - light) * shot.backdrop
         picture += shot.noise * noise.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
@@ -220,13 +231,23 @@ def _between(ends: tuple[float, float], at: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * at
 
 
-def _crop(region: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndarray:
-    """Cuts a window out of the region, to subpixels, and enlarges it to the frame size, float32."""
-    scale = zoom * FRAME_SIZE[0] / REGION_SIZE[0]
-    left, top = (play * size * (1 - 1 / zoom) for play, size in zip((x, y), REGION_SIZE, strict=True))
+def _cut(region: np.ndarray, shot: Shot) -> np.ndarray:
+    """The photograph of a shot: a window of the region, tinted and perhaps mirrored."""
+    x, y, share = shot.window
+    width, height = (round(share * size) for size in REGION_SIZE)
+    left, top = round(x * (REGION_SIZE[0] - width)), round(y * (REGION_SIZE[1] - height))
+    window = region[top : top + height, left : left + width]
+    window = window[:, :: -1 if shot.mirrored else 1] * np.array(shot.tint)
+    return np.clip(window, 0, 255).astype(np.uint8)
+
+
+def _film(photograph: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndarray:
+    """What the camera sees of a photograph on a wall, float32; at a zoom of 1 it fills the frame."""
+    height, width = photograph.shape[:2]
+    scale = zoom * FRAME_SIZE[0] / width
+    left, top = (play * size * (1 - 1 / zoom) for play, size in ((x, width), (y, height)))
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    picture = cv2.warpAffine(region, matrix, FRAME_SIZE, flags=cv2.INTER_CUBIC, borderValue=WALL)
-    return picture.astype(np.float32)
+    return cv2.warpAffine(photograph, matrix, FRAME_SIZE, flags=cv2.INTER_LINEAR, borderValue=WALL).astype(np.float32)
 
 
 def _write_video(path: Path, frames: np.ndarray) -> None:

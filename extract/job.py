@@ -243,6 +243,8 @@ class _Run:
                 self._writer.seal_if_due()
         finally:
             events.close()  # type: ignore[attr-defined]
+            for stage in ("decode", "backbone", "decoders_waited", "backbone_waited"):
+                self._writer.add_seconds(stage, getattr(self._seconds, stage))
 
     def fail_all(self, gone: list[tuple[VideoItem, VideoError]]) -> Iterator[ClipResult]:
         for item, error in gone:

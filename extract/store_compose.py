@@ -79,22 +79,15 @@ def write_shard(
         "made_json": canonical_json(list(made)),
     }
     columns = _columns(parts)
-    truth = "".join(part.truth_json for part in parts).encode("utf-8", "surrogateescape")
     with h5py.File(path, "x", locking=False) as file:
-        file.attrs["schema_version"] = np.int64(SCHEMA_VERSION)
-        for name, text in {**attributes, "digest": "-" * 32}.items():
-            file.attrs.create(name, np.bytes_(text.encode()), dtype=h5py.string_dtype("utf-8", len(text)))
-        clips = file.create_group("clips")
-        for name, column in columns.items():
-            clips.create_dataset(name, data=column)
-        clips.create_dataset(TRUTH, data=np.frombuffer(truth, np.uint8))
+        _write_table(file, attributes, columns, parts)
         if failures_jsonl:
             file.create_dataset("failures_jsonl", data=np.frombuffer(failures_jsonl, np.uint8))
         file.create_dataset("pts_seconds", shape=(frames,), dtype="<f8")
         file.create_dataset("frame_index", shape=(frames,), dtype="<i8")
         file.create_dataset("embeddings", shape=(frames, *row_shape), dtype=dtype.newbyteorder("<"))
         columns["rows_digest"] = _write_rows(file, parts)
-        clips["rows_digest"][...] = columns["rows_digest"]
+        file["clips/rows_digest"][...] = columns["rows_digest"]
         extent = Extent(0, (frames, *row_shape), dtype.newbyteorder("<"))
         file.attrs.modify("digest", np.bytes_(table_digest(attributes, columns, extent)))
 
@@ -114,6 +107,20 @@ class RowsDigest:
         """32 hexadecimal digits for the rows so far and the truth record (b"" where there is none)."""
         joined = b"".join(hasher.digest() for hasher in self._hashers) + truth
         return hashlib.blake2b(joined, digest_size=16).hexdigest()
+
+
+def _write_table(
+    file: h5py.File, attributes: Mapping[str, str], columns: Mapping[str, np.ndarray], parts: Sequence[Part]
+) -> None:
+    """Writes the header and the clip table, with room for the digests that are known only after the rows."""
+    file.attrs["schema_version"] = np.int64(SCHEMA_VERSION)
+    for name, text in {**attributes, "digest": "-" * 32}.items():
+        file.attrs.create(name, np.bytes_(text.encode()), dtype=h5py.string_dtype("utf-8", len(text.encode())))
+    clips = file.create_group("clips")
+    for name, column in columns.items():
+        clips.create_dataset(name, data=column)
+    truth = "".join(part.truth_json for part in parts).encode("utf-8", "surrogateescape")
+    clips.create_dataset(TRUTH, data=np.frombuffer(truth, np.uint8))
 
 
 def _columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:

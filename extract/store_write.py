@@ -58,6 +58,7 @@ class _OpenClip:
 
     @property
     def rows(self) -> int:
+        """Rows gathered and not sealed."""
         return sum(len(block[0]) for block in self.blocks)
 
 

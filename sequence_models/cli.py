@@ -95,8 +95,8 @@ def _field_help(name: str) -> str:
     from sequence_models.settings import TrainSettings
 
     lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
-    if lines is None:
-        raise KeyError(f"TrainSettings.{name} has no line in its docstring")
+    if lines is None:  # python -OO drops docstrings
+        return ""
     return re.sub(r"\s+", " ", lines.group(1)).replace("`", "").replace("%", "%%").strip()
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from store_examples import RECIPE, SOURCE
@@ -9,7 +11,7 @@ from extract.store_shard import open_shard
 def blocks(length, *cuts):
     rows = (np.arange(length * 2).reshape(length, 2).astype("<f2"), np.arange(length), np.arange(length) / 8)
     bounds = [0, *cuts, length]
-    return [tuple(array[a:b] for array in rows) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [tuple(array[a:b] for array in rows) for a, b in pairwise(bounds)]
 
 
 def digest(found, truth=b""):
