@@ -7,7 +7,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
@@ -74,7 +74,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",
     )  # fmt: skip
     precisions = ("float32", "mixed_float16", "mixed_bfloat16")
-    group.add_argument("--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)")
+    group.add_argument(
+        "--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)"
+    )
 
 
 def add_speed_flags(parser: argparse.ArgumentParser) -> None:
@@ -115,12 +117,12 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
             raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
     rules = [(kind, getattr(arguments, kind)) for kind in ("fps", "every", "num_frames")]
     kind, value = next(((kind, value) for kind, value in rules if value is not None), ("fps", 8.0))
-    same = ("output", "backbone", "weights", "image_size", "fit", "input", "decoder", "on_corrupt", "precision")
-    same += ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
+    recipe = ("output", "backbone", "weights", "image_size", "fit", "input", "decoder", "on_corrupt", "precision")
+    speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
     return ExtractSettings(
         sampling=SamplingRule(kind, value),
         part=_part(arguments.part),
-        **{name: getattr(arguments, name) for name in same},
+        **{name: getattr(arguments, name) for name in recipe + speed},
     )
 
 
@@ -225,7 +227,7 @@ class _FrameBar:
         self._clips = clips
         self._clock = time.perf_counter
         self._began = self._clock()
-        self._bar = None
+        self._bar: Any = None
 
     @property
     def seconds(self) -> float:

@@ -20,7 +20,7 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideData
 
-from extract.errors import NoFramesError, UnreadableVideoError
+from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, UnreadableVideoError
 
 OPEN_SECONDS = 20.0
 READ_SECONDS = 30.0
@@ -183,7 +183,8 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
         The best video stream, the only one to be read.
 
     Raises:
-        UnreadableVideoError: There is none (a cover picture in a sound file is none).
+        NoVideoStreamError: There is none (a cover picture in a sound file is none).
+        NoDecoderError: FFmpeg knows no decoder for it.
     """
     streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
     if not streams:
@@ -191,11 +192,11 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
             f"{s.type}: {s.codec_context.codec.canonical_name if s.codec_context else 'unknown'}"
             for s in container.streams
         )
-        raise UnreadableVideoError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
+        raise NoVideoStreamError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
-        raise UnreadableVideoError(f"{container.name} holds a video stream that no decoder knows; convert it")
+        raise NoDecoderError(f"{container.name} holds a video stream that no decoder knows; convert it")
     read_only(container, stream)
     return stream
 

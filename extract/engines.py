@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
-import tempfile
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +21,7 @@ import numpy as np
 
 from extract.backbones import Backbone
 from extract.cache import read_cached, write_cached
+from extract.chatter import without_chatter
 from extract.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -36,15 +33,7 @@ ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 _COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
-_CHATTER = re.compile(
-    rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] |"
-    rb"E\d{4} .*Unable to register cu\w+ factory|INFO: |To enable the following instructions: |\s*$"
-)
-_STDERR = 2
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
-
-
-_redirecting = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -130,7 +119,7 @@ def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine
     backend = _keras_backend()
     if backend not in makers:
         raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
-    with _without_chatter():
+    with without_chatter():
         model = _built(backbone, precision)
         compute, device = makers[backend](model, batch_size, backbone.image_size)
         # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
@@ -143,7 +132,7 @@ def _tensorflow() -> Any:
     """The module, imported without chatter at the first call."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+        with without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
             import tensorflow  # noqa: F401
         for name in ("absl", "tensorflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -205,7 +194,7 @@ def _litert_engine(backbone: Backbone, batch_size: int) -> Engine:
     compiled = _compiled(backbone, batch_size)
     make_interpreter, runtime = _litert_runtime()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _without_chatter():
+    with without_chatter():
         interpreter = make_interpreter(model_content=compiled, num_threads=threads)
         interpreter.allocate_tensors()
     frames_index = interpreter.get_input_details()[0]["index"]
@@ -241,7 +230,7 @@ def _convert(backbone: Backbone, batch_size: int) -> bytes:
             "use --engine keras, or KERAS_BACKEND=tensorflow for the first run"
         )
     tf = _tensorflow()
-    with _without_chatter():
+    with without_chatter():
         model = _built(backbone, "float32")
         module = tf.Module()
         module.function = _tensorflow_function(model, batch_size, backbone.image_size)
@@ -291,30 +280,6 @@ def _has_gpu() -> bool:
     if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
     return bool(_tensorflow().config.list_physical_devices("GPU"))
-
-
-@contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Holds back what the process writes to standard error meanwhile, and then lets through all but the known chatter.
-
-    The lines come from C++ before any log level is heeded, so they are caught at the file descriptor.
-    """
-    if sys.stderr is None:  # closed by whoever started the process
-        yield
-        return
-    with _redirecting, tempfile.TemporaryFile() as caught:
-        sys.stderr.flush()
-        stderr = os.dup(_STDERR)
-        os.dup2(caught.fileno(), _STDERR)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, _STDERR)
-            os.close(stderr)
-            caught.seek(0)
-            with open(_STDERR, "wb", closefd=False) as file:
-                file.writelines(line for line in caught if not _CHATTER.match(line))
 
 
 def _check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:

@@ -4,6 +4,8 @@ ClipseqError                 anything below; its text is one sentence that names
 ├── UsageError               the command line means nothing as written (exit code 2)
 ├── VideoError               one clip cannot be extracted; the batch goes on and the ledger keeps it
 │   ├── UnreadableVideoError   the file is missing, empty, no video, or no decoder knows it
+│   │   ├── NoVideoStreamError   it opens, and holds sound or text only
+│   │   └── NoDecoderError       it holds a video stream of an unknown kind
 │   ├── NoFramesError          it opens, and not one frame comes out
 │   ├── CorruptVideoError      frames are lost in the middle and --on-corrupt fail was asked for
 │   ├── VideoTimeoutError      opening or reading took longer than it may
@@ -41,6 +43,14 @@ class VideoError(ClipseqError):
 
 class UnreadableVideoError(VideoError):
     """The file is missing, empty, no video, or no decoder knows it."""
+
+
+class NoVideoStreamError(UnreadableVideoError):
+    """The file opens and holds no video, only sound, text or a cover picture."""
+
+
+class NoDecoderError(UnreadableVideoError):
+    """The file holds a video stream that no decoder knows."""
 
 
 class NoFramesError(VideoError):

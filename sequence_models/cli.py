@@ -88,7 +88,9 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
         else:
             group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
-    group.add_argument("--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)")
+    group.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
+    )
 
 
 def _field_help(name: str) -> str:
@@ -170,6 +172,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
+    _import_keras()
     from sequence_models.evaluate import evaluate
 
     record = evaluate(arguments.run_directory)
@@ -188,6 +191,7 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
+    _import_keras()
     from sequence_models.evaluate import predict_clips
     from sequence_models.runs import read_run
 
@@ -224,6 +228,7 @@ def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: 
 
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(_data_text(prepared, clips.notes, clips.unlabelled))
+    _import_keras()
     from sequence_models.experiment import train
 
     fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
@@ -243,6 +248,12 @@ def _fit_text(result: Any) -> str:
         return "done before"
     score = "" if result.best_score is None else f", validation macro-F1 {result.best_score:.3f}"
     return f"epoch {result.best_epoch}{score}"
+
+
+def _import_keras() -> None:
+    from extract.chatter import import_keras_quietly
+
+    import_keras_quietly()
 
 
 def order_sentence(run: Path, *, against: str) -> str:

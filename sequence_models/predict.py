@@ -84,7 +84,7 @@ def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     if len({tuple((p.clip_id, p.probabilities.shape) for p in each) for each in predictions}) != 1:
         raise ClipError("Predictions of different clips cannot be averaged; predict the same clips with every model.")
     return [
-        Prediction(same[0].clip_id, np.mean([p.probabilities for p in same], axis=0, dtype=np.float32))
+        Prediction(same[0].clip_id, np.asarray(np.mean([p.probabilities for p in same], axis=0), np.float32))
         for same in zip(*predictions, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Brings stores, labels and settings together into a run directory with its folds. Needs no Keras: faults show at once."""
+"""Brings stores, labels and settings together into a run directory with its folds. Needs no Keras."""
 
 from __future__ import annotations
 

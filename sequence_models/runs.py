@@ -167,7 +167,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz aside and rename it into place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".npz")
     with os.fdopen(handle, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
     os.chmod(name, 0o644)
     os.replace(name, path)
 

@@ -33,7 +33,9 @@ def make_video():
     """A function that writes a video of plain frames whose grey level rises by `step` from frame to frame."""
     import cv2
 
-    def write(path: Path, *, frames: int = 12, size: tuple[int, int] = (48, 32), fps: float = 12, step: int = 8) -> Path:
+    def write(
+        path: Path, *, frames: int = 12, size: tuple[int, int] = (48, 32), fps: float = 12, step: int = 8
+    ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, size)
         for k in range(frames):

@@ -119,7 +119,9 @@ def test_evaluate_without_a_run(capsys, tmp_path):
     assert code == 1 and "is no run directory" in err
 
 
-@pytest.mark.parametrize("flag", ("--fps", "--every", "--num-frames", "--batch-size", "--decode-threads", "--image-size"))
+@pytest.mark.parametrize(
+    "flag", ("--fps", "--every", "--num-frames", "--batch-size", "--decode-threads", "--image-size")
+)
 def test_numbers_out_of_range_name_the_flag(capsys, tmp_path, flag):
     code, _, err = run(capsys, "extract", tmp_path, "--output", tmp_path / "f", flag, "0")
     assert code == 2 and f"{flag} 0" in err

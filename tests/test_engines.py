@@ -220,8 +220,8 @@ def test_the_chatter_of_tensorflow_does_not_reach_the_user(kind, tmp_path):
 
 def test_what_is_no_chatter_still_reaches_standard_error():
     done = run_python(
-        "import os, sys\nfrom extract.engines import _without_chatter\n"
-        "with _without_chatter():\n"
+        "import os, sys\nfrom extract.chatter import without_chatter\n"
+        "with without_chatter():\n"
         "    os.write(2, b'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\n')\n"
         "    os.write(2, b'I0000 00:00:1795252711.819904    7413 port.cc:153] oneDNN custom operations are on.\\n')\n"
         "    print('out of memory', file=sys.stderr)\n"

@@ -11,7 +11,9 @@ import pipeline
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(clipseq [^\n#]+)", "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)), re.MULTILINE)
+COMMANDS = re.findall(
+    r"^(clipseq [^\n#]+)", "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)), re.MULTILINE
+)
 
 
 def verbs():
