@@ -20,6 +20,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of stage one to the parser's sub-commands."""
     _add_extract(verbs)
     _add_info(verbs)
+    _add_verify(verbs)
+    _add_pack(verbs)
+    _add_import(verbs)
+    _add_export(verbs)
 
 
 def _add_extract(verbs: argparse._SubParsersAction) -> None:
@@ -101,6 +105,62 @@ def _add_info(verbs: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run_info)
 
 
+def _add_verify(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "verify",
+        help="re-read a whole store and check every digest",
+        description="Re-read a whole store: digests, finite values, rising timestamps, every clip. Damage is named per "
+        "clip, and the exit code is 1. --repair sets damaged shards aside, so that running extract again refills them.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
+    parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
+    parser.set_defaults(run=run_verify)
+
+
+def _add_pack(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "pack",
+        help="put a store into one HDF5 file",
+        description="Write all clips of a store into one HDF5 file of the same schema, every clip in one piece.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory")
+    parser.add_argument("file", type=Path, metavar="FILE.h5", help="the file to write; every verb takes it as a STORE")
+    parser.set_defaults(run=run_pack)
+
+
+def _add_import(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "import-features",
+        help="make a store from another tool's .npy or .npz files",
+        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are kept as float32.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for .npy and .npz")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
+    parser.add_argument(
+        "--fps", type=float, metavar="F", help="rows per second; without it the timestamps are row numbers"
+    )
+    parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz that holds several")
+    parser.add_argument("--transpose", action="store_true", help="the files hold (D, T), not (T, D)")
+    parser.add_argument(
+        "--nan",
+        choices=("error", "interpolate", "zero"),
+        default="error",
+        help="what to do with missing values (error)",
+    )
+    parser.set_defaults(run=run_import)
+
+
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    parser = verbs.add_parser(
+        "export-features",
+        help="write every clip of a store as .npy",
+        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), for other tools.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go")
+    parser.set_defaults(run=run_export)
+
+
 def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     """The settings that the flags of `extract` ask for.
 
@@ -167,6 +227,59 @@ def run_info(arguments: argparse.Namespace) -> int:
     store = open_store(arguments.store)
     record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
     print(json.dumps(record, indent=2, default=str) if arguments.json else _readable(record))
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """`clipseq verify`: exit code 1 if anything is damaged."""
+    from extract.store_verify import verify
+
+    report = verify(arguments.store, repair=arguments.repair)
+    for damage in report.damages:
+        print(f"damaged  {damage.file}: {damage.reason}")
+        for clip_id in damage.clip_ids:
+            print(f"         {clip_id}")
+    for line in report.notes:
+        print(line)
+    print(f"read {report.num_clips:,} clips, {report.num_frames:,} frames in {report.num_shards:,} shards: ", end="")
+    print("all sound" if report.is_sound else f"{len(report.damaged_clip_ids):,} clips damaged")
+    if report.set_aside:
+        print(
+            f"set aside {', '.join(map(str, report.set_aside))}; run the same clipseq extract again to refill the store"
+        )
+    return 0 if report.is_sound else 1
+
+
+def run_pack(arguments: argparse.Namespace) -> int:
+    """`clipseq pack`: one file of the same schema."""
+    from extract.store_pack import pack
+
+    packed = pack(arguments.store, arguments.file)
+    print(
+        f"wrote {packed.path}: {packed.num_clips:,} clips, {packed.num_frames:,} frames, {packed.num_bytes / 1e6:,.1f} MB"
+    )
+    return 0
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    """`clipseq import-features`: exit code 1 if any file was refused."""
+    from extract.store_npy import ImportSettings, import_features
+
+    names = ("fps", "key", "transpose", "nan")
+    settings = ImportSettings(**{name: getattr(arguments, name) for name in names})
+    imported = import_features(arguments.folder, arguments.output, settings)
+    for clip_id, reason in imported.failed.items():
+        print(f"failed  {clip_id}: {reason}", file=sys.stderr)
+    print(f"done {imported.num_done}  skipped {imported.num_skipped}  failed {len(imported.failed)}")
+    return 1 if imported.failed else 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """`clipseq export-features`: .npy files for other tools."""
+    from extract.store_npy import export_features
+    from extract.store_read import open_store
+
+    print(f"wrote {export_features(open_store(arguments.store), arguments.folder):,} files below {arguments.folder}")
     return 0
 
 
