@@ -68,38 +68,33 @@ def run_demo(arguments: argparse.Namespace) -> int:
     from extract.demo import render_demo
     from extract.job import ExtractSettings
     from extract.videos import find_videos
+    from sequence_models.settings import TrainSettings
 
     folder: Path = arguments.output
     print(f"1. Rendering labelled clips from two photographs into {folder}/")
     render_demo(folder)
     for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
-        print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0, every frame once")
+        print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0: every sampled frame, once")
         settings = ExtractSettings(output=folder / f"features_{part}")
         if extract_with_bar(find_videos(folder / part), settings)["failed"]:
             return 1
-    print("\n3. Training on the cached embeddings: one label per clip. The order of the frames is the label")
-    first = sequence_models.cli.train_and_evaluate(
-        [folder / "features_clips"], folder / "labels.csv", task="many-to-one", model="lstm", run=folder / "runs/clips"
-    )
-    print("\n4. Training on the cached embeddings: one label per frame")
-    second = sequence_models.cli.train_and_evaluate(
-        [folder / "features_segments"],
-        folder / "segments.csv",
-        task="many-to-many",
-        model="bilstm",
-        run=folder / "runs/segments",
-    )
+    clips = TrainSettings("many-to-one", "lstm", readout="last", steps=6, learning_rate=3e-3, epochs=120, patience=30)
+    frames = TrainSettings("many-to-many", "bilstm", learning_rate=3e-3, epochs=120, patience=30)
+    reports = []
+    for part, labels, train in (("clips", "labels.csv", clips), ("segments", "segments.csv", frames)):
+        print(f"\n3. Training {train.model} on {part}/ ({train.task}): the order of the frames is the label")
+        run, features = folder / "runs" / part, [folder / f"features_{part}"]
+        reports.append(
+            sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=2)
+        )
     print("\n" + sequence_models.cli.order_sentence(folder / "runs/clips", against="meanpool_logreg"))
-    print(f"\nPer-frame report: {second}\nReport: {first}")
+    print(f"\nPer-frame report: {reports[1]}\nReport: {reports[0]}")
     return 0
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
-    from extract.store_schema import RECIPE_NAME
-
-    def is_store(target: str) -> bool:
-        return target.endswith(".h5") or (Path(target) / RECIPE_NAME).exists()
+    from extract.store_read import is_store
 
     if all(is_store(target) for target in arguments.target):
         return sequence_models.cli.predict_from_stores(arguments, arguments.target)

@@ -1,4 +1,4 @@
-"""Decodes every frame of every file in a folder and compares the counts with `expected.csv`.
+"""Extracts every frame of every file in a folder with the tiny backbone and compares the counts with `expected.csv`.
 
     python benchmarks/odd_files.py ../shared/data/odd_videos
 
@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import csv
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from extract.decode import DecodeSettings, open_clip
-from extract.errors import VideoError
-from extract.records import VideoItem
+from extract.job import ExtractSettings, extract
+from extract.records import VideoTruth
 from extract.sampling import SamplingRule
+from extract.store_read import open_store
+from extract.videos import find_videos
 
-SETTINGS = DecodeSettings(SamplingRule.parse("every=1"), image_size=8)
 MOST_DIFFERENT = 3
 SLOW_SECONDS = 60.0
 
@@ -44,29 +45,42 @@ class Outcome(NamedTuple):
         return self.agreed and self.frames != int(self.expected[0])
 
 
-def decode(path: Path) -> tuple[int, str]:
-    """(frames, remark): what came out of one file, and what the record or the error says."""
-    try:
-        with open_clip(VideoItem(path.name, path), SETTINGS) as reader:
-            frames = sum(len(chunk) for chunk in reader)
-    except VideoError as error:
-        return 0, f"{type(error).__name__}: {str(error).replace(f'{path.parent}/', '')}"
-    truth = reader.truth
+def remark_of(truth: VideoTruth | None, frames: int) -> str:
+    """What the truth record of a clip says."""
+    if truth is None:
+        return ""
     lost = [f"lost {start:.2f}-{end:.2f} s" for start, end in truth.lost_spans]
     declared = [] if truth.declared_frames in (None, frames) else [f"declared {truth.declared_frames}"]
-    return frames, "; ".join([truth.decoder, *declared, *lost, *truth.notes])
+    return "; ".join([truth.decoder, *declared, *lost, *truth.notes])
+
+
+def extract_all(folder: Path, store_path: Path) -> dict[str, tuple[int, float, str]]:
+    """(frames, seconds since the result before, remark) of every clip, by its name, from the job and its store."""
+    settings = ExtractSettings(store_path, backbone="tiny", sampling=SamplingRule("every", 1), decode_threads=1)
+    failures: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    before = time.monotonic()
+    for result in extract(find_videos(folder / "videos"), settings):
+        seconds[result.clip_id], before = time.monotonic() - before, time.monotonic()
+        if result.status == "failed":
+            failures[result.clip_id] = result.reason.replace(f"{folder / 'videos'}/", "")
+    store = open_store(store_path)
+    if store.failures().keys() != failures.keys():
+        raise SystemExit("the failures in the store are not those that the job reported")
+    lengths = store.lengths()
+    return {
+        name: (lengths.get(name, 0), spent, failures.get(name) or remark_of(store.truth(name), lengths[name]))
+        for name, spent in seconds.items()
+    }
 
 
 def measure(folder: Path) -> list[Outcome]:
     """One outcome per line of expected.csv."""
-    outcomes = []
+    with tempfile.TemporaryDirectory() as store:
+        ours = extract_all(folder, Path(store, "features"))
     with open(folder / "expected.csv", encoding="utf-8", newline="") as table:
-        for row in csv.DictReader(table):
-            began = time.monotonic()
-            frames, remark = decode(folder / "videos" / row["file"])
-            expected = (row["frames_ffmpeg_cli"], row["frames_pyav"])
-            outcomes.append(Outcome(row["file"], expected, frames, time.monotonic() - began, remark))
-    return outcomes
+        rows = list(csv.DictReader(table))
+    return [Outcome(row["file"], (row["frames_ffmpeg_cli"], row["frames_pyav"]), *ours[row["file"]]) for row in rows]
 
 
 def main(folder: Path) -> int:

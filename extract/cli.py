@@ -4,161 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from extract import arguments as parsers
 
 if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
     from extract.packing import StageSeconds
-
-VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
+    from extract.sampling import SamplingRule
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of stage one to the parser's sub-commands."""
-    _add_extract(verbs)
-    _add_info(verbs)
-    _add_verify(verbs)
-    _add_pack(verbs)
-    _add_import(verbs)
-    _add_export(verbs)
-
-
-def _add_extract(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "extract",
-        help="embed every sampled frame of every video, once",
-        description="Embed every sampled frame of every video with a frozen pretrained backbone and cache the result. "
-        "Run it again at any time: what is done is skipped, what changed is redone, what was cut off goes on.",
-        epilog="examples:\n"
-        "  clipseq extract videos/ --output features/\n"
-        "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
-        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
-    add_recipe_flags(parser)
-    add_speed_flags(parser)
-    parser.add_argument(
-        "--flush-seconds", type=float, default=60.0, metavar="S", help="seal a shard at least this often (60)"
-    )
-    parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
-    parser.add_argument("--retry-failed", action="store_true", help="try clips again that failed and have not changed")
-    parser.add_argument("--rehash", action="store_true", help="compare every file by content, not by size and time")
-    parser.add_argument("--max-failures", metavar="N|N%", help="stop once more clips than this have failed")
-    parser.set_defaults(run=run_extract)
-
-
-def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that determine the numbers, and so the fingerprint of the store."""
-    group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
-    group.add_argument(
-        "--backbone", default="efficientnet_lite0", metavar="NAME", help="a pretrained backbone (efficientnet_lite0)"
-    )
-    group.add_argument(
-        "--weights", type=Path, metavar="PATH", help="a weights file of that backbone, for use without a network"
-    )
-    group.add_argument("--image-size", type=int, metavar="PX", help="side of the square image (the backbone's own)")
-    rule = group.add_mutually_exclusive_group()
-    rule.add_argument("--fps", type=float, metavar="F", help="sample F frames per second, by timestamp (8)")
-    rule.add_argument("--every", type=int, metavar="N", help="sample every Nth frame")
-    rule.add_argument("--num-frames", type=int, metavar="N", help="sample N frames spread over the clip")
-    group.add_argument(
-        "--fit", choices=("stretch", "crop", "pad"), default="stretch", help="how a frame becomes square (stretch)"
-    )
-    group.add_argument("--input", choices=("rgb", "diff", "flow"), default="rgb", help="what the backbone sees (rgb)")
-    group.add_argument(
-        "--decoder", choices=("auto", "opencv", "pyav"), default="auto", help="auto decides per file and records it"
-    )
-    group.add_argument(
-        "--on-corrupt", choices=("salvage", "skip", "fail"), default="salvage",
-        help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",
-    )  # fmt: skip
-    precisions = ("float32", "mixed_float16", "mixed_bfloat16")
-    group.add_argument(
-        "--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)"
-    )
-
-
-def add_speed_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that change the speed and nothing else."""
-    group = parser.add_argument_group("speed (changes no number beyond rounding)")
-    group.add_argument("--engine", choices=("auto", "keras", "litert"), default="auto", help="what runs the backbone")
-    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="frames per call of the backbone (32)")
-    group.add_argument(
-        "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 8)"
-    )
-
-
-def _add_info(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "info",
-        help="what a feature store holds",
-        description="Print the recipe, counts, sizes and failures of a feature store; or one clip's truth record.",
-    )
-    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
-    parser.add_argument("--clip", metavar="ID", help="print this clip's record: what was found in the video")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run_info)
-
-
-def _add_verify(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "verify",
-        help="re-read a whole store and check every digest",
-        description="Re-read a whole store: digests, finite values, rising timestamps, every clip. Damage is named per "
-        "clip, and the exit code is 1. --repair sets damaged shards aside, so that running extract again refills them.",
-    )
-    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
-    parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
-    parser.set_defaults(run=run_verify)
-
-
-def _add_pack(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "pack",
-        help="put a store into one HDF5 file",
-        description="Write all clips of a store into one HDF5 file of the same schema, every clip in one piece.",
-    )
-    parser.add_argument("store", metavar="STORE", help="a store's directory")
-    parser.add_argument("file", type=Path, metavar="FILE.h5", help="the file to write; every verb takes it as a STORE")
-    parser.set_defaults(run=run_pack)
-
-
-def _add_import(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "import-features",
-        help="make a store from another tool's .npy or .npz files",
-        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are kept as float32.",
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for .npy and .npz")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
-    parser.add_argument(
-        "--fps", type=float, metavar="F", help="rows per second; without it the timestamps are row numbers"
-    )
-    parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz that holds several")
-    parser.add_argument("--transpose", action="store_true", help="the files hold (D, T), not (T, D)")
-    parser.add_argument(
-        "--nan",
-        choices=("error", "interpolate", "zero"),
-        default="error",
-        help="what to do with missing values (error)",
-    )
-    parser.set_defaults(run=run_import)
-
-
-def _add_export(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "export-features",
-        help="write every clip of a store as .npy",
-        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), for other tools.",
-    )
-    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go")
-    parser.set_defaults(run=run_export)
+    parsers.add_scan(verbs).set_defaults(run=run_scan)
+    parsers.add_show(verbs).set_defaults(run=run_show)
+    parsers.add_extract(verbs).set_defaults(run=run_extract)
+    parsers.add_info(verbs).set_defaults(run=run_info)
+    parsers.add_why(verbs).set_defaults(run=run_why)
+    parsers.add_verify(verbs).set_defaults(run=run_verify)
+    parsers.add_pack(verbs).set_defaults(run=run_pack)
+    parsers.add_import(verbs).set_defaults(run=run_import)
+    parsers.add_export(verbs).set_defaults(run=run_export)
 
 
 def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
@@ -167,23 +36,105 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     Raises:
         UsageError: a value is out of its range.
     """
-    from extract.errors import UsageError
     from extract.job import ExtractSettings
-    from extract.sampling import SamplingRule
 
-    for name in ("fps", "every", "num_frames", "batch_size", "decode_threads", "image_size", "flush_seconds"):
-        value = getattr(arguments, name, None)
-        if value is not None and value <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
-    rules = [(kind, getattr(arguments, kind)) for kind in ("fps", "every", "num_frames")]
-    kind, value = next(((kind, value) for kind, value in rules if value is not None), ("fps", 8.0))
+    check_positive(arguments, "batch_size", "decode_threads", "image_size", "flush_seconds")
     recipe = ("output", "backbone", "weights", "image_size", "fit", "input", "decoder", "on_corrupt", "precision")
     speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
     return ExtractSettings(
-        sampling=SamplingRule(kind, value),
+        sampling=sampling_rule(arguments),
         part=_part(arguments.part),
         **{name: getattr(arguments, name) for name in recipe + speed},
     )
+
+
+def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
+    """The rule that --fps, --every or --num-frames asks for; 8 frames per second where none does.
+
+    Raises:
+        UsageError: a value is not greater than 0.
+    """
+    from extract.sampling import SamplingRule
+
+    check_positive(arguments, "fps", "every", "num_frames")
+    if arguments.every is not None:
+        return SamplingRule("every", arguments.every)
+    if arguments.num_frames is not None:
+        return SamplingRule("num_frames", arguments.num_frames)
+    return SamplingRule("fps", 8.0 if arguments.fps is None else arguments.fps)
+
+
+def check_positive(arguments: argparse.Namespace, *names: str) -> None:
+    """Refuse flags whose value is 0 or below.
+
+    Raises:
+        UsageError: naming the flag and the value.
+    """
+    from extract.errors import UsageError
+
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
+
+
+def run_scan(arguments: argparse.Namespace) -> int:
+    """`clipseq scan`: exit code 1 if a video cannot be decoded."""
+    from extract import scan, scan_report
+    from extract.backbones import load_backbone
+    from extract.videos import find_videos
+
+    check_positive(arguments, "decode_threads")
+    items, totals, records = find_videos(arguments.videos), scan.ScanTotals(), []
+    threads = arguments.decode_threads or min(8, os.cpu_count() or 1)
+    width = scan_report.clip_columns(items)
+    if not arguments.json:
+        print(scan_report.header_line(width))
+    for result in scan.scan_videos(items, sampling_rule(arguments), threads=threads):
+        totals.add(result)
+        if arguments.json:
+            records.append(scan_report.clip_record(result))
+        else:
+            print(scan_report.clip_line(result, width), flush=True)
+    dim = load_backbone(arguments.backbone).embedding_dim
+    cost = scan_report.estimate_cost(totals, embedding_dim=dim, threads=threads)
+    summary = scan_report.summary_text(totals, cost)
+    print(json.dumps({"clips": records, **scan_report.scan_record(totals, cost)}) if arguments.json else summary)
+    return 1 if totals.failed else 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    """`clipseq show`: exit code 1 if a clip has nothing to show."""
+    from extract.backbones import load_backbone
+    from extract.decode import DecodeSettings
+    from extract.show import sheet_of_store, sheet_of_videos
+    from extract.store_read import is_store, open_store
+    from extract.videos import find_videos
+
+    check_positive(arguments, "image_size")
+    if is_store(arguments.target):
+        sheet = sheet_of_store(open_store(arguments.target), arguments.output)
+    else:
+        backbone = load_backbone(arguments.backbone, weights=arguments.weights, image_size=arguments.image_size)
+        same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
+        settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
+        sheet = sheet_of_videos(find_videos(arguments.target), settings, arguments.output, title=arguments.target)
+    for clip_id, reason in sheet.problems:
+        print(f"failed  {clip_id}: {reason}", file=sys.stderr)
+    left_out = f" ({sheet.clips_left_out} more clips are not on it)" if sheet.clips_left_out else ""
+    print(f"wrote {arguments.output}: {sheet.frames} frames of {sheet.clips} clips{left_out}")
+    return 1 if sheet.problems else 0
+
+
+def run_why(arguments: argparse.Namespace) -> int:
+    """`clipseq why`: one paragraph."""
+    import textwrap
+
+    from extract.plan import explain
+    from extract.store_read import open_store
+
+    print(textwrap.fill(explain(arguments.clip, open_store(arguments.store)), 100))
+    return 0
 
 
 def run_extract(arguments: argparse.Namespace) -> int:
@@ -255,9 +206,8 @@ def run_pack(arguments: argparse.Namespace) -> int:
     from extract.store_pack import pack
 
     packed = pack(arguments.store, arguments.file)
-    print(
-        f"wrote {packed.path}: {packed.num_clips:,} clips, {packed.num_frames:,} frames, {packed.num_bytes / 1e6:,.1f} MB"
-    )
+    megabytes = packed.num_bytes / 1e6
+    print(f"wrote {packed.path}: {packed.num_clips:,} clips, {packed.num_frames:,} frames, {megabytes:,.1f} MB")
     return 0
 
 

@@ -1,32 +1,22 @@
 """One clip -> chunks of sampled RGB frames and a record of what is really in the video.
 
-Which decoder reads (`--decoder auto`; the choice and its reason stand in the truth record):
-
-    a folder of numbered pictures                                 images
-    few frames are wanted (or a late span): from keyframes no
-      more than half of the frames need decoding                  PyAV, seeking
-    the timestamps are unusable and have to be rebuilt            PyAV
-    the video that players show is not the file's first stream    PyAV
-    more than 8 bits per colour (OpenCV maps HDR tones, slowly)   PyAV
-    the first frame is damaged, and PyAV counts such frames       PyAV
-    OpenCV decodes not one frame (AV1)                            PyAV
-    all else: dense reading                                       OpenCV
+Which decoder reads is decided in decode_choice.py; the choice and its reason stand in the truth record.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 import cv2
 import numpy as np
 
-from extract import decode_images, decode_opencv, decode_pyav
+from extract import decode_images, decode_pyav
+from extract.decode_choice import DECODERS, choose_decoder, frames_to_decode
 from extract.decode_clock import FrameClock
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, check_file, scan_packets
@@ -34,12 +24,10 @@ from extract.decode_truth import make_truth, reading_notes
 from extract.decode_watch import Heartbeat, Watched
 from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
 from extract.records import SampledFrames, VideoItem, VideoTruth
-from extract.sampling import FramePicker, SamplingRule, sample_indices
+from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, fit_frame, make_transform
 
-DECODERS = ("auto", "opencv", "pyav")
 ON_CORRUPT = ("salvage", "skip", "fail")
-SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
 STALL_SECONDS = 30.0
 
 
@@ -85,11 +73,13 @@ class ClipReader:
         expected_frames: Rows that the packets promise, known from the first chunk on; None before.
     """
 
-    def __init__(self, item: VideoItem, settings: DecodeSettings, chunk_frames: int) -> None:
+    def __init__(
+        self, item: VideoItem, settings: DecodeSettings, chunk_frames: int, at_seconds: np.ndarray | None = None
+    ) -> None:
         self._truth: VideoTruth | None = None
         self.expected_frames: int | None = None
         self._watched = Watched(
-            lambda heart: _read_clip(item, settings, chunk_frames, heart),
+            lambda heart: _read_clip(item, settings, chunk_frames, heart, at_seconds),
             name=str(item.path),
             stall_seconds=STALL_SECONDS,
         )
@@ -121,13 +111,17 @@ class ClipReader:
         self._watched.close()
 
 
-def open_clip(item: VideoItem, settings: DecodeSettings, *, chunk_frames: int = 32) -> ClipReader:
+def open_clip(
+    item: VideoItem, settings: DecodeSettings, *, chunk_frames: int = 32, at_seconds: np.ndarray | None = None
+) -> ClipReader:
     """Start reading a clip in a thread of its own, a few chunks ahead.
 
     Args:
         item: The clip.
         settings: Which frames and in what form.
         chunk_frames: Rows per chunk at most.
+        at_seconds: float64 (N,), rising: these frames instead of those that the rule would take, such as the
+            timestamps that a store holds. Where one is lost the next takes its place.
 
     Returns:
         The reader. While it is iterated it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
@@ -137,33 +131,50 @@ def open_clip(item: VideoItem, settings: DecodeSettings, *, chunk_frames: int = 
         UnreadableVideoError: The file is missing, empty or no regular file.
     """
     check_file(item.path)
-    return ClipReader(item, settings, chunk_frames)
+    return ClipReader(item, settings, chunk_frames, at_seconds)
 
 
-def probe_video(item: VideoItem) -> VideoTruth:
-    """The truth record as far as the packets and one decoded frame tell it, without decoding the rest.
+class Probe(NamedTuple):
+    """What the packets and one decoded frame tell of a clip.
+
+    Args:
+        truth: The record of the whole video; `decoded_frames` is the number of packets that should show a frame.
+        sampled_frames: Rows that the clip should give.
+        read_frames: Frames that have to be decoded for them.
+    """
+
+    truth: VideoTruth
+    sampled_frames: int
+    read_frames: int
+
+
+def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
+    """What extracting a clip would find and cost, without decoding more than its first frame.
 
     Args:
         item: The clip.
+        sampling: Which frames would be taken.
 
     Returns:
-        The record; `decoded_frames` is the number of packets that should show a frame.
+        The probe.
 
     Raises:
         VideoError: As `open_clip` and its reader.
     """
     check_file(item.path)
-    watched = Watched(lambda heart: _probe(item, heart), name=str(item.path), stall_seconds=STALL_SECONDS)
-    (truth,) = watched
+    watched = Watched(lambda heart: _probe(item, sampling, heart), name=str(item.path), stall_seconds=STALL_SECONDS)
+    (probe,) = watched
     watched.close()
-    return truth
+    return probe
 
 
-def _probe(item: VideoItem, heart: Heartbeat) -> Iterator[VideoTruth]:
+def _probe(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Iterator[Probe]:
     index = _index(item.path, heart)
+    wanted = _wanted(item, sampling, index)
     decoder = decode_images.NAME if item.path.is_dir() else decode_pyav.NAME
     notes = ("only probed: the frames are counted from packets, not decoded",)
-    yield make_truth(index, decoder=decoder, decoded_frames=len(index.pts_seconds), notes=notes)
+    truth = make_truth(index, decoder=decoder, decoded_frames=len(index.pts_seconds), notes=notes)
+    yield Probe(truth, len(wanted), frames_to_decode(item, index, wanted))
 
 
 @dataclass(frozen=True)
@@ -177,26 +188,35 @@ class _Job:
     stream: FrameStream
     is_sparse: bool
     reason: str
+    is_listed: bool  # the wanted frames were named, not chosen by the rule
 
 
 _Pick = tuple[DecodedFrame, int, float]
 
 
 def _read_clip(
-    item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
+    item: VideoItem,
+    settings: DecodeSettings,
+    chunk_frames: int,
+    heart: Heartbeat,
+    at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
     """`_read_frames`, with the decoders' own errors turned into one of ours."""
     try:
-        yield from _read_frames(item, settings, chunk_frames, heart)
+        yield from _read_frames(item, settings, chunk_frames, heart, at_seconds)
     except (av.error.FFmpegError, cv2.error, OSError) as error:
         raise UnreadableVideoError(f"{item.path} cannot be decoded ({error}); replace or remove it") from error
 
 
 def _read_frames(
-    item: VideoItem, settings: DecodeSettings, chunk_frames: int, heart: Heartbeat
+    item: VideoItem,
+    settings: DecodeSettings,
+    chunk_frames: int,
+    heart: Heartbeat,
+    at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
     """How many frames are expected, the chunks of a clip and, last, its truth record."""
-    job = _start(item, settings, heart)
+    job = _start(item, settings, heart, at_seconds)
     yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
@@ -216,12 +236,19 @@ def _read_frames(
     yield _truth(job, clock)
 
 
-def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat) -> _Job:
+def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:
     """Scan the packets, choose the frames, choose the decoder."""
     index = _index(item.path, heart)
+    wanted = _wanted(item, settings.sampling, index) if at_seconds is None else _nearest(at_seconds, index)
+    stream, is_sparse, reason = choose_decoder(item, settings.decoder, index, wanted, heart.beat)
+    return _Job(item, settings, index, wanted, stream, is_sparse, reason, at_seconds is not None)
+
+
+def _wanted(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.ndarray:
+    """int64 (N,), the positions that a rule takes from a clip, never none."""
     wanted = sample_indices(
         index.pts_seconds,
-        settings.sampling,
+        sampling,
         start_seconds=item.start_seconds,
         end_seconds=item.end_seconds,
         duration_seconds=index.duration_seconds,
@@ -232,56 +259,19 @@ def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat) -> _Job:
             f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
             f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
         )
-    stream, is_sparse, reason = _choose(item, settings, index, wanted, heart)
-    return _Job(item, settings, index, wanted, stream, is_sparse, reason)
+    return wanted
 
 
-def _choose(
-    item: VideoItem, settings: DecodeSettings, index: PacketIndex, wanted: np.ndarray, heart: Heartbeat
-) -> tuple[FrameStream, bool, str]:
-    """The rule in this file's docstring: the frames, whether only the wanted ones come, and why."""
-    if item.path.is_dir():
-        return decode_images.read_all(item.path, heart.beat), False, ""
-    if settings.decoder != "opencv" and _seeking_pays(item, index, wanted):
-        return decode_pyav.read_some(item.path, index, wanted, heart.beat), True, "few frames wanted, seeking"
-    if settings.decoder == "opencv":
-        return decode_opencv.read_all(item.path, index, heart.beat), False, "asked for"
-    pyav = decode_pyav.read_all(item.path, index, heart.beat)
-    if settings.decoder == "pyav":
-        return pyav, False, "asked for"
-    if reason := _why_not_opencv(index):
-        return pyav, False, reason
-    opencv = decode_opencv.read_all(item.path, index, heart.beat)
-    first = next(opencv.frames, None)
-    if first is None:
-        return pyav, False, "OpenCV decodes no frame"
-    opencv.frames = chain([first], opencv.frames)
-    return opencv, False, ""
-
-
-def _why_not_opencv(index: PacketIndex) -> str:
-    """What speaks against reading densely with OpenCV; "" for nothing."""
-    if index.timestamps != "real":
-        return "its timestamps are rebuilt"
-    if not index.is_first_video:
-        return "OpenCV would take another video stream"
-    if index.bits > 8:
-        return "more than 8 bits per colour"
-    return "it says which frames are damaged" if index.starts_damaged else ""
-
-
-def _seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
-    if index.timestamps != "real" or not index.counts_frames:
-        return False
-    reading_all = len(index.pts_seconds)
-    if math.isfinite(item.end_seconds):
-        reading_all = int(np.searchsorted(index.pts_seconds, item.end_seconds))
-    return decode_pyav.decoding_cost(index, wanted) <= SPARSE_SHARE * reading_all
+def _nearest(at_seconds: np.ndarray, index: PacketIndex) -> np.ndarray:
+    """int64 (N,), the positions of given times."""
+    slack = max(index.tick_seconds / 2, ROUNDING_SECONDS)
+    return np.unique(np.minimum(np.searchsorted(index.pts_seconds, at_seconds - slack), len(index.pts_seconds) - 1))
 
 
 def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
     """Every frame is decoded, those of the rule are taken."""
-    rule, index = job.settings.sampling, job.index
+    index = job.index
+    rule = SamplingRule("num_frames", len(job.wanted)) if job.is_listed else job.settings.sampling
     picker = FramePicker(
         rule,
         start_seconds=job.item.start_seconds,

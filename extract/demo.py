@@ -32,14 +32,15 @@ REGIONS = {
 }
 REGION_SIZE = (240, 180)
 FRAME_SIZE = (256, 192)
-WALL = (196, 204, 208)  # BGR of what is around the photograph
+WALLPAPER = ((190, 110, 150), (235, 205, 225))  # BGR of the stripes around the photograph, like nothing in it
+STRIPE = 12
 FRAMES_PER_SECOND = 24
 # One sampled frame at the default 8 per second. Lengths of a multiple of it, plus one, read the same from both ends.
 STEP_FRAMES = 3
-TAKES_PER_MOVE = 12
+TAKES_PER_MOVE = 24
 MONTAGES_PER_GROUP = 2
-CLIP_STEPS = (12, 12, 30)  # shortest, most frequent, longest
-SEGMENT_STEPS = (7, 11)
+CLIP_STEPS = (12, 12, 20)  # shortest, most frequent, longest
+SEGMENT_STEPS = (7, 10)
 SEED = 7
 VERSION = "clipseq demo 1"
 MARKER = "complete.txt"
@@ -56,12 +57,8 @@ class Shot:
         zoom: Magnification at the first and the last frame.
         pan_x, pan_y: Position of the crop at the first and the last frame, 0 to 1.
         light: Share of the picture at the first and the last frame, 1 = no fade.
-        window: Left, top and width of the part of the region that is seen, as shares of what there is.
-        mirrored: Whether left and right are swapped.
-        tint: Factors on the three channels.
         backdrop: Grey level that the picture fades from.
         easing: Exponent of progress, below 1 = fast start.
-        brightness: Factor on all pixels.
         noise: Standard deviation of the sensor noise, grey levels.
         seed: Seed of the noise.
     """
@@ -71,12 +68,8 @@ class Shot:
     pan_x: tuple[float, float]
     pan_y: tuple[float, float]
     light: tuple[float, float]
-    window: tuple[float, float, float]
-    mirrored: bool
-    tint: tuple[float, float, float]
     backdrop: float
     easing: float
-    brightness: float
     noise: float
     seed: int
 
@@ -103,6 +96,23 @@ def render_demo(folder: Path) -> None:
     (folder / MARKER).write_text("\n".join([VERSION, "labels.csv", "segments.csv", *videos]) + "\n", encoding="utf-8")
 
 
+def draw_photograph(region: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+    """Draws a window of a region, tinted and perhaps mirrored.
+
+    Args:
+        region: uint8 (180, 240, 3) BGR.
+        rng: Source of all randomness.
+
+    Returns:
+        uint8 (height, width, 3) BGR, of the shape of a frame.
+    """
+    share = rng.uniform(0.6, 1.0)
+    width, height = (round(share * size) for size in REGION_SIZE)
+    left, top = (int(rng.integers(size - part + 1)) for size, part in zip(REGION_SIZE, (width, height), strict=True))
+    window = region[top : top + height, left : left + width, :][:, :: rng.choice([1, -1])]
+    return np.clip(window * rng.uniform(0.8, 1.15, size=3), 0, 255).astype(np.uint8)
+
+
 def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
     """Draws the free parameters of a camera move.
 
@@ -115,44 +125,41 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
         The shot, told forwards: zooming in, fading in.
     """
     wide, tight = rng.uniform(0.3, 0.4), rng.uniform(0.9, 1.1)
-    rest = rng.uniform(0.9, 1.1)  # so that the magnification alone does not give a zoom away
+    rest = rng.uniform(0.6, 0.8) if move == "fade" else rng.uniform(0.9, 1.1)
     pan_x, pan_y = ((at, float(np.clip(at + rng.uniform(-0.2, 0.2), 0, 1))) for at in rng.uniform(0.1, 0.9, size=2))
     return Shot(
         num_frames=num_frames,
         zoom=(wide, tight) if move == "zoom" else (rest, rest),
         pan_x=pan_x,
         pan_y=pan_y,
-        light=(rng.uniform(0.0, 0.1), 1.0) if move == "fade" else (1.0, 1.0),
-        window=(rng.random(), rng.random(), rng.uniform(0.6, 1.0)),
-        mirrored=bool(rng.integers(2)),
-        tint=(rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2), rng.uniform(0.8, 1.2)),
+        light=(rng.uniform(0.0, 0.05), 1.0) if move == "fade" else (1.0, 1.0),
         backdrop=rng.uniform(0, 20),
         easing=rng.uniform(0.7, 1.5),
-        brightness=rng.uniform(0.8, 1.15),
         noise=rng.uniform(0.5, 2.5),
         seed=int(rng.integers(2**31)),
     )
 
 
-def render_shot(region: np.ndarray, shot: Shot) -> np.ndarray:
+def render_shot(photograph: np.ndarray, shot: Shot) -> np.ndarray:
     """Renders the frames of a shot.
 
     Args:
-        region: uint8 (180, 240, 3), any channel order.
+        photograph: uint8 (height, width, 3) BGR, of the shape of a frame.
         shot: What the camera does.
 
     Returns:
-        uint8 (N, 192, 256, 3), the channel order of the region.
+        uint8 (N, 192, 256, 3) BGR.
     """
     noise = np.random.default_rng(shot.seed)
     progress = np.linspace(0, 1, shot.num_frames) ** shot.easing
     progress = progress * progress * (3 - 2 * progress)  # starts and ends at rest
-    photograph = _cut(region, shot)
     frames = np.empty((shot.num_frames, FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
     for index, at in enumerate(progress):
-        picture = _film(photograph, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at))
+        picture = _film(
+            photograph, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at)
+        )
         light = _between(shot.light, at)
-        picture = light * shot.brightness * picture + (1 - light) * shot.backdrop
+        picture = light * picture + (1 - light) * shot.backdrop
         picture += shot.noise * noise.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
         frames[index] = np.clip(picture, 0, 255).astype(np.uint8)
     return frames
@@ -178,13 +185,17 @@ def _load_regions() -> dict[str, np.ndarray]:
 
 
 def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
-    """Renders one-label clips and their table; returns the paths relative to the folder."""
+    """Renders one-label clips and their table; returns the paths relative to the folder.
+
+    Every shot has its own photograph, twins share it, so that what is in the picture tells no direction.
+    """
     rows: list[tuple[str, str, str]] = []
-    for offset, move in enumerate(MOVES):
-        for take in range(TAKES_PER_MOVE):
-            group = list(REGIONS)[(take + offset * len(REGIONS) // 2) % len(REGIONS)]
+    for take in range(TAKES_PER_MOVE):
+        group = list(regions)[take % len(regions)]
+        for move in MOVES:
             num_frames = STEP_FRAMES * int(rng.triangular(*CLIP_STEPS)) + 1
-            frames = render_shot(regions[group], draw_shot(move, num_frames=num_frames, rng=rng))
+            shot = draw_shot(move, num_frames=num_frames, rng=rng)
+            frames = render_shot(draw_photograph(regions[group], rng=rng), shot)
             for label in _labels_of(move):
                 clip_id = f"{label}/{group}_{len(rows) + 1:02d}.mp4"
                 _write_video(folder / "clips" / clip_id, _in_order(frames, label))
@@ -194,15 +205,16 @@ def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.G
 
 
 def _render_montages(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
-    """Renders clips of several segments and their table; returns the paths relative to the folder."""
+    """Renders clips of one segment per class and their table; returns the paths relative to the folder."""
     rows: list[tuple[str, float, float, str, str]] = []
     names = [(f"montage_{group}_{take}.mp4", group) for group in regions for take in range(1, MONTAGES_PER_GROUP + 1)]
     for clip_id, group in names:
         parts, start = [], 0
-        for label in _draw_labels(rng):
+        for label in rng.permutation(LABELS).tolist():
             num_frames = STEP_FRAMES * int(rng.integers(*SEGMENT_STEPS))
             shot = draw_shot(label.split("_")[0], num_frames=num_frames, rng=rng)
-            parts.append(_in_order(render_shot(regions[group], shot), label))
+            frames = render_shot(draw_photograph(regions[group], rng=rng), shot)
+            parts.append(_in_order(frames, label))
             end = start + num_frames
             rows.append((clip_id, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, label, group))
             start = end
@@ -215,14 +227,6 @@ def _labels_of(move: str) -> Sequence[str]:
     return [label for label in LABELS if label.split("_")[0] == move]
 
 
-def _draw_labels(rng: np.random.Generator) -> list[str]:
-    """Three or four labels, no two neighbours alike."""
-    labels: list[str] = []
-    for _ in range(int(rng.integers(4, 6))):
-        labels.append(str(rng.choice([label for label in LABELS if label not in labels[-1:]])))
-    return labels
-
-
 def _in_order(frames: np.ndarray, label: str) -> np.ndarray:
     return frames[::-1] if label.endswith("_out") else frames
 
@@ -231,23 +235,20 @@ def _between(ends: tuple[float, float], at: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * at
 
 
-def _cut(region: np.ndarray, shot: Shot) -> np.ndarray:
-    """The photograph of a shot: a window of the region, tinted and perhaps mirrored."""
-    x, y, share = shot.window
-    width, height = (round(share * size) for size in REGION_SIZE)
-    left, top = round(x * (REGION_SIZE[0] - width)), round(y * (REGION_SIZE[1] - height))
-    window = region[top : top + height, left : left + width]
-    window = window[:, :: -1 if shot.mirrored else 1] * np.array(shot.tint)
-    return np.clip(window, 0, 255).astype(np.uint8)
-
-
 def _film(photograph: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndarray:
     """What the camera sees of a photograph on a wall, float32; at a zoom of 1 it fills the frame."""
     height, width = photograph.shape[:2]
     scale = zoom * FRAME_SIZE[0] / width
     left, top = (play * size * (1 - 1 / zoom) for play, size in ((x, width), (y, height)))
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    return cv2.warpAffine(photograph, matrix, FRAME_SIZE, flags=cv2.INTER_LINEAR, borderValue=WALL).astype(np.float32)
+    picture = _wallpaper()
+    flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_TRANSPARENT}
+    return cv2.warpAffine(photograph, matrix, FRAME_SIZE, dst=picture, **flags).astype(np.float32)
+
+
+def _wallpaper() -> np.ndarray:
+    diagonal = np.add.outer(np.arange(FRAME_SIZE[1]), np.arange(FRAME_SIZE[0]))
+    return np.array(WALLPAPER, np.uint8)[diagonal // STRIPE % 2]
 
 
 def _write_video(path: Path, frames: np.ndarray) -> None:

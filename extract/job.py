@@ -142,13 +142,13 @@ def extract(
         CorruptVideoError: with `on_corrupt="fail"`, at the first video that has lost frames.
     """
     seconds = StageSeconds() if seconds is None else seconds
+    if settings.part is not None:
+        items = [item for item in items if in_part(item.clip_id, settings.part)]
     limit = failure_limit(settings.max_failures, len(items))
     backbone = load_backbone(settings.backbone, weights=settings.weights, image_size=settings.image_size)
     recipe = recipe_of(settings, backbone)
     check_recipe(settings.output, recipe)
     store = open_store(settings.output) if read_recipe(settings.output) else None
-    if settings.part is not None:
-        items = [item for item in items if in_part(item.clip_id, settings.part)]
     work: list[tuple[VideoItem, Partial | None]] = []
     gone: list[tuple[VideoItem, VideoError]] = []
     for item in items:

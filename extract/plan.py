@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
 
+from extract.errors import VideoError
 from extract.records import Source, VideoItem
 from extract.store_read import Store
 from extract.store_schema import Partial
@@ -20,6 +24,13 @@ class Decision:
     partial: Partial | None = None
 
 
+_VERDICTS = {
+    "reuse": "is reused",
+    "extract": "is computed by the next {run}",
+    "failed": "counts as failed again, without work",
+}
+
+
 def in_part(clip_id: str, part: tuple[int, int]) -> bool:
     """Whether a clip belongs to part i of n: by the hash of its name, so that lists may differ between machines."""
     number, count = part
@@ -29,32 +40,132 @@ def in_part(clip_id: str, part: tuple[int, int]) -> bool:
 def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, rehash: bool = False) -> Decision:
     """What to do with one clip, and why; decodes nothing, and hashes only where size or time of the file differ.
 
+    Args:
+        item: The clip.
+        store: What is there; None for nothing.
+        retry_failed: Whether a clip that failed and has not changed is tried again.
+        rehash: Whether to compare every file by content.
+
+    Returns:
+        The decision; its reason fits behind a colon.
+
     Raises:
         VideoError: the file is gone.
     """
-    now = source_of(item, with_digest=False)
+    now = source_of(item, with_digest=rehash)
+    reason = "it is not in the store"
     if store is None:
-        return Decision("extract", "it is not in the store")
+        return Decision("extract", reason)
     if item.clip_id in store:
-        then = store.source(item.clip_id)
-        return _compare(item, then, now, rehash=rehash)
+        decision, now = _compare(item, store.source(item.clip_id), now)
+        if decision.action == "reuse":
+            return decision
+        reason = decision.reason
     failure = store.failures().get(item.clip_id)
-    unchanged = failure is not None and (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
-    if failure is not None and unchanged and not retry_failed:
-        return Decision("failed", f"{failure.message} (the file is unchanged since; --retry-failed tries again)")
-    partial = store.partial(item.clip_id, now)
+    if failure is not None:
+        unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
+        if unchanged and not retry_failed:
+            said = failure.message.rstrip(".")
+            return Decision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
+        reason = "it failed before, and is tried again"
+    partial = _beginning(item, store, now)
     if partial.rows:
         return Decision("extract", f"an earlier run sealed its first {partial.rows} rows; it goes on there", partial)
+    return Decision("extract", reason)
+
+
+def explain(clip: VideoItem | str, store: Store) -> str:
+    """Why a clip is reused, computed or failed, in one paragraph.
+
+    Args:
+        clip: The clip; or only its clip_id, and the file is looked for where the store has it from.
+        store: What is there.
+
+    Returns:
+        What the next run does with the clip and why, what the store holds of it, and what is to be known about both.
+    """
+    clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
+    item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
+    run = "import" if store.recipe.get("source") == "imported" else "extraction"
+    sentences = _stored_sentences(clip_id, store)
+    if item is None:
+        first = f"{clip_id} is not in {store.path}: the next {run} computes it if its list of files includes it."
+        if clip_id in store.failures():
+            first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
+        return " ".join([first, *sentences])
+    try:
+        decision = decide(item, store, retry_failed=run == "import")
+    except VideoError as error:
+        return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
+    sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
+    if decision.action == "reuse":
+        sentences.append("A file of other content with the same size and time is found with --rehash only.")
+    elif clip_id in store:
+        now = source_of(item, with_digest=False)
+        sentences.append(f"The file has {_state(now)} now; readers get the stored timesteps until it is replaced.")
+    return " ".join(sentences)
+
+
+def _compare(item: VideoItem, then: Source, now: Source) -> tuple[Decision, Source]:
+    """Whether the stored clip is of the file as it is, and what that file is, with its digest where that was needed."""
+    if not now.digest and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
+        return Decision("reuse", "size and modification time of the file are those of the extraction"), now
+    if then.size != now.size:
+        return Decision("extract", "the size of the file has changed since the extraction"), now
+    if not then.digest:
+        return Decision("extract", "the time of the file has changed and no hash of its content is recorded"), now
+    now = now if now.digest else source_of(item, with_digest=True)
+    if now.digest == then.digest:
+        return Decision("reuse", "the content of the file is the same as at the extraction, by its hash"), now
+    return Decision("extract", "the content of the file has changed since the extraction"), now
+
+
+def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:
+    """What is sealed of an unfinished clip; a file that was only touched is known by its hash."""
+    partial = store.partial(item.clip_id, now)
+    if not partial.rows and not now.digest and item.clip_id in store.unfinished():
+        partial = store.partial(item.clip_id, source_of(item, with_digest=True))
+    return partial
+
+
+def _recorded_item(clip_id: str, store: Store) -> VideoItem | None:
+    """The clip with the path that is stored, or the path at which the store's other clips say that it should lie."""
+    source = store.last_source(clip_id)
+    if source is not None:
+        return VideoItem(clip_id, Path(source.path))
+    for other in store.clip_ids[:1]:
+        path = store.source(other).path
+        guess = Path(path.removesuffix(other)) / clip_id
+        if path.endswith(f"/{other}") and guess.exists():
+            return VideoItem(clip_id, guess)
+    return None
+
+
+def _stored_sentences(clip_id: str, store: Store) -> list[str]:
+    """What the store holds of a clip, complete, begun or failed."""
+    sentences = []
+    if clip_id in store:
+        source = store.source(clip_id)
+        sentences.append(
+            f"{store.path} holds {store.lengths()[clip_id]} timesteps of it, written "
+            f"{_when(store.written_ns(clip_id))} from {source.path} ({_state(source)})."
+        )
+    if clip_id in store.unfinished():
+        sentences.append(f"{store.path} holds {store.unfinished()[clip_id]} rows of it, and not its end.")
+    failure = store.failures().get(clip_id)
     if failure is not None:
-        return Decision("extract", "it failed before, and is tried again")
-    return Decision("extract", "it is not in the store")
+        sentences.append(f"It failed {_when(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
+    if not sentences:
+        similar = get_close_matches(clip_id, [*store.clip_ids, *store.failures()], n=3)
+        sentences += [f"Similar names in the store: {', '.join(similar)}."] if similar else []
+    if store.damaged and clip_id not in store:
+        sentences.append(f"{len(store.damaged)} shards are damaged, and it may have been in them: see clipseq verify.")
+    return sentences
 
 
-def _compare(item: VideoItem, then: Source, now: Source, *, rehash: bool) -> Decision:
-    touched = (then.size, then.mtime_ns) != (now.size, now.mtime_ns)
-    if not touched and not rehash:
-        return Decision("reuse", "size and modification time of the file are those of the extraction")
-    if then.digest and source_of(item, with_digest=True).digest == then.digest:
-        return Decision("reuse", "the content of the file is the same as at the extraction, by its hash")
-    what = "size" if then.size != now.size else "content"
-    return Decision("extract", f"the {what} of the file has changed since the extraction")
+def _state(source: Source) -> str:
+    return f"{source.size:,} bytes, modified {_when(source.mtime_ns)}"
+
+
+def _when(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")

@@ -6,9 +6,12 @@ What is small lies in front, so that the table of a file that was cut off can st
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TypeAlias
 
 import h5py
@@ -78,18 +81,93 @@ def write_shard(
         "recipe_json": canonical_json(dict(recipe)),
         "made_json": canonical_json(list(made)),
     }
+    # In a thread of its own: Python raises Ctrl-C in the main thread only, so never in the middle of HDF5.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_write_file, path, attributes, parts, dtype, (frames, *row_shape), failures_jsonl).result()
+
+
+def _write_file(
+    path: Path,
+    attributes: Mapping[str, str],
+    parts: Sequence[Part],
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    failures_jsonl: bytes,
+) -> None:
     columns = _columns(parts)
-    with h5py.File(path, "x", locking=False) as file:
+    with _Target(path) as target, h5py.File(target, "w") as file:
         _write_table(file, attributes, columns, parts)
         if failures_jsonl:
             file.create_dataset("failures_jsonl", data=np.frombuffer(failures_jsonl, np.uint8))
-        file.create_dataset("pts_seconds", shape=(frames,), dtype="<f8")
-        file.create_dataset("frame_index", shape=(frames,), dtype="<i8")
-        file.create_dataset("embeddings", shape=(frames, *row_shape), dtype=dtype.newbyteorder("<"))
+        file.create_dataset("pts_seconds", shape=shape[:1], dtype="<f8")
+        file.create_dataset("frame_index", shape=shape[:1], dtype="<i8")
+        file.create_dataset("embeddings", shape=shape, dtype=dtype.newbyteorder("<"))
         columns["rows_digest"] = _write_rows(file, parts)
         file["clips/rows_digest"][...] = columns["rows_digest"]
-        extent = Extent(0, (frames, *row_shape), dtype.newbyteorder("<"))
+        extent = Extent(0, shape, dtype.newbyteorder("<"))
         file.attrs.modify("digest", np.bytes_(table_digest(attributes, columns, extent)))
+
+
+class _Target:
+    """The file that HDF5 writes to; what goes wrong is raised when HDF5 has closed it, and not before.
+
+    A file of which HDF5 1.14 could not write something cannot be closed, and crashes the process when it ends; so HDF5
+    never hears of a full disk. The methods are those that h5py's `fileobj` driver calls.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb+", buffering=0)
+        self._error: OSError | None = None
+
+    def __enter__(self) -> _Target:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        if self._error is not None:
+            raise self._error
+
+    def write(self, content: memoryview) -> None:
+        """Writes all of it at the position of the last `seek`."""
+        done = 0
+        try:
+            while self._error is None and done < len(content):
+                done += self._file.write(content[done:])
+        except OSError as error:
+            self._error = error
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Reads back what was written; HDF5 hardly ever asks."""
+        done = 0
+        while done < len(buffer):
+            got = self._file.readinto(buffer[done:])
+            if not got:
+                buffer[done:] = bytes(len(buffer) - done)
+                break
+            done += got
+        return len(buffer)
+
+    def read(self, size: int = -1) -> bytes:
+        """Only tells h5py that this is a file."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of a file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self._file.tell()
+
+    def truncate(self, size: int) -> None:
+        """Cuts or lengthens the file."""
+        try:
+            self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+
+    def flush(self) -> None:
+        """Nothing is buffered; `sealed_file` waits for the disk."""
 
 
 class RowsDigest:

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from extract.store_index import ShardIndex
 from extract.store_ledger import latest_failures, parse_ledger, read_ledgers
 from extract.store_parts import ClipRows, Segment, longest_beginning
 from extract.store_schema import (
+    RECIPE_NAME,
     SCHEMA_VERSION,
     SHARD_PATTERN,
     TRUTH,
@@ -35,6 +37,12 @@ from extract.store_shard import Shard, ShardFile, damaged, open_shard
 MAX_OPEN_FILES = 64
 
 logger = logging.getLogger(__name__)
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 file."""
+    path = Path(path)
+    return (path / RECIPE_NAME).exists() or (path.suffix == ".h5" and path.is_file())
 
 
 def open_store(path: str | Path) -> Store:
@@ -133,6 +141,11 @@ class Store:
         """What a clip was made of."""
         return self._rows.source_of(self.parts(clip_id)[-1])
 
+    def last_source(self, clip_id: str) -> Source | None:
+        """What the last written part of a clip was made of, also of an unfinished clip; None without a part."""
+        segments = self._rows.segments(clip_id)
+        return self._rows.source_of(max(segments)) if segments else None
+
     def truth(self, clip_id: str) -> VideoTruth | None:
         """What was found while decoding a clip; None for imported features.
 
@@ -191,6 +204,10 @@ class Store:
 
     def unfinished(self) -> dict[str, int]:
         """Clips of which only a beginning is sealed -> rows of all its parts."""
+        return self._unfinished
+
+    @cached_property
+    def _unfinished(self) -> dict[str, int]:
         return self._rows.unfinished()
 
     def failures(self) -> dict[str, Failure]:
@@ -199,6 +216,10 @@ class Store:
         Raises:
             StoreError: A ledger may not be read.
         """
+        return self._failures
+
+    @cached_property
+    def _failures(self) -> dict[str, Failure]:
         found = latest_failures(self._all_failures())
         return {
             clip_id: found[clip_id]

@@ -37,8 +37,9 @@ from extract.store_schema import (
 from extract.store_seal import remove_stale_temporaries, sealed_file, write_error, writer_id
 from extract.store_shard import open_shard
 
-# Less than the design's 64 MiB, so that a clip of any length costs at most 60 MB more memory than a short one.
-SEAL_BYTES = 32 << 20
+# Less than the design's 64 MiB, so that a clip of any length costs at most 60 MB more memory than a short one: FFmpeg's
+# own index of a long file takes the other 40.
+SEAL_BYTES = 16 << 20
 _JOINED_BYTES = 1 << 20
 _LIBRARIES = ("numpy", "h5py", "keras", "tensorflow", "opencv-python-headless", "av", "ai-edge-litert")
 
@@ -70,7 +71,7 @@ class StoreWriter:
         recipe: What determines the numbers; must equal the recipe of what is there.
         engine: Name of what runs the backbone, recorded.
         dtype: Of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
-        flush_seconds: Rows wait at most this long (and at most 32 MiB of them) to be sealed.
+        flush_seconds: Rows wait at most this long (and at most 16 MiB of them) to be sealed.
 
     Raises:
         RecipeMismatchError: The store was made with another recipe.
@@ -109,11 +110,12 @@ class StoreWriter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self.seal()
+            self._seal_at_last()
         except StoreError as failed:
             if error is None:
                 raise
-            logger.error("%s", failed)  # the error under way says more, and may be this very one
+            if not isinstance(error, StoreError):  # that would be this very one
+                logger.error("%s", failed)
 
     def resume(self, partial: Partial) -> None:
         """Goes on with a clip behind its sealed rows (`Store.partial`); the next `append` gives row `partial.rows`."""
@@ -173,8 +175,8 @@ class StoreWriter:
         if clip is None or clip.first_row + clip.rows == 0:
             self.discard(clip_id)
             raise UnstorableClipError(f"{clip_id} has no frame to store: check the video and the sampling rule.")
-        del self._open[clip_id]
         self._finished.append(_part(clip_id, clip, last_part=True, truth_json=truth.to_json() if truth else ""))
+        del self._open[clip_id]
         self._gathered(0)
         self.seal_if_due()
 
@@ -200,7 +202,7 @@ class StoreWriter:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     def seal_if_due(self) -> None:
-        """Seals where 32 MiB are gathered or the oldest row has waited for `flush_seconds`; call it while idle too."""
+        """Seals where 16 MiB are gathered or the oldest row has waited for `flush_seconds`; call it while idle too."""
         waited = 0.0 if self._oldest is None else time.monotonic() - self._oldest
         if self._gathered_bytes >= SEAL_BYTES or (self._oldest is not None and waited >= self.flush_seconds):
             self.seal()
@@ -215,21 +217,34 @@ class StoreWriter:
         now = time.time_ns()
         parts = [replace(part, written_ns=now) for part in self._finished]
         parts += [replace(_part(clip_id, clip), written_ns=now) for clip_id, clip in in_progress.items()]
-        if parts:
-            self._write(parts)
-        self._finished.clear()
-        for clip in in_progress.values():
-            clip.first_row += clip.rows
-            clip.part += 1
-            clip.blocks = []
+        path = self.path / f"shard-{self.writer}-{self._shards:06d}.h5"
+        try:
+            if parts:
+                self._shards += 1  # a number is used once, also where writing fails
+                self._write(path, parts)
+        finally:
+            # Ctrl-C may come after the shard has its name: what is sealed must not be sealed again.
+            if not parts or path.exists():
+                self._forget_sealed(in_progress)
+
+    def _seal_at_last(self) -> None:
+        try:
+            self.seal()
+        except (KeyboardInterrupt, SystemExit):  # came in the middle of it: there is no later seal to make up for it
+            self.seal()
+            raise
+
+    def _forget_sealed(self, in_progress: dict[str, _OpenClip]) -> None:
+        """Each line is whole in itself: a signal between two of them cannot leave a clip half moved on."""
+        self._finished = []
+        moved_on = {clip_id: _next_part(clip) for clip_id, clip in in_progress.items()}
+        self._open = {**self._open, **moved_on}
         self._gathered_bytes, self._oldest = 0, None
 
-    def _write(self, parts: Sequence[Part]) -> None:
+    def _write(self, path: Path, parts: Sequence[Part]) -> None:
         made = {"writer": self.writer, "engine": self.engine, "versions": library_versions(), "seconds": self._seconds}
-        name = f"shard-{self.writer}-{self._shards:06d}.h5"
-        self._shards += 1  # a number is used once, also where writing fails
         shape = self._row_shape or ()
-        with sealed_file(self.path / name) as temporary:
+        with sealed_file(path) as temporary:
             write_shard(temporary, parts, recipe=self.recipe, made=[made], dtype=self.dtype, row_shape=shape)
         self._seconds = {}
 
@@ -310,6 +325,10 @@ def _part(clip_id: str, clip: _OpenClip, *, last_part: bool = False, truth_json:
         truth_json=truth_json,
         blocks=lambda: _joined(blocks),
     )
+
+
+def _next_part(clip: _OpenClip) -> _OpenClip:
+    return replace(clip, part=clip.part + 1, first_row=clip.first_row + clip.rows, blocks=[])
 
 
 def _joined(blocks: Iterable[Block]) -> Iterator[Block]:

@@ -205,17 +205,17 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     return 0
 
 
-def train_and_evaluate(stores: Sequence[Path], labels: Path, *, task: str, model: str, run: Path) -> Path:
-    """Train with defaults, evaluate, report; what `clipseq demo` shows twice.
+def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:
+    """Train, evaluate, report; what `clipseq demo` shows twice.
 
     Returns:
         Path of the report.
     """
+    _import_keras()
     from sequence_models.evaluate import evaluate
     from sequence_models.report import write_report
-    from sequence_models.settings import TrainSettings
 
-    train_with_bar(stores, labels, TrainSettings(task=task, model=model), run=run)
+    train_with_bar(stores, labels, settings, run=run, cv=cv, seeds=seeds)
     print(_evaluation_text(evaluate(run)))
     return write_report(run)
 

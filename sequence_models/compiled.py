@@ -88,7 +88,7 @@ def compiled(architecture: Architecture) -> CompiledModel:
 def copy_variables(source: keras.Model, target: keras.Model) -> None:
     """Copy weights, statistics and dropout state between models of one architecture."""
     for mine, theirs in zip(_own_variables(target), _own_variables(source), strict=True):
-        mine.assign(theirs)
+        mine.assign(theirs.numpy())  # through NumPy: JAX would share the buffer, and give it away in the next step
 
 
 def _own_variables(model: keras.Model) -> list[keras.Variable]:

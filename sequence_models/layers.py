@@ -41,15 +41,15 @@ class Readout(keras.layers.Layer):
 
     Args:
         kind: "last", "mean" or "max".
-        bidirectional: Whether the second half of the channels runs backwards: its last output is at the first step.
+        backward: How many of the last channels run backwards in time: their last output is at the first timestep.
     """
 
     supports_masking = True
 
-    def __init__(self, kind: str, *, bidirectional: bool = False, **kwargs):
+    def __init__(self, kind: str, *, backward: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.kind = kind
-        self.bidirectional = bidirectional
+        self.backward = backward
 
     def compute_mask(self, sequence, mask=None):
         """There is no time left to mask."""
@@ -68,11 +68,10 @@ class Readout(keras.layers.Layer):
     def _last(self, sequence, position, weights):
         is_last = weights * ops.cast(position == ops.sum(weights, axis=1, keepdims=True), sequence.dtype)
         last = ops.sum(sequence * is_last, axis=1)
-        if not self.bidirectional:
+        if not self.backward:
             return last
         first = ops.sum(sequence * weights * ops.cast(position == 1, sequence.dtype), axis=1)
-        half = sequence.shape[-1] // 2
-        return ops.concatenate([last[:, :half], first[:, half:]], axis=-1)
+        return ops.concatenate([last[:, : -self.backward], first[:, -self.backward :]], axis=-1)
 
 
 class AttentionReadout(keras.layers.Layer):

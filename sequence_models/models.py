@@ -78,19 +78,24 @@ def output_stages(model: keras.Model) -> list:
 
 
 def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
-    """A builder of layers of `cell`, then the read-out or one dense layer per timestep."""
+    """A builder of layers of `cell`, then the read-out or one dense layer per timestep.
+
+    What goes into the recurrence also goes past it: with a few dozen clips most of what can be learned needs no memory.
+    """
 
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-        if settings.steps:
-            sequence = SegmentMean(settings.steps)(sequence, mask=mask)  # (B, S, D)
+        if settings.task == MANY_TO_ONE and settings.parts:
+            sequence = SegmentMean(settings.parts)(sequence, mask=mask)  # (B, S, D)
             mask = ops.ones_like(sequence[:, :, 0], dtype="bool")
-        sequence = _project(sequence, settings, seeds)
+        projected = sequence = _project(sequence, settings, seeds)
         for _ in range(settings.layers):
             recurrent = _directions(cell, settings, bidirectional, seeds)
             sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
             sequence = _drop(sequence, settings.dropout, seeds)
+        sequence = layers.Concatenate()([projected, sequence])
         if settings.task == MANY_TO_ONE:
-            sequence = _read_out(sequence, mask, settings, seeds, bidirectional=bidirectional)  # (B, C)
+            backward = settings.hidden if bidirectional else 0
+            sequence = _read_out(sequence, mask, settings, seeds, backward=backward)  # (B, C)
         return _logits(sequence, mask, settings, num_classes, seeds, name="logits")
 
     return build
@@ -102,7 +107,7 @@ def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: 
             settings.hidden,
             return_sequences=True,
             go_backwards=go_backwards,
-            unroll=0 < settings.steps <= MOST_UNROLLED,
+            unroll=settings.task == MANY_TO_ONE and 0 < settings.parts <= MOST_UNROLLED,
             kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seeds.next()),
             seed=seeds.next(),
@@ -169,11 +174,13 @@ def _project(sequence, settings: TrainSettings, seeds: Seeds):
     return _drop(_dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
 
 
-def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, bidirectional: bool = False):
+def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward: int = 0):
+    if settings.readout == "concat":
+        return layers.Flatten()(SegmentMean(settings.parts)(sequence, mask=mask))
     if settings.readout == "attention":
         layer = AttentionReadout(settings.hidden, seeds=(seeds.next(), seeds.next()))
     else:
-        layer = Readout(settings.readout, bidirectional=bidirectional)
+        layer = Readout(settings.readout, backward=backward)
     return layer(sequence, mask=mask)
 
 

@@ -148,7 +148,8 @@ def _tiles(run: EvaluatedRun, own: Scored, *, many_to_many: bool) -> list[dict[s
         if name in ("accuracy", "frame_accuracy", "macro_f1")
     ]
     groups = len({clip.group for clip in run.clips} - {""})
-    tiles.append({"name": "test clips", "value": f"{len(run.clips):,}", "note": f"{groups:,} group{'s' * (groups != 1)}" if groups else ""})
+    note = f"{groups:,} group{'s' * (groups != 1)}" if groups else ""
+    tiles.append({"name": "test clips", "value": f"{len(run.clips):,}", "note": note})
     if many_to_many:
         labelled, frames = (
             sum(counts) for counts in zip(*((clip.labelled.sum(), len(clip.truth)) for clip in run.clips), strict=True)

@@ -96,12 +96,12 @@ def curves_svg(logs: Sequence[Mapping[str, np.ndarray]], *, lines: Mapping[str, 
                 alpha = max(0.3, min(1.0, 4 / len(logs)))
                 label = None if name in axes.get_legend_handles_labels()[1] else name
                 marker = "." if len(log["epoch"]) == 1 else None
-                line = {"color": colours[column], "linewidth": 1.1, "alpha": alpha, "marker": marker, "label": label}
-                axes.plot(log["epoch"], log[column], **line)
+                style: dict[str, Any] = {"color": colours[column], "linewidth": 1.1, "alpha": alpha}
+                axes.plot(log["epoch"], log[column], marker=marker, label=label, **style)
                 _mark_best(axes, log, column=column, colour=colours[column])
                 drawn = True
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         if len(axes.get_legend_handles_labels()[1]) > 1:
             legend = axes.legend(frameon=False, fontsize=9)
             for handle in legend.get_lines():

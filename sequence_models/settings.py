@@ -13,7 +13,8 @@ RECURRENT_MODELS = ("lstm", "bilstm", "gru", "bigru")
 POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector per clip: many-to-one only
 MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
 CAUSAL_MODELS = ("lstm", "gru", "mstcn")
-READOUTS = ("last", "mean", "max", "attention")
+READOUTS = ("last", "mean", "max", "attention", "concat")
+CONCAT_PARTS = 4
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
 CHOICES = {"task": TASKS, "model": MODEL_NAMES, "readout": READOUTS, "optimizer": OPTIMIZERS}
 
@@ -26,13 +27,14 @@ class TrainSettings:
         task: "many-to-one" (one label per clip) or "many-to-many" (one label per timestep).
         model: Name in `MODEL_NAMES`.
         readout: How a many-to-one model turns its timesteps into one vector, over real timesteps only: "last" (of a
-            bidirectional model: the last of each direction), "mean", "max" or "attention". The models attention,
-            meanpool, maxpool and pyramid are read-outs themselves and leave it unused.
+            bidirectional model: the last of each direction), "mean", "max", "attention", or "concat", which keeps the
+            order of equal parts of the clip. The models attention, meanpool, maxpool and pyramid leave it unused.
         hidden: Units of each recurrent layer, per direction; channels of mstcn.
         layers: Recurrent layers on top of each other.
         projection: Width that embeddings are projected to first; 0 = none. mstcn projects to `hidden` instead.
-        steps: A many-to-one clip is averaged to this many equal parts before the recurrence; 0 = not at all.
-        causal: A timestep may only see those before it, as for a live stream: lstm, gru or mstcn, with steps 0.
+        steps: A recurrent many-to-one model averages the clip to this many equal parts before the recurrence; 0 = not
+            at all, but 4 parts for the read-out concat.
+        causal: A timestep may only see those before it, as for a live stream: many-to-many with lstm, gru or mstcn.
         tcn_stages: Stages of mstcn; each refines the labels of the one before.
         tcn_layers: Dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far.
         dropout: Share of units dropped, the same ones at every timestep of a clip.
@@ -56,15 +58,15 @@ class TrainSettings:
 
     task: str = MANY_TO_ONE
     model: str = "bilstm"
-    readout: str = "mean"
-    hidden: int = 64
+    readout: str = "concat"
+    hidden: int = 48
     layers: int = 1
     projection: int = 64
     steps: int = 0
     causal: bool = False
     tcn_stages: int = 3
     tcn_layers: int = 8
-    dropout: float = 0.3
+    dropout: float = 0.5
     channel_dropout: float = 0.3
     label_smoothing: float = 0.0
     smoothing_loss: float = 0.15
@@ -72,7 +74,7 @@ class TrainSettings:
     speed: float = 0.0
     frame_drop: float = 0.0
     epochs: int = 60
-    patience: int = 15
+    patience: int = 20
     batch_size: int = 16
     optimizer: str = "adam"
     learning_rate: float = 1e-3
@@ -93,6 +95,11 @@ class TrainSettings:
         _check_range("learning_rate", self.learning_rate, 1e-8, 100)
         self._check_combinations()
 
+    @property
+    def parts(self) -> int:
+        """How many equal parts a many-to-one clip is averaged to; 0 = it keeps all its timesteps."""
+        return self.steps or (CONCAT_PARTS if self.readout == "concat" else 0)
+
     def _check_combinations(self) -> None:
         if self.task == MANY_TO_MANY and self.model in POOLING_MODELS:
             raise UsageError(
@@ -104,10 +111,10 @@ class TrainSettings:
                 f"steps {self.steps} averages a clip before the recurrence of a many-to-one model; "
                 f"leave it at 0 for {self.model}, {self.task}."
             )
-        if self.causal and (self.model not in CAUSAL_MODELS or self.steps):
+        if self.causal and (self.model not in CAUSAL_MODELS or self.task == MANY_TO_ONE):
             raise UsageError(
-                f"model {self.model} with steps {self.steps} cannot be causal; "
-                f"choose one of {', '.join(CAUSAL_MODELS)}, with steps 0."
+                f"model {self.model}, {self.task}, cannot be causal; "
+                f"choose one of {', '.join(CAUSAL_MODELS)} for many-to-many."
             )
 
 

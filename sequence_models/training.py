@@ -1,7 +1,8 @@
 """Trains one model on clips, keeps the weights of its best epoch, and writes checkpoint and log.
 
-The best epoch is that of the best macro-F1 over all validation examples together, ties going to the lower loss. Both
-are computed by NumPy on unpadded predictions, because Keras' own averages depend on how batches were padded.
+The best epoch is that of the best macro-F1 over all validation examples together, averaged with the few epochs before
+it (of six clips one right by luck is much), ties going to the lower loss. Both are computed by NumPy on unpadded
+predictions, because Keras' own averages depend on how batches were padded.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 SECONDS_PER_CHECKPOINT = 10.0
+SMOOTHED_EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -165,13 +167,19 @@ class _Best:
 
     def __init__(self, model: keras.Model, checkpoint: Path):
         self.model, self.checkpoint = model, checkpoint
-        self.epoch, self.score, self._rank = 0, None, None
+        self.epoch, self.score = 0, None
+        self._rank: tuple[float, ...] | None = None
+        self._recent: list[float] = []
         self._saved = time.perf_counter()
 
     def offer(self, twin: CompiledModel, record: dict) -> None:
         """Take the weights of the twin if this epoch is better; without a score the later one is."""
         score = record["validation_score"]
-        rank = (record["epoch"],) if score is None else (score, -record["validation_loss"])
+        if score is None:
+            rank: tuple[float, ...] = (record["epoch"],)
+        else:
+            self._recent = [*self._recent, score][-SMOOTHED_EPOCHS:]
+            rank = (round(sum(self._recent) / SMOOTHED_EPOCHS, 6), -record["validation_loss"])
         if self._rank is not None and rank <= self._rank:
             return
         self.epoch, self.score, self._rank = record["epoch"], score, rank

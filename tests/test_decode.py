@@ -7,7 +7,7 @@ import pytest
 from video_files import colour_bars, grey_frames, moving_frames, odd_video, shared, write_video
 
 from extract import decode
-from extract.decode import DecodeSettings, open_clip, probe_video
+from extract.decode import DecodeSettings, open_clip, probe_clip
 from extract.decode_watch import Heartbeat
 from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
 from extract.records import VideoItem
@@ -218,9 +218,18 @@ def test_leaving_early_ends_the_thread(plain):
     assert threading.active_count() == before
 
 
-def test_probing_counts_without_decoding(plain):
-    truth = probe_video(VideoItem("a", plain))
-    assert (truth.decoded_frames, truth.width, truth.notes[0][:11]) == (20, 128, "only probed")
+@pytest.mark.parametrize(
+    ("rule", "span", "sampled", "read"),
+    [
+        ("fps=5", (0, math.inf), 10, 20),
+        ("num_frames=1", (0, math.inf), 1, 1),
+        ("every=3", (0.5, 1.0), 2, 10),
+    ],
+)
+def test_probing_counts_without_decoding(plain, rule, span, sampled, read):
+    probe = probe_clip(VideoItem("a", plain, *span), SamplingRule.parse(rule))
+    assert (probe.sampled_frames, probe.read_frames) == (sampled, read)
+    assert (probe.truth.decoded_frames, probe.truth.width, probe.truth.notes[0][:11]) == (20, 128, "only probed")
 
 
 @ANY
@@ -315,3 +324,15 @@ def test_a_long_video_does_not_fill_the_memory(tmp_path):
         chunks = iter(reader)
         next(chunks)
         assert sum(len(chunk) for chunk in chunks) == 396
+
+
+@ANY
+def test_frames_are_read_at_times_that_a_store_holds(plain, decoder):
+    settings = DecodeSettings(SamplingRule.parse("fps=8"), image_size=None, decoder=decoder)
+    with open_clip(VideoItem("a", plain), settings, at_seconds=np.array([0.1, 0.5001, 1.2])) as reader:
+        (chunk,) = reader
+    assert chunk.frame_indices.tolist() == [1, 6, 12]
+    with open_clip(VideoItem("a", plain), settings, at_seconds=np.array([0.1, 0.5, 1.9])) as reader:
+        (chunk,) = reader
+    assert chunk.frame_indices.tolist() == [1, 5, 19]
+    assert np.array_equal(chunk.frames, read(plain)[0][[1, 5, 19]])

@@ -30,7 +30,7 @@ def read_table(path):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """Two classes told apart by order alone, with names as data sets really have them, and one file that is no video."""
+    """Two classes told apart by order alone, with names as data sets really have them, and a file that is no video."""
     folder = tmp_path_factory.mktemp("end_to_end") / "videos"
     for k in range(12):
         for rising, name in ((True, "rise"), (False, "fall")):

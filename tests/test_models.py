@@ -20,16 +20,16 @@ def test_every_name_has_a_builder():
 
 
 @pytest.mark.parametrize(
-    ("kind", "bidirectional", "expected"),
+    ("kind", "backward", "expected"),
     [
-        ("last", False, [[2, 9], [7, 4]]),
-        ("last", True, [[2, 5], [7, 4]]),
-        ("mean", False, [[2, 5], [7, 4]]),
-        ("max", False, [[3, 9], [7, 4]]),
+        ("last", 0, [[2, 9], [7, 4]]),
+        ("last", 1, [[2, 5], [7, 4]]),
+        ("mean", 0, [[2, 5], [7, 4]]),
+        ("max", 0, [[3, 9], [7, 4]]),
     ],
 )
-def test_readout_sees_real_steps_only(kind, bidirectional, expected):
-    read = Readout(kind, bidirectional=bidirectional)(SEQUENCE, mask=MASK)
+def test_readout_sees_real_steps_only(kind, backward, expected):
+    read = Readout(kind, backward=backward)(SEQUENCE, mask=MASK)
     assert keras.ops.convert_to_numpy(read).tolist() == expected
 
 
@@ -154,9 +154,10 @@ def test_both_directions_start_from_different_weights():
 
 
 def test_projection_zero_means_none():
-    narrow = build_model(TrainSettings(projection=4, hidden=4), embedding_dim=5, num_classes=3)
-    direct = build_model(TrainSettings(projection=0, hidden=4), embedding_dim=5, num_classes=3)
-    assert narrow.count_params() - direct.count_params() == (5 + 1) * 4 - 2 * 4 * 4 * (5 - 4)
+    narrow = build_model(TrainSettings(model="meanpool", projection=4), embedding_dim=5, num_classes=3)
+    direct = build_model(TrainSettings(model="meanpool", projection=0), embedding_dim=5, num_classes=3)
+    assert [weight.shape for weight in narrow.trainable_weights] == [(5, 4), (4,), (4, 3), (3,)]
+    assert [weight.shape for weight in direct.trainable_weights] == [(5, 3), (3,)]
 
 
 def test_settings_survive_json():
@@ -167,7 +168,7 @@ def test_settings_survive_json():
     ("wrong", "message"),
     [
         ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}."),
-        ({"readout": "sum"}, "readout 'sum' is unknown; choose one of last, mean, max, attention."),
+        ({"readout": "sum"}, "readout 'sum' is unknown; choose one of last, mean, max, attention, concat."),
         ({"task": "one"}, "task 'one' is unknown; choose one of many-to-one, many-to-many."),
         ({"optimizer": "lion"}, "optimizer 'lion' is unknown; choose one of adam, adamw, sgd, adadelta."),
         ({"crop": -0.1}, "crop must be between 0 and 0.95, got -0.1; choose another --crop."),
@@ -182,12 +183,12 @@ def test_settings_survive_json():
             "leave it at 0 for bilstm, many-to-many.",
         ),
         (
-            {"causal": True},
-            "model bilstm with steps 0 cannot be causal; choose one of lstm, gru, mstcn, with steps 0.",
+            {"causal": True, "task": "many-to-many"},
+            "model bilstm, many-to-many, cannot be causal; choose one of lstm, gru, mstcn for many-to-many.",
         ),
         (
-            {"causal": True, "model": "lstm", "steps": 4},
-            "model lstm with steps 4 cannot be causal; choose one of lstm, gru, mstcn, with steps 0.",
+            {"causal": True, "model": "lstm"},
+            "model lstm, many-to-one, cannot be causal; choose one of lstm, gru, mstcn for many-to-many.",
         ),
         ({"hidden": 0}, "hidden must be at least 1, got 0; choose another --hidden."),
         (

@@ -16,11 +16,11 @@ SIZES = {"hidden": 4, "projection": 4, "tcn_layers": 2, "tcn_stages": 2, "optimi
 WITH_READOUT = [name for name in MODEL_NAMES if name not in POOLING_MODELS]
 CASES = [
     *(TrainSettings("many-to-one", name, readout, **SIZES) for name in WITH_READOUT for readout in READOUTS),
-    *(TrainSettings("many-to-one", name, **SIZES) for name in POOLING_MODELS),
+    *(TrainSettings("many-to-one", name, "mean", **SIZES) for name in POOLING_MODELS),
     *(TrainSettings("many-to-many", name, **SIZES) for name in WITH_READOUT),
     *(TrainSettings("many-to-many", name, causal=True, **SIZES) for name in CAUSAL_MODELS),
     TrainSettings("many-to-one", "bilstm", "last", steps=4, **SIZES),
-    TrainSettings("many-to-one", "bilstm", layers=2, label_smoothing=0.1, **SIZES),
+    TrainSettings("many-to-one", "bilstm", "mean", layers=2, label_smoothing=0.1, **SIZES),
 ]
 
 

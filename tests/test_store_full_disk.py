@@ -107,3 +107,32 @@ def test_a_disk_that_becomes_read_only_is_one_sentence(small_disk):
         writer.seal()
     with pytest.raises(StoreError, match="Read-only file system"):
         writer.fail("b", ValueError("x"), SOURCE)
+
+
+def test_a_disk_too_full_for_hdf5_to_close_its_file_does_not_crash_the_process(small_disk):
+    """HDF5 1.14 ended in a segmentation fault: small shards fail when they are closed, not while rows are written."""
+    (small_disk / "other").write_bytes(bytes(4_900_000))
+    code = """if True:
+        import sys
+        from store_examples import RECIPE, add_clip
+        from extract.errors import StoreError
+        from extract.store_write import StoreWriter
+        try:
+            with StoreWriter(sys.argv[1], RECIPE, engine="keras") as writer:
+                for number in range(100):
+                    add_clip(writer, f"{number}.avi", 90)
+                    writer.seal()
+        except StoreError as error:
+            print(error)
+    """
+    folders = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(small_disk / "f")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": folders},
+    )
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "could not be written (No space left on device)" in result.stdout
+    assert verify(small_disk / "f").is_sound

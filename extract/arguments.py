@@ -1,0 +1,195 @@
+"""The arguments of the verbs of stage one, one function per verb; what the verbs do is in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
+
+
+def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq extract`."""
+    parser = verbs.add_parser(
+        "extract",
+        help="embed every sampled frame of every video, once",
+        description="Embed every sampled frame of every video with a frozen pretrained backbone and cache the result. "
+        "Run it again at any time: what is done is skipped, what changed is redone, what was cut off goes on.",
+        epilog="examples:\n"
+        "  clipseq extract videos/ --output features/\n"
+        "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
+        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
+    add_recipe_flags(parser)
+    add_speed_flags(parser)
+    parser.add_argument(
+        "--flush-seconds", type=float, default=60.0, metavar="S", help="seal a shard at least this often (60)"
+    )
+    parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
+    parser.add_argument("--retry-failed", action="store_true", help="try clips again that failed and have not changed")
+    parser.add_argument("--rehash", action="store_true", help="compare every file by content, not by size and time")
+    parser.add_argument("--max-failures", metavar="N|N%", help="stop once more clips than this have failed")
+    return parser
+
+
+def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that determine the numbers, and so the fingerprint of the store."""
+    group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
+    group.add_argument(
+        "--backbone", default="efficientnet_lite0", metavar="NAME", help="a pretrained backbone (efficientnet_lite0)"
+    )
+    group.add_argument(
+        "--weights", type=Path, metavar="PATH", help="a weights file of that backbone, for use without a network"
+    )
+    group.add_argument("--image-size", type=int, metavar="PX", help="side of the square image (the backbone's own)")
+    _add_sampling_flags(group)
+    group.add_argument(
+        "--fit", choices=("stretch", "crop", "pad"), default="stretch", help="how a frame becomes square (stretch)"
+    )
+    group.add_argument("--input", choices=("rgb", "diff", "flow"), default="rgb", help="what the backbone sees (rgb)")
+    group.add_argument(
+        "--decoder", choices=("auto", "opencv", "pyav"), default="auto", help="auto decides per file and records it"
+    )
+    group.add_argument(
+        "--on-corrupt", choices=("salvage", "skip", "fail"), default="salvage",
+        help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",
+    )  # fmt: skip
+    precisions = ("float32", "mixed_float16", "mixed_bfloat16")
+    group.add_argument(
+        "--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)"
+    )
+
+
+def add_speed_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that change the speed and nothing else."""
+    group = parser.add_argument_group("speed (changes no number beyond rounding)")
+    group.add_argument("--engine", choices=("auto", "keras", "litert"), default="auto", help="what runs the backbone")
+    group.add_argument("--batch-size", type=int, default=32, metavar="N", help="frames per call of the backbone (32)")
+    group.add_argument(
+        "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 8)"
+    )
+
+
+def add_info(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq info`."""
+    parser = verbs.add_parser(
+        "info",
+        help="what a feature store holds",
+        description="Print the recipe, counts, sizes and failures of a feature store; or one clip's truth record.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
+    parser.add_argument("--clip", metavar="ID", help="print this clip's record: what was found in the video")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def add_verify(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq verify`."""
+    parser = verbs.add_parser(
+        "verify",
+        help="re-read a whole store and check every digest",
+        description="Re-read a whole store: digests, finite values, rising timestamps, every clip. Damage is named per "
+        "clip, and the exit code is 1. --repair sets damaged shards aside, so that running extract again refills them.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
+    parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
+    return parser
+
+
+def add_pack(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq pack`."""
+    parser = verbs.add_parser(
+        "pack",
+        help="put a store into one HDF5 file",
+        description="Write all clips of a store into one HDF5 file of the same schema, every clip in one piece.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory")
+    parser.add_argument("file", type=Path, metavar="FILE.h5", help="the file to write; every verb takes it as a STORE")
+    return parser
+
+
+def add_import(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq import-features`."""
+    parser = verbs.add_parser(
+        "import-features",
+        help="make a store from another tool's .npy or .npz files",
+        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are kept as float32.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for .npy and .npz")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
+    parser.add_argument(
+        "--fps", type=float, metavar="F", help="rows per second; without it the timestamps are row numbers"
+    )
+    parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz that holds several")
+    parser.add_argument("--transpose", action="store_true", help="the files hold (D, T), not (T, D)")
+    parser.add_argument(
+        "--nan",
+        choices=("error", "interpolate", "zero"),
+        default="error",
+        help="what to do with missing values (error)",
+    )
+    return parser
+
+
+def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq export-features`."""
+    parser = verbs.add_parser(
+        "export-features",
+        help="write every clip of a store as .npy",
+        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), for other tools.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go")
+    return parser
+
+
+def add_why(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq why`."""
+    parser = verbs.add_parser(
+        "why",
+        help="why a clip is reused, recomputed or failed",
+        description="Explain in one paragraph what the next extraction will do with a clip of a store, and why.",
+    )
+    parser.add_argument("store", metavar="STORE", help="a store's directory")
+    parser.add_argument("clip", metavar="CLIP", help="a clip_id")
+    return parser
+
+
+def add_scan(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq scan`."""
+    parser = verbs.add_parser(
+        "scan",
+        help="what is in the videos, what is odd, and what an extraction would cost",
+        description="Read the packets and one frame of every video, without a backbone: what is there, what is odd, "
+        "and what frames, time and disk an extraction would take. Exit code 1 if a video cannot be decoded.",
+    )
+    parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="whose embeddings to count")
+    parser.add_argument("--decode-threads", type=int, metavar="N", help="videos read at once (one per core, at most 8)")
+    _add_sampling_flags(parser)
+    return parser
+
+
+def add_show(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq show`."""
+    parser = verbs.add_parser(
+        "show",
+        help="a contact sheet of the frames that are really sampled",
+        description="Draw the frames that are really sampled, one row per clip, with class and timestamps. A store "
+        "shows what it was made of.",
+    )
+    parser.add_argument("target", metavar="VIDEOS_OR_STORE", help=f"{VIDEOS_HELP}; or a feature store")
+    parser.add_argument("--output", type=Path, required=True, metavar="SHEET.png", help="the picture to write")
+    add_recipe_flags(parser)
+    return parser
+
+
+def _add_sampling_flags(group: argparse._ActionsContainer) -> None:
+    rule = group.add_mutually_exclusive_group()
+    rule.add_argument("--fps", type=float, metavar="F", help="sample F frames per second, by timestamp (8)")
+    rule.add_argument("--every", type=int, metavar="N", help="sample every Nth frame")
+    rule.add_argument("--num-frames", type=int, metavar="N", help="sample N frames spread over the clip")

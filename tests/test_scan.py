@@ -1,0 +1,112 @@
+import math
+import shutil
+
+import pytest
+from video_files import grey_frames, moving_frames, odd_video, write_video
+
+from extract.records import VideoItem, VideoTruth
+from extract.sampling import SamplingRule
+from extract.scan import ScanTotals, odd_flags, scan_videos
+from extract.videos import find_videos
+
+FPS_4 = SamplingRule("fps", 4)
+
+
+def scan(target, rule=FPS_4, **settings):
+    return {result.clip_id: result for result in scan_videos(find_videos(target), rule, **settings)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two ordinary clips, a copy of one, one that is turned, and three that fail."""
+    write_video(tmp_path / "a" / "plain.mp4", moving_frames(20))
+    write_video(tmp_path / "a" / "turned.mp4", grey_frames(10), turn=90)
+    shutil.copy(tmp_path / "a" / "plain.mp4", tmp_path / "copy.mp4")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_bytes(b"no video\n" * 99)
+    (tmp_path / "gone.mp4").symlink_to("nowhere")
+    return tmp_path
+
+
+def test_every_clip_is_told_in_order_with_what_is_odd(folder):
+    found = scan(folder, threads=2)
+    assert {clip_id: result.flags for clip_id, result in found.items()} == {
+        "a/plain.mp4": (),
+        "a/turned.mp4": ("rotated",),
+        "copy.mp4": ("duplicate content",),
+        "empty.mp4": ("unreadable",),
+        "gone.mp4": ("unreadable",),
+        "text.mp4": ("unreadable",),
+    }
+    assert list(found) == [item.clip_id for item in find_videos(folder)]
+    assert found["copy.mp4"].same_content_as == "a/plain.mp4"
+    assert "is empty (0 bytes)" in found["empty.mp4"].error
+    assert "No such file" in found["gone.mp4"].error
+
+
+def test_frames_are_counted_as_the_rule_takes_them(folder):
+    found = scan(folder / "a" / "plain.mp4")["plain.mp4"]
+    assert (found.truth.decoded_frames, found.sampled_frames, found.read_frames) == (20, 8, 20)
+    assert (found.truth.width, found.truth.height, round(found.duration_seconds, 6)) == (128, 96, 2.0)
+    assert scan(folder / "a" / "plain.mp4", SamplingRule("num_frames", 5))["plain.mp4"].sampled_frames == 5
+
+
+def test_totals_count_failures_frames_and_flags(folder):
+    totals = ScanTotals()
+    for result in scan_videos(find_videos(folder), FPS_4):
+        totals.add(result)
+    assert (totals.clips, totals.failed, totals.frames, totals.sampled_frames) == (6, 3, 50, 20)
+    assert totals.flags == {"unreadable": 3, "rotated": 1, "duplicate content": 1}
+    assert totals.codecs == {"h264": 3}
+    assert totals.read_pixels == 2 * 20 * 128 * 96 + 10 * 32 * 48
+
+
+def test_spans_of_one_video_are_no_duplicates_and_its_frames_count_once(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_frames(20))
+    items = [VideoItem("a#t=0,1", path, 0, 1), VideoItem("a#t=1,1.3", path, 1, 1.3), VideoItem("a#t=7,8", path, 7, 8)]
+    totals, found = ScanTotals(), list(scan_videos(items, FPS_4))
+    for result in found:
+        totals.add(result)
+    assert [result.flags for result in found] == [(), ("very short",), ("no frame",)]
+    assert [result.sampled_frames for result in found] == [4, 1, 0]
+    assert "has no frame between 7 and 8 s, it is 2 s long" in found[2].error
+    assert (totals.frames, totals.sampled_frames, totals.size_bytes) == (20, 5, path.stat().st_size)
+
+
+def test_a_codec_that_nobody_knows_is_no_decoder(tmp_path):
+    content = write_video(tmp_path / "a.mp4", grey_frames(3)).read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zz~1"))
+    (found,) = scan_videos(find_videos(tmp_path), FPS_4)
+    assert found.flags == ("no decoder",)
+    assert found.error == f"{tmp_path / 'a.mp4'} holds a video stream that no decoder knows; convert it"
+
+
+def test_sound_is_no_video_stream():
+    assert scan(odd_video("mkv__sample_with_dts.mkv")).popitem()[1].flags == ("no video stream",)
+
+
+def test_a_container_that_declares_too_much_is_flagged():
+    found = scan(odd_video("made__trunc_fs.mp4")).popitem()[1]
+    assert found.flags == ("declared frames differ", "variable rate")
+    assert (found.truth.declared_frames, found.truth.decoded_frames) == (300, 180)
+
+
+def test_clips_without_times_of_display_are_flagged():
+    assert "rebuilt timestamps" in scan(odd_video("avi__sample-with-large-length.avi")).popitem()[1].flags
+
+
+def test_every_oddity_of_a_record_has_its_flag():
+    truth = VideoTruth(
+        *("opencv", "h264", 8, 8, 90, 0.0, 12, 10, 25.0, True, "rebuilt"),
+        lost_spans=((1.0, 2.0),),
+    )
+    assert odd_flags(truth, duration_seconds=0.4) == (
+        *("declared frames differ", "variable rate", "rebuilt timestamps", "rotated", "lost spans", "very short"),
+    )
+    assert odd_flags(VideoTruth("opencv", "h264", 8, 8), duration_seconds=math.inf) == ()
+
+
+def test_leaving_early_stops_the_threads(folder):
+    results = scan_videos(find_videos(folder) * 30, FPS_4, threads=1)
+    next(results)
+    results.close()  # type: ignore[attr-defined]
