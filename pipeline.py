@@ -78,7 +78,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         settings = ExtractSettings(output=folder / f"features_{part}")
         if extract_with_bar(find_videos(folder / part), settings)["failed"]:
             return 1
-    clips = TrainSettings("many-to-one", "lstm", readout="last", steps=6, learning_rate=3e-3, epochs=120, patience=30)
+    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, epochs=120, patience=30)
     frames = TrainSettings("many-to-many", "bilstm", learning_rate=3e-3, epochs=120, patience=30)
     reports = []
     for part, labels, train in (("clips", "labels.csv", clips), ("segments", "segments.csv", frames)):

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from extract import arguments as parsers
@@ -159,10 +160,11 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
     seconds = StageSeconds()
     bar = _FrameBar(len(items))
     try:
-        for result in extract(items, settings, on_progress=bar.show, seconds=seconds):
-            counts[result.status] += 1
-            if result.status == "failed":
-                bar.write(_failure_line(result))
+        with closing(extract(items, settings, on_progress=bar.show, seconds=seconds)) as results:
+            for result in results:
+                counts[result.status] += 1
+                if result.status == "failed":
+                    bar.write(_failure_line(result))
     finally:
         bar.close()
     if counts["done"]:

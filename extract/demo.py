@@ -38,7 +38,7 @@ FRAMES_PER_SECOND = 24
 # One sampled frame at the default 8 per second. Lengths of a multiple of it, plus one, read the same from both ends.
 STEP_FRAMES = 3
 TAKES_PER_MOVE = 24
-MONTAGES_PER_GROUP = 2
+MONTAGES_PER_GROUP = 4
 CLIP_STEPS = (12, 12, 20)  # shortest, most frequent, longest
 SEGMENT_STEPS = (7, 10)
 SEED = 7

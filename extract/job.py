@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def extract(
     *,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     seconds: StageSeconds | None = None,
-) -> Iterator[ClipResult]:
+) -> Generator[ClipResult, None, None]:
     """Bring a store up to date with a list of clips.
 
     Args:

@@ -111,8 +111,8 @@ def _write_file(
 class _Target:
     """The file that HDF5 writes to; what goes wrong is raised when HDF5 has closed it, and not before.
 
-    A file of which HDF5 1.14 could not write something cannot be closed, and crashes the process when it ends; so HDF5
-    never hears of a full disk. The methods are those that h5py's `fileobj` driver calls.
+    A file of which HDF5 could not write something cannot be closed properly, and has been seen to end the process with
+    a segmentation fault; so HDF5 never hears of a full disk. The methods are those that h5py's `fileobj` driver calls.
     """
 
     def __init__(self, path: Path) -> None:

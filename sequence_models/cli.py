@@ -261,12 +261,15 @@ def order_sentence(run: Path, *, against: str) -> str:
     import json
 
     record = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    ours, floor = record["test"]["accuracy"], record["baselines"][against]["accuracy"]
-    low, high = ours["ci95"]
-    scores = f"{record['model']} {ours['value']:.2f} [{low:.2f}, {high:.2f}], {against} {floor['value']:.2f}"
-    if low > floor["value"]:
-        return f"Order is the label here, and the sequence model finds it: {scores}."
-    return f"Order is the label here, but the sequence model does not clearly beat the order-free baseline: {scores}."
+    ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
+    paired = record["against"][against]
+    said = (
+        f"{record['model']} {ours:.2f}, {against} {floor:.2f}, better in {paired['groups_better']} of "
+        f"{paired['groups']} unseen groups (sign-flip p {paired['p']:.3f})"
+    )
+    if paired["difference"] > 0.1 and paired["p"] < 0.05:
+        return f"Order is the label here, and the sequence model finds it: {said}."
+    return f"Order is the label here, but the sequence model does not clearly beat the order-free baseline: {said}."
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:

@@ -68,10 +68,12 @@ class CompiledModel:
     def train(self, batch: PaddedBatch) -> float:
         """Take one step on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
         targets = np.eye(self.num_classes, dtype=np.float32)[batch.labels]  # (B, K) or (B, T, K)
-        stages = len(self.trainer.outputs)
-        logs = self.trainer.train_on_batch(
-            [batch.embeddings, batch.mask], [targets] * stages, [batch.sample_weight] * stages, return_dict=True
-        )
+        inputs, stages = [batch.embeddings, batch.mask], len(self.trainer.outputs)
+        if stages == 1:
+            logs = self.trainer.train_on_batch(inputs, targets, batch.sample_weight, return_dict=True)
+        else:
+            weights = [batch.sample_weight] * stages
+            logs = self.trainer.train_on_batch(inputs, [targets] * stages, weights, return_dict=True)
         return float(logs["loss"])
 
     def logits(self, batch: PaddedBatch) -> np.ndarray:

@@ -15,7 +15,7 @@ from extract.store_read import open_store
 from extract.store_schema import fingerprint
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, load_clips, load_unlabelled
-from sequence_models.metrics import clip_metrics, frame_metrics
+from sequence_models.metrics import clip_metrics, frame_metrics, sign_flip_test
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import FINAL, Run, note_test_opened, read_arrays, read_run, write_arrays, write_json
 from sequence_models.settings import MANY_TO_ONE
@@ -164,11 +164,32 @@ def _record(
             for name in (headline, "macro_f1")
             if name in per_seed[0]
         },
+        "against": {name: _paired(truth, pooled, theirs) for name, theirs in baselines.items()},
         "validation": _validation(run),
         "baselines": {name: score(predictions) for name, predictions in baselines.items()},
         "test_clips": len(truth),
         "test_groups": len({clip.group or clip.clip_id for clip in truth}),
         "test_opened": run.test_opened,
+    }
+
+
+def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:
+    """The difference in accuracy to a baseline on the same test clips, with a sign-flip test over groups."""
+    by_group: dict[str, list[float]] = {}
+    for clip, mine, other in zip(clips, ours, theirs, strict=True):
+        labels = np.atleast_1d(clip.labels)
+        hits = [np.atleast_2d(each.probabilities).argmax(axis=1) == labels for each in (mine, other)]
+        known = labels >= 0
+        if known.any():
+            difference = (hits[0][known].astype(float) - hits[1][known]).mean()
+            by_group.setdefault(clip.group or clip.clip_id, []).append(float(difference))
+    differences = np.array([np.mean(values) for values in by_group.values()])  # (G,)
+    return {
+        "difference": float(differences.mean()),
+        "groups_better": int((differences > 0).sum()),
+        "groups": len(differences),
+        "p": sign_flip_test(differences),
+        "protocol": "accuracy minus the baseline's, mean over clips, then groups; two-sided sign-flip test over groups",
     }
 
 

@@ -18,7 +18,6 @@ from sequence_models.layers import AttentionReadout, Readout, SegmentMean, Smoot
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 PYRAMID_LEVELS = (1, 2, 3)
-MOST_UNROLLED = 16  # timesteps; a longer unrolled graph takes too long to trace
 
 Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, seeds) -> logits
 
@@ -107,7 +106,6 @@ def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: 
             settings.hidden,
             return_sequences=True,
             go_backwards=go_backwards,
-            unroll=settings.task == MANY_TO_ONE and 0 < settings.parts <= MOST_UNROLLED,
             kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
             recurrent_initializer=keras.initializers.Orthogonal(seed=seeds.next()),
             seed=seeds.next(),

@@ -199,7 +199,10 @@ class _Best:
 def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
     log.parent.mkdir(parents=True, exist_ok=True)
     history: list[dict] = []
-    with log.open("w", newline="") as file, tqdm(total=epochs, desc=log.stem, disable=quiet, leave=False) as bar:
+    with (
+        log.open("w", newline="") as file,
+        tqdm(total=epochs, desc=log.stem, disable=quiet or None, leave=False) as bar,
+    ):
         writer = csv.DictWriter(file, LOG_COLUMNS)
         writer.writeheader()
         for epoch in range(1, epochs + 1):

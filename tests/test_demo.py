@@ -55,8 +55,8 @@ def test_every_group_has_every_move(folder):
 
 def test_file_names_differ_even_without_their_folders(folder):
     names = [path.name for path in folder.rglob("*.mp4")]
-    assert len(names) == 76
-    assert len(set(names)) == 76
+    assert len(names) == 120 + 32
+    assert len(set(names)) == 120 + 32
 
 
 def test_the_regions_do_not_overlap():
@@ -67,11 +67,11 @@ def test_the_regions_do_not_overlap():
             assert photo != other_photo or abs(left - other_left) >= width or abs(top - other_top) >= height
 
 
-def test_the_whole_example_is_under_1800_sampled_frames_of_clips_of_many_lengths(folder):
+def test_the_whole_example_is_under_3500_sampled_frames_of_clips_of_many_lengths(folder):
     seconds = [cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) / 24 for path in folder.rglob("*.mp4")]
-    assert sum(seconds) * 8 < 1800
+    assert sum(seconds) * 8 < 3500
     assert 1.5 <= min(seconds) < 1.7
-    assert len(set(seconds)) > 15
+    assert len(set(seconds)) > 8
 
 
 @pytest.mark.parametrize(("forward", "backward"), [("zoom_in", "zoom_out"), ("fade_in", "fade_out")])
@@ -99,7 +99,7 @@ def test_segments_cover_each_montage_without_gaps(folder):
     rows = rows_of(folder / "segments.csv")
     for clip_id in {row["clip_id"] for row in rows}:
         spans = [(float(r["start_seconds"]), float(r["end_seconds"])) for r in rows if r["clip_id"] == clip_id]
-        assert len(spans) in (3, 4)
+        assert len(spans) == 5  # one of each class
         assert spans[0][0] == 0
         assert all(end == start for (_, end), (start, _) in pairwise(spans))
         assert spans[-1][1] * 24 == len(frames_of(folder / "segments" / clip_id))
