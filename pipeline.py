@@ -79,9 +79,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
         if extract_with_bar(find_videos(folder / part), settings)["failed"]:
             return 1
     clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, epochs=120, patience=30)
-    frames = TrainSettings("many-to-many", "bilstm", learning_rate=3e-3, epochs=120, patience=30)
+    frames = TrainSettings("many-to-many", "bilstm", learning_rate=3e-3, epochs=80)
     reports = []
-    for part, labels, train in (("clips", "labels.csv", clips), ("segments", "segments.csv", frames)):
+    for part, labels, train, seeds in (("clips", "labels.csv", clips, 2), ("segments", "segments.csv", frames, 1)):
         print(f"\n3. Training {train.model} on {part}/ ({train.task}): the order of the frames is the label")
         run, features = folder / "runs" / part, [folder / f"features_{part}"]
         reports.append(
