@@ -85,7 +85,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         print(f"\n3. Training {train.model} on {part}/ ({train.task}): the order of the frames is the label")
         run, features = folder / "runs" / part, [folder / f"features_{part}"]
         reports.append(
-            sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=2)
+            sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=seeds)
         )
     print("\n" + sequence_models.cli.order_sentence(folder / "runs/clips", against="meanpool_logreg"))
     print(f"\nPer-frame report: {reports[1]}\nReport: {reports[0]}")

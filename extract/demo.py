@@ -110,7 +110,7 @@ def draw_photograph(region: np.ndarray, *, rng: np.random.Generator) -> np.ndarr
     width, height = (round(share * size) for size in REGION_SIZE)
     left, top = (int(rng.integers(size - part + 1)) for size, part in zip(REGION_SIZE, (width, height), strict=True))
     window = region[top : top + height, left : left + width, :][:, :: rng.choice([1, -1])]
-    return np.clip(window * rng.uniform(0.9, 1.1, size=3), 0, 255).astype(np.uint8)
+    return np.clip(window * rng.uniform(0.8, 1.15, size=3), 0, 255).astype(np.uint8)
 
 
 def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
