@@ -165,7 +165,10 @@ def load_unlabelled(stores: Sequence[str | Path], *, task: str = MANY_TO_ONE) ->
 
 
 def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], set[str], list[str]]:
-    """The clips that all stores hold, those that failed in one, and notes."""
+    """The clips that all stores hold, those that failed in one, and notes.
+
+    A video that changed and then failed still has its old embeddings in the store; they are stale and count as failed.
+    """
     if not stores:
         raise StoreError("no feature store is given; name the folder that clipseq extract wrote.")
     for store in stores:
@@ -173,8 +176,8 @@ def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], 
             raise StoreError(
                 f"{store.path} holds no clip; extract some with clipseq extract VIDEOS --output {store.path}."
             )
-    common = set.intersection(*(set(store.clip_ids) for store in stores))
-    failed = {clip_id for store in stores for clip_id in store.failures()} - common
+    failed = {clip_id for store in stores for clip_id in store.failures()}
+    common = set.intersection(*(set(store.clip_ids) for store in stores)) - failed
     notes = []
     for store in stores:
         lacking = sorted({key for other in stores for key in other.clip_ids} - set(store.clip_ids) - failed)

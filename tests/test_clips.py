@@ -345,3 +345,20 @@ def test_unlabelled_clips_have_labels_of_the_shape_of_the_task(store):
     features = store({"b.avi": 3, "a.avi": 2})
     assert [(c.clip_id, c.labels.tolist()) for c in load_unlabelled([features])] == [("a.avi", -1), ("b.avi", -1)]
     assert [c.labels.tolist() for c in load_unlabelled([features], task=FRAMES)] == [[-1, -1], [-1, -1, -1]]
+
+
+def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddings(tmp_path):
+    from extract.errors import NoFramesError
+
+    def rows(*, first):
+        return np.ones((2, 3), np.float32), np.arange(first, first + 2), np.arange(first, first + 2) / 8.0
+
+    with StoreWriter(tmp_path / "features", {"backbone": "tiny"}, engine="test") as writer:
+        for clip_id in ("a/1.mp4", "a/2.mp4", "b/1.mp4"):
+            writer.append(clip_id, *rows(first=0), Source(f"/{clip_id}", 5, 6))
+            writer.finish(clip_id, None)
+    with StoreWriter(tmp_path / "features", {"backbone": "tiny"}, engine="test") as writer:
+        writer.fail("a/2.mp4", NoFramesError("nothing decodes"), Source("/a/2.mp4", 7, 8))
+    loaded = load_clips([tmp_path / "features"], None, task="many-to-one")
+    assert [clip.clip_id for clip in loaded.clips] == ["a/1.mp4", "b/1.mp4"]
+    assert any("a/2.mp4" in note for note in loaded.notes)
