@@ -13,7 +13,7 @@ import numpy as np
 
 from sequence_models.metrics import confusion_matrix
 from sequence_models.report_plots import best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
-from sequence_models.report_run import EvaluatedRun, TestedClip, read_evaluated_run
+from sequence_models.report_run import EvaluatedRun, ReportedClip, read_evaluated_run
 from sequence_models.report_scores import (
     Scored,
     result_sentence,
@@ -24,6 +24,7 @@ from sequence_models.report_scores import (
     validation_scores,
     verdict,
 )
+from sequence_models.runs import FINAL
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300
@@ -99,7 +100,7 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
-def confusion_counts(clips: Sequence[TestedClip], *, num_classes: int) -> np.ndarray:
+def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.ndarray:
     """Counts truth against prediction over all labelled clips or frames.
 
     Args:
@@ -171,7 +172,7 @@ def _seeds(run: EvaluatedRun) -> str:
 
 
 def _curves(run: EvaluatedRun) -> dict[str, Any]:
-    logs = list(run.logs.values())
+    logs = [log for name, log in run.logs.items() if not name.startswith(f"{FINAL}-")]
     charts = [
         {"title": title, "svg": curves_svg(logs[:MOST_CURVES], lines=lines, title=title)}
         for title, lines in (
@@ -198,7 +199,7 @@ def _confusion_rows(counts: np.ndarray) -> list[list[dict[str, Any]]]:
     ]
 
 
-def _worst_first(clip: TestedClip) -> tuple[float, float, str]:
+def _worst_first(clip: ReportedClip) -> tuple[float, float, str]:
     """Wrong before right; among the wrong the surest first, among the right the least sure first."""
     accuracy = 2.0 if clip.accuracy is None else clip.accuracy  # nothing to be wrong about: last
     return (accuracy, -clip.confidence if accuracy < 1 else clip.confidence, clip.clip_id)
@@ -216,7 +217,7 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
-def _clip_row(clip: TestedClip, vocabulary: Sequence[str]) -> dict[str, Any]:
+def _clip_row(clip: ReportedClip, vocabulary: Sequence[str]) -> dict[str, Any]:
     return {
         "clip_id": clip.clip_id,
         "group": clip.group,
@@ -241,7 +242,7 @@ def _ribbons(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
-def _ribbon(clip: TestedClip, vocabulary: Sequence[str], palette: Sequence[str]) -> dict[str, Any]:
+def _ribbon(clip: ReportedClip, vocabulary: Sequence[str], palette: Sequence[str]) -> dict[str, Any]:
     start, end = float(clip.pts_seconds[0]), float(clip.pts_seconds[-1]) + usual_step(clip.pts_seconds)
     strips = {
         name: ribbon_png(labels, clip.pts_seconds, end_seconds=end, palette=palette)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from sequence_models.runs import Run, read_run
 
 
 @dataclass(frozen=True, repr=False)
-class TestedClip:
+class ReportedClip:
     """One test clip with its truth and what the model said; many-to-one has T = 1.
 
     Args:
@@ -58,7 +59,7 @@ class TestedClip:
         return float(self.probabilities.max(axis=1).mean())
 
     def __repr__(self) -> str:
-        return f"TestedClip({self.clip_id!r}, probabilities={self.probabilities.shape})"
+        return f"ReportedClip({self.clip_id!r}, probabilities={self.probabilities.shape})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +75,7 @@ class EvaluatedRun:
 
     run: Run
     metrics: Mapping[str, Any]
-    clips: tuple[TestedClip, ...]
+    clips: tuple[ReportedClip, ...]
     logs: Mapping[str, Mapping[str, np.ndarray]]
 
     def groups_of(self, clip_ids: Iterable[str]) -> set[str]:
@@ -121,13 +122,13 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _read_predictions(path: Path, run: Run) -> tuple[TestedClip, ...]:
+def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth", "pts_seconds")}
     except FileNotFoundError:
         raise _evaluate_first(path, "is missing") from None
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise _evaluate_first(path, f"cannot be read ({error})") from None
     steps = int(arrays["lengths"].sum())
     fits = all(len(arrays[name]) == steps for name in ("probabilities", "truth", "pts_seconds"))
@@ -137,13 +138,13 @@ def _read_predictions(path: Path, run: Run) -> tuple[TestedClip, ...]:
     return _cut(arrays, run)
 
 
-def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[TestedClip, ...]:
+def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]:
     """Cuts the pooled arrays at the clips' ends."""
     fold_of = {clip_id: fold.name for fold in run.folds for clip_id in fold.test}
     ids = [str(clip_id) for clip_id in arrays["clip_ids"]]
     ends = np.cumsum(arrays["lengths"])
     return tuple(
-        TestedClip(
+        ReportedClip(
             clip_id=clip_id,
             group=_group_of(run, clip_id),
             fold=fold_of.get(clip_id, ""),

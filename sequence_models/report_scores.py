@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sequence_models.report_plots import bars_svg
@@ -13,6 +13,7 @@ from sequence_models.report_run import EvaluatedRun
 # The scores that lead, and that are drawn, the first that a run has first.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "macro_f1", "edit", "f1@25")
 MOST_CHARTS = 4
+SURE = 0.05  # a difference with a smaller p-value is taken as one
 TITLES = {
     "majority": "majority class",
     "meanpool_logreg": "mean-pool logistic regression",
@@ -62,11 +63,14 @@ class Scored:
         title: What the report calls the model.
         is_model: Whether it is the run's own model.
         scores: Name of the score -> its value.
+        lead: How far the run's own model is ahead of it in pairs ("difference", "groups_better", "groups", "p" and
+            "protocol"), empty where that is unknown.
     """
 
     title: str
     is_model: bool
     scores: Mapping[str, Score]
+    lead: Mapping[str, Any] = field(default_factory=dict)
 
 
 def scored_models(run: EvaluatedRun) -> list[Scored]:
@@ -79,8 +83,9 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
         The run's own model first, then the others from the best to the worst.
     """
     own = Scored(run.run.settings.model, True, _scores(run.metrics.get("test")))
+    leads = run.metrics.get("against") or {}
     others = [
-        Scored(title_of(name), False, _scores(scores))
+        Scored(title_of(name), False, _scores(scores), leads.get(name) or {})
         for part in ("models", "baselines")
         for name, scores in (run.metrics.get(part) or {}).items()
         if part == "baselines" or name != run.run.settings.model
@@ -121,26 +126,22 @@ def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
 
 
 def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
-    """Compares the model with the best of the others by the model's own interval.
+    """Compares the model with the best of the others, in pairs over groups.
 
     Args:
         models: What `scored_models` gives.
 
     Returns:
-        "kind" ("better", "worse" or "open") and "text"; None where there is nothing to compare.
+        "kind" ("better", "worse" or "open") and "text"; None where nothing was compared.
     """
-    main = main_score(models[0])
-    if main is None or len(models) == 1 or main not in models[1].scores:
+    rival = models[1] if len(models) > 1 else None
+    if rival is None or not rival.lead:
         return None
-    own, other, title = models[0].scores[main], models[1].scores[main], models[1].title
-    gap = Score(abs(own.value - other.value), "", (0.0, own.top)).text(2)
-    low, high = own.ci95 or (-math.inf, math.inf)
-    if low > other.value:
-        return {"kind": "better", "text": f"Better than {title} by {gap}, which lies below the 95 % interval."}
-    if high < other.value:
-        return {"kind": "worse", "text": f"Worse than {title} by {gap}, which lies above the 95 % interval."}
-    why = "which lies inside the 95 % interval" if own.ci95 else "and there is no interval"
-    return {"kind": "open", "text": f"Not told apart from {title}, {gap} away, {why}."}
+    difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
+    kind = "open" if not p < SURE else "better" if difference > 0 else "worse"
+    verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
+    groups = f"ahead in {rival.lead['groups_better']} of {rival.lead['groups']} groups"
+    return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} accuracy, {groups}, sign-flip p {p:.3f}."}
 
 
 def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ def test_every_verb_has_help_for_all_its_arguments(verb):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_readme_parses(command):
     for part in command.split("&&"):
-        pipeline.make_parser().parse_args(part.split()[1:])
+        assert pipeline.make_parser().parse_args(part.split()[1:]).run
 
 
 def test_the_two_commands_are_one_line_each():

@@ -1,107 +1,115 @@
 """The report: right numbers, one file, and nothing that a clip's name can break."""
 
+import base64
 import csv
+import html
+import io
 import json
+import re
+from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
+from extract.errors import RunError
+from sequence_models.report import confusion_counts, per_class_rows, write_report
+from sequence_models.report_plots import best_epoch_row, class_palette, ribbon_png
+from sequence_models.report_run import ReportedClip, read_evaluated_run
+from sequence_models.report_scores import Score, Scored, result_sentence, scored_models, verdict
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
+# ---- synthetic run directories -------------------------------------------------------------------------------------
+
 
 def make_run(
-    run,
-    *,
-    task="many-to-one",
-    vocabulary=("hug", "kick", "push"),
-    num_clips=12,
-    steps=1,
-    folds=2,
-    groups=4,
-    epochs=15,
-    noise=1.0,
-    name=lambda k: f"hug/clip{k:03d}.avi",
-    seed=0,
+    run, *, task="many-to-one", vocabulary=("hug", "kick", "push"), folds=2, groups=4, epochs=3, **predictions
 ):
-    """Writes a synthetic evaluated run directory; returns it."""
-    rng = np.random.default_rng(seed)
-    many = task == "many-to-many"
-    lengths = rng.integers(max(1, steps // 2), steps + 1, num_clips) if many else np.ones(num_clips, int)
-    ids = [name(k) for k in range(num_clips)]
-    truth = [make_truth(rng, int(n), len(vocabulary)) for n in lengths]
-    scores = [
-        3 * np.eye(len(vocabulary))[t] + smooth(rng.normal(0, 3 * noise, (len(t), len(vocabulary)))) for t in truth
-    ]
-    probabilities = np.concatenate([np.exp(s) / np.exp(s).sum(1, keepdims=True) for s in scores]).astype(np.float32)
+    """Writes an evaluated run directory with random predictions; returns it."""
+    rng = np.random.default_rng(0)
     run.mkdir(parents=True)
-    np.savez(
-        run / "predictions.npz",
-        clip_ids=np.array(ids),
-        lengths=lengths,
-        probabilities=probabilities,
-        truth=np.concatenate(truth),
-        pts_seconds=np.concatenate([np.arange(n) / 8.0 for n in lengths]),
-    )
-    group = {clip_id: f"seq{k % groups:02d}" for k, clip_id in enumerate(ids)}
+    ids = write_random_predictions(run, rng, task=task, num_classes=len(vocabulary), **predictions)
+    group_of = {clip_id: f"seq{k % groups:02d}" for k, clip_id in enumerate(ids)}
     parts = []
     for fold in range(folds):
-        test = [c for k, c in enumerate(ids) if k % groups % folds == fold]
-        rest = [c for c in ids if c not in test]
-        parts.append(Fold(f"fold{fold}", tuple(rest[1:]), tuple(rest[:1]), tuple(test)))
-    create_run(
-        Run(
-            path=run,
-            settings=TrainSettings(task=task),
-            vocabulary=tuple(vocabulary),
-            stores=("features/ut1",),
-            recipes=({"backbone": "efficientnet_lite0", "sampling": "every=3", "image_size": 224},),
-            fingerprints=("9f2c4b",),
-            labels="labels.csv",
-            load={"missing": "error"},
-            cv=str(folds) if folds > 1 else "",
-            folds=tuple(parts),
-            seeds=1,
-            background=None,
-            clips={c: {"label": None, "group": g} for c, g in group.items()},
-            embedding_dim=1280,
-            test_opened=1,
-            versions={"keras": "3.15.1"},
-        )
-    )
+        test = tuple(clip_id for k, clip_id in enumerate(ids) if k % groups % folds == fold)
+        rest = tuple(clip_id for clip_id in ids if clip_id not in test)
+        parts.append(Fold(f"fold{fold}", rest[1:], rest[:1], test))
+    write_facts(run, task=task, vocabulary=vocabulary, folds=tuple(parts), group_of=group_of)
     for part in parts if epochs else ():
         write_log(run / "logs" / f"{part.name}-seed0.csv", epochs, rng)
-    right = float(np.mean(np.concatenate(truth) == probabilities.argmax(1)))
-    (run / "metrics.json").write_text(json.dumps(make_metrics(task, right)), encoding="utf-8")
+    write_metrics(run, task)
     return run
 
 
-def make_truth(rng, steps, num_classes):
-    """Segments of random classes, (steps,)."""
-    return np.repeat(rng.integers(0, num_classes, steps // 12 + 1), 12)[:steps]
+def write_random_predictions(run, rng, *, task, num_classes, num_clips=12, steps=1, noise=1.0, name="hug/clip{}.avi"):
+    """Clips of half to all of `steps` timesteps, with labels in runs of 12; returns their ids."""
+    lengths = rng.integers((steps + 1) // 2, steps + 1, num_clips) if task == "many-to-many" else [1] * num_clips
+    truths = [np.repeat(rng.integers(0, num_classes, n // 12 + 1), 12)[:n] for n in lengths]
+    scores = [3 * np.eye(num_classes)[t] + smooth(rng.normal(0, 3 * noise, (len(t), num_classes))) for t in truths]
+    ids = [name.format(k) for k in range(num_clips)]
+    write_predictions(run, ids, truths, [np.exp(s) / np.exp(s).sum(1, keepdims=True) for s in scores])
+    return ids
 
 
-def smooth(values, width=7):
-    return np.apply_along_axis(lambda v: np.convolve(v, np.ones(width) / width**0.5, mode="same")[: len(v)], 0, values)
+def write_predictions(run, ids, truths, probabilities, *, step_seconds=0.125):
+    np.savez(
+        run / "predictions.npz",
+        clip_ids=np.array(ids),
+        lengths=np.array([len(t) for t in truths]),
+        probabilities=np.concatenate(probabilities).astype(np.float32),
+        truth=np.concatenate(truths).astype(np.int64),
+        pts_seconds=np.concatenate([np.arange(len(t)) * step_seconds for t in truths]),
+    )
 
 
-def make_metrics(task, right):
-    protocol = "pooled over all test clips of all folds; interval by group bootstrap"
-    score = lambda value: {"value": value, "protocol": protocol, "ci95": [value - 0.1, min(1.0, value + 0.08)]}  # noqa: E731
+def write_facts(run, *, task, vocabulary, folds, group_of, test_opened=1):
+    create_run(
+        Run(
+            path=run,
+            settings=TrainSettings(task=task, model="bilstm"),
+            vocabulary=tuple(vocabulary),
+            stores=("features/ut1",),
+            recipes=({"backbone": "efficientnet_lite0", "sampling": "every=3"},),
+            fingerprints=("9f2c4b",),
+            labels="labels.csv",
+            load={},
+            cv="" if len(folds) == 1 else str(len(folds)),
+            folds=folds,
+            seeds=1,
+            background=None,
+            clips={clip_id: {"group": group} for clip_id, group in group_of.items()},
+            embedding_dim=1280,
+            test_opened=test_opened,
+            versions={"keras": "3.15.1"},
+        )
+    )
+
+
+def write_metrics(run, task="many-to-one", **changes):
     names = ("accuracy", "macro_f1") if task == "many-to-one" else ("frame_accuracy", "macro_f1", "edit", "f1@25")
-    return {
+    scale = {"edit": 100, "f1@25": 100}
+
+    def scores(value):
+        score = {"protocol": "pooled over all test clips"}
+        return {
+            n: {**score, "value": value * scale.get(n, 1), "ci95": [0.5 * scale.get(n, 1), 0.9 * scale.get(n, 1)]}
+            for n in names
+        }
+
+    lead = {"groups_better": 4, "groups": 4, "protocol": "accuracy minus the baseline's, in pairs over groups"}
+    metrics = {
         "task": task,
-        "test": {
-            **{n: score(right - 0.01 * k) for k, n in enumerate(names)},
-            "confusion": [[1]],
-            "per_class_f1": {"hug": 1},
-        },
-        "validation": {"accuracy": score(0.9)},
-        "baselines": {
-            "majority": {n: score(0.17) for n in names},
-            "meanpool_logreg": {n: score(0.55) for n in names},
+        "test": {**scores(0.81), "confusion": [[1]], "per_class_f1": {"hug": {"value": 1}}, "note": "kept"},
+        "validation": {"model": scores(0.88)},
+        "baselines": {"majority": scores(0.17), "meanpool_logreg": scores(0.67)},
+        "against": {
+            "majority": {**lead, "difference": 0.64, "p": 0.01},
+            "meanpool_logreg": {**lead, "difference": 0.14, "p": 0.125},
         },
     }
+    (run / "metrics.json").write_text(json.dumps(metrics | changes), encoding="utf-8")
 
 
 def write_log(path, epochs, rng):
@@ -109,6 +117,320 @@ def write_log(path, epochs, rng):
         writer = csv.writer(file)
         writer.writerow(["epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds"])
         for epoch in range(1, epochs + 1):
-            loss = 1.6 * np.exp(-epoch / 12) + rng.normal(0, 0.03)
-            score = 0.85 - 0.7 * np.exp(-epoch / 8) + rng.normal(0, 0.03)
+            noise = rng.normal(0, 0.03, 2)
+            loss, score = 1.6 * np.exp(-epoch / 12) + noise[0], 0.85 - 0.7 * np.exp(-epoch / 8) + noise[1]
             writer.writerow([epoch, loss, loss + 0.01 * epoch, score, 0.001, 0.4])
+
+
+def smooth(values, width=7):
+    return np.apply_along_axis(lambda v: np.convolve(v, np.ones(width) / width**0.5, mode="same")[: len(v)], 0, values)
+
+
+def one_hot(*classes, num_classes=3, sure=0.9):
+    """Probabilities (T, K) that say these classes."""
+    rest = (1 - sure) / (num_classes - 1)
+    return np.full((len(classes), num_classes), rest) + np.eye(num_classes)[list(classes)] * (sure - rest)
+
+
+def page_of(run):
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def text_of(page):
+    """What a reader sees, without tags, style and repeated blanks."""
+    body = re.sub(r"<(style|svg).*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
+
+
+# ---- the numbers ---------------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_one_sentence_against_the_best_baseline(tmp_path):
+    run = read_evaluated_run(make_run(tmp_path / "ut1"))
+    assert result_sentence(run, scored_models(run)) == (
+        "bilstm: accuracy 0.81 [0.50, 0.90] on 12 test clips of 4 unseen groups; mean-pool logistic regression 0.67"
+    )
+
+
+def test_groups_that_were_trained_on_are_not_called_unseen(tmp_path):
+    run = make_run(tmp_path / "leaky", groups=1)
+    ids = tuple(f"hug/clip{k}.avi" for k in range(12))
+    (run / "run.json").unlink()
+    folds = (Fold("split", ids[6:], (), ids[:6]),)
+    write_facts(run, task="many-to-one", vocabulary="abc", folds=folds, group_of=dict.fromkeys(ids, "seq00"))
+    leaky = read_evaluated_run(run)
+    assert "on 12 test clips of 1 group; " in result_sentence(leaky, scored_models(leaky))
+
+
+def test_a_run_without_scores_still_has_a_sentence(tmp_path):
+    run = make_run(tmp_path / "bare")
+    write_metrics(run, test={})
+    assert "bilstm: no score on 12 test clips of 4 unseen groups." in text_of(page_of(run))
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "kind", "text"),
+    [
+        (0.44, 0.008, "better", "Better than x: +0.44 accuracy, ahead in 3 of 4 groups, sign-flip p 0.008."),
+        (-0.2, 0.01, "worse", "Worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.010."),
+        (0.3, 0.125, "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p 0.125."),
+        (0.3, float("nan"), "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p nan."),
+    ],
+)
+def test_the_verdict_follows_the_paired_test(difference, p, kind, text):
+    lead = {"difference": difference, "p": p, "groups_better": 3, "groups": 4}
+    score = {"accuracy": Score(0.5, "", None)}
+    models = [Scored("bilstm", is_model=True, scores=score), Scored("x", is_model=False, scores=score, lead=lead)]
+    assert verdict(models) == {"kind": kind, "text": text}
+
+
+def test_nothing_to_compare_with_gives_no_verdict(tmp_path):
+    run = make_run(tmp_path / "alone")
+    write_metrics(run, baselines={}, against={})
+    assert verdict(scored_models(read_evaluated_run(run))) is None
+    assert "Better than" not in page_of(run)
+
+
+@pytest.mark.parametrize(
+    ("score", "text", "interval"),
+    [
+        (Score(0.8125, "", (0.7, 0.9)), "0.81", "[0.70, 0.90]"),
+        (Score(71.25, "", (60.0, 80.0)), "71.2", "[60.0, 80.0]"),
+        (Score(0.5, "", (0.0, 40.0)), "0.5", "[0.0, 40.0]"),  # low on the scale to 100: the interval tells
+        (Score(1.0, "", None), "1.00", ""),
+    ],
+)
+def test_scores_are_written_on_their_own_scale(score, text, interval):
+    assert (score.text(2), score.interval(2)) == (text, interval)
+
+
+def test_per_class_numbers_of_a_hand_made_confusion():
+    rows = per_class_rows(np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]]), ("a", "b", "never"))
+    assert rows[0] == {"name": "a", "precision": 0.75, "recall": 0.75, "f1": 0.75, "support": 4}
+    assert rows[1]["precision"] == rows[1]["recall"] == 5 / 6
+    assert rows[2] == {"name": "never", "precision": None, "recall": None, "f1": None, "support": 0}
+
+
+def test_unlabelled_frames_are_not_counted():
+    truth = np.array([0, -1, 2, 2])
+    clip = ReportedClip("a.mp4", "", "", truth, one_hot(0, 1, 2, 0), np.arange(4.0))
+    assert confusion_counts([clip], num_classes=3).tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert clip.accuracy == 2 / 3
+
+
+def test_wrong_clips_come_first_and_the_surest_mistake_on_top(tmp_path):
+    run = make_run(tmp_path / "r", num_clips=4)
+    ids = [f"hug/clip{k}.avi" for k in range(4)]
+    said = [one_hot(0, sure=0.6), one_hot(1, sure=0.5), one_hot(1, sure=0.9), one_hot(0, sure=0.95)]
+    write_predictions(run, ids, [np.array([0])] * 4, said)
+    table = text_of(page_of(run)).split("Every test clip")[1]
+    assert re.findall(r"hug/clip\d", table)[:4] == ["hug/clip2", "hug/clip1", "hug/clip0", "hug/clip3"]
+    assert "hug kick 0.90 ✗ wrong" in table
+    assert "hug hug 0.95 ✓ right" in table
+
+
+def test_a_long_table_says_how_much_it_hides(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "big", num_clips=2000, noise=0.3)))
+    hidden = re.search(r"([\d,]+) more are not shown, ([\d,]+) of them wrong\.", text)
+    assert hidden[1] == "1,700"
+    assert text.count("✗ wrong") + text.count("✓ right") == 300
+
+
+def test_protocols_intervals_and_leads_stand_beside_the_numbers(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "r")))
+    assert "accuracy pooled over all test clips 0.810 [0.500, 0.900] 0.670 [0.500, 0.900] 0.170" in text
+    assert "bilstm ahead by accuracy minus the baseline's, in pairs over groups" in text
+    assert "+0.140 in 4 of 4 groups p 0.125 +0.640 in 4 of 4 groups p 0.010" in text
+    assert "0.880 [0.500, 0.900]" in text.split("bilstm on validation")[1]
+
+
+def test_single_seeds_are_told(tmp_path):
+    run = make_run(tmp_path / "r")
+    write_metrics(run, per_seed={"accuracy": [0.7, 0.8, 0.75], "macro_f1": [0.7]})
+    assert "accuracy of the 3 seeds alone: 0.700 to 0.800." in text_of(page_of(run))
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        (1, "The test split was opened once."),
+        (3, "The test split was opened 3 times: choices made between two openings make the scores too good."),
+    ],
+)
+def test_how_often_the_test_split_was_opened_is_told(tmp_path, times, text):
+    run = make_run(tmp_path / "r")
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(facts | {"test_opened": times}), encoding="utf-8")
+    assert text in text_of(page_of(run))
+
+
+def test_settings_recipe_splits_and_versions_are_told(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "r")))
+    for part in ("fingerprint 9f2c4b", "backbone efficientnet_lite0", "keras 3.15.1", "fold1 5 1 6 seq01 , seq03"):
+        assert part in text
+
+
+# ---- curves and ribbons --------------------------------------------------------------------------------------------
+
+
+def test_the_best_epoch_is_the_first_of_equals_and_ignores_gaps():
+    assert best_epoch_row({"validation_score": np.array([np.nan, 0.5, 0.7, 0.7])}) == 2
+    assert best_epoch_row({"validation_score": np.array([np.nan, np.nan])}) is None
+    assert best_epoch_row({"loss": np.array([1.0])}) is None
+
+
+def test_a_run_without_logs_says_so(tmp_path):
+    assert "This run has no training logs." in page_of(make_run(tmp_path / "r", epochs=0))
+
+
+def test_a_torn_log_costs_only_its_last_line(tmp_path):
+    run = make_run(tmp_path / "r", folds=1, epochs=3)
+    log = run / "logs" / "fold0-seed0.csv"
+    log.write_text(log.read_text(encoding="utf-8") + "4,0.1,\n5", encoding="utf-8")
+    columns = read_evaluated_run(run).logs["fold0-seed0"]
+    assert columns["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert np.isnan(columns["validation_score"][3:]).all()
+    write_report(run)
+
+
+def test_a_ribbon_follows_the_timestamps_and_leaves_gaps_open():
+    pts_seconds = np.array([0.0, 1.0, 2.0, 10.0])  # one frame per second, then a hole of eight
+    picture = pixels(ribbon_png(np.array([0, 1, 1, -1]), pts_seconds, end_seconds=11.0, palette=["#ff0000", "#0000ff"]))
+    at = [picture[int(second / 11 * len(picture))].tolist() for second in (0.5, 1.5, 4.5, 7.0, 10.5)]
+    assert at == [[255, 0, 0, 255], [0, 0, 255, 255], [0, 0, 255, 255], [0, 0, 0, 0], [212, 212, 216, 255]]
+
+
+def test_every_class_has_its_own_colour():
+    assert len(set(class_palette(9))) == 9
+    assert len(set(class_palette(40))) == 40
+
+
+def test_many_to_many_shows_a_ribbon_per_clip_and_a_legend(tmp_path):
+    page = page_of(make_run(tmp_path / "r", task="many-to-many", num_clips=30, steps=40))
+    assert page.count('alt="truth"') == page.count('alt="prediction"') == 24
+    assert "6 better ones are not shown." in page
+    assert page.split('class="legend"')[1].split("</ul>")[0].count("<li>") == 3
+    assert "bilstm: frame accuracy 0.81" in page
+
+
+def pixels(address):
+    from matplotlib.image import imread
+
+    return (imread(io.BytesIO(base64.b64decode(address.split(",")[1])))[0] * 255).round().astype(int)
+
+
+# ---- one file that nothing breaks ----------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """Collects tags, attributes, and whether every element is closed."""
+
+    VOID = ("meta", "link", "img", "br")
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("task", ["many-to-one", "many-to-many"])
+def test_the_page_needs_no_other_file_and_no_script(tmp_path, task):
+    page = page_of(make_run(tmp_path / "r", task=task, steps=40))
+    tags = Tags(page)
+    assert not tags.open
+    assert not {"script", "iframe", "object", "embed"} & set(tags.tags)
+    links = [value for name, value in tags.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_names_from_strangers_stay_text(tmp_path):
+    evil = '<script>alert("{}")</script>/\u202eé 舞.avi'
+    run = make_run(tmp_path / "evil", vocabulary=('"><img src=x onerror=y>', "舞蹈", "$x^"), name=evil)
+    page = page_of(run)
+    tags = Tags(page)
+    assert "script" not in tags.tags
+    assert "onerror" not in dict(tags.attributes)
+    assert '<script>alert("3")</script>/\u202eé 舞.avi' in text_of(page)
+
+
+def test_a_file_name_that_is_no_text_does_not_stop_the_report(tmp_path):
+    run = make_run(tmp_path / "r")
+    facts = (run / "run.json").read_text(encoding="utf-8").replace('"labels.csv"', '"labels\\udcff.csv"')
+    (run / "run.json").write_text(facts, encoding="utf-8")
+    assert "labels\\udcff.csv" in page_of(run)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_clips": 1, "folds": 1, "groups": 1, "epochs": 1},
+        {"vocabulary": [f"class {k}" for k in range(40)], "num_clips": 60},
+        {"task": "many-to-many", "num_clips": 2, "steps": 15_000, "folds": 1},
+        {"task": "many-to-many", "num_clips": 1, "steps": 1, "folds": 1},
+        {"task": "many-to-many", "vocabulary": [f"class {k}" for k in range(40)], "num_clips": 60, "steps": 20},
+        {"folds": 100, "groups": 100, "num_clips": 200, "epochs": 2},
+    ],
+)
+def test_small_and_large_runs_give_a_page_of_moderate_size(tmp_path, shape):
+    report = write_report(make_run(tmp_path / "r", **shape))
+    assert not Tags(report.read_text(encoding="utf-8")).open
+    assert report.stat().st_size < 1_000_000
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    run = make_run(tmp_path / "r", task="many-to-many", steps=30)
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+    assert [path.name for path in run.glob("report*")] == ["report.html"]
+
+
+# ---- runs that are not ready ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"nothing is no run directory"):
+        write_report(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.npz"])
+def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
+    run = make_run(tmp_path / "r")
+    (run / name).unlink()
+    with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first\."):
+        write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("metrics.json", b"{", r"metrics\.json cannot be read \(.*\): run `clipseq evaluate"),
+        ("metrics.json", b"[1]", r"metrics\.json holds no JSON object: run `clipseq evaluate"),
+        ("predictions.npz", b"PK\x03\x04", r"predictions\.npz cannot be read \(.*\): run `clipseq evaluate"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content, text):
+    run = make_run(tmp_path / "r")
+    (run / name).write_bytes(content)
+    with pytest.raises(RunError, match=text):
+        write_report(run)
+
+
+def test_predictions_of_other_classes_are_refused(tmp_path):
+    run = make_run(tmp_path / "r")
+    write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1, num_classes=2)])
+    with pytest.raises(RunError, match=r"predictions\.npz holds probabilities \(2, 2\) for 2 steps and 3 classes: run"):
+        write_report(run)
