@@ -130,6 +130,11 @@ def _load_family(name: str, *, weights: Path | None, image_size: int | None) -> 
     size = family.image_size if image_size is None else image_size
     _check_image_size(name, size, smallest=family.smallest)
     if weights is not None:
+        if weights.suffix != ".h5":
+            raise BackboneError(
+                f"--weights {weights} must be a Keras weights file that ends in .h5; a .keras file is a whole model "
+                "with code of its own, which is not run here. Save its weights with model.save_weights"
+            )
         digest = _digest_of_file(weights)
         build = partial(build_family, name, image_size=size, weights=weights)
     else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from extract.chatter import import_keras_quietly
 from extract.errors import BackboneError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def build_family(name: str, *, image_size: int, weights: Path | Literal["imagene
     Raises:
         BackboneError: The weights cannot be downloaded, or do not fit.
     """
+    import_keras_quietly()
     import keras
 
     family = FAMILIES[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
 from sequence_models.report_plots import bars_svg
@@ -17,6 +18,7 @@ SURE = 0.05  # a difference with a smaller p-value is taken as one
 TITLES = {
     "majority": "majority class",
     "meanpool_logreg": "mean-pool logistic regression",
+    "meanmaxstd_logreg": "logistic regression on mean, maximum and deviation",
     "thirds_logreg": "logistic regression on thirds",
     "framewise_logreg": "frame-by-frame logistic regression",
     "macro_f1": "macro-F1",
@@ -157,12 +159,13 @@ def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> lis
     rows = []
     for name, own in models[0].scores.items():
         cells = [model.scores.get(name) for model in models]
+        values = {cell.value for cell in cells if cell}
         rows.append(
             {
                 "title": title_of(name),
                 "protocol": own.protocol,
                 "cells": cells,
-                "best": max(cell.value for cell in cells if cell),
+                "best": max(values) if len(values) > 1 else None,  # no winner where all are alike
                 "validation": validation.get(name),
             }
         )
@@ -184,7 +187,7 @@ def score_charts(models: Sequence[Scored]) -> list[dict[str, str]]:
     for name in names[:MOST_CHARTS]:
         bars = [
             {
-                "name": model.title.replace(" logistic", "\nlogistic"),
+                "name": "\n".join(wrap(model.title, 22)),
                 "value": model.scores[name].value,
                 "ci95": model.scores[name].ci95,
                 "text": model.scores[name].text(2),

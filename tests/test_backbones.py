@@ -358,3 +358,9 @@ def _bare(function: str):
     return getattr(keras.applications, function)(
         include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
     )
+
+
+def test_a_whole_keras_model_as_weights_is_refused_before_anything_is_loaded(tmp_path):
+    (tmp_path / "evil.keras").write_bytes(b"evil")
+    with pytest.raises(BackboneError, match=r"evil\.keras must be a Keras weights file that ends in \.h5"):
+        load_backbone("mobilenet_v2", weights=tmp_path / "evil.keras")
