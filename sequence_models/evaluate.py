@@ -43,7 +43,8 @@ def score_predictions(
         truth = np.array([int(clip.labels) for clip in clips])
         return clip_metrics(truth, np.stack([p.probabilities for p in predictions]), vocabulary, groups)
     truths = [clip.labels for clip in clips]
-    return frame_metrics(truths, [p.probabilities for p in predictions], vocabulary, groups, background=background)
+    named = () if background is None else (background,)
+    return frame_metrics(truths, [p.probabilities for p in predictions], vocabulary, groups, background=named)
 
 
 def evaluate(path: str | Path) -> dict[str, Any]:

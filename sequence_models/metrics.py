@@ -1,8 +1,8 @@
 """Scores of predictions, NumPy only, on unpadded arrays; every number comes with its protocol and a 95 % interval.
 
-Every score here is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's form with the
-variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few (FACTS 31a)
-and does not shrink to a point where every group is right.
+Every score here but Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's
+form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few
+(FACTS 31a) and does not shrink to a point where every group is right.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _T_QUANTILES = (
     *(2.021, 2.000, 1.980, 1.960),
 )
 _T_DEGREES = (*range(1, 31), 40, 60, 120, np.inf)
+_TOP = (3, 5)
 
 
 def clip_metrics(
@@ -36,8 +37,9 @@ def clip_metrics(
         groups: Group of each clip; "" makes a clip its own group.
 
     Returns:
-        "accuracy" and "macro_f1", each {"value", "protocol", "ci95"}, 0 to 1; "per_class_f1": class name -> the same;
-        "confusion": (K, K) counts as lists, rows are the truth.
+        "accuracy", "macro_f1" and, where there are more classes, "top3_accuracy" and "top5_accuracy", 0 to 1; "kappa",
+        -1 to 1; each {"value", "protocol", "ci95"}. "per_class_f1": class name -> the same; "confusion": (K, K) counts
+        as lists, rows are the truth.
 
     Raises:
         ValueError: The lengths differ, or no clip has a label.
@@ -50,7 +52,8 @@ def clip_metrics(
     member = _group_index(groups, known)
     tables = np.zeros((member.max() + 1, len(vocabulary), len(vocabulary)), np.int64)
     np.add.at(tables, (member, truth[known], predicted[known]), 1)
-    return _table_metrics(tables, vocabulary, unit="clip", names=("accuracy", "macro_f1"))
+    scores = _table_metrics(tables, vocabulary, unit="clip", names=("accuracy", "macro_f1"))
+    return scores | _top_accuracies(truth[known], np.asarray(probabilities)[known], member)
 
 
 def frame_metrics(
@@ -59,7 +62,7 @@ def frame_metrics(
     vocabulary: Sequence[str],
     groups: Sequence[str],
     *,
-    background: str | None,
+    background: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores one prediction per timestep.
 
@@ -68,12 +71,12 @@ def frame_metrics(
         probabilities: Per clip, (T, K).
         vocabulary: K class names.
         groups: Group of each clip; "" makes a clip its own group.
-        background: Class that is no segment; None if every class is one.
+        background: Classes that are no segment, such as ("start", "end"); empty if every class is one.
 
     Returns:
-        "frame_accuracy", "frame_accuracy_per_video" and "macro_f1", 0 to 1; "edit", "f1@10", "f1@25", "f1@50" (means
-        over videos) and "f1@10_pooled" and so on, 0 to 100; "coverage", the share of timesteps that have a label; each
-        {"value", "protocol", "ci95"}. "per_class_f1" and "confusion" as `clip_metrics`.
+        "frame_accuracy", "frame_accuracy_per_video" and "macro_f1", 0 to 1; "kappa", -1 to 1; "edit", "f1@10",
+        "f1@25", "f1@50" (means over videos) and "f1@10_pooled" and so on, 0 to 100; "coverage", the share of timesteps
+        that have a label; each {"value", "protocol", "ci95"}. "per_class_f1" and "confusion" as `clip_metrics`.
 
     Raises:
         ValueError: The lengths differ, no timestep has a label, or the background is not in the vocabulary.
@@ -81,8 +84,9 @@ def frame_metrics(
     for truth, rows in zip(truths, probabilities, strict=True):
         _check_lengths(truth, rows, truth, vocabulary=vocabulary)
     _check_lengths(truths, probabilities, groups)
-    if background is not None and background not in vocabulary:
-        raise ValueError(f"background {background!r} is not in the vocabulary {list(vocabulary)}")
+    for name in background:
+        if name not in vocabulary:
+            raise ValueError(f"background {name!r} is not in the vocabulary {list(vocabulary)}")
     predictions = [np.argmax(rows, axis=1) for rows in probabilities]
     known = np.array([bool(np.any(truth >= 0)) for truth in truths])
     _check_any(known)
@@ -90,7 +94,7 @@ def frame_metrics(
     member = _group_index(groups, known)
     tables = _sum_by_group(np.stack([confusion_matrix(*clip, len(vocabulary)) for clip in clips]), member)
     scores = _table_metrics(tables, vocabulary, unit="timestep", names=("frame_accuracy", "macro_f1"))
-    scores |= _video_metrics(clips, member, background=None if background is None else vocabulary.index(background))
+    scores |= _video_metrics(clips, member, background=[vocabulary.index(name) for name in background])
     return scores | {"coverage": _coverage(truths)}
 
 
@@ -130,6 +134,21 @@ def ratio_score(
     low, high = _interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
     basis = f"95 % interval over {num_groups} groups" if num_groups > 1 else "one group, so no interval"
     return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": [scale * low, scale * high]}
+
+
+def cohens_kappa(table: np.ndarray) -> float:
+    """Agreement beyond chance (Cohen 1960): (observed - expected) / (1 - expected).
+
+    Args:
+        table: (K, K) counts, rows are the truth.
+
+    Returns:
+        -1 to 1; 0 where chance alone agrees fully, as with a single class, or where nothing is counted.
+    """
+    total = max(int(table.sum()), 1)
+    observed = np.trace(table) / total
+    expected = float(table.sum(axis=0) @ table.sum(axis=1)) / total**2
+    return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
 
 
 def sign_flip_test(differences: np.ndarray, *, seed: int = 0) -> float:
@@ -195,6 +214,7 @@ def _table_metrics(
             protocol=f"mean F1 of the {present.sum()} classes that occur, over pooled {unit}s",
             units=units,
         ),
+        "kappa": _kappa_score(tables, protocol=f"Cohen's kappa over {total} pooled {unit}s", units=units),
         "per_class_f1": {
             name: ratio_score(
                 2 * correct[:, [k]], involved[:, [k]], protocol=f"F1 of one class over pooled {unit}s", units=units
@@ -206,12 +226,44 @@ def _table_metrics(
     }
 
 
+def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, Any]:
+    """Cohen's kappa of confusion matrices per group, (G, K, K); it is no mean of ratios, so its interval is its own."""
+    groups, total = len(tables), tables.sum(axis=0)
+    value = cohens_kappa(total)
+    if groups < 2:
+        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0]}
+    without_one = np.array([cohens_kappa(total - table) for table in tables])
+    half = _t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
+    low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
+    if value == 1.0:  # all right is not certain: as low as the accuracy's interval reaches, at the same chance
+        shares = total.sum(axis=1) / total.sum()
+        lowest, _ = _interval(1.0, 0.0, groups, units)
+        low = float((lowest - shares @ shares) / (1 - shares @ shares))
+    basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
+    return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high]}
+
+
+def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray) -> dict[str, Any]:
+    """Share of clips whose class is among the k most probable; `member` (n,) is the group of each clip."""
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")  # (n, K); ties as argmax has them
+    places = np.argmax(ranked == truth[:, None], axis=1)
+    scores = {}
+    for most in _TOP:
+        if most < probabilities.shape[1]:
+            parts = _sum_by_group(np.stack([places < most, np.ones(len(places))], axis=1), member)
+            protocol = f"share of {len(places)} clips whose class is among the {most} most probable, pooled"
+            scores[f"top{most}_accuracy"] = ratio_score(
+                parts[:, :1], parts[:, 1:], protocol=protocol, units=len(places)
+            )
+    return scores
+
+
 def _video_metrics(
-    clips: Sequence[tuple[np.ndarray, np.ndarray]], member: np.ndarray, *, background: int | None
+    clips: Sequence[tuple[np.ndarray, np.ndarray]], member: np.ndarray, *, background: Sequence[int]
 ) -> dict[str, Any]:
     """Scores per video and of segments; `member` (n,) is the group of each clip."""
     videos = len(clips)
-    without = "every class is a segment" if background is None else "background is no segment"
+    without = "background is no segment" if background else "every class is a segment"
     pieces = [
         (_segments_of(truth, truth, background), _segments_of(predicted, truth, background))
         for truth, predicted in clips
@@ -247,7 +299,7 @@ def _pooled_f1(counts: np.ndarray, protocol: str, videos: int) -> dict[str, Any]
     return ratio_score(hits, involved, protocol=protocol, units=videos, scale=100.0)
 
 
-def _segments_of(labels: np.ndarray, truth: np.ndarray, background: int | None) -> list[tuple[int, int, int]]:
+def _segments_of(labels: np.ndarray, truth: np.ndarray, background: Sequence[int]) -> list[tuple[int, int, int]]:
     return segments(np.where(truth < 0, -1, labels), background=background)
 
 

@@ -6,7 +6,7 @@ segments      [1,2,5) [2,6,8)    (label, start, end), half-open
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -15,12 +15,12 @@ OVERLAPS = (10, 25, 50)  # percent
 Segment = tuple[int, int, int]
 
 
-def segments(labels: np.ndarray, *, background: int | None = None) -> list[Segment]:
+def segments(labels: np.ndarray, *, background: Collection[int] = ()) -> list[Segment]:
     """Cuts labels into maximal runs.
 
     Args:
         labels: int (T,); runs of -1 (unlabelled) are dropped.
-        background: Class whose runs are dropped too, or None.
+        background: Classes whose runs are dropped too.
 
     Returns:
         (label, start, end) in time order, half-open; two runs parted by a dropped one stay two.
@@ -30,7 +30,7 @@ def segments(labels: np.ndarray, *, background: int | None = None) -> list[Segme
     starts = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
     ends = np.append(starts[1:], len(labels))
     runs = zip(labels[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
-    return [run for run in runs if run[0] >= 0 and run[0] != background]
+    return [run for run in runs if run[0] >= 0 and run[0] not in background]
 
 
 def edit_score(truth: Sequence[Segment], predicted: Sequence[Segment]) -> float:

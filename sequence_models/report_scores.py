@@ -23,6 +23,9 @@ TITLES = {
     "framewise_logreg": "frame-by-frame logistic regression",
     "macro_f1": "macro-F1",
     "edit": "edit score",
+    "kappa": "Cohen's kappa",
+    "top3_accuracy": "top-3 accuracy",
+    "top5_accuracy": "top-5 accuracy",
 }
 
 

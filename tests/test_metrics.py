@@ -1,18 +1,25 @@
 import numpy as np
 import pytest
 
-from sequence_models.metrics import clip_metrics, confusion_matrix, frame_metrics, ratio_score, sign_flip_test
+from sequence_models.metrics import (
+    clip_metrics,
+    cohens_kappa,
+    confusion_matrix,
+    frame_metrics,
+    ratio_score,
+    sign_flip_test,
+)
 from sequence_models.metrics_segments import edit_score, f1_counts, f1_from_counts, segments
 
 # set/model: background, accuracy V, accuracy P, edit V, F1@10/25/50 V, F1@10/25/50 P (see the README beside the data)
 PUBLISHED = {
-    "GTEA/video_SVM": (0, 53.70, 53.16, 35.75, (44.23, 38.16, 27.99), (42.34, 36.01, 26.10)),
-    "GTEA/video_tCNN_C30": (0, 60.60, 58.34, 54.02, (58.75, 54.44, 41.92), (55.06, 50.56, 38.76)),
-    "GTEA/video_DilatedTCN_L5_B2": (0, 61.30, 61.35, 52.86, (60.87, 54.68, 40.23), (59.79, 53.17, 39.12)),
-    "GTEA/video_ED-TCN_L2_C25": (0, 63.71, 63.41, 69.89, (73.15, 68.52, 55.60), (72.25, 67.60, 55.23)),
-    "50Salads/mid/mid_video_SVM": (0, 54.94, 54.54, 21.43, (28.69, 22.69, 15.36), (27.52, 21.62, 14.52)),
-    "50Salads/mid/mid_video_ED-TCN_L2_C15": (0, 64.68, 64.35, 59.85, (68.02, 63.89, 52.55), (67.24, 63.06, 51.91)),
-    "JIGSAWS/video_ED-TCN_L2_C20": (None, 81.16, 80.33, 84.53, (90.13, 88.36, 80.76), (89.21, 87.41, 79.75)),
+    "GTEA/video_SVM": ((0,), 53.70, 53.16, 35.75, (44.23, 38.16, 27.99), (42.34, 36.01, 26.10)),
+    "GTEA/video_tCNN_C30": ((0,), 60.60, 58.34, 54.02, (58.75, 54.44, 41.92), (55.06, 50.56, 38.76)),
+    "GTEA/video_DilatedTCN_L5_B2": ((0,), 61.30, 61.35, 52.86, (60.87, 54.68, 40.23), (59.79, 53.17, 39.12)),
+    "GTEA/video_ED-TCN_L2_C25": ((0,), 63.71, 63.41, 69.89, (73.15, 68.52, 55.60), (72.25, 67.60, 55.23)),
+    "50Salads/mid/mid_video_SVM": ((0,), 54.94, 54.54, 21.43, (28.69, 22.69, 15.36), (27.52, 21.62, 14.52)),
+    "50Salads/mid/mid_video_ED-TCN_L2_C15": ((0,), 64.68, 64.35, 59.85, (68.02, 63.89, 52.55), (67.24, 63.06, 51.91)),
+    "JIGSAWS/video_ED-TCN_L2_C20": ((), 81.16, 80.33, 84.53, (90.13, 88.36, 80.76), (89.21, 87.41, 79.75)),
 }
 
 
@@ -31,7 +38,7 @@ def published_scores(folder, background):
         rows = [one_hot(labels, num_classes) for labels in predictions]
         names = [str(number) for number in range(num_classes)]
         found = frame_metrics(
-            truths, rows, names, [""] * len(truths), background=None if background is None else names[background]
+            truths, rows, names, [""] * len(truths), background=[names[number] for number in background]
         )
         scores.append({name: score["value"] for name, score in found.items() if "value" in score})
         videos.append(len(truths))
@@ -52,7 +59,7 @@ def test_the_published_table_comes_out_to_two_decimals(shared, model):
 
 
 def test_counting_the_background_changes_the_published_score(shared):
-    scores, videos = published_scores(shared / "action_segmentation/50Salads/mid/mid_video_ED-TCN_L2_C15", None)
+    scores, videos = published_scores(shared / "action_segmentation/50Salads/mid/mid_video_ED-TCN_L2_C15", ())
     assert round(sum(videos * [split["edit"] for split in scores]) / videos.sum(), 2) == 50.34
     assert [round(np.mean([split[f"f1@{k}_pooled"] for split in scores]), 1) for k in (10, 25, 50)] == [
         58.0,
@@ -64,11 +71,12 @@ def test_counting_the_background_changes_the_published_score(shared):
 @pytest.mark.parametrize(
     ("labels", "background", "expected"),
     [
-        ([], None, []),
-        ([2], None, [(2, 0, 1)]),
-        ([0, 0, 1, 1, 1, 0, 2], 0, [(1, 2, 5), (2, 6, 7)]),
-        ([1, 0, 1], 0, [(1, 0, 1), (1, 2, 3)]),
-        ([1, -1, 1, 1], None, [(1, 0, 1), (1, 2, 4)]),
+        ([], (), []),
+        ([2], (), [(2, 0, 1)]),
+        ([0, 0, 1, 1, 1, 0, 2], (0,), [(1, 2, 5), (2, 6, 7)]),
+        ([1, 0, 1], (0,), [(1, 0, 1), (1, 2, 3)]),
+        ([3, 0, 1, 1, 4], (3, 4), [(0, 1, 2), (1, 2, 4)]),
+        ([1, -1, 1, 1], (), [(1, 0, 1), (1, 2, 4)]),
     ],
 )
 def test_segments_are_maximal_runs(labels, background, expected):
@@ -136,10 +144,73 @@ def test_clip_metrics_by_hand():
     )
 
 
+def test_top_k_counts_the_class_among_the_most_probable():
+    rows = np.array([[0.4, 0.3, 0.2, 0.1, 0, 0], [0.1, 0.2, 0.3, 0.25, 0.1, 0.05], [0.3, 0.3, 0.1, 0.1, 0.1, 0.1]])
+    scores = clip_metrics(np.array([2, 0, 5]), rows, "abcdef", ["", "", ""])
+    assert scores["accuracy"]["value"] == 0
+    assert scores["top3_accuracy"]["value"] == pytest.approx(1 / 3)
+    assert scores["top5_accuracy"]["value"] == pytest.approx(2 / 3)  # a tie goes to the class that comes first
+    assert scores["top3_accuracy"]["protocol"] == (
+        "share of 3 clips whose class is among the 3 most probable, pooled; 95 % interval over 3 groups"
+    )
+
+
+def test_top_k_of_no_more_classes_than_k_says_nothing_and_is_left_out():
+    scores = clip_metrics(np.array([0, 1]), one_hot([0, 1], 5), "abcde", ["", ""])
+    assert "top3_accuracy" in scores
+    assert "top5_accuracy" not in scores
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[20, 5], [10, 15]], 0.4),  # Cohen 1960: 0.7 seen, 0.5 by chance
+        ([[5, 0], [0, 5]], 1.0),
+        ([[0, 5], [5, 0]], -1.0),
+        ([[9, 0], [0, 0]], 0.0),
+        ([[0, 0], [0, 0]], 0.0),
+    ],
+)
+def test_kappa_is_agreement_beyond_chance(table, expected):
+    assert cohens_kappa(np.array(table)) == pytest.approx(expected)
+
+
+def test_kappa_has_a_jackknife_interval_over_groups():
+    truth, predicted = np.arange(40) % 2, np.where(np.arange(40) < 30, np.arange(40) % 2, 0)
+    kappa = clip_metrics(truth, one_hot(predicted, 2), "ab", [f"g{n // 10}" for n in range(40)])["kappa"]
+    without_one = [cohens_kappa(np.array(table)) for table in ([[15, 0], [0, 15]], [[15, 0], [5, 10]])]
+    spread = np.array([without_one[0], *[without_one[1]] * 3]) - (without_one[0] + 3 * without_one[1]) / 4
+    half = 3.182 * np.sqrt(3 / 4 * np.sum(spread**2))
+    assert kappa["value"] == pytest.approx(0.75)
+    assert kappa["ci95"] == pytest.approx([0.75 - half, 1.0])
+    assert kappa["protocol"] == (
+        "Cohen's kappa over 40 pooled clips; "
+        "95 % interval by a delete-one-group jackknife and Student's t over 4 groups"
+    )
+
+
+def test_a_perfect_kappa_is_not_certain_and_one_group_gives_no_interval():
+    truth = np.arange(12) % 2
+    scores = clip_metrics(truth, one_hot(truth, 2), "ab", [f"g{n // 2}" for n in range(12)])
+    assert scores["kappa"]["value"] == 1.0
+    assert scores["kappa"]["ci95"] == pytest.approx([2 * scores["accuracy"]["ci95"][0] - 1, 1.0])
+    alone = clip_metrics(truth, one_hot(truth, 2), "ab", ["g"] * 12)["kappa"]
+    assert alone["ci95"] == [-1.0, 1.0]
+    assert alone["protocol"] == "Cohen's kappa over 12 pooled clips; one group, so no interval"
+
+
+def test_several_background_classes_are_no_segments():
+    truths, rows = [np.array([2, 2, 0, 0, 1, 3])], [one_hot([2, 0, 0, 0, 1, 3], 4)]
+    scores = frame_metrics(truths, rows, ("a", "b", "start", "end"), [""], background=("start", "end"))
+    assert scores["f1@50"]["value"] == 100.0
+    assert scores["kappa"]["value"] == pytest.approx((30 - 10) / (36 - 10))
+    assert frame_metrics(truths, [one_hot([0] * 6, 4)], "abcd", [""], background=("c", "d"))["edit"]["value"] == 50.0
+
+
 def test_frame_metrics_leave_unlabelled_timesteps_out():
     truths = [np.array([-1, 0, 0, 1]), np.array([1, 1]), np.array([-1, -1])]
     predictions = [one_hot([1, 0, 1, 1], 2), one_hot([1, 0], 2), one_hot([0, 0], 2)]
-    scores = frame_metrics(truths, predictions, ("a", "b"), ["", "", ""], background=None)
+    scores = frame_metrics(truths, predictions, ("a", "b"), ["", "", ""])
     assert scores["frame_accuracy"]["value"] == pytest.approx(3 / 5)
     assert scores["frame_accuracy_per_video"]["value"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert scores["coverage"]["value"] == pytest.approx(5 / 8)
@@ -151,7 +222,7 @@ def test_frame_metrics_leave_unlabelled_timesteps_out():
 def test_long_and_short_videos_differ_between_the_protocols():
     truths = [np.zeros(90, int), np.zeros(10, int)]
     predictions = [one_hot([0] * 90, 2), one_hot([1] * 10, 2)]
-    scores = frame_metrics(truths, predictions, ("a", "b"), ["", ""], background=None)
+    scores = frame_metrics(truths, predictions, ("a", "b"), ["", ""])
     assert scores["frame_accuracy"]["value"] == pytest.approx(0.9)
     assert scores["frame_accuracy_per_video"]["value"] == pytest.approx(0.5)
 
@@ -164,7 +235,7 @@ def test_padding_or_batching_is_no_input_so_lengths_must_agree():
     with pytest.raises(ValueError, match="no clip has a label"):
         clip_metrics(np.full(1, -1), np.zeros((1, 2)), ("a", "b"), [""])
     with pytest.raises(ValueError, match=r"background 'z' is not in the vocabulary \['a', 'b'\]"):
-        frame_metrics([np.zeros(1, int)], [np.zeros((1, 2))], ("a", "b"), [""], background="z")
+        frame_metrics([np.zeros(1, int)], [np.zeros((1, 2))], ("a", "b"), [""], background=("z",))
 
 
 def test_one_group_gives_no_interval():
