@@ -14,7 +14,7 @@ import numpy as np
 
 from extract.errors import LabelError, UsageError
 from sequence_models.clips import Clip
-from sequence_models.predict import Prediction
+from sequence_models.predict import Prediction, sigmoid, softmax
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
 INVERSE_PENALTY = 0.01  # scikit-learn's C, for clips; there are far more channels than clips
@@ -86,6 +86,7 @@ class Baseline:
         mean, scale: float32 (F,), of the training summaries.
         weights: float32 (F, K).
         bias: float32 (K,).
+        multi_label: Every class has a probability of its own.
     """
 
     task: str
@@ -94,6 +95,7 @@ class Baseline:
     scale: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
+    multi_label: bool = False
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
         """Predicts clips.
@@ -104,24 +106,23 @@ class Baseline:
         Returns:
             Probabilities (K,) per clip, or (T, K), in the order of the clips.
         """
-        return [Prediction(clip.clip_id, self._probabilities(clip)) for clip in clips]
+        return [Prediction(clip.clip_id, self._probabilities(clip), self.multi_label) for clip in clips]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for `numpy.savez`, no pickle."""
-        names = {"task": np.array(self.task), "name": np.array(self.name)}
+        names = {"task": np.array(self.task), "name": np.array(self.name), "multi_label": np.array(self.multi_label)}
         return names | {"mean": self.mean, "scale": self.scale, "weights": self.weights, "bias": self.bias}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Baseline:
         """The inverse of `to_arrays`."""
-        numbers = [arrays[key] for key in ("mean", "scale", "weights", "bias")]
-        return cls(str(arrays["task"]), str(arrays["name"]), *numbers)
+        numbers = {key: arrays[key] for key in ("mean", "scale", "weights", "bias")}
+        return cls(str(arrays["task"]), str(arrays["name"]), **numbers, multi_label=bool(arrays["multi_label"]))
 
     def _probabilities(self, clip: Clip) -> np.ndarray:
         summary = BASELINES[self.task][self.name](clip.embeddings.astype(np.float32))
         logits = (summary - self.mean) / self.scale @ self.weights + self.bias
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+        probabilities = np.asarray(sigmoid(logits) if self.multi_label else softmax(logits), np.float32)
         return probabilities if self.task == MANY_TO_MANY else probabilities[0]
 
 
@@ -129,7 +130,7 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     """Fits a baseline.
 
     Args:
-        name: Name in `baseline_names` of the task, which the shape of the labels gives.
+        name: Name in `baseline_names` of the task, which the shape of the labels gives; (T, K) is multi-label.
         clips: Training clips; unlabelled ones and unlabelled timesteps are passed over.
         num_classes: K; classes that the training clips do not hold get a probability near 0.
         seed: Draws the frames of `framewise_logreg` where there are more than 50,000, or fewer for wide embeddings.
@@ -148,12 +149,13 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     mean, scale = summaries.mean(axis=0), summaries.std(axis=0)
     scale[scale < 1e-6] = 1.0
     penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
-    weights, bias = _fit_linear((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
-    return Baseline(task, name, mean, scale, weights, bias)
+    fit = _fit_each_class if labels.ndim == 2 else _fit_linear
+    weights, bias = fit((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
+    return Baseline(task, name, mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 
 def _examples(summary: Summary, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Summaries float32 (n, F) and labels int64 (n,) of what is labelled."""
+    """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of what is labelled."""
     labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
     if not labelled:
         raise LabelError("no training clip has a label; check the labels and the split.")
@@ -167,7 +169,8 @@ def _examples(summary: Summary, clips: Sequence[Clip], *, task: str, seed: int) 
 
 def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
     """Labelled timesteps of each clip, thinned at random where they are too many together."""
-    steps = [np.flatnonzero(clip.labels >= 0) for clip in clips]
+    known = [clip.labels >= 0 if clip.labels.ndim == 1 else clip.labels.min(axis=1) >= 0 for clip in clips]
+    steps = [np.flatnonzero(each) for each in known]
     total = sum(map(len, steps))
     most = min(MAX_FRAMES, MAX_FRAME_VALUES // clips[0].embeddings.shape[1])
     if total <= most:
@@ -197,6 +200,17 @@ def _fit_linear(
     if len(present) == 2:  # one row for the second class against the first
         rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
     weights[:, present], bias[present] = rows.T, offsets
+    return weights, bias
+
+
+def _fit_each_class(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, *, inverse_penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (F, K) and bias (K,) of one logistic regression per class, labels (n, K)."""
+    weights, bias = np.zeros((features.shape[1], num_classes), np.float32), np.zeros(num_classes, np.float32)
+    for k in range(num_classes):
+        two_weights, two_bias = _fit_linear(features, labels[:, k].astype(np.int64), 2, inverse_penalty=inverse_penalty)
+        weights[:, k], bias[k] = two_weights[:, 1] - two_weights[:, 0], two_bias[1] - two_bias[0]
     return weights, bias
 
 

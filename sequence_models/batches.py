@@ -7,12 +7,13 @@ for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from extract.errors import ClipError, LabelError
 from sequence_models.clips import Clip
+from sequence_models.windows import select_steps
 
 SHORTEST = 8
 LENGTH_JITTER = 0.2  # sorting by length alone would give every epoch the same batches
@@ -25,8 +26,8 @@ class PaddedBatch:
     Args:
         embeddings: float32 (B, T, D), zeros on padding.
         mask: bool (B, T), True = real.
-        labels: int32 (B,) or (B, T), 0 wherever sample_weight is 0 and the label is unknown.
-        sample_weight: float32 like labels, 0 on padding and on unlabelled examples.
+        labels: int32 (B,) or (B, T), multi-label float32 (B, T, K); 0 where the label is unknown.
+        sample_weight: float32 (B,) or (B, T), 0 on padding and on unlabelled examples.
     """
 
     embeddings: np.ndarray
@@ -36,9 +37,9 @@ class PaddedBatch:
 
     def __post_init__(self) -> None:
         rows, steps = self.embeddings.shape[:2]
-        if self.mask.shape != (rows, steps) or self.labels.shape not in ((rows,), (rows, steps)):
+        if self.mask.shape != (rows, steps) or self.labels.shape[:2] not in ((rows,), (rows, steps)):
             raise ValueError(f"{self!r} does not fit together")
-        if self.sample_weight.shape != self.labels.shape:
+        if self.sample_weight.shape != self.labels.shape[:2]:
             raise ValueError(f"sample_weight {self.sample_weight.shape} must be shaped like labels {self.labels.shape}")
 
     def __repr__(self) -> str:
@@ -95,25 +96,25 @@ def pad_clips(clips: Sequence[Clip], *, rows: int, steps: int, class_weights: np
     """Pad clips to one shape.
 
     Args:
-        clips: B or fewer clips, each of T or fewer timesteps; all many-to-one or all many-to-many.
+        clips: B or fewer clips, each of T or fewer timesteps, with labels of one kind: (), (T,) or (T, K).
         rows: B.
         steps: T.
-        class_weights: (K,) weight of an example of each class; None = 1.
+        class_weights: (K,) weight of an example of each class, not for labels (T, K); None = 1.
 
     Returns:
         The batch, clips in the order given.
     """
-    per_step = clips[0].labels.ndim == 1
+    per_step, classes = clips[0].labels.ndim > 0, clips[0].labels.shape[1:]
     embeddings = np.zeros((rows, steps, clips[0].embeddings.shape[1]), np.float32)  # (B, T, D)
     mask = np.zeros((rows, steps), bool)
     mask[:, 0] = True
-    labels = np.full((rows, steps) if per_step else rows, -1, np.int32)
+    labels = np.full((rows, steps, *classes) if per_step else rows, -1, np.float32 if classes else np.int32)
     for row, clip in enumerate(clips):
         embeddings[row, : len(clip)] = clip.embeddings
         mask[row, : len(clip)] = True
         labels[(row, slice(len(clip))) if per_step else row] = clip.labels
-    sample_weight = (labels >= 0).astype(np.float32)
-    labels = np.maximum(labels, 0)
+    known = labels.min(axis=-1) >= 0 if classes else labels >= 0
+    sample_weight, labels = known.astype(np.float32), np.maximum(labels, 0)
     if class_weights is not None:
         sample_weight *= class_weights[labels]
     return PaddedBatch(embeddings, mask, labels, sample_weight)
@@ -168,13 +169,7 @@ def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generato
     kept = rng.uniform(size=count) >= augmentation.frame_drop
     kept[rng.integers(count)] = True
     chosen = chosen[kept].astype(np.int64)
-    return replace(
-        clip,
-        embeddings=clip.embeddings[chosen],
-        pts_seconds=clip.pts_seconds[chosen],
-        frame_indices=clip.frame_indices[chosen],
-        labels=clip.labels[chosen] if clip.labels.ndim else clip.labels,
-    )
+    return select_steps(clip, chosen)
 
 
 def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.ndarray:

@@ -202,6 +202,12 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     with open(arguments.output, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     print(f"wrote {arguments.output}: {len(clips)} clips, {len(rows) - 1} lines")
+    if run.settings.task == TASKS[1]:
+        from sequence_models.bouts import write_bouts
+
+        bouts = arguments.output.with_suffix(".bouts.csv")
+        write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False)
+        print(f"wrote {bouts}: count, duration and latency of every class in every clip")
     return 0
 
 
@@ -239,7 +245,7 @@ def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: 
             bar.update()
 
         scores = train(prepared, clips, on_fit=on_fit)
-    print(_table("validation", {settings.model if name == "model" else name: value for name, value in scores.items()}))
+    print(_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()}))
     return prepared
 
 
@@ -292,7 +298,9 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
 
 
 def _evaluation_text(record: dict[str, Any]) -> str:
-    lines = [_table("test", {record["model"]: record["test"], **record["baselines"]})]
+    before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
+    ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
+    lines = [_table("test", {**ours, **record["baselines"]})]
     for name, values in record["per_seed"].items():
         if len(values) > 1:
             lines.append(
@@ -309,7 +317,7 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
     if not scores:
         return f"{part}: nothing to score"
-    shown = ("accuracy", "frame_accuracy", "macro_f1", "edit", "f1@50")
+    shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
     rows = [[part, *columns]] + [
         [name, *(_cell(values[column]) for column in columns)] for name, values in scores.items()
@@ -331,17 +339,19 @@ def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any])
     if run.settings.task == TASKS[0]:
         rows: list[list[Any]] = [["clip_id", "label", *classes]]
         for clip, prediction in zip(clips, predictions, strict=True):
-            best = run.vocabulary[int(prediction.probabilities.argmax())]
+            best = run.vocabulary[int(prediction.labels)]
             rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
         return rows
     rows = [["clip_id", "frame", "pts_seconds", "label", *classes]]
     for clip, prediction in zip(clips, predictions, strict=True):
-        best_of = prediction.probabilities.argmax(axis=1)  # (T,)
-        for step, best in enumerate(best_of):
+        for step, decided in enumerate(prediction.labels):
             times = [int(clip.frame_indices[step]), f"{clip.pts_seconds[step]:.3f}"]
-            rows.append(
-                [clip.clip_id, *times, run.vocabulary[best], *(f"{p:.4f}" for p in prediction.probabilities[step])]
+            label = (
+                "|".join(name for name, there in zip(run.vocabulary, decided, strict=True) if there)
+                if prediction.multi_label
+                else run.vocabulary[decided]
             )
+            rows.append([clip.clip_id, *times, label, *(f"{p:.4f}" for p in prediction.probabilities[step])])
     return rows
 
 

@@ -24,6 +24,7 @@ OPTIMIZER_CLASSES = {
     "sgd": partial(keras.optimizers.SGD, momentum=0.9),
     "adadelta": keras.optimizers.Adadelta,
 }
+LOSSES = {False: keras.losses.CategoricalCrossentropy, True: keras.losses.BinaryCrossentropy}  # by multi_label
 
 
 class CompiledModel:
@@ -47,7 +48,7 @@ class CompiledModel:
         self.trainer.compile(
             optimizer=self.optimizer,
             loss=[
-                keras.losses.CategoricalCrossentropy(
+                LOSSES[settings.multi_label](
                     from_logits=True,
                     label_smoothing=settings.label_smoothing,
                     reduction="mean_with_sample_weight",
@@ -67,7 +68,8 @@ class CompiledModel:
 
     def train(self, batch: PaddedBatch) -> float:
         """Take one step on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
-        targets = np.eye(self.num_classes, dtype=np.float32)[batch.labels]  # (B, K) or (B, T, K)
+        one_hot = np.eye(self.num_classes, dtype=np.float32)
+        targets = batch.labels if self.settings.multi_label else one_hot[batch.labels]  # (B, K) or (B, T, K)
         inputs, stages = [batch.embeddings, batch.mask], len(self.trainer.outputs)
         if stages == 1:
             logs = self.trainer.train_on_batch(inputs, targets, batch.sample_weight, return_dict=True)

@@ -14,14 +14,31 @@ from extract.errors import RunError
 from extract.store_read import open_store
 from extract.store_schema import fingerprint
 from sequence_models.baselines import Baseline, baseline_names
+from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 from sequence_models.metrics import clip_metrics, frame_metrics, sign_flip_test
+from sequence_models.metrics_multilabel import multilabel_metrics
+from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, Run, note_test_opened, read_arrays, read_run, write_arrays, write_json
-from sequence_models.settings import MANY_TO_ONE
+from sequence_models.runs import (
+    FINAL,
+    POSTPROCESSED,
+    Run,
+    note_test_opened,
+    read_arrays,
+    read_json,
+    read_run,
+    write_arrays,
+    write_json,
+)
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
+from sequence_models.splits import Fold
 from sequence_models.training import load_model
 
 log = logging.getLogger(__name__)
+
+MODEL = "model"  # the run's own model, among the names of baselines
+PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
 
 def score_predictions(
@@ -36,15 +53,17 @@ def score_predictions(
         background: Class that the segment metrics leave out.
 
     Returns:
-        Name -> {"value", "protocol", "ci95"}, as `clip_metrics` or `frame_metrics` give them.
+        Name -> {"value", "protocol", "ci95"}, as `clip_metrics`, `frame_metrics` or `multilabel_metrics` give them.
     """
     groups = [clip.group or clip.clip_id for clip in clips]
     if clips[0].labels.ndim == 0:
         truth = np.array([int(clip.labels) for clip in clips])
         return clip_metrics(truth, np.stack([p.probabilities for p in predictions]), vocabulary, groups)
-    truths = [clip.labels for clip in clips]
+    truths, decided = [clip.labels for clip in clips], [each.labels for each in predictions]
+    if truths[0].ndim == 2:
+        return multilabel_metrics(truths, [p.probabilities for p in predictions], decided, vocabulary, groups)
     named = () if background is None else (background,)
-    return frame_metrics(truths, [p.probabilities for p in predictions], vocabulary, groups, background=named)
+    return frame_metrics(truths, decided, vocabulary, groups, background=named)
 
 
 def evaluate(path: str | Path) -> dict[str, Any]:
@@ -63,21 +82,35 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     _check_complete(run)
     clips = _reload(run)
     run = note_test_opened(run)
-    truth: list[Clip] = []
+    truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     seeds: list[list[Prediction]] = [[] for _ in range(run.seeds)]
-    baselines: dict[str, list[Prediction]] = {name: [] for name in baseline_names(run.settings.task)}
+    said: dict[str, list[Prediction]] = {}
     for fold in run.folds:
-        test = [clips[clip_id] for clip_id in fold.test]
-        truth += test
-        for seed in range(run.seeds):
-            seeds[seed] += predict(load_fitted(run, fold.name, seed), test)
-        for name in baselines:
-            baselines[name] += Baseline.from_arrays(read_arrays(run.baseline_path(fold.name, name))).predict(test)
-    pooled = average(seeds)
-    write_arrays(run.path / "predictions.npz", _prediction_arrays(truth, pooled))
-    record = _record(run, truth, pooled, seeds, baselines)
+        for name, predictions in _test_predictions(run, fold, [clips[clip_id] for clip_id in fold.test], seeds).items():
+            said.setdefault(name, []).extend(predictions)
+    record = _record(run, truth, said, seeds)
+    final = said.get(f"{MODEL}{POSTPROCESSED}", said[MODEL])
+    write_arrays(run.path / "predictions.npz", _prediction_arrays(truth, final))
+    if run.settings.task == MANY_TO_MANY:
+        write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
     write_json(run.path / "metrics.json", record)
     return record
+
+
+def _test_predictions(
+    run: Run, fold: Fold, test: Sequence[Clip], seeds: Sequence[list[Prediction]]
+) -> dict[str, list[Prediction]]:
+    """Predictions of one fold's test clips by the model and every baseline; `seeds` collects those of single seeds."""
+    of_seeds = [predict(load_fitted(run, fold.name, seed), test) for seed in range(run.seeds)]
+    for collected, predictions in zip(seeds, of_seeds, strict=True):
+        collected += predictions
+    said = {MODEL: average(of_seeds)}
+    for name in baseline_names(run.settings.task):
+        said[name] = Baseline.from_arrays(read_arrays(run.baseline_path(fold.name, name))).predict(test)
+    if run.settings.task == MANY_TO_ONE:
+        return said
+    decisions = {name: Decision.from_record(read_json(run.decision_path(fold.name, name))) for name in said}
+    return said | {f"{name}{POSTPROCESSED}": [decisions[name].apply(p) for p in said[name]] for name in decisions}
 
 
 def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], list[Prediction]]:
@@ -100,7 +133,12 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     clips = load_unlabelled(stores, task=run.settings.task)
     fold = FINAL if run.cv else run.folds[0].name
     models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
-    return clips, average([predict(model, clips) for model in models])
+    predictions = average([predict(model, clips) for model in models])
+    if run.settings.task == MANY_TO_MANY:
+        paths = [run.decision_path(each.name, MODEL) for each in run.folds]
+        decision = typical_decision([Decision.from_record(read_json(path)) for path in paths])
+        predictions = [decision.apply(each) for each in predictions]
+    return clips, predictions
 
 
 def load_fitted(run: Run, fold: str, seed: int) -> Any:
@@ -144,30 +182,28 @@ def _reload(run: Run) -> dict[str, Clip]:
 
 
 def _record(
-    run: Run,
-    truth: Sequence[Clip],
-    pooled: Sequence[Prediction],
-    seeds: Sequence[Sequence[Prediction]],
-    baselines: dict[str, list[Prediction]],
+    run: Run, truth: Sequence[Clip], said: dict[str, list[Prediction]], seeds: Sequence[Sequence[Prediction]]
 ) -> dict[str, Any]:
+    """What metrics.json holds; `said` has the pooled predictions of the model and the baselines by name."""
+
     def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
         return score_predictions(truth, predictions, run.vocabulary, background=run.background)
 
     per_seed = [score(predictions) for predictions in seeds]
-    headline = "accuracy" if run.settings.task == MANY_TO_ONE else "frame_accuracy"
+    scores = {name: score(predictions) for name, predictions in said.items()}
+    final = f"{MODEL}{POSTPROCESSED}" if f"{MODEL}{POSTPROCESSED}" in said else MODEL
+    before = {"before_postprocessing": scores[MODEL]} if final != MODEL else {}
+    baselines = {name: value for name, value in scores.items() if not name.startswith(MODEL)}
     return {
         "task": run.settings.task,
         "model": run.settings.model,
         "vocabulary": list(run.vocabulary),
-        "test": score(pooled),
-        "per_seed": {
-            name: [scores[name]["value"] for scores in per_seed]
-            for name in (headline, "macro_f1")
-            if name in per_seed[0]
-        },
-        "against": {name: _paired(truth, pooled, theirs) for name, theirs in baselines.items()},
+        "test": scores[final],
+        **before,
+        "per_seed": {name: [each[name]["value"] for each in per_seed] for name in PER_SEED if name in per_seed[0]},
+        "against": {name: _paired(truth, said[final], said[name]) for name in baselines},
         "validation": _validation(run),
-        "baselines": {name: score(predictions) for name, predictions in baselines.items()},
+        "baselines": baselines,
         "test_clips": len(truth),
         "test_groups": len({clip.group or clip.clip_id for clip in truth}),
         "test_opened": run.test_opened,
@@ -179,7 +215,7 @@ def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[
     by_group: dict[str, list[float]] = {}
     for clip, mine, other in zip(clips, ours, theirs, strict=True):
         labels = np.atleast_1d(clip.labels)
-        hits = [np.atleast_2d(each.probabilities).argmax(axis=1) == labels for each in (mine, other)]
+        hits = [np.atleast_1d(each.labels) == labels for each in (mine, other)]
         known = labels >= 0
         if known.any():
             difference = (hits[0][known].astype(float) - hits[1][known]).mean()
@@ -207,5 +243,6 @@ def _prediction_arrays(truth: Sequence[Clip], predictions: Sequence[Prediction])
         "lengths": np.array([len(rows) for rows in per_clip], np.int64),
         "probabilities": np.concatenate(per_clip).astype(np.float32),
         "truth": np.concatenate([np.atleast_1d(clip.labels) for clip in truth]).astype(np.int64),
+        "decided": np.concatenate([np.atleast_1d(each.labels) for each in predictions]).astype(np.int64),
         "pts_seconds": np.concatenate(times).astype(np.float64),
     }

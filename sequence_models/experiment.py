@@ -15,8 +15,10 @@ import numpy as np
 from sequence_models.baselines import baseline_names, fit_baseline
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import score_predictions
+from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, Run, write_arrays, write_json
+from sequence_models.runs import FINAL, POSTPROCESSED, Run, write_arrays, write_json
+from sequence_models.settings import MANY_TO_MANY
 from sequence_models.splits import Fold
 from sequence_models.training import FitResult, fit_model, load_model
 
@@ -32,7 +34,8 @@ def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | No
         on_fit: Called after each fit with (fold, seed, result); result None = it was done before.
 
     Returns:
-        Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips.
+        Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; per
+        frame also of each after its post-processing.
     """
     clips = {clip.clip_id: clip for clip in data.clips}
     validation: dict[str, list[Prediction]] = {}
@@ -41,18 +44,22 @@ def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | No
         fitting, choosing = [clips[c] for c in fold.train], [clips[c] for c in fold.validation]
         models = [_fit(run, fold.name, seed, fitting, choosing, on_fit) for seed in range(run.seeds)]
         _fit_baselines(run, fold, clips)
-        if choosing:
-            truth += choosing
-            validation.setdefault("model", []).extend(average([predict(model, choosing) for model in models]))
-            for name in baseline_names(run.settings.task):
-                baseline = fit_baseline(name, fitting, run.num_classes, seed=0)
-                validation.setdefault(name, []).extend(baseline.predict(choosing))
+        truth += choosing
+        said = {"model": average([predict(model, choosing) for model in models])}
+        for name in baseline_names(run.settings.task):
+            said[name] = fit_baseline(name, fitting, run.num_classes, seed=0).predict(choosing)
+        for name, predictions in said.items():
+            validation.setdefault(name, []).extend(predictions)
+            if run.settings.task == MANY_TO_MANY:
+                decided = _decide(run, fold, name, choosing, predictions, fitting)
+                validation.setdefault(f"{name}{POSTPROCESSED}", []).extend(decided)
     if run.cv:
         for seed in range(run.seeds):
             _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run))
     scores = {
         name: score_predictions(truth, predictions, run.vocabulary, background=run.background)
         for name, predictions in validation.items()
+        if truth
     }
     write_json(run.path / "validation.json", scores)
     return scores
@@ -84,6 +91,20 @@ def _fit(
     write_json(note, {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds})
     on_fit(fold, seed, result)
     return result.model
+
+
+def _decide(
+    run: Run,
+    fold: Fold,
+    name: str,
+    choosing: Sequence[Clip],
+    predictions: Sequence[Prediction],
+    fitting: Sequence[Clip],
+) -> list[Prediction]:
+    """Choose the post-processing on the validation clips, note it, and apply it to them."""
+    decision = choose_decision(choosing, predictions, training=fitting, causal=run.settings.causal)
+    write_json(run.decision_path(fold.name, name), decision.to_record())
+    return [decision.apply(each) for each in predictions]
 
 
 def _fit_baselines(run: Run, fold: Fold, clips: dict[str, Clip]) -> None:

@@ -147,17 +147,19 @@ class SmoothnessLoss(keras.layers.Layer):
 
     Args:
         weight: Share of the loss.
+        multi_label: Logits are of one yes or no per class, not of one class out of K.
     """
 
     supports_masking = True
 
-    def __init__(self, weight: float, **kwargs):
+    def __init__(self, weight: float, *, multi_label: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.weight = weight
+        self.multi_label = multi_label
 
     def call(self, logits, mask):
         """Pass on (B, T, K)."""
-        log_probabilities = ops.log_softmax(logits, axis=-1)
+        log_probabilities = ops.log_sigmoid(logits) if self.multi_label else ops.log_softmax(logits, axis=-1)
         change = log_probabilities[:, 1:] - ops.stop_gradient(log_probabilities[:, :-1])
         pairs = ops.cast(mask[:, 1:] & mask[:, :-1], logits.dtype)  # (B, T - 1)
         squares = ops.minimum(ops.square(change), LARGEST_STEP) * ops.expand_dims(pairs, -1)

@@ -58,7 +58,7 @@ def clip_metrics(
 
 def frame_metrics(
     truths: Sequence[np.ndarray],
-    probabilities: Sequence[np.ndarray],
+    predictions: Sequence[np.ndarray],
     vocabulary: Sequence[str],
     groups: Sequence[str],
     *,
@@ -68,7 +68,7 @@ def frame_metrics(
 
     Args:
         truths: Per clip, int (T,); timesteps with -1 are left out, and they part segments.
-        probabilities: Per clip, (T, K).
+        predictions: Per clip, int (T,), the class that was decided for.
         vocabulary: K class names.
         groups: Group of each clip; "" makes a clip its own group.
         background: Classes that are no segment, such as ("start", "end"); empty if every class is one.
@@ -81,13 +81,12 @@ def frame_metrics(
     Raises:
         ValueError: The lengths differ, no timestep has a label, or the background is not in the vocabulary.
     """
-    for truth, rows in zip(truths, probabilities, strict=True):
-        _check_lengths(truth, rows, truth, vocabulary=vocabulary)
-    _check_lengths(truths, probabilities, groups)
+    for truth, predicted in zip(truths, predictions, strict=True):
+        _check_lengths(truth, predicted, truth)
+    _check_lengths(truths, predictions, groups)
     for name in background:
         if name not in vocabulary:
             raise ValueError(f"background {name!r} is not in the vocabulary {list(vocabulary)}")
-    predictions = [np.argmax(rows, axis=1) for rows in probabilities]
     known = np.array([bool(np.any(truth >= 0)) for truth in truths])
     _check_any(known)
     clips = [(truths[i], predictions[i]) for i in np.flatnonzero(known).tolist()]
@@ -175,7 +174,7 @@ def _interval(value: float, variance: float, num_groups: int, units: int) -> tup
     if num_groups < 2:
         return 0.0, 1.0
     trials = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(units)
-    t_squared = _t_quantile(num_groups - 1) ** 2
+    t_squared = t_quantile(num_groups - 1) ** 2
     centre = (value + t_squared / (2 * trials)) / (1 + t_squared / trials)
     half = np.sqrt(t_squared * (value * (1 - value) / trials + t_squared / (4 * trials**2))) / (1 + t_squared / trials)
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
@@ -188,7 +187,8 @@ def _jackknife_variance(parts: np.ndarray, wholes: np.ndarray, ratios: np.ndarra
     return float((len(parts) - 1) / len(parts) * np.sum(change**2))
 
 
-def _t_quantile(degrees: int) -> float:
+def t_quantile(degrees: int) -> float:
+    """97.5 % quantile of Student's t, interpolated in 1 / degrees of freedom."""
     return float(np.interp(-1 / degrees, -1 / np.array(_T_DEGREES, np.float64), _T_QUANTILES))
 
 
@@ -233,7 +233,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
     if groups < 2:
         return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0]}
     without_one = np.array([cohens_kappa(total - table) for table in tables])
-    half = _t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
+    half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
     if value == 1.0:  # all right is not certain: as low as the accuracy's interval reaches, at the same chance
         shares = total.sum(axis=1) / total.sum()

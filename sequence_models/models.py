@@ -1,8 +1,9 @@
 """Registry: name -> builder of a Keras model on embeddings.
 
 Every model takes [embeddings (B, T, D) float32, mask (B, T) bool] and gives LOGITS: (B, K) for many-to-one, (B, T, K)
-for many-to-many; `predict` makes probabilities of them. Dropout hits the same units at every timestep, so that its
-noise does not depend on padding; nothing normalises over the batch, since batch statistics would see the padding.
+for many-to-many; `predict` makes probabilities of them, by softmax or, for multi-label, by sigmoid. Dropout hits the
+same units at every timestep, so that its noise does not depend on padding; nothing normalises over the batch, since
+batch statistics would see the padding.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: See
         return _logits(pooled, mask, settings, num_classes, seeds, name="logits")
     logits = _logits(features, mask, settings, num_classes, seeds, name="logits_1")
     for stage in range(2, settings.tcn_stages + 1):
-        features = _tcn_stage(_masked(ops.softmax(logits), mask), mask, settings, seeds)
+        guess = ops.sigmoid(logits) if settings.multi_label else ops.softmax(logits)
+        features = _tcn_stage(_masked(guess, mask), mask, settings, seeds)
         logits = _logits(features, mask, settings, num_classes, seeds, name=f"logits_{stage}")
     return logits
 
@@ -186,7 +188,8 @@ def _logits(features, mask, settings: TrainSettings, num_classes: int, seeds: Se
     """The last dense layer, and the smoothing loss where there is one label per timestep."""
     if settings.task == MANY_TO_ONE or not settings.smoothing_loss:
         return _dense(num_classes, seeds, name=name)(features)
-    return SmoothnessLoss(settings.smoothing_loss, name=name)(_dense(num_classes, seeds)(features), mask=mask)
+    smooth = SmoothnessLoss(settings.smoothing_loss, multi_label=settings.multi_label, name=name)
+    return smooth(_dense(num_classes, seeds)(features), mask=mask)
 
 
 def _drop(tensor, rate: float, seeds: Seeds):

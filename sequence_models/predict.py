@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from extract.errors import ClipError
 from sequence_models.batches import check_clips, pad_clips, padded_length
 from sequence_models.clips import Clip
+from sequence_models.windows import merge_pieces, prediction_pieces, select_steps
 
 FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
 
@@ -21,11 +22,22 @@ class Prediction:
 
     Args:
         clip_id: Name of the clip.
-        probabilities: float32 (K,) for many-to-one, (T, K) for many-to-many; rows sum to 1.
+        probabilities: float32 (K,) for many-to-one, (T, K) for many-to-many; rows sum to 1 unless multi-label.
+        multi_label: Every class has a probability of its own.
+        decided: What was made of the probabilities after training, shaped like `labels`; None = nothing.
     """
 
     clip_id: str
     probabilities: np.ndarray
+    multi_label: bool = False
+    decided: np.ndarray | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The decision: class index int64 () or (T,), most probable unless `decided`; multi-label bool (T, K)."""
+        if self.decided is not None:
+            return self.decided
+        return self.probabilities >= 0.5 if self.multi_label else self.probabilities.argmax(axis=-1)
 
     def __repr__(self) -> str:
         return f"Prediction({self.clip_id!r}, probabilities={self.probabilities.shape})"
@@ -58,15 +70,20 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
 
 def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
     """Predict checked clips with a `CompiledModel` that has its weights already; otherwise as `predict`."""
-    by_length = sorted(range(len(clips)), key=lambda row: len(clips[row]))
-    predictions: dict[int, Prediction] = {}
+    pieces = prediction_pieces(clips, twin.settings)
+    by_length = sorted(range(len(pieces)), key=lambda number: len(pieces[number].steps))
+    said: dict[int, np.ndarray] = {}
     while by_length:
-        steps = padded_length(len(clips[by_length[-1]]))
+        steps = padded_length(len(pieces[by_length[-1]].steps))
         size = max(1, min(batch_size, FRAMES_PER_BATCH // steps))
-        by_length, rows = by_length[:-size], by_length[-size:]
-        for row, probabilities in zip(rows, _forward_batch(twin, [clips[row] for row in rows], steps), strict=True):
-            predictions[row] = Prediction(clips[row].clip_id, probabilities)
-    return [predictions[row] for row in range(len(clips))]
+        by_length, numbers = by_length[:-size], by_length[-size:]
+        chosen = [select_steps(clips[pieces[number].row], pieces[number].steps) for number in numbers]
+        said.update(zip(numbers, _forward_batch(twin, chosen, steps), strict=True))
+    merged = merge_pieces(clips, pieces, [said[number] for number in range(len(pieces))], task=twin.settings.task)
+    multi_label = twin.settings.multi_label
+    return [
+        Prediction(clip.clip_id, probabilities, multi_label) for clip, probabilities in zip(clips, merged, strict=True)
+    ]
 
 
 def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -76,7 +93,7 @@ def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
         predictions: One list per model, the same clips in the same order.
 
     Returns:
-        One prediction per clip.
+        One prediction per clip; what was decided of a single one is forgotten.
 
     Raises:
         ClipError: The lists are of different clips.
@@ -84,14 +101,19 @@ def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     if len({tuple((p.clip_id, p.probabilities.shape) for p in each) for each in predictions}) != 1:
         raise ClipError("Predictions of different clips cannot be averaged; predict the same clips with every model.")
     return [
-        Prediction(same[0].clip_id, np.asarray(np.mean([p.probabilities for p in same], axis=0), np.float32))
+        replace(
+            same[0],
+            probabilities=np.asarray(np.mean([p.probabilities for p in same], axis=0), np.float32),
+            decided=None,
+        )
         for same in zip(*predictions, strict=True)
     ]
 
 
 def _forward_batch(twin: Any, clips: Sequence[Clip], steps: int) -> list[np.ndarray]:
     rows = 1 << (len(clips) - 1).bit_length()  # few distinct shapes: 1, 2, 4, ... rows
-    probabilities = softmax(twin.logits(pad_clips(clips, rows=rows, steps=steps)))[: len(clips)]
+    logits = twin.logits(pad_clips(clips, rows=rows, steps=steps))[: len(clips)]
+    probabilities = sigmoid(logits) if twin.settings.multi_label else softmax(logits)
     if probabilities.ndim == 2:
         return list(probabilities)
     return [each[: len(clip)] for each, clip in zip(probabilities, clips, strict=True)]
@@ -101,3 +123,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities of logits (..., K), in their dtype."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each logit by itself, in its dtype."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)

@@ -5,7 +5,8 @@ runs/NAME/
   models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
   logs/<fold>-seed<k>.csv                    one line per epoch
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
-  predictions.npz, metrics.json, report.html written by evaluate and report
+  decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
+  predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
+POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv")
 
 
@@ -85,6 +88,10 @@ class Run:
         """Where the epochs of one fit are logged."""
         return self.path / "logs" / f"{fold}-seed{seed}.csv"
 
+    def decision_path(self, fold: str, name: str) -> Path:
+        """Where the post-processing of one fold lies, of the model or of the baseline of that name."""
+        return self.path / "decisions" / f"{fold}-{name}.json"
+
     def baseline_path(self, fold: str, name: str) -> Path:
         """Where the arrays of one fitted baseline lie."""
         return self.path / "baselines" / f"{fold}-{name}.npz"
@@ -103,7 +110,7 @@ def create_run(run: Run) -> Run:
         RunError: the directory holds another experiment, or cannot be written.
     """
     try:
-        for folder in ("models", "logs", "baselines"):
+        for folder in ("models", "logs", "baselines", "decisions"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write the run {run.path}: {error.strerror}; choose another --run") from None
@@ -163,6 +170,18 @@ def write_json(path: Path, record: Any) -> None:
     os.replace(name, path)
 
 
+def read_json(path: Path) -> Any:
+    """Read JSON that `write_json` wrote.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz aside and rename it into place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".npz")
@@ -173,15 +192,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an .npz; never unpickles.
+    """Read an .npz; never unpickles. It is opened first, since NumPy leaves a file open that is no archive.
 
     Raises:
         RunError: it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
 
 

@@ -34,6 +34,15 @@ class TrainSettings:
         projection: Width that embeddings are projected to first; 0 = none. mstcn projects to `hidden` instead.
         steps: A recurrent many-to-one model averages the clip to this many equal parts before the recurrence; 0 = not
             at all, but 4 parts for the read-out concat.
+        multi_label: Classes of many-to-many may overlap: each gets its own yes or no (sigmoid), with a threshold that
+            is chosen on validation.
+        stride: Only every stride-th timestep goes in, at a phase drawn anew in every epoch; a prediction takes all
+            phases, so that every timestep still gets an answer.
+        window: Seconds of the sliding windows that training and prediction see instead of whole clips; what is said
+            about overlapping windows is averaged, per clip or per timestep. 0 = whole clips.
+        hop: Seconds from one window to the next; 0 = half a window.
+        chunk: Many-to-many training without windows cuts longer clips into chunks of this many timesteps, at new
+            places in every epoch; a prediction sees the whole clip. 0 = never.
         causal: A timestep may only see those before it, as for a live stream: many-to-many with lstm, gru or mstcn.
         tcn_stages: Stages of mstcn; each refines the labels of the one before.
         tcn_layers: Dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far.
@@ -63,6 +72,11 @@ class TrainSettings:
     layers: int = 1
     projection: int = 64
     steps: int = 0
+    multi_label: bool = False
+    stride: int = 1
+    window: float = 0.0
+    hop: float = 0.0
+    chunk: int = 512
     causal: bool = False
     tcn_stages: int = 3
     tcn_layers: int = 8
@@ -86,11 +100,20 @@ class TrainSettings:
         _check_name("model", self.model, MODEL_NAMES)
         _check_name("readout", self.readout, READOUTS)
         _check_name("optimizer", self.optimizer, OPTIMIZERS)
-        for name in ("hidden", "layers", "tcn_stages", "tcn_layers", "epochs", "patience", "batch_size"):
+        for name in ("stride", "hidden", "layers", "tcn_stages", "tcn_layers", "epochs", "patience", "batch_size"):
             _check_range(name, getattr(self, name), 1, float("inf"))
         for name in ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop"):
             _check_range(name, getattr(self, name), 0, 0.95)
-        for name in ("projection", "steps", "smoothing_loss", "weight_decay", "class_weight_power"):
+        for name in (
+            "projection",
+            "steps",
+            "window",
+            "hop",
+            "chunk",
+            "smoothing_loss",
+            "weight_decay",
+            "class_weight_power",
+        ):
             _check_range(name, getattr(self, name), 0, float("inf"))
         _check_range("learning_rate", self.learning_rate, 1e-8, 100)
         self._check_combinations()
@@ -100,7 +123,19 @@ class TrainSettings:
         """How many equal parts a many-to-one clip is averaged to; 0 = it keeps all its timesteps."""
         return self.steps or (CONCAT_PARTS if self.readout == "concat" else 0)
 
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds from one window to the next."""
+        return self.hop or self.window / 2
+
     def _check_combinations(self) -> None:
+        if self.hop and not 0 < self.hop <= self.window:
+            raise UsageError(
+                f"hop {self.hop:g} must not be longer than the window, {self.window:g} s, or timesteps are never seen; "
+                "give a --window of at least that, or a smaller --hop."
+            )
+        if self.multi_label and self.task == MANY_TO_ONE:
+            raise UsageError("multi_label is for overlapping labels per timestep; use it with --task many-to-many.")
         if self.task == MANY_TO_MANY and self.model in POOLING_MODELS:
             raise UsageError(
                 f"model {self.model} gives one label per clip and cannot do many-to-many; "

@@ -1,8 +1,8 @@
 """Trains one model on clips, keeps the weights of its best epoch, and writes checkpoint and log.
 
-The best epoch is that of the best macro-F1 over all validation examples together, averaged with the few epochs before
-it (of six clips one right by luck is much), ties going to the lower loss. Both are computed by NumPy on unpadded
-predictions, because Keras' own averages depend on how batches were padded.
+The best epoch is that of the best macro-F1 (multi-label: mean average precision) over all validation examples together,
+averaged with the few epochs before it (of six clips one right by luck is much), ties going to the lower loss. Both are
+computed by NumPy on unpadded predictions, because Keras' own averages depend on how batches were padded.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from extract.errors import LabelError, RunError
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
 from sequence_models.clips import Clip
 from sequence_models.compiled import CompiledModel, compiled, copy_variables
+from sequence_models.metrics_multilabel import mean_average_precision
 from sequence_models.models import Architecture, build_model
 from sequence_models.predict import forward
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.windows import training_pieces
 
 LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_EPOCHS = 5
+PIECES = 1  # keeps the draws of windows and chunks apart from those of the batches
+LABEL_KINDS = ("one label in all", "one label per timestep", "any number of labels per timestep")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ def fit_model(
     model.get_layer("standardise").set_statistics(*embedding_statistics(train))
     twin = compiled(Architecture(settings, embedding_dim, num_classes))
     twin.load(model)
-    weights = class_weights(_labels(train), num_classes=num_classes, power=settings.class_weight_power)
+    weights = None
+    if not settings.multi_label:
+        weights = class_weights(_labels(train), num_classes=num_classes, power=settings.class_weight_power)
     best = _Best(model, checkpoint)
     job = _Job(twin, train, validation, weights, seed)
     history = _train_epochs(job, best, log=log, epochs=epochs or settings.epochs, quiet=quiet)
@@ -158,7 +164,7 @@ class _Job:
     twin: CompiledModel
     train: Sequence[Clip]
     validation: Sequence[Clip]
-    class_weights: np.ndarray
+    class_weights: np.ndarray | None
     seed: int
 
 
@@ -221,7 +227,7 @@ def _run_epoch(job: _Job, epoch: int) -> dict:
     settings = job.twin.settings
     varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
     batches = make_batches(
-        job.train,
+        training_pieces(job.train, settings, np.random.default_rng((job.seed, epoch, PIECES))),
         batch_size=settings.batch_size,
         seed=(job.seed, epoch),
         class_weights=job.class_weights,
@@ -240,25 +246,30 @@ def _run_epoch(job: _Job, epoch: int) -> dict:
 
 
 def _validate(job: _Job) -> tuple[float | None, float | None]:
-    """Cross-entropy and macro-F1 over all labelled validation examples."""
+    """Cross-entropy and score over all labelled validation examples."""
     if not job.validation:
         return None, None
     truth = _labels(job.validation)
     predictions = forward(job.twin, job.validation)
-    probabilities = np.concatenate([np.atleast_2d(p.probabilities) for p in predictions])[truth >= 0]
-    truth = truth[truth >= 0]
-    loss = -np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-7)).mean()
+    probabilities = np.concatenate([np.atleast_2d(p.probabilities) for p in predictions])  # (n, K)
+    known = truth.min(axis=1) >= 0 if truth.ndim == 2 else truth >= 0
+    truth, probabilities = truth[known], np.clip(probabilities[known], 1e-7, 1 - 1e-7)
+    if truth.ndim == 2:
+        loss = -np.log(np.where(truth > 0, probabilities, 1 - probabilities)).mean()
+        return float(loss), mean_average_precision(truth > 0, probabilities)
+    loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
     return float(loss), macro_f1(truth, probabilities.argmax(axis=1))
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
     """The clips that have a label, after a look whether labels fit the task."""
-    wanted = 0 if settings.task == MANY_TO_ONE else 1
+    wanted = 0 if settings.task == MANY_TO_ONE else 1 + settings.multi_label
     for clip in clips:
         if clip.labels.ndim != wanted:
+            needs = f"task {settings.task}{', multi-label,' if settings.multi_label else ''} needs"
             raise LabelError(
-                f"{clip.clip_id} has {'one label per timestep' if clip.labels.ndim else 'one label in all'}, "
-                f"which is not what task {settings.task} needs; choose the other --task."
+                f"{clip.clip_id} has {LABEL_KINDS[clip.labels.ndim]}, which is not what {needs}; "
+                "choose the other --task, or labels of the other kind."
             )
     return [clip for clip in clips if not clip.labels.size or clip.labels.max() >= 0]
 
