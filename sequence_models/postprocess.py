@@ -101,12 +101,12 @@ def typical_decision(decisions: Sequence[Decision]) -> Decision:
 
 
 def median_filter(probabilities: np.ndarray, width: int) -> np.ndarray:
-    """The median over time of each column of (T, K); at the ends the first and last rows go on."""
+    """The median over time of each column of (T, K); the ends are mirrored."""
     if width == 1:
         return probabilities
     from scipy.ndimage import median_filter as filter_median
 
-    return filter_median(probabilities, size=(width, 1), mode="nearest")
+    return filter_median(probabilities, size=(width, 1), mode="reflect")
 
 
 def drop_short_bouts(labels: np.ndarray, probabilities: np.ndarray, minimum_steps: Sequence[int]) -> np.ndarray:
