@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from label_examples import write_labels, write_store
@@ -5,7 +7,7 @@ from label_examples import write_labels, write_store
 from extract.errors import LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
 from extract.store_write import StoreWriter
-from sequence_models.clips import load_clips, load_unlabelled
+from sequence_models.clips import Clip, load_clips, load_unlabelled
 
 WHOLE, FRAMES = "many-to-one", "many-to-many"
 TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0, duration_seconds=1.0)
@@ -231,7 +233,8 @@ def test_times_rounded_to_milliseconds_stay_in_their_frame(tmp_path, labels):
         writer.finish("a.mkv", None)
     path = labels("clip_id,start_frame,end_frame,label", *(f"a.mkv,{i},{i + 1},{i:02d}" for i in range(30)))
     data = load_clips([tmp_path / "mkv"], path, task=FRAMES, labels_fps=30)
-    assert data.clips[0].labels.tolist() == index.tolist()
+    clip = data.clips[0]
+    assert clip.labels.tolist() == clip.label_steps.tolist() == clip.frame_labels.tolist() == index.tolist()
 
 
 def test_labels_may_run_one_sampling_interval_past_the_last_timestep(store, labels):
@@ -307,3 +310,20 @@ def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddin
     loaded = load_clips([tmp_path / "features"], None, task="many-to-one")
     assert [clip.clip_id for clip in loaded.clips] == ["a/1.mp4", "b/1.mp4"]
     assert any("a/2.mp4" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "label_steps", "frame_labels", "message"),
+    [
+        (np.zeros(4, int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (4,)"),
+        (np.zeros((3, 2, 1), int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (3, 2, 1)"),
+        (np.zeros(3, int), np.zeros(5, int), None, "label_steps and frame_labels go together, and one is None"),
+        (np.zeros(3, int), np.zeros(5, int), np.zeros(6, int), "got (5,) and (6,)"),
+        (np.zeros((3, 2), int), np.zeros(5, int), np.zeros(5, int), "like the labels, (F, K), got (5,) and (5,)"),
+        (np.zeros((3, 2), int), np.zeros(5, int), np.zeros((5, 3), int), "got (5,) and (5, 3)"),
+    ],
+)
+def test_a_clip_checks_its_shapes(labels, label_steps, frame_labels, message):
+    rows = np.zeros((3, 2)), np.arange(3) / 8, np.arange(3)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Clip("a", *rows, labels, label_steps=label_steps, frame_labels=frame_labels)
