@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from extract.errors import SplitError
 from extract.store_schema import fingerprint
+from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
@@ -63,7 +65,11 @@ def prepare(
         embedding_dim=data.clips[0].embeddings.shape[1],
         versions=_versions(),
     )
-    return create_run(wanted), data
+    created = create_run(wanted)
+    if data.alignment:
+        with open(created.path / "alignment.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(alignment_rows(data.alignment))
+    return created, data
 
 
 def _clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict:

@@ -2,6 +2,7 @@
 
 runs/NAME/
   run.json            settings, data, folds and seeds; written first, compared when the run is continued
+  alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
   models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
   logs/<fold>-seed<k>.csv                    one line per epoch
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays

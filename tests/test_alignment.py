@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from label_examples import write_labels, write_store
@@ -10,6 +12,8 @@ from extract.errors import LabelError, UsageError
 from extract.records import VideoTruth
 from sequence_models.alignment import ClipAlignment, alignment_rows, diagnosis
 from sequence_models.clips import load_clips
+from sequence_models.labels import LabelTable
+from sequence_models.targets import check_task
 
 MISMATCHED = {"rec01": 1, "rec07": 1, "rec10": 1, "rec13": 10, "rec17": 1, "rec25": 15}
 RULE = (
@@ -169,6 +173,43 @@ def test_where_no_rate_is_known_the_sentence_says_what_to_check(unit, rate, expe
 def test_an_unknown_alignment_is_refused(load):
     with pytest.raises(UsageError, match="--alignment is 'loose'; it must be strict or tolerant"):
         load({"a.avi": 10}, "a.avi,0,10,x", alignment="loose")
+
+
+def test_with_multi_label_an_overlap_is_labelled_and_past_the_features_is_refused(load):
+    lines = "a.avi,0,4,x", "a.avi,2,5,y"
+    data = load({"a.avi": 8}, *lines, multi_label=True)
+    assert data.notes == ()
+    first = data.alignment[0]
+    assert (first.labelled, first.overlapping, first.unlabelled, first.unlabelled_steps) == (5, 0, 3, 0)
+    with pytest.raises(LabelError, match=r"run past the end of the features in 1 clip: 'a\.avi' by 1 frames"):
+        load({"a.avi": 4}, *lines, multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        (
+            "many-to-many",
+            {"background": "none"},
+            "--multi-label and --background 'none' exclude each other: a timestep outside all intervals "
+            "has none of the classes already; leave --background out.",
+        ),
+        (
+            "many-to-one",
+            {},
+            "--multi-label gives a timestep several classes at once and fits --task many-to-many only.",
+        ),
+    ],
+)
+def test_multi_label_fits_frames_without_a_background_only(task, options, message):
+    with pytest.raises(UsageError) as caught:
+        check_task(
+            LabelTable(Path("labels.csv"), "frames" if task == "many-to-many" else "per clip", ()),
+            task=task,
+            multi_label=True,
+            **options,
+        )
+    assert str(caught.value) == message
 
 
 def rat_store(shared, path):

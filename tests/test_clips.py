@@ -293,6 +293,8 @@ def test_unlabelled_clips_have_labels_of_the_shape_of_the_task(store):
     features = store({"b.avi": 3, "a.avi": 2})
     assert [(c.clip_id, c.labels.tolist()) for c in load_unlabelled([features])] == [("a.avi", -1), ("b.avi", -1)]
     assert [c.labels.tolist() for c in load_unlabelled([features], task=FRAMES)] == [[-1, -1], [-1, -1, -1]]
+    many = load_unlabelled([features], task=FRAMES, num_classes=2)
+    assert [(c.labels.tolist(), c.labels.dtype) for c in many] == [([[-1, -1]] * 2, "int8"), ([[-1, -1]] * 3, "int8")]
 
 
 def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddings(tmp_path):

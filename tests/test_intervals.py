@@ -126,3 +126,22 @@ def test_labels_that_end_absurdly_far_out_are_refused(load):
         "the labels of clip 'a.avi' end at 4e+09 frames and its features at 4; "
         "at most 10,000,000 frames are kept per clip, so correct the label file."
     )
+
+
+def test_overlapping_classes_hold_at_once_with_multi_label(load):
+    clip = load(6, "0,3,x", "2,5,y", "1,2,x", multi_label=True)
+    assert clip.labels.tolist() == [[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 0]]
+    assert clip.frame_labels.tolist() == clip.labels.tolist()
+    assert (clip.labels.dtype, clip.frame_labels.dtype) == (np.int8, np.int8)
+
+
+def test_multi_label_frames_between_and_past_the_features(load):
+    clip = load(2, "0,2,x", "1,4,y", "6,7,x", how={"every": 2}, multi_label=True, alignment="tolerant")  # frames 0, 2
+    assert clip.labels.tolist() == [[1, 0], [0, 1]]
+    assert clip.frame_labels.tolist() == [[1, 0], [1, 1], [0, 1], [0, 1], [-1, -1], [-1, -1], [1, 0]]
+    assert clip.label_steps.tolist() == [0, 0, 1, 1, 1, 1, 1]
+
+
+def test_with_multi_label_a_left_out_class_does_not_hold(load):
+    clip = load(4, "0,2,x", "1,3,y", "3,4,z", multi_label=True, classes=["z", "x"])
+    assert clip.labels.tolist() == [[0, 1], [0, 1], [0, 0], [1, 0]]
