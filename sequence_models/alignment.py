@@ -42,7 +42,7 @@ class ClipAlignment:
         overlapping: Inside the features, claimed by different classes.
         excluded: Inside the features, with labels of classes that are not used only.
         timesteps, unlabelled_steps, overlapping_steps: Numbers of timesteps; unlabelled ones neither train nor count.
-        tolerance: What counts as no difference.
+        tolerance: By how much labels may lie outside the features and count as inside.
     """
 
     clip_id: str
@@ -123,7 +123,7 @@ def measure_alignment(
         timesteps=len(labels),
         unlabelled_steps=int(np.sum(np.all(np.atleast_2d(labels.T) == UNLABELLED, axis=0))),
         overlapping_steps=overlapping_steps,
-        tolerance=max(timeline.tolerance, CLOCK_TOLERANCE_SECONDS),
+        tolerance=timeline.end_tolerance,
         **amounts,
     )
 

@@ -2,7 +2,7 @@
 
 interval   [start ---------- end)      a position belongs to it if start <= position < end
 timesteps  .  x     x     x     .      each one speaks for [its own position, that of the next one), the first one also
-frames     0  1  2  3  4  5  6  7      for what lies before it; the last one reaches one sampling interval past itself
+frames     0  1  2  3  4  5  6  7      for what lies before it; the last one to the end of the clip
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Timeline:
         unit: "s" or "frames".
         rate: Units of the axis per second; 1 for seconds, 0 where unknown.
         tolerance: By how much a position may be wrong, in the unit.
+        end_tolerance: By how much labels may run past the end: rounding, or less than a frame of the source video.
     """
 
     positions: np.ndarray
@@ -46,6 +47,7 @@ class Timeline:
     unit: str
     rate: float = 1.0
     tolerance: float = CLOCK_TOLERANCE_SECONDS
+    end_tolerance: float = CLOCK_TOLERANCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None) ->
         labels_fps: Rate of the frames that BY_FRAMES counts; None if they are the video's own.
 
     Returns:
-        The positions (T,), and the end: one median interval after the last position, or where the decoder saw the end.
+        The positions (T,), and the end: where the decoder saw it, else one median interval after the last position.
     """
     truth, times = clip.truth, clip.pts_seconds
     span_end = span_of(clip.clip_id)[1]
     duration = min(truth.duration_seconds, span_end) if truth else None
     if kind == BY_SECONDS:
-        return _timeline(times, duration, "s", rate=1.0, tolerance=CLOCK_TOLERANCE_SECONDS)
+        frame = 1 / truth.average_rate if truth and truth.average_rate else 0.0
+        timeline = _timeline(times, duration, "s", rate=1.0, tolerance=CLOCK_TOLERANCE_SECONDS)
+        return replace(timeline, end_tolerance=max(frame, FRAME_CLOCK_TOLERANCE_SECONDS))
     if labels_fps is not None:
         end = duration * labels_fps if duration else None
         tolerance = FRAME_CLOCK_TOLERANCE_SECONDS * labels_fps
@@ -188,7 +192,8 @@ def original_frames(clip: ClipEmbeddings, timeline: Timeline, *, label_end: floa
     if not len(clip) or (seconds and not (clip.truth and rate)):
         return OriginalFrames(timeline.positions, np.arange(len(clip), dtype=np.int32))
     known_end, num_frames = _known_frames(clip, timeline, rate)
-    num_frames += max(0, math.ceil((label_end - known_end) * (rate if seconds else 1) - _slack(rate)))
+    if label_end > known_end + timeline.end_tolerance:
+        num_frames += math.ceil((label_end - known_end) * (rate if seconds else 1) - _slack(rate))
     if num_frames > MAX_LABEL_FRAMES:
         raise LabelError(
             f"the labels of clip {clip.clip_id!r} end at {label_end:g} {timeline.unit} and its features at "
@@ -233,10 +238,9 @@ def _timeline(true: np.ndarray, decoded_end: float | None, unit: str, *, rate: f
 def _end(positions: np.ndarray, decoded_end: float | None) -> float:
     if len(positions) == 0:
         return 0.0
-    if len(positions) == 1 and not decoded_end:
-        return float("inf")
-    interval = float(np.median(np.diff(positions))) if len(positions) > 1 else 0.0
-    return max(float(positions[-1]) + interval, decoded_end or 0.0)
+    if decoded_end and decoded_end > positions[-1]:
+        return decoded_end
+    return float(positions[-1] + np.median(np.diff(positions))) if len(positions) > 1 else math.inf
 
 
 def _source_rate(clip: ClipEmbeddings) -> float:
@@ -249,20 +253,14 @@ def _source_rate(clip: ClipEmbeddings) -> float:
 
 
 def _known_frames(clip: ClipEmbeddings, timeline: Timeline, rate: float) -> tuple[float, int]:
-    """Where the features end on the label axis, and how many original frames that makes.
-
-    What the decoder saw goes before the end of the timeline, which allows for one sampling interval.
-    """
-    seconds, truth = timeline.unit == "s", clip.truth
-    if truth and math.isinf(span_of(clip.clip_id)[1]):
-        if not seconds and not timeline.tolerance:  # the video's own frames
-            return float(truth.decoded_frames), max(truth.decoded_frames, int(clip.frame_indices[-1]) + 1)
-        end = truth.duration_seconds * (1 if seconds else rate)
-        return end, truth.decoded_frames if seconds else math.ceil(end - _slack(rate))
+    """Where the features end on the label axis, and how many original frames that makes."""
     end = timeline.end if math.isfinite(timeline.end) else math.floor(timeline.positions[-1]) + 1.0
-    if seconds:
-        return end, int(clip.frame_indices[-1]) + math.ceil((end - clip.pts_seconds[-1]) * rate - _slack(rate))
-    return end, math.ceil(end - _slack(rate))
+    if timeline.unit != "s":
+        return end, math.ceil(end - _slack(rate))
+    last = int(clip.frame_indices[-1])
+    if clip.truth and math.isinf(span_of(clip.clip_id)[1]):
+        return end, max(clip.truth.decoded_frames, last + 1)
+    return end, last + math.ceil((end - clip.pts_seconds[-1]) * rate - _slack(rate))
 
 
 def _slack(rate: float) -> float:

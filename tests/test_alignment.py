@@ -70,6 +70,26 @@ def test_labels_before_the_first_timestep_are_refused_or_noted(load, tmp_path):
     assert data.alignment[0].before == 17
 
 
+@pytest.mark.parametrize(("end", "excess", "frames"), [("3.334", 0, 100), ("3.36", 0, 100), ("3.5", 0.167, 105)])
+def test_times_that_miss_the_end_of_the_video_by_less_than_a_frame_are_no_mismatch(load, end, excess, frames):
+    truth = VideoTruth("test 1", "h264", 8, 8, decoded_frames=100, average_rate=30.0, duration_seconds=3.333)
+    header, how = "clip_id,start_seconds,end_seconds,label", {"every": 30, "fps": 30, "truth": truth}
+    data = load({"a.avi": 4}, f"a.avi,0,{end},x", header=header, how=how, alignment="tolerant")
+    assert data.alignment[0].excess == pytest.approx(excess)
+    assert len(data.clips[0].label_steps) == frames
+
+
+def test_times_rounded_to_milliseconds_lie_inside_imported_features(load):
+    header = "clip_id,start_seconds,end_seconds,label"
+    assert load({"a": 100}, "a,0,3.334,x", header=header, how={"fps": 30}).notes == ()
+
+
+def test_the_frames_of_the_video_count_and_not_the_sampling_interval(load):
+    truth = VideoTruth("test 1", "h264", 8, 8, decoded_frames=100, average_rate=30.0, duration_seconds=3.333)
+    with pytest.raises(LabelError, match=r"'a\.avi' by 1 frames \(the features end at 100\)"):
+        load({"a.avi": 4}, "a.avi,0,101,x", how={"every": 30, "fps": 30, "truth": truth})
+
+
 def test_a_span_ends_where_it_says_though_its_video_goes_on(load):
     truth = VideoTruth("test 1", "h264", 8, 8, decoded_frames=100, average_rate=10.0, duration_seconds=10.0)
     header = "clip_id,start_seconds,end_seconds,label"
