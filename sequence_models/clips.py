@@ -162,12 +162,7 @@ def load_clips(
     """
     table = None if labels is None else read_labels(Path(labels))
     check_task(
-        table,
-        task=task,
-        labels_fps=labels_fps,
-        background=background,
-        alignment=alignment,
-        multi_label=multi_label,
+        table, task=task, labels_fps=labels_fps, background=background, alignment=alignment, multi_label=multi_label
     )
     opened = [open_store(path) for path in stores]
     everything, failed, notes = _common_clips(opened, missing=missing)

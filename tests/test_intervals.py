@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from label_examples import write_labels, write_store
 
 from extract.errors import LabelError
 from extract.records import VideoTruth
 from sequence_models.clips import load_clips
-from sequence_models.intervals import Piece, pieces_of
+from sequence_models.intervals import Piece, label_positions, pieces_of
 from sequence_models.labels import LabelRow
 
 BY_FRAME, BY_SECOND = "clip_id,start_frame,end_frame,label", "clip_id,start_seconds,end_seconds,label"
@@ -145,3 +147,15 @@ def test_multi_label_frames_between_and_past_the_features(load):
 def test_with_multi_label_a_left_out_class_does_not_hold(load):
     clip = load(4, "0,2,x", "1,3,y", "3,4,z", multi_label=True, classes=["z", "x"])
     assert clip.labels.tolist() == [[0, 1], [0, 1], [0, 0], [1, 0]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 6), st.sampled_from("xyz")), max_size=8))
+def test_pieces_label_like_asking_every_interval_at_every_position(intervals):
+    rows = [LabelRow("a", label, 2, start=start, end=start + length) for start, length, label in intervals]
+    positions, index = np.arange(16.0), {"x": 0, "y": 1}
+    holds = [{row.label for row in rows if row.start <= at < row.end} for at in positions]
+    many = label_positions(pieces_of(rows), positions, index, empty=np.zeros((16, 2), np.int8))
+    assert many.tolist() == [["x" in names, "y" in names] for names in holds]
+    one = label_positions(pieces_of(rows), positions, index, empty=np.full(16, 7))
+    expected = {(True, False): 0, (False, True): 1}
+    assert one.tolist() == [expected.get(("x" in names, "y" in names), -1) if names else 7 for names in holds]
