@@ -65,6 +65,12 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
     )
+    group.add_argument(
+        "--alignment",
+        choices=("strict", "tolerant"),
+        default="strict",
+        help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
+    )
     group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
     splits = group.add_mutually_exclusive_group()
     splits.add_argument("--split", type=Path, metavar="FILE", help="CSV: clip_id,split with train, validation, test")
@@ -165,6 +171,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         labels_fps=arguments.labels_fps,
         keep=_lines(arguments.clips) if arguments.clips else None,
         group_from=arguments.group_from,
+        alignment=arguments.alignment,
     )
     print(f"next: clipseq evaluate {run.path}")
     return 0

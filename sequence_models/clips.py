@@ -11,9 +11,18 @@ import numpy as np
 from extract.errors import LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
-from sequence_models.intervals import UNLABELLED, label_timesteps, overrun, refuse_overlaps, timeline_of
-from sequence_models.labels import BY_FRAMES, LabelTable, read_labels
-from sequence_models.matching import FIRST_NAMES, ClipNames, counted, quoted
+from sequence_models.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
+from sequence_models.intervals import (
+    UNLABELLED,
+    empty_labels,
+    label_positions,
+    original_frames,
+    pieces_of,
+    refuse_overlaps,
+    timeline_of,
+)
+from sequence_models.labels import LabelTable, read_labels
+from sequence_models.matching import ClipNames, counted, quoted
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.targets import (
     Target,
@@ -35,10 +44,16 @@ class Clip:
         embeddings: float16 or float32 (T, D).
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
-        labels: int64 class indices into the vocabulary, -1 = unlabelled: shape () for many-to-one,
-            (T,) for many-to-many.
+        labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
+            many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 only in clips without labels.
         group: Clips of one group never part over a split; "" where there are no groups.
         split: "train", "validation", "test", or "" where the labels name none.
+        label_steps: int32 (F,), the timestep that speaks for each original frame 0 to F - 1: the last one at or before
+            it, the first one for frames before all, the last one for frames past the features. Original frames are
+            those that frame labels count; for labels in seconds those of the source video, or, of imported features,
+            the timesteps themselves. None without interval labels.
+        frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame by its own place,
+            -1 = unlabelled; outside the features only intervals count, no background.
     """
 
     clip_id: str
@@ -48,13 +63,24 @@ class Clip:
     labels: np.ndarray
     group: str = ""
     split: str = ""
+    label_steps: np.ndarray | None = None
+    frame_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        steps = len(self.embeddings)
-        if self.embeddings.ndim != 2 or self.labels.shape not in ((), (steps,)):
+        steps, labels = len(self.embeddings), self.labels
+        if self.embeddings.ndim != 2 or labels.ndim > 2 or labels.shape[:1] not in ((), (steps,)):
             raise ValueError(
-                f"{self.clip_id}: embeddings must be (T, D) and labels () or (T,), "
-                f"got {self.embeddings.shape} and {self.labels.shape}"
+                f"{self.clip_id}: embeddings must be (T, D) and labels (), (T,) or (T, K), "
+                f"got {self.embeddings.shape} and {labels.shape}"
+            )
+        if (self.label_steps is None) != (self.frame_labels is None):
+            raise ValueError(f"{self.clip_id}: label_steps and frame_labels go together, and one is None")
+        if self.label_steps is None or self.frame_labels is None:
+            return
+        if self.label_steps.ndim != 1 or self.frame_labels.shape != (len(self.label_steps), *labels.shape[1:]):
+            raise ValueError(
+                f"{self.clip_id}: label_steps must be (F,) and frame_labels (F,) or, like the labels, (F, K), "
+                f"got {self.label_steps.shape} and {self.frame_labels.shape}"
             )
 
     def __len__(self) -> int:
@@ -74,6 +100,7 @@ class ClipSet:
         unlabelled: clip_ids with features and without a label.
         notes: Warnings for the user, one sentence each.
         recipes: The recipe of each store.
+        alignment: How the intervals of each clip lie on its features; empty for labels of whole clips.
     """
 
     clips: tuple[Clip, ...]
@@ -81,6 +108,19 @@ class ClipSet:
     unlabelled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     recipes: tuple[dict, ...] = ()
+    alignment: tuple[ClipAlignment, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Joining:
+    """How intervals become labels of timesteps: arguments of `load_clips`."""
+
+    table: LabelTable
+    vocabulary: tuple[str, ...]
+    labels_fps: float | None
+    background: str | None
+    alignment: str
+    multi_label: bool
 
 
 def load_clips(
@@ -94,6 +134,8 @@ def load_clips(
     background: str | None = None,
     keep: Sequence[str] | None = None,
     group_from: str | None = None,
+    alignment: str = STRICT,
+    multi_label: bool = False,
 ) -> ClipSet:
     """Joins stores and labels.
 
@@ -101,15 +143,17 @@ def load_clips(
         stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
         labels: A label file (see labels.py); None takes the first folder of the clip_id as the class of the clip.
         task: "many-to-one" or "many-to-many".
-        missing: "error", or "skip" to leave out labels without features and accept labels that run past features.
+        missing: "error", or "skip" to leave out labels without features.
         classes: The classes to use, in the order of their indices; None for all, sorted by name.
         labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
         background: The class of timesteps between intervals; None leaves them unlabelled.
         keep: clip_ids to use, None for all.
         group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
+        alignment: "strict" refuses intervals outside the features and overlaps; "tolerant" reports them.
+        multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
 
     Returns:
-        The clips with embeddings (T, D) and labels () or (T,).
+        The clips with embeddings (T, D) and labels (), (T,) or, for multi_label, (T, K).
 
     Raises:
         LabelError: Labels and clips do not fit together.
@@ -117,7 +161,9 @@ def load_clips(
         StoreError: A store cannot be read, or holds no embeddings.
     """
     table = None if labels is None else read_labels(Path(labels))
-    check_task(table, task=task, labels_fps=labels_fps, background=background)
+    check_task(
+        table, task=task, labels_fps=labels_fps, background=background, alignment=alignment, multi_label=multi_label
+    )
     opened = [open_store(path) for path in stores]
     everything, failed, notes = _common_clips(opened, missing=missing)
     clip_ids = _kept(everything, keep)
@@ -133,21 +179,25 @@ def load_clips(
     vocabulary = vocabulary_of(targets.values(), classes=classes, background=background)
     if table is None or task == MANY_TO_ONE:
         clips, more = _whole_clips(opened, targets, vocabulary)
+        measured: list[ClipAlignment] = []
     else:
-        clips, more = _framewise_clips(
-            opened, targets, vocabulary, table=table, labels_fps=labels_fps, background=background, missing=missing
-        )
+        joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label)
+        clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
-    return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), tuple(store.recipe for store in opened))
+    recipes = tuple(store.recipe for store in opened)
+    return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
 
 
-def load_unlabelled(stores: Sequence[str | Path], *, task: str = MANY_TO_ONE) -> list[Clip]:
+def load_unlabelled(
+    stores: Sequence[str | Path], *, task: str = MANY_TO_ONE, num_classes: int | None = None
+) -> list[Clip]:
     """Reads every clip of the stores without labels, to predict them.
 
     Args:
         stores: As `load_clips`.
         task: Gives the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
+        num_classes: K of a multi-label model, for labels (T, K); else None.
 
     Returns:
         The clips, sorted by clip_id.
@@ -159,9 +209,15 @@ def load_unlabelled(stores: Sequence[str | Path], *, task: str = MANY_TO_ONE) ->
     opened = [open_store(path) for path in stores]
     clip_ids, _, _ = _common_clips(opened, missing="error")
     return [
-        _clip(joined, np.full(() if task == MANY_TO_ONE else len(joined), UNLABELLED, np.int64))
+        _clip(joined, _no_labels(len(joined), task, num_classes))
         for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
     ]
+
+
+def _no_labels(steps: int, task: str, num_classes: int | None) -> np.ndarray:
+    if num_classes is not None:
+        return np.full((steps, num_classes), UNLABELLED, np.int8)
+    return np.full(() if task == MANY_TO_ONE else steps, UNLABELLED, np.int64)
 
 
 def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], set[str], list[str]]:
@@ -246,51 +302,38 @@ def _whole_clips(
 
 
 def _framewise_clips(
-    stores: Sequence[Store],
-    targets: Mapping[str, Target],
-    vocabulary: tuple[str, ...],
-    *,
-    table: LabelTable,
-    labels_fps: float | None,
-    background: str | None,
-    missing: str,
-) -> tuple[tuple[Clip, ...], list[str]]:
-    index = {name: number for number, name in enumerate(vocabulary)}
-    clips, past = [], []
-    for key in sorted(targets):
-        target, joined = targets[key], _read_joined(stores, key)
-        timeline = timeline_of(joined, kind=table.kind, labels_fps=labels_fps)
-        used = [row for row in target.rows if row.label in index]
-        refuse_overlaps(used, clip_id=key, where=str(table.path), unit=timeline.unit)
-        excess = overrun(target.rows, timeline)
-        if excess:
-            past.append((excess, f"{key!r} by {excess:g} {timeline.unit} (the features end at {timeline.end:g})"))
-        labels = label_timesteps(target.rows, timeline, index, gap=index[background] if background else UNLABELLED)
-        clips.append(_clip(joined, labels, target))
-    if background and not any(np.any(clip.labels == index[background]) for clip in clips):
+    stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
+) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
+    """The clips that have a label, how the labels of all lie on them, and notes."""
+    joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
+    clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
+    notes = check_alignment(measured, where=str(how.table.path), mode=how.alignment)
+    background = how.background
+    if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
         raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
-    notes = _report_past(past, table=table, missing=missing) + _report_gaps(clips)
-    return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), notes
+    return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
 
 
-def _report_past(past: Sequence[tuple[float, str]], *, table: LabelTable, missing: str) -> list[str]:
-    """A note, or an error, on labels that run past the features."""
-    if not past:
-        return []
-    worst = [text for _, text in sorted(past, key=lambda pair: -pair[0])]
-    more = f" and {len(worst) - FIRST_NAMES} more" if len(worst) > FIRST_NAMES else ""
-    listed = ", ".join(worst[:FIRST_NAMES]) + more
-    text = f"{table.path}: labels run past the end of the features in {counted(past, 'clip')}: {listed}"
-    if missing == "skip":
-        return [text]
-    advice = "check --labels-fps and the videos" if table.kind == BY_FRAMES else "check the videos"
-    raise LabelError(f"{text}; {advice}, leave them out with --clips, or accept the rest with --missing skip.")
+def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
+    """One clip with the labels of its timesteps and of its original frames, and how they lie."""
+    index = {name: number for number, name in enumerate(how.vocabulary)}
+    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps)
+    if how.alignment == STRICT and not how.multi_label:
+        used = [row for row in target.rows if row.label in index]
+        refuse_overlaps(used, clip_id=joined.clip_id, where=str(how.table.path), unit=timeline.unit)
+    pieces = pieces_of(target.rows)
+    gap = index[how.background] if how.background else UNLABELLED
 
+    def labels_at(positions: np.ndarray) -> np.ndarray:
+        empty = empty_labels(timeline, positions, gap=gap, num_classes=len(index) if how.multi_label else None)
+        return label_positions(pieces, positions, index, empty=empty)
 
-def _report_gaps(clips: Sequence[Clip]) -> list[str]:
-    open_steps, steps = sum(int(np.sum(clip.labels == UNLABELLED)) for clip in clips), sum(map(len, clips))
-    share = f"{open_steps} of {steps} timesteps ({100 * open_steps / max(steps, 1):.1f} %)"
-    return [f"{share} have no label; they neither train nor count"] if open_steps else []
+    labels = labels_at(timeline.positions)
+    measured = measure_alignment(joined.clip_id, target.rows, pieces, timeline, labels, classes=index)
+    frames = original_frames(joined, timeline, label_end=measured.label_end)
+    frame_labels = labels_at(frames.positions)
+    small = frame_labels if how.multi_label else frame_labels.astype(np.int32)
+    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
 
 
 def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:

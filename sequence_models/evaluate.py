@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from sequence_models.runs import (
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 from sequence_models.splits import Fold
 from sequence_models.training import load_model
+from sequence_models.windows import select_steps
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +132,8 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             f"trained on ({', '.join(fingerprints)} against {', '.join(run.fingerprints)}); compare them with "
             "clipseq info, or predict straight from the videos"
         )
-    clips = load_unlabelled(stores, task=run.settings.task)
+    num_classes = run.num_classes if run.settings.multi_label else None
+    clips = load_unlabelled(stores, task=run.settings.task, num_classes=num_classes)
     fold = FINAL if run.cv else run.folds[0].name
     models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
     predictions = average([predict(model, clips) for model in models])
@@ -164,6 +167,7 @@ def _reload(run: Run) -> dict[str, Clip]:
         run.stores,
         Path(run.labels) if run.labels else None,
         task=run.settings.task,
+        multi_label=run.settings.multi_label,
         background=run.background,
         **run.load,
     )
@@ -200,6 +204,7 @@ def _record(
         "vocabulary": list(run.vocabulary),
         "test": scores[final],
         **before,
+        **_at_label_frames(run, truth, said[final]),
         "per_seed": {name: [each[name]["value"] for each in per_seed] for name in PER_SEED if name in per_seed[0]},
         "against": {name: _paired(truth, said[final], said[name]) for name in baselines},
         "validation": _validation(run),
@@ -208,6 +213,18 @@ def _record(
         "test_groups": len({clip.group or clip.clip_id for clip in truth}),
         "test_opened": run.test_opened,
     }
+
+
+def _at_label_frames(run: Run, clips: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """The same scores on every original frame of the labels, each as its timestep was decided."""
+    if any(clip.label_steps is None for clip in clips):
+        return {}
+    original = [replace(select_steps(clip, clip.label_steps), labels=clip.frame_labels) for clip in clips]  # type: ignore[arg-type]
+    said = [
+        replace(each, probabilities=each.probabilities[clip.label_steps], decided=each.labels[clip.label_steps])
+        for clip, each in zip(clips, predictions, strict=True)
+    ]
+    return {"at_label_frames": score_predictions(original, said, run.vocabulary, background=run.background)}
 
 
 def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def counted(names: Collection[object], noun: str) -> str:
     return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
 
 
+def span_of(clip_id: str) -> tuple[float, float]:
+    """The seconds of its video that a clip covers: what its `#t=start,end` says, else 0 to infinity."""
+    return _split_span(clip_id)[1:]
+
+
 def _split_span(clip_id: str) -> _Key:
     found = _SPAN.match(clip_id)
     if not found:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from extract.errors import SplitError
 from extract.store_schema import fingerprint
+from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
@@ -42,8 +44,10 @@ def prepare(
     Raises:
         LabelError, SplitError, StoreError, RunError: the data do not fit together; the message says what does not.
     """
-    data = load_clips(stores, labels, task=settings.task, background=background, **load)
-    if len(data.vocabulary) < 2:
+    data = load_clips(
+        stores, labels, task=settings.task, multi_label=settings.multi_label, background=background, **load
+    )
+    if len(data.vocabulary) < 2 and not settings.multi_label:
         raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
     folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
     wanted = Run(
@@ -63,7 +67,11 @@ def prepare(
         embedding_dim=data.clips[0].embeddings.shape[1],
         versions=_versions(),
     )
-    return create_run(wanted), data
+    created = create_run(wanted)
+    if data.alignment:
+        with open(created.path / "alignment.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(alignment_rows(data.alignment))
+    return created, data
 
 
 def _clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict:

@@ -2,6 +2,7 @@
 
 runs/NAME/
   run.json            settings, data, folds and seeds; written first, compared when the run is continued
+  alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
   models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
   logs/<fold>-seed<k>.csv                    one line per epoch
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
@@ -28,7 +29,7 @@ from sequence_models.splits import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
-COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv")
+COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv", "load")
 
 
 @dataclass(frozen=True)

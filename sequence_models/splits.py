@@ -112,7 +112,7 @@ def _group(clips: Sequence[Clip], vocabulary: Sequence[str]) -> _Grouped:
         members.setdefault((clip.group, "" if clip.group else clip.clip_id), []).append(clip)
     if not members:
         raise SplitError("there are no labelled clips to split.")
-    num_classes = max(len(vocabulary), 1 + max(int(clip.labels.max(initial=-1)) for clip in clips))
+    num_classes = max(len(vocabulary), *(_num_classes(clip) for clip in clips))
     counts = np.array([_class_counts(group, num_classes) for group in members.values()], np.float64)
     return _Grouped(
         [group or clip_id for group, clip_id in members],
@@ -123,14 +123,22 @@ def _group(clips: Sequence[Clip], vocabulary: Sequence[str]) -> _Grouped:
 
 
 def _class_counts(clips: Sequence[Clip], num_classes: int) -> np.ndarray:
-    labels = np.concatenate([np.atleast_1d(clip.labels) for clip in clips])
-    return np.append(np.bincount(labels[labels >= 0], minlength=num_classes), len(clips))
+    return np.append(sum(_label_counts(clip, num_classes) for clip in clips), len(clips))
+
+
+def _num_classes(clip: Clip) -> int:
+    return clip.labels.shape[1] if clip.labels.ndim == 2 else 1 + int(clip.labels.max(initial=-1))
+
+
+def _label_counts(clip: Clip, num_classes: int) -> np.ndarray:
+    """How often each class is a label of a clip, (K,)."""
+    if clip.labels.ndim == 2:
+        return np.sum(clip.labels > 0, axis=0)
+    return np.bincount(clip.labels[clip.labels >= 0], minlength=num_classes)
 
 
 def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    clips_per_class = sum(
-        np.bincount(np.unique(clip.labels[clip.labels >= 0]), minlength=len(vocabulary)) for clip in clips
-    )
+    clips_per_class = sum((_label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips)
     for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
         if count < 2:
             others = ",".join(other for other in vocabulary if other != name)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from extract.errors import LabelError, UsageError
+from sequence_models.alignment import ALIGNMENTS, STRICT, TOLERANT
 from sequence_models.groups import groups_of
 from sequence_models.labels import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
 from sequence_models.matching import ClipNames, counted, quoted
@@ -28,12 +29,21 @@ class Target:
     split: str = ""
 
 
-def check_task(table: LabelTable | None, *, task: str, labels_fps: float | None, background: str | None) -> None:
+def check_task(
+    table: LabelTable | None,
+    *,
+    task: str,
+    labels_fps: float | None = None,
+    background: str | None = None,
+    alignment: str = STRICT,
+    multi_label: bool = False,
+) -> None:
     """Raises where the labels do not fit the task, or an option does not fit the labels.
 
     Raises:
         LabelError: Intervals for many-to-one, per-clip labels for many-to-many, or no labels for many-to-many.
-        UsageError: An unknown task; labels_fps without frame intervals, or not above 0; a background for many-to-one.
+        UsageError: An unknown task or alignment; labels_fps without frame intervals, or not above 0; a background or
+            several labels at once for many-to-one, or both together.
     """
     if task not in TASKS:
         raise UsageError(f"--task is {task!r}; it must be {MANY_TO_ONE} or {MANY_TO_MANY}.")
@@ -55,6 +65,15 @@ def check_task(table: LabelTable | None, *, task: str, labels_fps: float | None,
         raise UsageError(f"--labels-fps is {labels_fps:g}; it must be above 0.")
     if background is not None and task == MANY_TO_ONE:
         raise UsageError(f"--background names the class of unlabelled timesteps and fits --task {MANY_TO_MANY} only.")
+    if alignment not in ALIGNMENTS:
+        raise UsageError(f"--alignment is {alignment!r}; it must be {STRICT} or {TOLERANT}.")
+    if multi_label and task == MANY_TO_ONE:
+        raise UsageError(f"--multi-label gives a timestep several classes at once and fits --task {MANY_TO_MANY} only.")
+    if multi_label and background is not None:
+        raise UsageError(
+            f"--multi-label and --background {background!r} exclude each other: a timestep outside all intervals "
+            "has none of the classes already; leave --background out."
+        )
 
 
 def targets_from_table(

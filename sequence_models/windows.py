@@ -34,13 +34,15 @@ class Piece:
 
 
 def select_steps(clip: Clip, steps: np.ndarray) -> Clip:
-    """The clip reduced to some of its timesteps, int64 (n,); a label of the whole clip stays."""
+    """The clip reduced to some of its timesteps, int64 (n,); it keeps a label of the whole, but no original frames."""
     return replace(
         clip,
         embeddings=clip.embeddings[steps],
         pts_seconds=clip.pts_seconds[steps],
         frame_indices=clip.frame_indices[steps],
         labels=clip.labels[steps] if clip.labels.ndim else clip.labels,
+        label_steps=None,
+        frame_labels=None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import signal
 import subprocess
@@ -117,6 +119,27 @@ def test_info_of_a_clip_that_is_not_there(capsys, store):
 def test_evaluate_without_a_run(capsys, tmp_path):
     code, _, err = run(capsys, "evaluate", tmp_path)
     assert code == 1 and "is no run directory" in err
+
+
+def test_labels_past_the_features_are_refused_or_reported(capsys, store, tmp_path):
+    lines = [f"{name}/{k}.avi,0,{8 + k},{name}" for name in ("dim", "bright") for k in range(3)]
+    lines += ["dim/2.avi,10,14,dim"]
+    path = labels(tmp_path, "\n".join(["clip_id,start_frame,end_frame,label", *lines]))
+    command = (*train(store, tmp_path, "--labels", path, task="many-to-many"), "--hidden", "4")
+    code, _, err = run(capsys, *command)
+    assert code == 1 and "'dim/2.avi' by 4 frames" in err and "--alignment tolerant" in err and err.count("\n") == 1
+    code, out, _ = run(capsys, *command, "--alignment", "tolerant")
+    assert code == 0 and "'dim/2.avi' by 4 frames (the features end at 10)" in out
+    assert json.loads((tmp_path / "run/run.json").read_text())["load"]["alignment"] == "tolerant"
+    rows = list(csv.DictReader((tmp_path / "run/alignment.csv").read_text().splitlines()))
+    assert {row["clip_id"]: row["excess"] for row in rows}["dim/2.avi"] == "4"
+
+
+def test_multi_label_and_background_exclude_each_other(capsys, store, tmp_path):
+    path = labels(tmp_path, "clip_id,start_frame,end_frame,label\ndim/0.avi,0,4,x\n")
+    command = train(store, tmp_path, "--labels", path, task="many-to-many")
+    code, _, err = run(capsys, *command, "--multi-label", "--background", "none")
+    assert code == 2 and "--multi-label and --background 'none' exclude each other" in err
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
+import re
+
 import numpy as np
 import pytest
+from label_examples import write_labels, write_store
 
-from extract.errors import LabelError, StoreError, UnreadableVideoError, UsageError
+from extract.errors import LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
 from extract.store_write import StoreWriter
-from sequence_models.clips import load_clips, load_unlabelled
+from sequence_models.clips import Clip, load_clips, load_unlabelled
 
 WHOLE, FRAMES = "many-to-one", "many-to-many"
 TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0, duration_seconds=1.0)
@@ -14,29 +17,15 @@ TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0,
 def store(tmp_path):
     """A function that writes a store of clips of 2-wide embeddings: clip_id -> timesteps, 10 frames/s."""
 
-    def write(clips, *, failed=(), name="features", truth=None, fps=10.0, every=1, shape=(2,), dtype="float16"):
-        path = tmp_path / name
-        with StoreWriter(path, {"backbone": name}, engine="none", dtype=dtype) as writer:
-            for number, (clip_id, steps) in enumerate(clips.items()):
-                index = np.arange(steps) * every
-                rows = np.full((steps, *shape), number, dtype)
-                writer.append(clip_id, rows, index, index / fps, Source(clip_id, 1, 1))
-                writer.finish(clip_id, truth)
-            for clip_id in failed:
-                writer.fail(clip_id, UnreadableVideoError("broken"), None)
-        return path
+    def write(clips, *, name="features", **how):
+        return write_store(tmp_path / name, clips, **how)
 
     return write
 
 
 @pytest.fixture
 def labels(tmp_path):
-    def write(*lines):
-        path = tmp_path / "labels.csv"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
-    return write
+    return lambda *lines: write_labels(tmp_path / "labels.csv", *lines)
 
 
 def test_without_a_label_file_the_first_folder_is_the_class(store):
@@ -244,35 +233,8 @@ def test_times_rounded_to_milliseconds_stay_in_their_frame(tmp_path, labels):
         writer.finish("a.mkv", None)
     path = labels("clip_id,start_frame,end_frame,label", *(f"a.mkv,{i},{i + 1},{i:02d}" for i in range(30)))
     data = load_clips([tmp_path / "mkv"], path, task=FRAMES, labels_fps=30)
-    assert data.clips[0].labels.tolist() == index.tolist()
-
-
-def test_overlapping_labels_are_refused_with_clip_and_times(store, labels):
-    path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0,0.4,x", "a.avi,0.1,0.2,x", "a.avi,0.3,0.5,y")
-    with pytest.raises(LabelError) as caught:
-        load_clips([store({"a.avi": 5})], path, task=FRAMES)
-    assert str(caught.value) == (
-        f"{path} lines 2 and 4: clip 'a.avi' is both 'x' and 'y' from 0.3 to 0.4 s; "
-        "a timestep has one label, so cut one of the two."
-    )
-
-
-def test_labels_past_the_features_are_refused_or_noted(store, labels):
-    features = store({"a.avi": 10, "b.avi": 10})
-    path = labels("clip_id,start_frame,end_frame,label", "a.avi,0,11,x", "b.avi,0,25,x")
-    text = (
-        f"{path}: labels run past the end of the features in 2 clips: "
-        "'b.avi' by 15 frames (the features end at 10), 'a.avi' by 1 frames (the features end at 10)"
-    )
-    with pytest.raises(LabelError) as caught:
-        load_clips([features], path, task=FRAMES)
-    assert str(caught.value) == (
-        f"{text}; check --labels-fps and the videos, leave them out with --clips, "
-        "or accept the rest with --missing skip."
-    )
-    data = load_clips([features], path, task=FRAMES, missing="skip")
-    assert data.notes == (text,)
-    assert [clip.labels.tolist() for clip in data.clips] == [[0] * 10, [0] * 10]
+    clip = data.clips[0]
+    assert clip.labels.tolist() == clip.label_steps.tolist() == clip.frame_labels.tolist() == index.tolist()
 
 
 def test_labels_may_run_one_sampling_interval_past_the_last_timestep(store, labels):
@@ -283,20 +245,6 @@ def test_labels_may_run_one_sampling_interval_past_the_last_timestep(store, labe
 def test_the_end_that_the_decoder_saw_counts(store, labels):
     path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0,1.0,x")
     assert load_clips([store({"a.avi": 1}, truth=TRUTH)], path, task=FRAMES).notes == ()
-
-
-def test_rat_labels_that_run_past_the_features_are_found(store, shared):
-    lengths = {}
-    for path in sorted((shared / "rat_behaviour").glob("*.npz")):
-        with np.load(path) as arrays:
-            lengths[path.stem] = len(arrays["pose"])
-    features, segments = store(lengths, shape=(1,)), shared / "rat_behaviour" / "segments.csv"
-    with pytest.raises(LabelError, match="run past the end of the features in 6 clips: 'rec25' by 15 frames"):
-        load_clips([features], segments, task=FRAMES)
-    mismatched = {"rec01", "rec07", "rec10", "rec13", "rec17", "rec25"}
-    data = load_clips([features], segments, task=FRAMES, keep=sorted(set(lengths) - mismatched))
-    assert (len(data.clips), data.notes) == (10, ())
-    assert data.vocabulary == ("aggression", "base", "nonsocial", "social")
 
 
 def test_two_stores_are_joined_per_timestep(store):
@@ -345,6 +293,8 @@ def test_unlabelled_clips_have_labels_of_the_shape_of_the_task(store):
     features = store({"b.avi": 3, "a.avi": 2})
     assert [(c.clip_id, c.labels.tolist()) for c in load_unlabelled([features])] == [("a.avi", -1), ("b.avi", -1)]
     assert [c.labels.tolist() for c in load_unlabelled([features], task=FRAMES)] == [[-1, -1], [-1, -1, -1]]
+    many = load_unlabelled([features], task=FRAMES, num_classes=2)
+    assert [(c.labels.tolist(), c.labels.dtype) for c in many] == [([[-1, -1]] * 2, "int8"), ([[-1, -1]] * 3, "int8")]
 
 
 def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddings(tmp_path):
@@ -362,3 +312,20 @@ def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddin
     loaded = load_clips([tmp_path / "features"], None, task="many-to-one")
     assert [clip.clip_id for clip in loaded.clips] == ["a/1.mp4", "b/1.mp4"]
     assert any("a/2.mp4" in note for note in loaded.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "label_steps", "frame_labels", "message"),
+    [
+        (np.zeros(4, int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (4,)"),
+        (np.zeros((3, 2, 1), int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (3, 2, 1)"),
+        (np.zeros(3, int), np.zeros(5, int), None, "label_steps and frame_labels go together, and one is None"),
+        (np.zeros(3, int), np.zeros(5, int), np.zeros(6, int), "got (5,) and (6,)"),
+        (np.zeros((3, 2), int), np.zeros(5, int), np.zeros(5, int), "like the labels, (F, K), got (5,) and (5,)"),
+        (np.zeros((3, 2), int), np.zeros(5, int), np.zeros((5, 3), int), "got (5,) and (5, 3)"),
+    ],
+)
+def test_a_clip_checks_its_shapes(labels, label_steps, frame_labels, message):
+    rows = np.zeros((3, 2)), np.arange(3) / 8, np.arange(3)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Clip("a", *rows, labels, label_steps=label_steps, frame_labels=frame_labels)

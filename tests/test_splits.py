@@ -257,3 +257,24 @@ def test_a_split_file_that_cannot_be_followed_is_refused(split_file, rows, error
 def test_cv_and_a_split_file_exclude_each_other(split_file):
     with pytest.raises(UsageError, match="--cv and --split exclude each other; give one of them"):
         folds_of(grouped(3), cv="2", split_file=split_file("0,train"))
+
+
+def test_multi_label_clips_are_split_by_the_classes_that_they_hold():
+    both, first, second = [[1, 1], [0, 0]], [[1, 0], [1, 0]], [[0, 0], [0, 1]]
+    clips = [clip(f"{g}/{k}", np.array(label), f"g{g}") for g in range(4) for k, label in enumerate((both, first))]
+    clips += [clip("4/0", np.array(second), "g4"), clip("5/0", np.array(first), "g5")]
+    folds = make_folds(clips, cv="leave-one-group-out", split_file=None, seed=0, vocabulary=WORDS[:2])
+    assert [fold.test for fold in folds][4:] == [("4/0",), ("5/0",)]
+    assert all(set(fold.train) & {"0/0", "1/0", "2/0", "3/0", "4/0"} for fold in folds)
+
+
+def test_a_multi_label_class_of_one_clip_is_refused():
+    clips = [clip("1", np.array([[1, 0], [0, 1]])), clip("2", np.array([[1, 0], [0, 0]]))]
+    with pytest.raises(SplitError, match="class 'bread' has one clip, too few to train on and to test on"):
+        make_folds(clips, cv="2", split_file=None, seed=0, vocabulary=WORDS[:2])
+
+
+def test_a_multi_label_class_without_a_positive_frame_is_refused():
+    clips = [clip(f"{k}", np.array([[1, 0], [0, 0]], np.int8)) for k in range(3)]
+    with pytest.raises(SplitError, match="class 'bread' has no clip"):
+        make_folds(clips, cv="2", split_file=None, seed=0, vocabulary=WORDS[:2])
