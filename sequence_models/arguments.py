@@ -129,7 +129,11 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
     splits = group.add_mutually_exclusive_group()
-    splits.add_argument("--split", type=Path, metavar="FILE", help="CSV: clip_id,split with train, validation, test")
+    splits.add_argument(
+        "--split",
+        metavar="FILE",
+        help="CSV: clip_id,split with train, validation, test; or official lists: ucf101:DIR:1, hmdb51:DIR:all",
+    )
     splits.add_argument(
         "--cv", metavar="HOW", help="leave-one-group-out, or a number of folds (default: one split by group)"
     )
