@@ -191,6 +191,10 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
 
 def _evaluation_text(record: dict[str, Any]) -> str:
     lines = [_table("test", {record["model"]: record["test"], **record["baselines"]})]
+    over_folds = record.get("mean_over_folds")
+    if over_folds:
+        named = {record["model"] if name == "model" else name: scores for name, scores in over_folds.items()}
+        lines.append(_table("mean over splits", named))
     for name, values in record["per_seed"].items():
         if len(values) > 1:
             lines.append(

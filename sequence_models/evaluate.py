@@ -17,7 +17,7 @@ from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 from sequence_models.metrics import clip_metrics, frame_metrics, sign_flip_test
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, Run, note_test_opened, read_arrays, read_run, write_arrays, write_json
+from sequence_models.runs import FINAL, OFFICIAL, Run, note_test_opened, read_arrays, read_run, write_arrays, write_json
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.training import load_model
 
@@ -76,6 +76,9 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     pooled = average(seeds)
     write_arrays(run.path / "predictions.npz", _prediction_arrays(truth, pooled))
     record = _record(run, truth, pooled, seeds, baselines)
+    if run.cv == OFFICIAL:
+        scored = {"model": pooled, **baselines}
+        record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in scored.items()}
     write_json(run.path / "metrics.json", record)
     return record
 
@@ -171,6 +174,24 @@ def _record(
         "test_clips": len(truth),
         "test_groups": len({clip.group or clip.clip_id for clip in truth}),
         "test_opened": run.test_opened,
+    }
+
+
+def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """What papers report on official splits, whose test parts may overlap: each split by itself, then the mean."""
+    ends = np.cumsum([len(fold.test) for fold in run.folds]).tolist()
+    parts = [slice(end - len(fold.test), end) for fold, end in zip(run.folds, ends, strict=True)]
+    scores = [
+        score_predictions(truth[part], predictions[part], run.vocabulary, background=run.background) for part in parts
+    ]
+    names = [name for name, score in scores[0].items() if "value" in score and all(name in each for each in scores)]
+    return {
+        name: {
+            "value": float(np.mean([each[name]["value"] for each in scores])),
+            "per_fold": {fold.name: each[name]["value"] for fold, each in zip(run.folds, scores, strict=True)},
+            "protocol": f"mean over {len(scores)} official splits, each scored by itself",
+        }
+        for name in names
     }
 
 

@@ -1,11 +1,13 @@
 """The official lists of UCF101 and HMDB51, on miniature trees with the odd names of the real ones."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
 from official_trees import HMDB51_CLIPS, UCF101_CLIPS, write_hmdb51_lists, write_ucf101_lists
 
+import pipeline
 from extract.errors import LabelError, SplitError, UsageError
 from sequence_models.clips import Clip
 from sequence_models.groups import groups_of
@@ -158,3 +160,27 @@ def test_a_split_that_no_data_set_has_is_refused(split):
         f"--split {split} must be ucf101:DIR:1, ucf101:DIR:2, ucf101:DIR:3 or ucf101:DIR:all, "
         "DIR being the folder of the official lists."
     )
+
+
+def test_the_mean_over_the_official_splits_is_reported(tmp_path, make_video, capsys):
+    for number, clip in enumerate(HMDB51_CLIPS):
+        make_video(tmp_path / "videos" / clip, frames=6, step=3 + number)
+    lists, run, store = write_hmdb51_lists(tmp_path / "lists"), tmp_path / "run", tmp_path / "features"
+    extract = ["extract", str(tmp_path / "videos"), "--output", str(store), "--backbone", "tiny", "--every", "1"]
+    train = ["train", str(store), "--task", "many-to-one", "--split", f"hmdb51:{lists}:all", "--run", str(run)]
+    assert pipeline.main(extract) == 0
+    assert pipeline.main([*train, "--epochs", "1", "--model", "lstm"]) == 0
+    assert "3 folds" in capsys.readouterr().out
+    assert pipeline.main(["evaluate", str(run)]) == 0
+    assert "mean over splits" in capsys.readouterr().out
+    record = json.loads((run / "metrics.json").read_text())
+    assert record["test_clips"] == 2 + 3 + 2
+    # Training and validation hold 4 clap and 3 fall_floor in split 1, 3 and 4 in the other two.
+    accuracy = record["mean_over_folds"]["majority"]["accuracy"]
+    assert accuracy["per_fold"] == {"split1": 0.5, "split2": pytest.approx(1 / 3), "split3": 0.5}
+    assert accuracy["value"] == pytest.approx((0.5 + 1 / 3 + 0.5) / 3)
+    assert accuracy["protocol"] == "mean over 3 official splits, each scored by itself"
+    assert pipeline.main(["report", str(run)]) == 0
+    settings = json.loads((run / "run.json").read_text())
+    assert settings["load"]["group_from"] == "hmdb51"
+    assert settings["clips"]["clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi"]["group"] == "#20_Rhythm"
