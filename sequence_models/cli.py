@@ -1,152 +1,27 @@
-"""The verbs of stage two: arguments, one call, one printed summary. Stage modules are imported inside the verbs."""
+"""The verbs of stage two: one call, one printed summary. Stage modules are imported inside the verbs."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sequence_models.arguments import TASKS, add_evaluate, add_predict, add_report, add_score, add_train
+
 if TYPE_CHECKING:
     from sequence_models.runs import Run
-
-TASKS = ("many-to-one", "many-to-many")
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of stage two to the parser's sub-commands; `predict` gets its function from pipeline.py."""
-    _add_train(verbs)
-    _add_evaluate(verbs)
-    _add_predict(verbs)
-    _add_report(verbs)
-
-
-def _add_train(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "train",
-        help="train a sequence model on cached embeddings",
-        description="Train a masked sequence model on cached embeddings, with baselines beside it. An interrupted run "
-        "goes on where it stopped when the same command is given again.",
-        epilog="examples:\n"
-        "  clipseq train features/ --task many-to-one --run runs/first        (the folders are the classes)\n"
-        "  clipseq train features/ --labels labels.csv --task many-to-one --cv 5 --seeds 3 --run runs/cv\n"
-        "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("stores", nargs="+", metavar="STORE", help="feature stores of the same clips, joined per frame")
-    parser.add_argument("--task", required=True, choices=TASKS, help="one label per clip, or one per frame")
-    parser.add_argument(
-        "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
-    )
-    _add_data_flags(parser)
-    _add_model_flags(parser)
-    parser.set_defaults(run=run_train)
-
-
-def _add_data_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
-    )
-    group.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="what to do about labels that fit no clip"
-    )
-    group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
-    group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
-    group.add_argument(
-        "--background", metavar="NAME", help="class of frames outside all intervals; segment scores leave it out"
-    )
-    group.add_argument(
-        "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
-    )
-    group.add_argument(
-        "--alignment",
-        choices=("strict", "tolerant"),
-        default="strict",
-        help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
-    )
-    group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
-    splits = group.add_mutually_exclusive_group()
-    splits.add_argument("--split", type=Path, metavar="FILE", help="CSV: clip_id,split with train, validation, test")
-    splits.add_argument(
-        "--cv", metavar="HOW", help="leave-one-group-out, or a number of folds (default: one split by group)"
-    )
-
-
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for every field of TrainSettings but the task; the help is the field's line in its docstring."""
-    from sequence_models.settings import CHOICES, TrainSettings
-
-    group = parser.add_argument_group("model and training")
-    for field in fields(TrainSettings):
-        if field.name == "task":
-            continue
-        flag, text = f"--{field.name.replace('_', '-')}", f"{_field_help(field.name)} ({field.default})"
-        if isinstance(field.default, bool):
-            group.add_argument(flag, action="store_true", help=text)
-        elif field.name in CHOICES:
-            group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
-        else:
-            group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
-    group.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
-    )
-
-
-def _field_help(name: str) -> str:
-    from sequence_models.settings import TrainSettings
-
-    lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
-    if lines is None:  # python -OO drops docstrings
-        return ""
-    return re.sub(r"\s+", " ", lines.group(1)).replace("`", "").replace("%", "%%").strip()
-
-
-def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "evaluate",
-        help="open the test split of a run and score it",
-        description="Predict the test clips of every fold, average over seeds, pool, score beside the baselines, and "
-        "write metrics.json. How often the test split was opened is counted in the run.",
-    )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
-    parser.set_defaults(run=run_evaluate)
-
-
-def _add_predict(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "predict",
-        help="predict clips of a store, or videos directly",
-        description="Predict with a trained run. Videos are embedded first, with the recipe that is stored in the run.",
-    )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
-    parser.add_argument(
-        "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
-    )
-    parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for the next time"
-    )
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="the backbone's weights file, if it was given one")
-
-
-def _add_report(verbs: argparse._SubParsersAction) -> None:
-    parser = verbs.add_parser(
-        "report",
-        help="one HTML file from a run",
-        description="Write one self-contained HTML file about an evaluated run: scores beside baselines, curves, "
-        "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
-    )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
-    parser.set_defaults(run=run_report)
+    add_train(verbs).set_defaults(run=run_train)
+    add_evaluate(verbs).set_defaults(run=run_evaluate)
+    add_predict(verbs)
+    add_report(verbs).set_defaults(run=run_report)
+    add_score(verbs).set_defaults(run=run_score)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -193,6 +68,23 @@ def run_report(arguments: argparse.Namespace) -> int:
     from sequence_models.report import write_report
 
     print(f"wrote {write_report(arguments.run_directory)}")
+    return 0
+
+
+def run_score(arguments: argparse.Namespace) -> int:
+    """`clipseq score`: prints the scores of per-frame text files, as a table or as JSON."""
+    import json
+
+    from sequence_models.score import score_files, score_text
+
+    record = score_files(
+        arguments.predictions,
+        arguments.truth,
+        background=arguments.background,
+        splits=arguments.splits,
+        missing=arguments.missing,
+    )
+    print(json.dumps(record, indent=1, ensure_ascii=False) if arguments.json else score_text(record))
     return 0
 
 
@@ -308,6 +200,10 @@ def _evaluation_text(record: dict[str, Any]) -> str:
     before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
     ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
     lines = [_table("test", {**ours, **record["baselines"]})]
+    over_folds = record.get("mean_over_folds")
+    if over_folds:
+        named = {record["model"] if name == "model" else name: scores for name, scores in over_folds.items()}
+        lines.append(_table("mean over splits", named))
     for name, values in record["per_seed"].items():
         if len(values) > 1:
             lines.append(

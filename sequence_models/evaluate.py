@@ -23,6 +23,7 @@ from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import (
     FINAL,
+    OFFICIAL,
     POSTPROCESSED,
     Run,
     note_test_opened,
@@ -95,6 +96,8 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     write_arrays(run.path / "predictions.npz", _prediction_arrays(truth, final))
     if run.settings.task == MANY_TO_MANY:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
+    if run.cv == OFFICIAL:
+        record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
     write_json(run.path / "metrics.json", record)
     return record
 
@@ -225,6 +228,24 @@ def _at_label_frames(run: Run, clips: Sequence[Clip], predictions: Sequence[Pred
         for clip, each in zip(clips, predictions, strict=True)
     ]
     return {"at_label_frames": score_predictions(original, said, run.vocabulary, background=run.background)}
+
+
+def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """What papers report on official splits, whose test parts may overlap: each split by itself, then the mean."""
+    ends = np.cumsum([len(fold.test) for fold in run.folds]).tolist()
+    parts = [slice(end - len(fold.test), end) for fold, end in zip(run.folds, ends, strict=True)]
+    scores = [
+        score_predictions(truth[part], predictions[part], run.vocabulary, background=run.background) for part in parts
+    ]
+    names = [name for name, score in scores[0].items() if "value" in score and all(name in each for each in scores)]
+    return {
+        name: {
+            "value": float(np.mean([each[name]["value"] for each in scores])),
+            "per_fold": {fold.name: each[name]["value"] for fold, each in zip(run.folds, scores, strict=True)},
+            "protocol": f"mean over {len(scores)} official splits, each scored by itself",
+        }
+        for name in names
+    }
 
 
 def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from extract.errors import SplitError
 from extract.store_schema import fingerprint
 from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
-from sequence_models.runs import Run, create_run
+from sequence_models.official_splits import official_lists
+from sequence_models.runs import OFFICIAL, Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import make_folds
 
@@ -23,7 +24,7 @@ def prepare(
     *,
     run: Path,
     cv: str | None = None,
-    split_file: Path | None = None,
+    split_file: str | Path | None = None,
     seeds: int = 1,
     background: str | None = None,
     **load: Any,
@@ -36,7 +37,8 @@ def prepare(
         settings: How models are built and trained.
         run: The run directory.
         cv: "leave-one-group-out" or a number of folds; None: one split.
-        split_file: A file of `clip_id,split`.
+        split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also say how to read
+            the groups where nothing else does.
         seeds: How many seeds per fold.
         background: Class that gaps between intervals are, and that segment metrics leave out.
         load: Further arguments of `load_clips`.
@@ -44,6 +46,9 @@ def prepare(
     Raises:
         LabelError, SplitError, StoreError, RunError: the data do not fit together; the message says what does not.
     """
+    lists = official_lists(split_file)
+    if lists is not None and not load.get("group_from"):
+        load["group_from"] = lists.data_set
     data = load_clips(
         stores, labels, task=settings.task, multi_label=settings.multi_label, background=background, **load
     )
@@ -59,7 +64,7 @@ def prepare(
         fingerprints=tuple(fingerprint(recipe) for recipe in data.recipes),
         labels=str(labels.resolve()) if labels else "",
         load=_jsonable(load),
-        cv=cv or "",
+        cv=OFFICIAL if lists is not None and len(lists.numbers) > 1 else cv or "",
         folds=tuple(folds),
         seeds=seeds,
         background=background,

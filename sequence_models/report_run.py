@@ -140,14 +140,17 @@ def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
 
 def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]:
     """Cuts the pooled arrays at the clips' ends."""
-    fold_of = {clip_id: fold.name for fold in run.folds for clip_id in fold.test}
+    folds_of: dict[str, list[str]] = {}
+    for fold in run.folds:  # official splits may test a clip in several folds; predictions are in the folds' order
+        for clip_id in fold.test:
+            folds_of.setdefault(clip_id, []).append(fold.name)
     ids = [str(clip_id) for clip_id in arrays["clip_ids"]]
     ends = np.cumsum(arrays["lengths"])
     return tuple(
         ReportedClip(
             clip_id=clip_id,
             group=_group_of(run, clip_id),
-            fold=fold_of.get(clip_id, ""),
+            fold=folds_of[clip_id].pop(0) if folds_of.get(clip_id) else "",
             truth=arrays["truth"][end - length : end],
             probabilities=arrays["probabilities"][end - length : end],
             pts_seconds=arrays["pts_seconds"][end - length : end],

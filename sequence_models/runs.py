@@ -28,6 +28,7 @@ from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
+OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a data set
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv", "load")
 
@@ -45,7 +46,7 @@ class Run:
         fingerprints: Fingerprint of each store.
         labels: Path of the label file, or "" where the folders are the labels.
         load: The other arguments that `load_clips` was given.
-        cv: "leave-one-group-out", a number of folds, or "" for one split.
+        cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
         folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
         seeds: Number of seeds, 0 to seeds - 1.
         background: Class that the segment metrics leave out, or None.

@@ -18,6 +18,7 @@ from extract.errors import SplitError, UsageError
 from sequence_models.clips import Clip
 from sequence_models.labels import read_split_file
 from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
+from sequence_models.official_splits import ListedClip, official_lists, read_official
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -35,7 +36,7 @@ class Fold:
     """One division of the clips; the parts hold clip_ids in the order of the clips.
 
     Args:
-        name: "split", "fold1", or the group that is left out, made fit for a file name.
+        name: "split", "split1" (of official lists), "fold1", or the group that is left out, made fit for a file name.
         train, validation, test: Disjoint; validation is empty only where the training part is a single group.
     """
 
@@ -63,7 +64,7 @@ def make_folds(
     clips: Sequence[Clip],
     *,
     cv: str | None,
-    split_file: Path | None,
+    split_file: str | Path | None,
     seed: int,
     vocabulary: Sequence[str] = (),
 ) -> list[Fold]:
@@ -73,16 +74,17 @@ def make_folds(
         clips: Labelled clips. Where no clip has a group, each is its own.
         cv: "leave-one-group-out", a whole number K for K folds, or None for one fold: by the split file, else by the
             clips' own split, else 60/20/20, stratified.
-        split_file: `clip_id,split`, or None.
+        split_file: `clip_id,split`, or official lists such as "ucf101:DIR:1" or "hmdb51:DIR:all", or None.
         seed: Same seed, same folds.
         vocabulary: Class names for messages; without it classes are named by their index.
 
     Returns:
-        The folds; their test parts do not overlap, and every class is in every training part.
+        The folds; every class is in every training part. Test parts overlap only where official lists do.
 
     Raises:
         UsageError: cv is no such rule, or is given together with a split file.
         SplitError: No honest split can be made; names the class or group that is in the way.
+        LabelError: A split file or an official list cannot be read.
     """
     if cv is not None and split_file is not None:
         raise UsageError("--cv and --split exclude each other; give one of them.")
@@ -90,7 +92,7 @@ def make_folds(
     _refuse_lone_clips(clips, groups.vocabulary)
     rng = np.random.default_rng(seed)
     if cv is None and (split_file is not None or any(clip.split for clip in clips)):
-        folds = [_given_split(clips, split_file, groups, rng)]
+        folds = _given_splits(clips, split_file, groups, rng)
     elif len(groups.names) < 2:
         raise SplitError(
             f"all clips are of one group, {groups.names[0]!r}, so nothing unseen is left to test on; add groups."
@@ -280,42 +282,68 @@ def _fold(name: str, groups: _Grouped, parts: np.ndarray) -> Fold:
     return Fold(name, *members)
 
 
-def _given_split(clips: Sequence[Clip], split_file: Path | None, groups: _Grouped, rng: np.random.Generator) -> Fold:
-    """The split that a file or the clips themselves name; without a validation part one is taken from training."""
-    split_of = {clip.clip_id: clip.split for clip in clips} if split_file is None else _read_split(split_file, clips)
+def _given_splits(
+    clips: Sequence[Clip], split_file: str | Path | None, groups: _Grouped, rng: np.random.Generator
+) -> list[Fold]:
+    """The splits that official lists, a file or the clips themselves name."""
+    lists = official_lists(split_file)
+    if lists is not None:
+        listed = read_official(lists, [clip.clip_id for clip in clips])
+        where = {name: f"{name} of {lists.folder}" for name in listed}
+        named = {name: _find_listed(listed[name], clips, where=where[name]) for name in listed}
+        return [_given_split(clips, split_of, groups, rng, name=n, where=where[n]) for n, split_of in named.items()]
+    if split_file is None:
+        own = {clip.clip_id: clip.split for clip in clips}
+        return [_given_split(clips, own, groups, rng, name="split", where="the split column")]
+    rows = read_split_file(Path(split_file))
+    file = [ListedClip(row.clip_id, row.split, f"{split_file} line {row.line}") for row in rows]
+    split_of = _find_listed(file, clips, where=str(split_file))
+    return [_given_split(clips, split_of, groups, rng, name="split", where=str(split_file))]
+
+
+def _given_split(
+    clips: Sequence[Clip],
+    split_of: Mapping[str, str],
+    groups: _Grouped,
+    rng: np.random.Generator,
+    *,
+    name: str,
+    where: str,
+) -> Fold:
+    """The split that is given; without a validation part one is taken from training."""
     named = [clip.clip_id for clip in clips if split_of.get(clip.clip_id)]
     if len(named) < len(clips):
         left_out = [clip.clip_id for clip in clips if clip.clip_id not in set(named)]
-        _log.warning("%d clips are in no part of the split and are left out: %s", len(left_out), quoted(left_out))
-    where = str(split_file) if split_file else "the split column"
+        _log.warning("%d clips are in no part of %s and are left out: %s", len(left_out), where, quoted(left_out))
     parts = {part: [key for key in named if split_of[key] == part] for part in ("train", "validation", "test")}
     for part in ("train", "test"):
         if not parts[part]:
             raise SplitError(f"{where} puts no clip with features and a label into {part}; add some.")
     _warn_of_cut_groups(clips, split_of, where)
     if parts["validation"]:
-        return Fold("split", *(tuple(parts[part]) for part in ("train", "validation", "test")))
+        return Fold(name, *(tuple(parts[part]) for part in ("train", "validation", "test")))
     inside = set(parts["train"])
     training = _group([clip for clip in clips if clip.clip_id in inside], groups.vocabulary)
-    fold = _hold_out("split", training, np.zeros(len(training.names), bool), rng)
-    return Fold("split", fold.train, fold.validation, tuple(parts["test"]))
+    fold = _hold_out(name, training, np.zeros(len(training.names), bool), rng)
+    return Fold(name, fold.train, fold.validation, tuple(parts["test"]))
 
 
-def _read_split(path: Path, clips: Sequence[Clip]) -> dict[str, str]:
+def _find_listed(listed: Sequence[ListedClip], clips: Sequence[Clip], *, where: str) -> dict[str, str]:
+    """clip_id -> part of the clips that a list names and that are there."""
     names = ClipNames(clip.clip_id for clip in clips)
     split_of, unknown = {}, []
-    for row in read_split_file(path):
-        clip_id = names.find(row.clip_id, where=f"{path} line {row.line}")
+    for row in listed:
+        clip_id = names.find(row.name, where=row.where)
         if clip_id is None:
-            unknown.append(row.clip_id)
+            unknown.append(row.name)
         else:
             split_of[clip_id] = row.split
     if not split_of:
         raise SplitError(
-            f"{path} names none of the {len(clips)} labelled clips (first: {quoted(unknown)}); check the clip ids."
+            f"{where} names none of the {len(clips)} labelled clips (first: {quoted(unknown)}); check the clip ids."
         )
     if unknown:
-        _log.warning("%s names %d clips without features or label: %s", path, len(unknown), quoted(unknown))
+        _log.warning("%s names %d clips without features or label: %s", where, len(unknown), quoted(unknown))
     return split_of
 
 

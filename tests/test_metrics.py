@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from published_segments import PUBLISHED, published_labels
 
 from sequence_models.metrics import (
     clip_metrics,
@@ -11,17 +12,6 @@ from sequence_models.metrics import (
 )
 from sequence_models.metrics_segments import edit_score, f1_counts, f1_from_counts, segments
 
-# set/model: background, accuracy V, accuracy P, edit V, F1@10/25/50 V, F1@10/25/50 P (see the README beside the data)
-PUBLISHED = {
-    "GTEA/video_SVM": ((0,), 53.70, 53.16, 35.75, (44.23, 38.16, 27.99), (42.34, 36.01, 26.10)),
-    "GTEA/video_tCNN_C30": ((0,), 60.60, 58.34, 54.02, (58.75, 54.44, 41.92), (55.06, 50.56, 38.76)),
-    "GTEA/video_DilatedTCN_L5_B2": ((0,), 61.30, 61.35, 52.86, (60.87, 54.68, 40.23), (59.79, 53.17, 39.12)),
-    "GTEA/video_ED-TCN_L2_C25": ((0,), 63.71, 63.41, 69.89, (73.15, 68.52, 55.60), (72.25, 67.60, 55.23)),
-    "50Salads/mid/mid_video_SVM": ((0,), 54.94, 54.54, 21.43, (28.69, 22.69, 15.36), (27.52, 21.62, 14.52)),
-    "50Salads/mid/mid_video_ED-TCN_L2_C15": ((0,), 64.68, 64.35, 59.85, (68.02, 63.89, 52.55), (67.24, 63.06, 51.91)),
-    "JIGSAWS/video_ED-TCN_L2_C20": ((), 81.16, 80.33, 84.53, (90.13, 88.36, 80.76), (89.21, 87.41, 79.75)),
-}
-
 
 def one_hot(labels, num_classes):
     return np.eye(num_classes)[np.asarray(labels)]
@@ -29,11 +19,8 @@ def one_hot(labels, num_classes):
 
 def published_scores(folder, background):
     """One dict of values per split, and the number of videos in each."""
-    loadmat = pytest.importorskip("scipy.io").loadmat
     scores, videos = [], []
-    for path in sorted(folder.glob("*.mat")):
-        cells = loadmat(path)
-        truths, predictions = ([cell.ravel() for cell in cells[name].ravel()] for name in "YP")
+    for truths, predictions in published_labels(folder).values():
         num_classes = 1 + max(int(labels.max()) for labels in truths + predictions)
         names = [str(number) for number in range(num_classes)]
         found = frame_metrics(

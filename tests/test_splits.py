@@ -60,6 +60,16 @@ def test_k_folds_keep_groups_together_and_classes_apart_evenly():
         assert not _groups(fold.train + fold.validation) & _groups(fold.test)
 
 
+def test_k_folds_share_every_class_where_groups_are_of_one_class():
+    sizes = (1, 2, 3, 4, 2, 3, 1, 4)
+    clips = [clip(f"{k}-{g}/{n}", k, f"{k}-{g}") for k in range(3) for g, size in enumerate(sizes) for n in range(size)]
+    folds = folds_of(clips, cv="4")
+    label = {c.clip_id: int(c.labels) for c in clips}
+    assert [Counter(label[i] for i in fold.test) for fold in folds] == [{0: 5, 1: 5, 2: 5}] * 4
+    for fold in folds:
+        assert not _groups(fold.train + fold.validation) & _groups(fold.test)
+
+
 def test_the_default_split_is_60_20_20_and_stratified():
     clips = [clip(f"c{number}", number % 2) for number in range(100)]
     (fold,) = folds_of(clips)
@@ -218,7 +228,7 @@ def test_clips_that_the_split_leaves_out_and_unknown_ones_are_logged(split_file,
         folds_of(clips, split_file=path)
     assert caplog.messages == [
         f"{path} names 1 clips without features or label: 'nine'",
-        "2 clips are in no part of the split and are left out: '3', '6'",
+        f"2 clips are in no part of {path} and are left out: '3', '6'",
     ]
 
 

@@ -1,0 +1,174 @@
+"""The arguments of the verbs of stage two, one function per verb; what the verbs do is in cli.py."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+
+TASKS = ("many-to-one", "many-to-many")
+
+
+def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq train`."""
+    parser = verbs.add_parser(
+        "train",
+        help="train a sequence model on cached embeddings",
+        description="Train a masked sequence model on cached embeddings, with baselines beside it. An interrupted run "
+        "goes on where it stopped when the same command is given again.",
+        epilog="examples:\n"
+        "  clipseq train features/ --task many-to-one --run runs/first        (the folders are the classes)\n"
+        "  clipseq train features/ --labels labels.csv --task many-to-one --cv 5 --seeds 3 --run runs/cv\n"
+        "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="feature stores of the same clips, joined per frame")
+    parser.add_argument("--task", required=True, choices=TASKS, help="one label per clip, or one per frame")
+    parser.add_argument(
+        "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
+    )
+    _add_data_flags(parser)
+    _add_model_flags(parser)
+    return parser
+
+
+def add_evaluate(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq evaluate`."""
+    parser = verbs.add_parser(
+        "evaluate",
+        help="open the test split of a run and score it",
+        description="Predict the test clips of every fold, average over seeds, pool, score beside the baselines, and "
+        "write metrics.json. How often the test split was opened is counted in the run.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    return parser
+
+
+def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq predict`."""
+    parser = verbs.add_parser(
+        "predict",
+        help="predict clips of a store, or videos directly",
+        description="Predict with a trained run. Videos are embedded first, with the recipe that is stored in the run.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument(
+        "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
+    )
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for the next time"
+    )
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="the backbone's weights file, if it was given one")
+    return parser
+
+
+def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq report`."""
+    parser = verbs.add_parser(
+        "report",
+        help="one HTML file from a run",
+        description="Write one self-contained HTML file about an evaluated run: scores beside baselines, curves, "
+        "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
+    return parser
+
+
+def add_score(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq score`."""
+    parser = verbs.add_parser(
+        "score",
+        help="score any tool's per-frame text files under both protocols",
+        description="Score per-frame predictions of any tool. PREDICTIONS and TRUTH are folders in MS-TCN's layout: a "
+        "text file per video, one label a line, or all labels in one line; a line that starts with ### is a heading. "
+        "Files belong together by name, with or without .txt. Both protocols of the literature are printed: V, per "
+        "video, then the mean over videos; P, pooled over the videos of a split, then the mean over splits.",
+        epilog="examples:\n"
+        "  clipseq score results/split_1/ groundTruth/ --missing skip --background SIL\n"
+        "  clipseq score results/ groundTruth/ --background action_start action_end    (a folder per split)\n"
+        "  clipseq score predictions/ groundTruth/ --splits splits.csv --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS", help="a folder of files, or of one sub-folder per split"
+    )
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same with the true labels, or one flat folder")
+    parser.add_argument(
+        "--background", nargs="+", default=[], metavar="NAME", help="classes that are no segments; accuracy counts them"
+    )
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="CSV: video,split, where no sub-folders say it")
+    parser.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about files without a partner"
+    )
+    parser.add_argument("--json", action="store_true", help="everything as JSON, with protocols and intervals")
+    return parser
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
+    )
+    group.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about labels that fit no clip"
+    )
+    group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
+    group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
+    group.add_argument(
+        "--background", metavar="NAME", help="class of frames outside all intervals; segment scores leave it out"
+    )
+    group.add_argument(
+        "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
+    )
+    group.add_argument(
+        "--alignment",
+        choices=("strict", "tolerant"),
+        default="strict",
+        help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
+    )
+    group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
+    splits = group.add_mutually_exclusive_group()
+    splits.add_argument(
+        "--split",
+        metavar="FILE",
+        help="CSV: clip_id,split with train, validation, test; or official lists: ucf101:DIR:1, hmdb51:DIR:all",
+    )
+    splits.add_argument(
+        "--cv", metavar="HOW", help="leave-one-group-out, or a number of folds (default: one split by group)"
+    )
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag for every field of TrainSettings but the task; the help is the field's line in its docstring."""
+    from sequence_models.settings import CHOICES, TrainSettings
+
+    group = parser.add_argument_group("model and training")
+    for field in fields(TrainSettings):
+        if field.name == "task":
+            continue
+        flag, text = f"--{field.name.replace('_', '-')}", f"{_field_help(field.name)} ({field.default})"
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action="store_true", help=text)
+        elif field.name in CHOICES:
+            group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
+        else:
+            group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
+    group.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
+    )
+
+
+def _field_help(name: str) -> str:
+    from sequence_models.settings import TrainSettings
+
+    lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
+    if lines is None:  # python -OO drops docstrings
+        return ""
+    return re.sub(r"\s+", " ", lines.group(1)).replace("`", "").replace("%", "%%").strip()
