@@ -160,6 +160,7 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
         else:
             group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
+    group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run")
     group.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
     )

@@ -40,6 +40,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         cv=arguments.cv,
         split_file=arguments.split,
         seeds=arguments.seeds,
+        tensorboard=arguments.tensorboard,
         background=arguments.background,
         missing=arguments.missing,
         classes=arguments.classes.split(",") if arguments.classes else None,
@@ -125,7 +126,15 @@ def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, r
     return write_report(run)
 
 
-def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: Any, *, run: Path, **data: Any) -> Run:
+def train_with_bar(
+    stores: Sequence[str | Path],
+    labels: Path | None,
+    settings: Any,
+    *,
+    run: Path,
+    tensorboard: bool = False,
+    **data: Any,
+) -> Run:
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from tqdm import tqdm
 
@@ -143,7 +152,7 @@ def train_with_bar(stores: Sequence[str | Path], labels: Path | None, settings: 
             bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result)}", refresh=False)
             bar.update()
 
-        scores = train(prepared, clips, on_fit=on_fit)
+        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard)
     print(_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()}))
     return prepared
 

@@ -114,7 +114,8 @@ def _test_predictions(
         said[name] = Baseline.from_arrays(read_arrays(run.baseline_path(fold.name, name))).predict(test)
     if run.settings.task == MANY_TO_ONE:
         return said
-    decisions = {name: Decision.from_record(read_json(run.decision_path(fold.name, name))) for name in said}
+    paths = {name: run.decision_path(fold.name, name) for name in said if name != "majority"}
+    decisions = {name: Decision.from_record(read_json(path)) for name, path in paths.items()}
     return said | {f"{name}{POSTPROCESSED}": [decisions[name].apply(p) for p in said[name]] for name in decisions}
 
 

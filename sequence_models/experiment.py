@@ -25,13 +25,16 @@ from sequence_models.training import FitResult, fit_model, load_model
 log = logging.getLogger(__name__)
 
 
-def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, dict]:
+def train(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> dict[str, dict]:
     """Fit everything of a run that is not fitted yet.
 
     Args:
         run: From `prepare`.
         data: From `prepare`.
         on_fit: Called after each fit with (fold, seed, result); result None = it was done before.
+        tensorboard: Write TensorBoard events beside the logs.
 
     Returns:
         Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; per
@@ -42,7 +45,9 @@ def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | No
     truth: list[Clip] = []
     for fold in run.folds:
         fitting, choosing = [clips[c] for c in fold.train], [clips[c] for c in fold.validation]
-        models = [_fit(run, fold.name, seed, fitting, choosing, on_fit) for seed in range(run.seeds)]
+        models = [
+            _fit(run, fold.name, seed, fitting, choosing, on_fit, tensorboard=tensorboard) for seed in range(run.seeds)
+        ]
         _fit_baselines(run, fold, clips)
         truth += choosing
         said = {"model": average([predict(model, choosing) for model in models])}
@@ -50,12 +55,12 @@ def train(run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | No
             said[name] = fit_baseline(name, fitting, run.num_classes, seed=0).predict(choosing)
         for name, predictions in said.items():
             validation.setdefault(name, []).extend(predictions)
-            if run.settings.task == MANY_TO_MANY:
+            if run.settings.task == MANY_TO_MANY and name != "majority":
                 decided = _decide(run, fold, name, choosing, predictions, fitting)
                 validation.setdefault(f"{name}{POSTPROCESSED}", []).extend(decided)
     if run.cv:
         for seed in range(run.seeds):
-            _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run))
+            _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
     scores = {
         name: score_predictions(truth, predictions, run.vocabulary, background=run.background)
         for name, predictions in validation.items()
@@ -72,7 +77,9 @@ def _fit(
     training: Sequence[Clip],
     validation: Sequence[Clip],
     on_fit: Callable[[str, int, FitResult | None], None],
+    *,
     epochs: int | None = None,
+    tensorboard: bool,
 ) -> Any:
     weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
     if note.exists() and weights.exists():
@@ -87,6 +94,7 @@ def _fit(
         checkpoint=weights,
         log=run.log_path(fold, seed),
         epochs=epochs,
+        tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     write_json(note, {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds})
     on_fit(fold, seed, result)

@@ -5,6 +5,7 @@ runs/NAME/
   alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
   models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
   logs/<fold>-seed<k>.csv                    one line per epoch
+  tensorboard/<fold>-seed<k>/                the same as events, where asked for
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
   decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
   predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
@@ -89,6 +90,10 @@ class Run:
     def log_path(self, fold: str, seed: int) -> Path:
         """Where the epochs of one fit are logged."""
         return self.path / "logs" / f"{fold}-seed{seed}.csv"
+
+    def events_path(self, fold: str, seed: int) -> Path:
+        """The folder of one fit's TensorBoard events."""
+        return self.path / "tensorboard" / f"{fold}-seed{seed}"
 
     def decision_path(self, fold: str, name: str) -> Path:
         """Where the post-processing of one fold lies, of the model or of the baseline of that name."""

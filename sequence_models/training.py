@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from extract.errors import LabelError, RunError
+from extract.errors import LabelError, RunError, UsageError
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
 from sequence_models.clips import Clip
 from sequence_models.compiled import CompiledModel, compiled, copy_variables
@@ -67,6 +67,7 @@ def fit_model(
     checkpoint: Path,
     log: Path,
     epochs: int | None = None,
+    tensorboard: Path | None = None,
     quiet: bool = False,
 ) -> FitResult:
     """Train one model.
@@ -80,6 +81,7 @@ def fit_model(
         checkpoint: Where the best weights go, ending in `.weights.h5`; its folder is made.
         log: CSV file, one line per epoch, columns `LOG_COLUMNS`; its folder is made.
         epochs: Overrides `settings.epochs`.
+        tensorboard: A folder for an event file with the columns of the log; None = none. Needs tensorboardX.
         quiet: No progress bar.
 
     Returns:
@@ -105,6 +107,8 @@ def fit_model(
     job = _Job(twin, train, validation, weights, seed)
     history = _train_epochs(job, best, log=log, epochs=epochs or settings.epochs, quiet=quiet)
     best.save()
+    if tensorboard is not None:
+        write_events(tensorboard, history)
     return FitResult(model, best.epoch, best.score, len(history), time.perf_counter() - started, tuple(history))
 
 
@@ -157,6 +161,29 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
         hits = np.sum((truth == label) & (predicted == label))
         scores.append(2 * hits / (np.sum(truth == label) + np.sum(predicted == label)))
     return float(np.mean(scores))
+
+
+def write_events(folder: Path, history: Sequence[dict]) -> None:
+    """Write the epochs of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
+
+    Args:
+        folder: Made if need be.
+        history: Records as in `FitResult.history`.
+
+    Raises:
+        UsageError: tensorboardX is not installed.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UsageError("--tensorboard needs the package tensorboardX; pip install 'clipseq[tensorboard]'.") from None
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    with SummaryWriter(str(folder)) as writer:
+        for record in history:
+            for name in LOG_COLUMNS[1:]:
+                if record[name] is not None:
+                    writer.add_scalar(name, record[name], record["epoch"])
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 import csv
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
 
-from extract.errors import ClipError, LabelError, RunError
+from extract.errors import ClipError, LabelError, RunError, UsageError
 from sequence_models.predict import predict
 from sequence_models.settings import TrainSettings
-from sequence_models.training import embedding_statistics, fit_model, load_model, macro_f1
+from sequence_models.training import embedding_statistics, fit_model, load_model, macro_f1, write_events
 
 SMALL = TrainSettings(model="lstm", hidden=6, projection=4, epochs=3, batch_size=4, learning_rate=0.02)
 
@@ -160,3 +161,20 @@ def test_weights_of_another_model_are_refused(fit, tmp_path):
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(RunError, match=r"gone.weights.h5 does not fit model lstm"):
         load_model(SMALL, tmp_path / "gone.weights.h5", embedding_dim=4, num_classes=2)
+
+
+def test_tensorboard_events_hold_the_log_and_replace_those_of_an_earlier_fit(tmp_path):
+    record = {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": None}
+    history = [record | {"learning_rate": 1e-3, "seconds": 0.1}]
+    write_events(tmp_path / "events", history)
+    write_events(tmp_path / "events", history)
+    (file,) = (tmp_path / "events").iterdir()
+    written = file.read_bytes()
+    assert all(name in written for name in (b"loss", b"learning_rate", b"seconds"))
+    assert b"validation_score" not in written
+
+
+def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UsageError, match=r"--tensorboard needs the package tensorboardX; pip install 'clipseq\[tensor"):
+        write_events(tmp_path, [])

@@ -1,0 +1,115 @@
+"""How fast stage two trains: what bucketing by length saves, and what reading the store costs.
+
+    python benchmarks/train_speed.py [--clips 600] [--epochs 3] [--ut STORE]
+
+Writes a store of clips with log-normal lengths (median 40 timesteps, sigma 0.8) and 1,280 channels to a temporary
+folder. One epoch of `bilstm` is then timed with batches bucketed by length and with every batch padded to the longest
+clip, alternately, after one epoch each that compiles. With --ut, a store of UT-Interaction set 1, it also times 10
+folds x 5 seeds of `bilstm`, leave one sequence out, from the command line to the last fit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from extract.chatter import import_keras_quietly
+from extract.store_npy import ImportSettings, import_features
+from extract.store_read import open_store
+from sequence_models.batches import make_batches
+from sequence_models.clips import Clip
+from sequence_models.settings import TrainSettings
+
+CHANNELS, CLASSES = 1280, 6
+LEAVE_ONE_SEQUENCE_OUT = ("--group-from", r"_seq(\d+)", "--cv", "leave-one-group-out", "--seeds", "5")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each kind")
+    parser.add_argument("--ut", type=Path, help="feature store of UT-Interaction set 1")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder), arguments.clips)
+        clips, reading = read_clips(store)
+        compare(clips, reading, epochs=arguments.epochs)
+    if arguments.ut:
+        time_cross_validation(arguments.ut)
+
+
+def make_store(folder: Path, count: int) -> Path:
+    """A store of random clips whose lengths are log-normal."""
+    rng = np.random.default_rng(0)
+    (folder / "features").mkdir()
+    lengths = np.maximum(1, rng.lognormal(np.log(40), 0.8, count)).astype(int)
+    for row, length in enumerate(lengths):
+        np.save(folder / "features" / f"{row:05d}.npy", rng.normal(size=(length, CHANNELS)).astype(np.float32))
+    import_features(folder / "features", folder / "store", ImportSettings(fps=8.0))
+    print(f"{count} clips, {lengths.sum():,} timesteps, the longest {lengths.max()}, median {np.median(lengths):.0f}")
+    return folder / "store"
+
+
+def read_clips(path: Path) -> tuple[list[Clip], float]:
+    """Every clip of the store with a label, and the seconds that reading took."""
+    began = time.perf_counter()
+    store = open_store(path)
+    found = [store.read(clip_id) for clip_id in store.clip_ids]
+    seconds = time.perf_counter() - began
+    clips = [
+        Clip(each.clip_id, each.embeddings, each.pts_seconds, each.frame_indices, np.array(row % CLASSES))
+        for row, each in enumerate(found)
+    ]
+    return clips, seconds
+
+
+def compare(clips: list[Clip], reading: float, *, epochs: int) -> None:
+    """Time epochs of both kinds by turns, so that a busy machine slows both."""
+    import_keras_quietly()
+    from sequence_models.compiled import CompiledModel
+    from sequence_models.models import Architecture
+
+    settings = TrainSettings(model="bilstm", readout="mean")  # no pooling to a few steps before the recurrence
+    twin = CompiledModel(Architecture(settings, CHANNELS, CLASSES))
+    longest = max(map(len, clips))
+    seconds: dict[str, list[float]] = {"bucketed": [], "padded": []}
+    padded_steps: dict[str, int] = {}
+    for epoch in range(epochs + 1):
+        for kind, pad_to in (("bucketed", None), ("padded", longest)):
+            began, steps = time.perf_counter(), 0
+            for batch in make_batches(clips, batch_size=settings.batch_size, seed=(0, epoch), pad_to=pad_to):
+                twin.train(batch)
+                steps += batch.mask.size
+            if epoch:  # the first one compiles
+                seconds[kind].append(time.perf_counter() - began)
+            padded_steps[kind] = steps
+    real = sum(map(len, clips))
+    for kind, each in seconds.items():
+        rate = real / np.median(each)
+        print(
+            f"{kind:9s} {np.median(each):7.2f} s an epoch  {rate:9,.0f} timesteps/s  {padded_steps[kind] / real:.2f} x"
+        )
+    ratio = np.median(seconds["padded"]) / np.median(seconds["bucketed"])
+    print(f"bucketing is {ratio:.1f} times faster")
+    share = reading / np.median(seconds["bucketed"])
+    print(f"reading the store takes {reading:.2f} s, {100 * share:.1f} % of an epoch, and happens once per run")
+
+
+def time_cross_validation(store: Path) -> None:
+    """Ten folds with five seeds, as a user types it."""
+    pipeline = Path(__file__).parents[1] / "pipeline.py"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(pipeline), "train", str(store), "--task", "many-to-one", "--model", "bilstm"]
+        began = time.perf_counter()
+        subprocess.run([*command, *LEAVE_ONE_SEQUENCE_OUT, "--run", f"{folder}/run"], check=True, capture_output=True)
+        print(f"10 folds x 5 seeds and 5 models of all clips: {time.perf_counter() - began:.0f} s, start to end")
+
+
+if __name__ == "__main__":
+    main()
