@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -73,13 +74,14 @@ def extract_one(video: Path, output: Path) -> None:
     tiny = load_backbone("tiny")
     wide = Backbone("wide", tiny.weights_digest, tiny.image_size, EMBEDDING_DIM, tiny.build)
 
-    def compute(frames: np.ndarray) -> np.ndarray:
+    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
         rows = frames.reshape(len(frames), -1).astype(np.float32)  # (B, 192)
-        return np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
+        rows = np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
+        return lambda: rows
 
     job.load_backbone = lambda name, **more: wide  # type: ignore[assignment]
     engines.make_engine = lambda backbone, *, batch_size, **more: engines.Engine(  # type: ignore[assignment]
-        "repetition", "keras", batch_size, backbone.image_size, compute
+        "repetition", "keras", batch_size, backbone.image_size, begin
     )
     settings = job.ExtractSettings(output=output, sampling=SamplingRule("every", 1))
     for result in job.extract(find_videos(video), settings):

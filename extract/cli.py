@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
 from contextlib import closing
@@ -14,8 +13,8 @@ from extract import arguments as parsers
 
 if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
-    from extract.packing import StageSeconds
     from extract.sampling import SamplingRule
+    from extract.stages import StageSeconds
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -83,11 +82,12 @@ def run_scan(arguments: argparse.Namespace) -> int:
     """`clipseq scan`: exit code 1 if a video cannot be decoded."""
     from extract import scan, scan_report
     from extract.backbones import load_backbone
+    from extract.machine import default_decode_threads
     from extract.videos import find_videos
 
     check_positive(arguments, "decode_threads")
     items, totals, records = find_videos(arguments.videos), scan.ScanTotals(), []
-    threads = arguments.decode_threads or min(8, os.cpu_count() or 1)
+    threads = arguments.decode_threads or default_decode_threads()
     width = scan_report.clip_columns(items)
     if not arguments.json:
         print(scan_report.header_line(width))
@@ -154,7 +154,7 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
         How many clips are done, skipped and failed.
     """
     from extract.job import extract
-    from extract.packing import StageSeconds
+    from extract.stages import StageSeconds, bottleneck_line
 
     counts: Counter = Counter(done=0, skipped=0, failed=0)
     seconds = StageSeconds()
@@ -169,6 +169,7 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
         bar.close()
     if counts["done"]:
         print(_speed_line(seconds, bar.seconds))
+        print(bottleneck_line(seconds))
     print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
     return counts
 
@@ -276,11 +277,7 @@ def _failure_line(result: ClipResult) -> str:
 
 def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
     rate = seconds.frames / max(wall_seconds, 1e-9)
-    return (
-        f"{seconds.frames:,} frames in {wall_seconds:.1f} s ({rate:.0f} frames/s); "
-        f"backbone {seconds.backbone:.1f} s, decoding {seconds.decode:.1f} s over all its threads, "
-        f"the backbone waited {seconds.backbone_waited:.1f} s for frames"
-    )
+    return f"{seconds.frames:,} frames in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
 
 
 class _FrameBar:

@@ -100,6 +100,11 @@ class ClipReader:
                 yield part
 
     @property
+    def busy_seconds(self) -> float:
+        """How long reading, decoding and resizing took so far, without waiting for whoever takes the chunks."""
+        return self._watched.busy_seconds
+
+    @property
     def truth(self) -> VideoTruth:
         """What was found in the video; complete, and only there, when the iteration has ended."""
         if self._truth is None:
@@ -221,18 +226,19 @@ def _read_frames(
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
     transform = make_transform(settings.input)
-    taken = 0
-    rows: list[tuple[np.ndarray, int, float]] = []
+    taken, chunk = 0, None
     for frame, position, seconds in picks:
-        rows.append((_fitted(frame.picture(), job), position, seconds))
+        fitted = _fitted(frame.picture(), job)
+        chunk = chunk or _Chunk(chunk_frames, fitted.shape)
+        chunk.add(fitted, job, position, seconds)
         taken += 1
-        if len(rows) == chunk_frames:
-            yield transform(_chunk(rows, item.path))
-            rows = []
+        if chunk.is_full:
+            yield transform(chunk.sampled())
+            chunk = None
     if not taken:
         raise NoFramesError(_nothing(job, clock))
-    if rows:
-        yield transform(_chunk(rows, item.path))
+    if chunk:
+        yield transform(chunk.sampled())
     yield _truth(job, clock)
 
 
@@ -296,11 +302,44 @@ def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
         yield frame, position, seconds
 
 
+class _Chunk:
+    """Frames on their way out, in one array: the last step of preparing a picture writes into it."""
+
+    def __init__(self, rows: int, shape: tuple[int, ...]) -> None:
+        self._frames = np.empty((rows, *shape), np.uint8)
+        self._positions: list[int] = []
+        self._seconds: list[float] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._positions) == len(self._frames)
+
+    def add(self, fitted: np.ndarray, job: _Job, position: int, seconds: float) -> None:
+        """Take one picture, RGB from here on: the one place where channels are put in order."""
+        place = self._frames[len(self._positions)]
+        if fitted.shape != place.shape:
+            raise UnreadableVideoError(
+                f"{job.item.path} holds frames of several sizes; give an image size to bring them to one"
+            )
+        if job.stream.is_bgr:
+            cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB, dst=place)
+        else:
+            place[:] = fitted
+        self._positions.append(position)
+        self._seconds.append(seconds)
+
+    def sampled(self) -> SampledFrames:
+        """What was taken so far."""
+        count = len(self._positions)
+        return SampledFrames(
+            self._frames[:count], np.array(self._positions, np.int64), np.array(self._seconds, np.float64)
+        )
+
+
 def _fitted(picture: np.ndarray, job: _Job) -> np.ndarray:
-    """Upright, of the right size, RGB: the one place where channels are put in order."""
+    """Upright and of the right size."""
     upright = _turned(picture, job.index.orientation)
-    fitted = fit_frame(upright, image_size=job.settings.image_size, fit=job.settings.fit)
-    return cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB) if job.stream.is_bgr else fitted
+    return fit_frame(upright, image_size=job.settings.image_size, fit=job.settings.fit)
 
 
 def _turned(picture: np.ndarray, orientation: tuple[int, int, int, int]) -> np.ndarray:
@@ -311,14 +350,6 @@ def _turned(picture: np.ndarray, orientation: tuple[int, int, int, int]) -> np.n
     if a < 0:
         picture = picture[:, ::-1]
     return np.ascontiguousarray(picture[::-1] if d < 0 else picture)
-
-
-def _chunk(rows: list[tuple[np.ndarray, int, float]], path: Path) -> SampledFrames:
-    pictures, positions, seconds = zip(*rows, strict=True)
-    shapes = {picture.shape for picture in pictures}
-    if len(shapes) > 1:
-        raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
-    return SampledFrames(np.stack(pictures), np.array(positions, np.int64), np.array(seconds, np.float64))
 
 
 def _nothing(job: _Job, clock: FrameClock) -> str:

@@ -35,12 +35,16 @@ class Watched:
         start: Makes the iterator.
         name: What is read, for the error.
         stall_seconds: How long no step may be made.
+
+    Attributes:
+        busy_seconds: How long the iterator has worked so far, without its waiting for the reader.
     """
 
     def __init__(self, start: Callable[[Heartbeat], Iterator[Any]], *, name: str, stall_seconds: float) -> None:
         self._name = name
         self._stall_seconds = stall_seconds
         self._heart = Heartbeat()
+        self.busy_seconds = 0.0
         self._items: queue.Queue[tuple[str, Any]] = queue.Queue(QUEUE_LENGTH)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(start,), name=f"decode {name}", daemon=True)
@@ -75,7 +79,7 @@ class Watched:
         steps: Iterator[Any] = iter(())
         try:
             steps = start(self._heart)
-            for item in steps:
+            for item in self._timed(steps):
                 if not self._put("item", item):
                     return
             self._put("end", None)
@@ -84,6 +88,18 @@ class Watched:
         finally:
             if hasattr(steps, "close"):
                 steps.close()
+
+    def _timed(self, steps: Iterator[Any]) -> Iterator[Any]:
+        nothing = object()
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(steps, nothing)
+            finally:
+                self.busy_seconds += time.perf_counter() - began
+            if item is nothing:
+                return
+            yield item
 
     def _put(self, kind: str, item: Any) -> bool:
         """Wait for room; False when nobody reads any more."""

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from extract.backbones import Backbone
 from extract.cache import read_cached, write_cached
 from extract.chatter import without_chatter
 from extract.errors import BackboneError
+from extract.machine import usable_cores
 
 if TYPE_CHECKING:
     import keras
@@ -32,8 +34,14 @@ log = logging.getLogger(__name__)
 ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
+CPU_BATCH = 32
+GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
+
 _COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
+
+
+Begin = Callable[[np.ndarray], Callable[[], np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,14 @@ class Engine:
         kind: "keras" or "litert".
         batch_size: B, the number of rows of every call.
         image_size: S, the side of the images.
-        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked.
+        begin: uint8 (B, S, S, 3) -> a function that waits for their float32 (B, D), unchecked.
     """
 
     name: str
     kind: str
     batch_size: int
     image_size: int
-    compute: Callable[[np.ndarray], np.ndarray]
+    begin: Begin
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Embeds one full batch; a row's embedding does not depend on the other rows.
@@ -63,19 +71,32 @@ class Engine:
         Returns:
             float32 (B, D), owned by the caller.
         """
+        return self.start(frames)()
+
+    def start(self, frames: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins to embed one full batch: a GPU computes on while the next batch is given to it.
+
+        Args:
+            frames: uint8 (B, S, S, 3), RGB; not to be changed before the result is there.
+
+        Returns:
+            A function that waits for the result, float32 (B, D), owned by the caller.
+        """
         expected = (self.batch_size, self.image_size, self.image_size, 3)
         if frames.shape != expected or frames.dtype != np.uint8:
             raise ValueError(f"frames must be uint8{expected}, got {frames.dtype}{frames.shape}")
-        return self.compute(frames)
+        return self.begin(frames)
 
 
-def make_engine(backbone: Backbone, *, kind: str = "auto", batch_size: int, precision: str = "float32") -> Engine:
+def make_engine(
+    backbone: Backbone, *, kind: str = "auto", batch_size: int | None = None, precision: str = "float32"
+) -> Engine:
     """Builds or loads what computes a backbone's embeddings.
 
     Args:
         backbone: What to compute.
         kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine.
+        batch_size: B, fixed for the life of the engine; None: 32 on a CPU, and on a GPU what it can hold.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -86,18 +107,18 @@ def make_engine(backbone: Backbone, *, kind: str = "auto", batch_size: int, prec
     """
     _check_choice("--engine", kind, ENGINES)
     _check_choice("--precision", precision, PRECISIONS)
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise BackboneError(f"--batch-size {batch_size} must be 1 or more")
     if kind == "litert" and precision != "float32":
         raise BackboneError(f"--engine litert computes in float32 only: --precision {precision} needs --engine keras")
     if kind == "litert":
-        return _litert_engine(backbone, batch_size)
+        return _litert_engine(backbone, batch_size or CPU_BATCH)
     if kind == "auto" and precision == "float32" and _keras_backend() == "tensorflow" and not _has_gpu():
         try:
-            return _litert_engine(backbone, batch_size)
+            return _litert_engine(backbone, batch_size or CPU_BATCH)
         except _ConversionError as error:
             log.warning("%s; Keras computes it instead, more slowly", error)
-    return _keras_engine(backbone, batch_size, precision)
+    return _keras_engine(backbone, batch_size or _default_batch(backbone.image_size), precision)
 
 
 def quiet_tensorflow() -> None:
@@ -115,17 +136,17 @@ class _ConversionError(BackboneError):
 
 def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine:
     quiet_tensorflow()
-    makers = {"tensorflow": _tensorflow_compute, "jax": _jax_compute, "torch": _torch_compute}
+    makers = {"tensorflow": _tensorflow_begin, "jax": _jax_begin, "torch": _torch_begin}
     backend = _keras_backend()
     if backend not in makers:
         raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
     with without_chatter():
         model = _built(backbone, precision)
-        compute, device = makers[backend](model, batch_size, backbone.image_size)
+        begin, device = makers[backend](model, batch_size, backbone.image_size)
         # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
-        compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
+        begin(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))()
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
-    return Engine(name, "keras", batch_size, backbone.image_size, compute)
+    return Engine(name, "keras", batch_size, backbone.image_size, begin)
 
 
 def _tensorflow() -> Any:
@@ -150,11 +171,11 @@ def _built(backbone: Backbone, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+def _tensorflow_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
     tf = _tensorflow()
     function = _tensorflow_function(model, batch_size, image_size)
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    return lambda frames: function(tf.constant(frames)).numpy(), device
+    return lambda frames: function(tf.constant(frames)).numpy, device
 
 
 def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -> Any:
@@ -166,7 +187,7 @@ def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -
     )
 
 
-def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+def _jax_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
     import jax
 
     variables = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
@@ -175,38 +196,39 @@ def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[
         return model.stateless_call(*variables, frames.astype("float32"), training=False)[0]
 
     compiled = jax.jit(forward)
-    return lambda frames: np.array(compiled(variables, frames)), jax.default_backend().upper()
+    return lambda frames: partial(np.array, compiled(variables, frames)), jax.default_backend().upper()
 
 
-def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Callable[..., np.ndarray], str]:
+def _torch_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
     import keras
     import torch
 
-    def compute(frames: np.ndarray) -> np.ndarray:
+    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
         with torch.no_grad():
             images = keras.ops.cast(keras.ops.convert_to_tensor(frames), "float32")
-            return keras.ops.convert_to_numpy(model(images, training=False))
+            return partial(keras.ops.convert_to_numpy, model(images, training=False))
 
-    return compute, "GPU" if torch.cuda.is_available() else "CPU"
+    return begin, "GPU" if torch.cuda.is_available() else "CPU"
 
 
 def _litert_engine(backbone: Backbone, batch_size: int) -> Engine:
     compiled = _compiled(backbone, batch_size)
     make_interpreter, runtime = _litert_runtime()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cores()
     with without_chatter():
         interpreter = make_interpreter(model_content=compiled, num_threads=threads)
         interpreter.allocate_tensors()
     frames_index = interpreter.get_input_details()[0]["index"]
     embeddings_index = interpreter.get_output_details()[0]["index"]
 
-    def compute(frames: np.ndarray) -> np.ndarray:
+    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
         interpreter.set_tensor(frames_index, frames)
         interpreter.invoke()
-        return interpreter.get_tensor(embeddings_index)
+        embeddings = interpreter.get_tensor(embeddings_index)  # a copy
+        return lambda: embeddings
 
     name = f"litert ({runtime}, CPU, {threads} threads, float32)"
-    return Engine(name, "litert", batch_size, backbone.image_size, compute)
+    return Engine(name, "litert", batch_size, backbone.image_size, begin)
 
 
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:
@@ -276,10 +298,24 @@ def _keras_backend() -> str:
 
 
 def _has_gpu() -> bool:
-    """Asks TensorFlow only where the machine may have one: asking costs seconds."""
+    """Asks the backend only where the machine may have one: asking costs seconds."""
     if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
+    backend = _keras_backend()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
     return bool(_tensorflow().config.list_physical_devices("GPU"))
+
+
+def _default_batch(image_size: int) -> int:
+    """Rows of a batch for Keras: on a GPU as many pixels as `GPU_BATCH` images of 224 px, but 8 images at least."""
+    return max(8, min(GPU_BATCH, GPU_BATCH * 224**2 // image_size**2)) if _has_gpu() else CPU_BATCH
 
 
 def _check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:

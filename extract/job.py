@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 
 from extract.backbones import Backbone, load_backbone
 from extract.decode import DecodeSettings
 from extract.errors import TooManyFailuresError, UsageError, VideoError
-from extract.packing import Engine, Failed, Finished, Opened, Rows, StageSeconds, embed_clips
+from extract.machine import default_decode_threads
+from extract.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.plan import decide, in_part
 from extract.records import Source, VideoItem
 from extract.sampling import SamplingRule
+from extract.stages import StageSeconds
 from extract.store_read import open_store
 from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe, read_recipe
 from extract.store_write import StoreWriter
 from extract.videos import source_of
+
+if TYPE_CHECKING:
+    from extract.engines import Engine
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +50,8 @@ class ExtractSettings:
     on_corrupt: str = "salvage"
     precision: str = "float32"
     engine: str = "auto"
-    batch_size: int = 32
-    decode_threads: int | None = None  # None: one per core, at most 8
+    batch_size: int | None = None  # None: the engine's default
+    decode_threads: int | None = None  # None: one per core, at most 16
     flush_seconds: float = 60.0
     retry_failed: bool = False
     rehash: bool = False
@@ -164,15 +169,17 @@ def extract(
                 item.clip_id, "skipped" if decision.action == "reuse" else "failed", reason=decision.reason
             )
     if work or gone:
-        with StoreWriter(
-            settings.output, recipe, engine=settings.engine, flush_seconds=settings.flush_seconds
-        ) as writer:
+        # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
+        engine = _make_engine(backbone, settings) if work else None
+        name = engine.name if engine else settings.engine
+        with StoreWriter(settings.output, recipe, engine=name, flush_seconds=settings.flush_seconds) as writer:
             for _, partial in work:
                 if partial is not None:
                     writer.resume(partial)
             run = _Run(writer, settings, backbone, work, seconds, on_progress, limit)
             yield from run.fail_all(gone)
-            yield from run.results()
+            if engine:
+                yield from run.results(engine)
 
 
 def failure_limit(text: str | None, clips: int) -> float:
@@ -190,6 +197,15 @@ def failure_limit(text: str | None, clips: int) -> float:
     if value < 0 or not math.isfinite(value):
         raise UsageError(f"--max-failures {text!r} must be a count such as 10 or a share such as 5%")
     return value * clips / 100 if text.endswith("%") else value
+
+
+def _make_engine(backbone: Backbone, settings: ExtractSettings) -> Engine:
+    from extract.engines import make_engine
+
+    began = time.perf_counter()
+    engine = make_engine(backbone, kind=settings.engine, batch_size=settings.batch_size, precision=settings.precision)
+    log.info("%s is ready on %s after %.1f s", backbone.name, engine.name, time.perf_counter() - began)
+    return engine
 
 
 class _Run:
@@ -217,7 +233,7 @@ class _Run:
         self._limit = failure_limit
         self._failed = 0
 
-    def results(self) -> Iterator[ClipResult]:
+    def results(self, engine: Engine) -> Iterator[ClipResult]:
         settings = self._settings
         decode = DecodeSettings(
             sampling=settings.sampling,
@@ -228,39 +244,26 @@ class _Run:
             on_corrupt=settings.on_corrupt,
         )
         cv2.setNumThreads(1)  # every decode thread resizes on its own; more would only get in each other's way
-        threads = settings.decode_threads or max(1, min(8, os.cpu_count() or 1))
+        threads = settings.decode_threads or default_decode_threads()
         events = embed_clips(
-            self._work,
-            decode,
-            self._make_engine,
-            batch_size=settings.batch_size,
-            decode_threads=min(threads, max(1, len(self._work))),
-            seconds=self._seconds,
+            self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds
         )
         try:
             for event in events:
                 yield from self._take(event)
+                self._record_seconds()
                 self._writer.seal_if_due()
         finally:
             events.close()  # type: ignore[attr-defined]
-            for stage in ("decode", "backbone", "decoders_waited", "backbone_waited"):
-                self._writer.add_seconds(stage, getattr(self._seconds, stage))
+            self._record_seconds()
 
     def fail_all(self, gone: list[tuple[VideoItem, VideoError]]) -> Iterator[ClipResult]:
         for item, error in gone:
             yield self._fail(item.clip_id, error)
 
-    def _make_engine(self) -> Engine:
-        from extract.engines import make_engine
-
-        settings = self._settings
-        began = time.perf_counter()
-        engine = make_engine(
-            self._backbone, kind=settings.engine, batch_size=settings.batch_size, precision=settings.precision
-        )
-        self._writer.engine = engine.name
-        log.info("%s is ready on %s after %.1f s", self._backbone.name, engine.name, time.perf_counter() - began)
-        return engine
+    def _record_seconds(self) -> None:
+        for stage, spent in self._seconds.since_last().items():
+            self._writer.add_seconds(stage, spent)
 
     def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
         if isinstance(event, Opened):

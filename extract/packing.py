@@ -1,31 +1,49 @@
 """Frames of many videos in, full fixed-size batches through the backbone, rows back to their clips.
 
-Decode threads (one video each) fill a bounded queue; one loop packs their frames into one preallocated batch, so the
-backbone never waits for the end of a video and memory does not grow with its length:
+Decode threads (one video each) write into a ring of batches that all videos share; one thread drives the backbone; the
+caller's own thread takes what comes out, and may write shards beside it. Everything is bounded, so memory does not grow
+with the length of a video, and whoever is faster waits:
 
-    thread 1  aaaa aaaa aa|done          batch   [aaaabbbb] [aaaabbaa] [bb......]
-    thread 2  bbbb bb.. bb|done    ->    rows     a a b b    a b a      b         -> events, per clip in order
+    decode-0  aaaa aaaa aa|a ends        ring                 backbone             events, per clip in order
+    decode-1  bbbb bb|b ends        ->  [aaaabbbb] [aaaa.. -> [aaaabbbb]  ->  Opened a, b; Rows a; Rows b; ...
+
+What a row holds depends on its frame alone, so neither threads nor the company in a batch change it.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from extract.decode import DecodeSettings, open_clip
-from extract.errors import ClipseqError, VideoError
+from extract.decode import ClipReader, DecodeSettings, open_clip
+from extract.errors import VideoError
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
+from extract.ring import Batch, Ring, Span
+from extract.stages import StageSeconds
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
-QUEUED_CHUNKS = 8
+BATCHES_AHEAD = 2  # given to the engine before the first of them is read back: a GPU computes while it is fed
+RING_BATCHES = BATCHES_AHEAD + 2  # those, one that lies ready, and one that is being filled
+QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
+POLL_SECONDS = 0.1
 
-Engine = Callable[[np.ndarray], np.ndarray]  # uint8 (B, S, S, 3) -> float32 (B, D)
+
+class Engine(Protocol):
+    """What embeds a batch; `extract.engines.Engine` is one."""
+
+    @property
+    def batch_size(self) -> int:
+        """B, rows of every call."""
+
+    def start(self, frames: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin to embed uint8 (B, S, S, 3), which stay as they are until the result, float32 (B, D), is fetched."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +84,27 @@ class Failed:
 Event = Opened | Rows | Finished | Failed
 
 
-@dataclass
-class StageSeconds:
-    """Where the time went: seconds of all decode threads together, in the backbone, and of waiting for one another."""
+@dataclass(frozen=True)
+class _Ended:
+    """A clip is over; that may be said when `position` rows of all clips have been embedded."""
 
-    decode: float = 0.0
-    backbone: float = 0.0
-    decoders_waited: float = 0.0
-    backbone_waited: float = 0.0
-    frames: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    position: int
+    event: Finished | Failed
 
-    def add(self, name: str, seconds: float) -> None:
-        """Add `seconds` to the stage of that name; threads may call this at once."""
-        with self.lock:
-            setattr(self, name, getattr(self, name) + seconds)
+
+@dataclass(frozen=True)
+class _Embedded:
+    """One batch has been embedded: the rows (B, D), and whose they are."""
+
+    spans: list[Span]
+    embeddings: np.ndarray
 
 
 def embed_clips(
     work: Iterable[tuple[VideoItem, int]],
     settings: DecodeSettings,
-    make_engine: Callable[[], Engine],
+    engine: Engine,
     *,
-    batch_size: int,
     decode_threads: int,
     seconds: StageSeconds,
 ) -> Iterator[Event]:
@@ -96,62 +112,82 @@ def embed_clips(
 
     Args:
         work: Clips, each with the number of its first rows that are already done and shall not be embedded again.
-        settings: How frames are sampled and prepared.
-        make_engine: Called once, when the first frame is there; decoding goes on meanwhile.
-        batch_size: Rows of every call of the engine; the last batch is padded.
+        settings: How frames are sampled and prepared; with an image size.
+        engine: The backbone; it is called from one thread, with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
         seconds: Filled with the time of each stage.
 
     Yields:
         Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave.
     """
-    decoders = _Decoders(work, settings, decode_threads, seconds)
+    packer = _Packer(work, settings, engine, decode_threads, seconds)
     try:
-        batch = _Batch(make_engine, batch_size, seconds)
-        for event in decoders.events():
-            yield from batch.put(event)
-        yield from batch.flush()
+        yield from packer.events()
     finally:
-        decoders.stop()
+        packer.stop()
 
 
-class _Decoders:
-    """Threads that decode one clip at a time each and put what comes out into one bounded queue."""
+class _Packer:
+    """The threads, the ring between decoding and the backbone, and the queue between them and the caller."""
 
     def __init__(
-        self, work: Iterable[tuple[VideoItem, int]], settings: DecodeSettings, count: int, seconds: StageSeconds
+        self,
+        work: Iterable[tuple[VideoItem, int]],
+        settings: DecodeSettings,
+        engine: Engine,
+        decode_threads: int,
+        seconds: StageSeconds,
     ) -> None:
+        if settings.image_size is None:
+            raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
         self._work = iter(work)
         self._work_lock = threading.Lock()
         self._settings = settings
+        self._engine = engine
         self._seconds = seconds
-        self._queue: queue.Queue[tuple[str, object] | None] = queue.Queue(maxsize=QUEUED_CHUNKS + count)
+        seconds.decode_threads = decode_threads
+        self._ring = Ring(
+            batches=RING_BATCHES,
+            batch_size=engine.batch_size,
+            image_size=settings.image_size,
+            writers=decode_threads,
+        )
+        self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
         self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run, name=f"decode-{k}", daemon=True) for k in range(count)]
-        for thread in self._threads:
+        self._decoders = [
+            threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
+        ]
+        self._backbone = threading.Thread(target=self._run_backbone, name="backbone", daemon=True)
+        for thread in (*self._decoders, self._backbone):
             thread.start()
 
-    def events(self) -> Iterator[tuple[str, object]]:
-        """(clip_id, Opened | SampledFrames | VideoTruth | error), until every thread is done."""
-        running = len(self._threads)
-        while running:
-            began = time.perf_counter()
-            event = self._queue.get()
-            self._seconds.add("backbone_waited", time.perf_counter() - began)
-            if event is None:
-                running -= 1
-            elif isinstance(event[1], BaseException) and not isinstance(event[1], VideoError):
-                raise event[1]  # a bug or a stop, not a property of one video
-            else:
-                yield event
+    def events(self) -> Iterator[Event]:
+        """What the threads report, with the end of a clip held back until its last row has come."""
+        embedded, waiting = 0, deque[_Ended]()
+        while (report := self._queue.get()) is not None:
+            if isinstance(report, BaseException):
+                raise report  # a bug or a stop, not a property of one video
+            with self._seconds.measure("store"):  # what the caller does with them
+                if isinstance(report, Opened):
+                    yield report
+                elif isinstance(report, _Ended):
+                    waiting.append(report)
+                else:
+                    embedded += sum(len(span.frame_indices) for span in report.spans)
+                    yield from _rows(report)
+                while waiting and waiting[0].position <= embedded:
+                    yield waiting.popleft().event
+        yield from (ended.event for ended in waiting)
 
     def stop(self) -> None:
-        """End the threads; a thread that hangs inside a decoder is left behind as a daemon."""
+        """End the threads; one that hangs inside a decoder is left behind as a daemon."""
         self._stopped.set()
-        for thread in self._threads:
+        self._ring.stop()
+        for thread in self._decoders:
             thread.join(timeout=1.0)
+        self._backbone.join()  # at most two batches
 
-    def _run(self) -> None:
+    def _run_decoder(self) -> None:
         try:
             while not self._stopped.is_set():
                 with self._work_lock:
@@ -159,107 +195,85 @@ class _Decoders:
                 if item is None:
                     break
                 self._decode(item, skip_rows)
-        except BaseException as error:  # the thread must never die unheard: the main loop raises it
-            self._put(("", error))
-        self._put(None)
+        except BaseException as error:  # the thread must never die unheard: the caller's thread raises it
+            self._put(error)
+        self._ring.writer_done()
 
     def _decode(self, item: VideoItem, skip_rows: int) -> None:
-        began = time.perf_counter()
         try:
-            source = source_of(item, with_digest=True)
+            with self._seconds.measure("decode"):
+                source = source_of(item, with_digest=True)
             with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES) as reader:
-                is_open = False
-                for chunk in reader:
-                    self._seconds.add("decode", time.perf_counter() - began)
-                    if not is_open:
-                        self._put((item.clip_id, Opened(item.clip_id, source, reader.expected_frames or 0)))
-                        is_open = True
-                    if skip_rows < len(chunk):
-                        self._put((item.clip_id, _without_first(chunk, skip_rows)))
-                    skip_rows = max(0, skip_rows - len(chunk))
-                    if self._stopped.is_set():
-                        return
-                    began = time.perf_counter()
-                self._put((item.clip_id, reader.truth))
+                try:
+                    self._write(item.clip_id, source, reader, skip_rows)
+                finally:
+                    self._seconds.add("decode", reader.busy_seconds)
+                if self._stopped.is_set():
+                    return
+                end: Finished | Failed = Finished(item.clip_id, reader.truth)
         except VideoError as error:
-            self._put((item.clip_id, error))
+            end = Failed(item.clip_id, error)
+        self._put(_Ended(self._ring.position(), end))
 
-    def _put(self, event: tuple[str, object] | None) -> None:
-        began = time.perf_counter()
+    def _write(self, clip_id: str, source: Source, reader: ClipReader, skip_rows: int) -> None:
+        is_open = False
+        for chunk in reader:
+            if not is_open:
+                self._put(Opened(clip_id, source, reader.expected_frames or 0))
+                is_open = True
+            skipped = min(skip_rows, len(chunk))
+            skip_rows -= skipped
+            with self._seconds.measure("decoders_waited"):
+                self._ring.write(clip_id, _without_first(chunk, skipped))
+            if self._stopped.is_set():
+                return
+
+    def _run_backbone(self) -> None:
+        try:
+            self._embed_batches()
+        except BaseException as error:  # as above
+            self._put(error)
+        self._put(None)
+
+    def _embed_batches(self) -> None:
+        """Feed the engine ahead of reading it; where no batch lies ready, read what it has."""
+        computing: deque[tuple[Batch, Callable[[], np.ndarray]]] = deque()
+        while not self._stopped.is_set():
+            with self._seconds.measure("backbone_waited"):
+                batch = self._ring.take(wait=not computing)
+            with self._seconds.measure("backbone"):
+                if batch is not None:
+                    computing.append((batch, self._engine.start(batch.frames)))
+                    if len(computing) < BATCHES_AHEAD:
+                        continue
+                elif not computing:
+                    return
+                batch, fetch = computing.popleft()
+                embedded = _Embedded(batch.spans, fetch())  # (B, D)
+            self._seconds.frames += batch.rows
+            self._ring.release(batch)
+            with self._seconds.measure("backbone_held"):
+                self._put(embedded)
+
+    def _put(self, report: Opened | _Ended | _Embedded | BaseException | None) -> None:
         while not self._stopped.is_set():
             try:
-                self._queue.put(event, timeout=0.1)
-                break
+                self._queue.put(report, timeout=POLL_SECONDS)
+                return
             except queue.Full:
                 continue
-        self._seconds.add("decoders_waited", time.perf_counter() - began)
 
 
-class _Batch:
-    """One preallocated batch; what was put in comes out as events, in order, once the backbone has seen it."""
-
-    def __init__(self, make_engine: Callable[[], Engine], batch_size: int, seconds: StageSeconds) -> None:
-        self._make_engine = make_engine
-        self._engine: Engine | None = None
-        self._size = batch_size
-        self._seconds = seconds
-        self._frames: np.ndarray | None = None  # (B, S, S, 3), made when the first frame shows its shape
-        self._filled = 0
-        self._pending: list[tuple[str, object, int]] = []  # (clip_id, chunk or marker, rows of this batch)
-
-    def put(self, event: tuple[str, object]) -> Iterator[Event]:
-        clip_id, content = event
-        if isinstance(content, Opened):
-            yield content
-        elif not isinstance(content, SampledFrames):
-            self._pending.append((clip_id, content, 0))
-            if not self._filled:
-                yield from self.flush()
-        else:
-            start = 0
-            while start < len(content):
-                count = min(len(content) - start, self._size - self._filled)
-                yield from self._fill(clip_id, _rows(content, start, start + count))
-                start += count
-
-    def flush(self) -> Iterator[Event]:
-        """Run what is in the batch, padded with what lay there before, and give all pending events."""
-        if self._filled and self._engine is not None and self._frames is not None:
-            began = time.perf_counter()
-            embeddings = self._engine(self._frames)  # (B, D)
-            self._seconds.add("backbone", time.perf_counter() - began)
-            self._seconds.frames += self._filled
-        start = 0
-        for clip_id, content, count in self._pending:
-            if isinstance(content, SampledFrames):
-                rows = embeddings[start : start + count]  # (n, D)
-                yield Rows(clip_id, rows, content.frame_indices, content.pts_seconds)
-                start += count
-            elif isinstance(content, VideoTruth):
-                yield Finished(clip_id, content)
-            elif isinstance(content, VideoError):
-                yield Failed(clip_id, content)
-        self._pending, self._filled = [], 0
-
-    def _fill(self, clip_id: str, chunk: SampledFrames) -> Iterator[Event]:
-        if self._frames is None:
-            self._engine = self._make_engine()
-            self._frames = np.zeros((self._size, *chunk.frames.shape[1:]), np.uint8)
-        elif chunk.frames.shape[1:] != self._frames.shape[1:]:
-            raise ClipseqError(
-                f"{clip_id}: a frame of shape {chunk.frames.shape[1:]} cannot join a batch of "
-                f"{self._frames.shape[1:]}; this is a bug of the decoder, please report it with the video"
-            )
-        self._frames[self._filled : self._filled + len(chunk)] = chunk.frames
-        self._pending.append((clip_id, chunk, len(chunk)))
-        self._filled += len(chunk)
-        if self._filled == self._size:
-            yield from self.flush()
-
-
-def _rows(chunk: SampledFrames, start: int, stop: int) -> SampledFrames:
-    return SampledFrames(chunk.frames[start:stop], chunk.frame_indices[start:stop], chunk.pts_seconds[start:stop])
+def _rows(embedded: _Embedded) -> Iterator[Rows]:
+    """The rows of a batch, one event per clip."""
+    by_clip: dict[str, list[Span]] = {}
+    for span in embedded.spans:
+        by_clip.setdefault(span.clip_id, []).append(span)
+    for clip_id, spans in by_clip.items():
+        rows = np.concatenate([np.arange(span.row, span.row + len(span.frame_indices)) for span in spans])
+        indices = np.concatenate([span.frame_indices for span in spans])
+        yield Rows(clip_id, embedded.embeddings[rows], indices, np.concatenate([span.pts_seconds for span in spans]))
 
 
 def _without_first(chunk: SampledFrames, count: int) -> SampledFrames:
-    return _rows(chunk, min(count, len(chunk)), len(chunk))
+    return SampledFrames(chunk.frames[count:], chunk.frame_indices[count:], chunk.pts_seconds[count:])

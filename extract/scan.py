@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from extract.decode import probe_clip
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, VideoError, VideoTimeoutError
+from extract.machine import default_decode_threads
 from extract.records import VideoItem, VideoTruth
 from extract.sampling import SamplingRule
 from extract.videos import source_of
@@ -111,7 +112,7 @@ def scan_videos(
     shared = {size for size, count in Counter(sizes.values()).items() if count > 1}
     first_with: dict[str, ScanResult] = {}
     waiting: deque[Future[ScanResult]] = deque()
-    threads = threads or max(1, min(8, os.cpu_count() or 1))
+    threads = threads or default_decode_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="scan")
     try:
         for item in items:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from extract.errors import RecipeMismatchError, TooManyFailuresError, UsageError
+from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.job import ExtractSettings, extract, failure_limit, settings_from_recipe
 from extract.plan import decide, in_part
 from extract.sampling import SamplingRule
@@ -111,6 +111,20 @@ def test_another_recipe_needs_another_output(videos, settings):
     statuses(videos, settings)
     with pytest.raises(RecipeMismatchError, match=r"fit.*stretch.*crop"):
         statuses(videos, settings, fit="crop")
+
+
+def test_a_wrong_weights_file_leaves_no_empty_store_behind(videos, settings, tmp_path):
+    (tmp_path / "wrong.h5").write_bytes(b"no weights")
+    with pytest.raises(BackboneError, match=r"wrong\.h5 does not fit mobilenet_v2"):
+        statuses(videos, settings, backbone="mobilenet_v2", weights=tmp_path / "wrong.h5", image_size=32)
+    assert not settings.output.exists()
+
+
+def test_the_seconds_of_every_stage_are_in_the_store(videos, settings):
+    statuses(videos, settings, flush_seconds=0.0)  # several shards: each records its own share
+    seconds = open_store(settings.output).summary()["seconds"]
+    assert set(seconds) == {"decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held"}
+    assert seconds["decode"] > 0 and seconds["backbone"] > 0 and seconds["store"] > 0
 
 
 def test_parts_share_the_clips_without_overlap(videos, settings):

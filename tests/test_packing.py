@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from extract.backbones import load_backbone
 from extract.decode import DecodeSettings
+from extract.engines import make_engine
 from extract.errors import UnreadableVideoError
 from extract.packing import Failed, Finished, Opened, Rows, StageSeconds, embed_clips
 from extract.records import VideoItem
@@ -17,31 +23,28 @@ SETTINGS = DecodeSettings(sampling=SamplingRule("every", 1), image_size=8)
 class MeanEngine:
     """Embeds a frame as its mean grey level, and remembers the shapes of the batches."""
 
-    def __init__(self):
+    def __init__(self, batch_size=8):
+        self.batch_size = batch_size
         self.shapes = []
 
-    def __call__(self, frames):
+    def start(self, frames):
         self.shapes.append(frames.shape)
-        return frames.reshape(len(frames), -1).mean(axis=1, keepdims=True, dtype=np.float32)  # (B, 1)
+        rows = frames.reshape(len(frames), -1).mean(axis=1, keepdims=True, dtype=np.float32)  # (B, 1)
+        return lambda: rows
 
 
-def run(work, *, batch_size=8, decode_threads=2, seconds=None):
-    engine = MeanEngine()
-    events = list(
-        embed_clips(
-            work,
-            SETTINGS,
-            lambda: engine,
-            batch_size=batch_size,
-            decode_threads=decode_threads,
-            seconds=seconds or StageSeconds(),
-        )
-    )
-    return events, engine
+def run(work, *, batch_size=8, decode_threads=2, seconds=None, engine=None):
+    engine = engine or MeanEngine(batch_size)
+    seconds = seconds or StageSeconds()
+    return list(embed_clips(work, SETTINGS, engine, decode_threads=decode_threads, seconds=seconds)), engine
 
 
 def rows_of(events, clip_id):
-    return np.concatenate([e.embeddings for e in events if isinstance(e, Rows) and e.clip_id == clip_id])[:, 0]
+    return np.concatenate([e.embeddings for e in events if isinstance(e, Rows) and e.clip_id == clip_id])
+
+
+def alive():
+    return [t.name for t in threading.enumerate() if t.name.startswith(("decode", "backbone")) and t.is_alive()]
 
 
 @pytest.fixture
@@ -50,8 +53,15 @@ def three(tmp_path, make_video):
     return [VideoItem(name, make_video(tmp_path / f"{name}.avi", frames=n)) for name, n in lengths.items()]
 
 
-def test_every_batch_is_full_and_of_one_shape(three):
-    _, engine = run([(item, 0) for item in three])
+@pytest.fixture
+def bad(tmp_path):
+    (tmp_path / "bad.avi").write_text("no video")
+    return VideoItem("bad", tmp_path / "bad.avi")
+
+
+@pytest.mark.parametrize("decode_threads", (1, 3))
+def test_every_batch_is_full_and_of_one_shape(three, decode_threads):
+    _, engine = run([(item, 0) for item in three], decode_threads=decode_threads)
     assert engine.shapes == [(8, 8, 8, 3)] * 5  # 39 frames in 5 batches, though no video is a multiple of 8
 
 
@@ -60,14 +70,31 @@ def test_every_batch_is_full_and_of_one_shape(three):
 def test_rows_return_to_their_clip_in_order(three, batch_size, decode_threads):
     events, _ = run([(item, 0) for item in three], batch_size=batch_size, decode_threads=decode_threads)
     for item, frames in zip(three, (5, 13, 21), strict=True):
-        assert np.allclose(rows_of(events, item.clip_id), np.minimum(255, np.arange(frames) * 8), atol=3)
+        assert np.allclose(rows_of(events, item.clip_id)[:, 0], np.minimum(255, np.arange(frames) * 8), atol=3)
+
+
+@pytest.mark.parametrize("kind", ("keras", "litert"))
+def test_threads_and_the_company_in_a_batch_change_no_bit_of_a_row(three, kind):
+    """Another batch size may change the last bits: the matrix product of the backbone is cut up otherwise."""
+    work = [(item, 0) for item in three]
+    reference, _ = run(work, engine=make_engine(load_backbone("tiny"), kind=kind, batch_size=3), decode_threads=1)
+    for batch_size in (3, 8):
+        engine = make_engine(load_backbone("tiny"), kind=kind, batch_size=batch_size)
+        for decode_threads in (1, 2, 5):
+            events, _ = run(work[:: -1 if decode_threads == 2 else 1], engine=engine, decode_threads=decode_threads)
+            for item in three:
+                rows, expected = rows_of(events, item.clip_id), rows_of(reference, item.clip_id)
+                assert rows.shape == expected.shape
+                tolerance = 0.0 if batch_size == 3 else 1e-6 * np.abs(expected).max()
+                assert np.abs(rows - expected).max() <= tolerance
 
 
 def test_finished_comes_after_the_last_row_of_the_clip(three):
-    events, _ = run([(item, 0) for item in three])
-    for item in three:
-        kinds = [type(e) for e in events if e.clip_id == item.clip_id]
-        assert kinds[0] is Opened and kinds[-1] is Finished and kinds.count(Finished) == 1
+    events, _ = run([(item, 0) for item in three], decode_threads=3)
+    for item, frames in zip(three, (5, 13, 21), strict=True):
+        own = [e for e in events if e.clip_id == item.clip_id]
+        assert [type(e) for e in own] == [Opened, *[Rows] * (len(own) - 2), Finished]
+        assert np.concatenate([e.frame_indices for e in own[1:-1]]).tolist() == list(range(frames))
 
 
 def test_rows_that_are_done_are_not_embedded_again(three):
@@ -77,41 +104,99 @@ def test_rows_that_are_done_are_not_embedded_again(three):
     assert [list(e.frame_indices) for e in events if isinstance(e, Rows)] == [[18, 19, 20]]
 
 
-def test_one_bad_video_fails_alone(tmp_path, three):
-    bad = tmp_path / "bad.avi"
-    bad.write_text("no video")
-    events, _ = run([(VideoItem("bad", bad), 0), *((item, 0) for item in three)])
+@pytest.mark.parametrize("decode_threads", (1, 2))
+def test_one_bad_video_in_the_middle_costs_no_other_clip_a_row(three, bad, decode_threads):
+    items = [three[0], bad, three[1], three[2]]
+    events, _ = run([(item, 0) for item in items], decode_threads=decode_threads)
     assert [e.clip_id for e in events if isinstance(e, Failed)] == ["bad"]
-    assert {e.clip_id for e in events if isinstance(e, Finished)} == {"a", "b", "c"}
     assert isinstance(next(e for e in events if isinstance(e, Failed)).error, UnreadableVideoError)
+    assert {e.clip_id: len(rows_of(events, e.clip_id)) for e in events if isinstance(e, Finished)} == {
+        "a": 5, "b": 13, "c": 21,
+    }  # fmt: skip
 
 
-def test_the_engine_is_not_made_where_there_is_no_frame(tmp_path):
-    (tmp_path / "bad.avi").write_text("no video")
+def test_a_video_that_fails_behind_its_first_rows_does_not_mix_with_others(three, monkeypatch):
+    from extract import decode
 
-    def never():
-        raise AssertionError("made for nothing")
+    whole = decode._dense_picks
 
-    work = [(VideoItem("bad", tmp_path / "bad.avi"), 0)]
-    events = embed_clips(work, SETTINGS, never, batch_size=4, decode_threads=1, seconds=StageSeconds())
-    assert [type(e) for e in events] == [Failed]
+    def breaks(job, clock):
+        for count, pick in enumerate(whole(job, clock)):
+            if job.item.clip_id == "c" and count == 18:
+                raise OSError("the disk is gone")
+            yield pick
+
+    monkeypatch.setattr(decode, "_dense_picks", breaks)
+    events, _ = run([(item, 0) for item in reversed(three)])
+    assert [e.clip_id for e in events if isinstance(e, Failed)] == ["c"]
+    assert np.allclose(rows_of(events, "b")[:, 0], np.arange(13) * 8, atol=3)
+    assert len(rows_of(events, "c")) == 16  # one chunk
+
+
+def test_no_frame_at_all_calls_no_engine(bad):
+    events, engine = run([(bad, 0)])
+    assert [type(e) for e in events] == [Failed] and engine.shapes == []
+
+
+def test_the_next_batch_is_given_to_the_engine_before_the_last_is_read_back(three):
+    calls = []
+
+    class Slow(MeanEngine):
+        def start(self, frames):
+            calls.append("start")
+            rows = super().start(frames)()
+            return lambda: (calls.append("fetch"), rows)[1]
+
+    run([(item, 0) for item in three] * 4, engine=Slow(1), decode_threads=1)
+    text = "".join(call[0] for call in calls)
+    assert "ssf" in text and "sss" not in text  # two in flight, never three
+
+
+def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make_video):
+    item = VideoItem("long", make_video(tmp_path / "long.avi", frames=300, step=0))
+    seconds, gate = StageSeconds(), threading.Event()
+
+    class Stuck(MeanEngine):
+        def start(self, frames):
+            gate.wait(20)
+            return super().start(frames)
+
+    events = embed_clips([(item, 0)], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
+    assert isinstance(next(events), Opened)
+    threading.Timer(0.5, gate.set).start()
+    assert sum(len(e.embeddings) for e in events if isinstance(e, Rows)) == 300
+    assert seconds.decoders_waited > 0.3
 
 
 def test_a_fault_of_the_engine_ends_the_job_and_its_threads(three):
-    import threading
-
     def broken(frames):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
+        run([(item, 0) for item in three], engine=SimpleNamespace(batch_size=4, start=broken))
+    assert not alive()
+
+
+def test_a_fault_of_a_decode_thread_ends_the_job_and_its_threads(three, monkeypatch):
+    from extract import packing
+
+    monkeypatch.setattr(packing, "open_clip", lambda *args, **more: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run([(item, 0) for item in three])
+    assert not alive()
+
+
+def test_leaving_early_ends_all_threads(tmp_path, make_video):
+    items = [VideoItem(name, make_video(tmp_path / f"{name}.avi", frames=200)) for name in "ab"]
+    events = embed_clips([(i, 0) for i in items], SETTINGS, MeanEngine(4), decode_threads=2, seconds=StageSeconds())
+    while not isinstance(next(events), Rows):
+        pass
+    events.close()
+    assert not alive()
+
+
+def test_frames_of_several_sizes_have_no_common_batch(three):
+    with pytest.raises(ValueError, match="the decode settings need an image_size"):
         list(
-            embed_clips(
-                [(item, 0) for item in three],
-                SETTINGS,
-                lambda: broken,
-                batch_size=4,
-                decode_threads=2,
-                seconds=StageSeconds(),
-            )
+            embed_clips([], replace(SETTINGS, image_size=None), MeanEngine(), decode_threads=1, seconds=StageSeconds())
         )
-    assert not [t for t in threading.enumerate() if t.name.startswith("decode-") and t.is_alive()]

@@ -1,0 +1,144 @@
+"""A ring of preallocated batches that decode threads fill together, and the backbone empties in order.
+
+Rows are reserved, written and published. A thread reserves only when its pictures lie ready, so a slow video never
+keeps a batch from being full, and no batch belongs to a video:
+
+    thread 1  aaaa aaaa aa        batch 0     batch 1     batch 2
+    thread 2  bbbb bb        ->  [aaaabbbb]  [aaaaaabb]  [........]      full: given out, and free again when released
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from extract.records import SampledFrames
+
+
+@dataclass(frozen=True)
+class Span:
+    """Consecutive frames of one clip that lie in a batch from `row` on; frame_indices and pts_seconds (n,)."""
+
+    clip_id: str
+    row: int
+    frame_indices: np.ndarray
+    pts_seconds: np.ndarray
+
+
+@dataclass
+class Batch:
+    """One batch of the ring: frames (B, S, S, 3), whose they are, and how many rows were written."""
+
+    frames: np.ndarray
+    spans: list[Span] = field(default_factory=list)
+    rows: int = 0
+
+
+class Ring:
+    """A bounded number of batches, written by several threads and read by one; waiting is back-pressure.
+
+    Args:
+        batches: How many batches are held in memory.
+        batch_size: B, rows of a batch.
+        image_size: S, side of the pictures in pixels.
+        writers: Threads that will call `writer_done`.
+    """
+
+    def __init__(self, *, batches: int, batch_size: int, image_size: int, writers: int) -> None:
+        shape = (batch_size, image_size, image_size, 3)
+        self._batches = [Batch(np.zeros(shape, np.uint8)) for _ in range(batches)]
+        self._batch_size = batch_size
+        self._writers = writers
+        self._changed = threading.Condition()
+        self._reserved = 0  # rows, since the start
+        self._given = 0  # batches
+        self._released = 0
+        self._stopped = False
+
+    def write(self, clip_id: str, chunk: SampledFrames) -> None:
+        """Copy the frames of a chunk into the next free rows; waits for room, and returns early after `stop`.
+
+        The copy takes 10 microseconds per frame of 224 px, 0.2 % of what the smallest backbone computes on 2 cores.
+        """
+        start = 0
+        while start < len(chunk):
+            place = self._reserve(len(chunk) - start)
+            if place is None:
+                return
+            batch, row, count = place
+            part = slice(start, start + count)
+            batch.frames[row : row + count] = chunk.frames[part]
+            self._publish(batch, Span(clip_id, row, chunk.frame_indices[part], chunk.pts_seconds[part]))
+            start += count
+
+    def position(self) -> int:
+        """How many rows have been reserved so far, by all writers."""
+        with self._changed:
+            return self._reserved
+
+    def writer_done(self) -> None:
+        """A writer will write no more; after the last one, what is in the last batch counts as all."""
+        with self._changed:
+            self._writers -= 1
+            self._changed.notify_all()
+
+    def take(self, *, wait: bool) -> Batch | None:
+        """The next batch in order: full, or the rest at the end, whose further rows hold old frames.
+
+        Args:
+            wait: Whether to wait for it.
+
+        Returns:
+            The batch, to be given back with `release`, or None: there is no more, or without `wait` not yet.
+        """
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._stopped or self._writers == 0 or self._is_full())
+            batch = self._batches[self._given % len(self._batches)]
+            if self._stopped or not (self._is_full() or (self._writers == 0 and self._reserved > self._rows_given())):
+                return None
+            self._given += 1
+            return batch
+
+    def release(self, batch: Batch) -> None:
+        """Let a batch be filled again; batches come back in the order in which they were given out."""
+        with self._changed:
+            batch.spans, batch.rows = [], 0
+            self._released += 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """End all waiting, now and later."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _reserve(self, wanted: int) -> tuple[Batch, int, int] | None:
+        """Room for up to `wanted` rows, all in one batch: the batch, the first row, how many."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._has_room())
+            if self._stopped:
+                return None
+            number, row = divmod(self._reserved, self._batch_size)
+            count = min(wanted, self._batch_size - row)
+            self._reserved += count
+            return self._batches[number % len(self._batches)], row, count
+
+    def _publish(self, batch: Batch, span: Span) -> None:
+        with self._changed:
+            batch.spans.append(span)
+            batch.rows += len(span.frame_indices)
+            if batch.rows == self._batch_size:
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return self._reserved // self._batch_size < self._released + len(self._batches)
+
+    def _is_full(self) -> bool:
+        in_ring = self._given < self._released + len(self._batches)  # else its place still holds an older batch
+        return in_ring and self._batches[self._given % len(self._batches)].rows == self._batch_size
+
+    def _rows_given(self) -> int:
+        return self._given * self._batch_size

@@ -1,0 +1,92 @@
+"""Where the time of an extraction goes, and one line that says which stage holds up the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
+BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than this part of its time
+
+
+@dataclass
+class StageSeconds:
+    """Seconds of each stage of an extraction, on the wall clock.
+
+    Where stages share the cores, as on a machine without a GPU, each is slower than it would be alone.
+
+    Args:
+        decode: Reading, decoding and resizing, all decode threads together; not their waiting for room.
+        backbone: In the engine.
+        store: Writing rows and sealing shards, beside the engine.
+        decoders_waited: All decode threads together, for room in the ring: the backbone was slower.
+        backbone_waited: The engine, for a full batch: decoding was slower.
+        backbone_held: The engine, for its rows to be taken: writing was slower.
+        frames: How many frames were embedded.
+        decode_threads: How many videos were decoded at once.
+    """
+
+    decode: float = 0.0
+    backbone: float = 0.0
+    store: float = 0.0
+    decoders_waited: float = 0.0
+    backbone_waited: float = 0.0
+    backbone_held: float = 0.0
+    frames: int = 0
+    decode_threads: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _taken: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add `seconds` to a stage; threads may call this at once."""
+        with self._lock:
+            setattr(self, stage, getattr(self, stage) + seconds)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - began)
+
+    def since_last(self) -> dict[str, float]:
+        """Seconds of every stage since this was called last."""
+        with self._lock:
+            now = {stage: getattr(self, stage) for stage in STAGES}
+            new = {stage: seconds - self._taken.get(stage, 0.0) for stage, seconds in now.items()}
+            self._taken = now
+        return new
+
+
+def bottleneck_line(seconds: StageSeconds) -> str:
+    """One line for the user: who waited for whom, how fast each could go, and what would help.
+
+    Args:
+        seconds: The stages of a job that embedded at least one frame.
+
+    Returns:
+        Such as "model-bound: the backbone could take 195 frames/s, decoding 1,480 on 2 threads; ...".
+    """
+    whole = seconds.backbone + seconds.backbone_waited + seconds.backbone_held
+    waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
+    model = seconds.frames / max(seconds.backbone, 1e-9)
+    decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
+    threads = f"{seconds.decode_threads} thread{'' if seconds.decode_threads == 1 else 's'}"
+    rates = f"the backbone could take {model:,.0f} frames/s, decoding {decoding:,.0f} on {threads}"
+    if max(waited, held) <= BOUND_SHARE:
+        name = "model-bound"
+        advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
+    elif waited >= held:
+        name = "decoding-bound"
+        advice = f"the backbone waited {waited:.0%} of the time; more --decode-threads or a faster disk would help"
+        if seconds.decode_threads == 1:
+            advice += ", with several videos: one is decoded by one thread"
+    else:
+        name = "store-bound"
+        advice = f"the backbone waited {held:.0%} of the time for rows to be written; a faster disk would help"
+    return f"{name}: {rates}; {advice}"

@@ -1,0 +1,53 @@
+"""One line says who waited for whom, from measured seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from extract.stages import StageSeconds, bottleneck_line
+
+
+def test_a_backbone_that_never_waits_is_the_bottleneck():
+    seconds = StageSeconds(decode=2.0, backbone=10.0, backbone_waited=0.2, frames=1950, decode_threads=2)
+    assert bottleneck_line(seconds) == (
+        "model-bound: the backbone could take 195 frames/s, decoding 1,950 on 2 threads; a GPU, a smaller "
+        "--backbone or fewer frames would help, more --decode-threads would not"
+    )
+
+
+def test_a_backbone_that_waits_for_frames_is_not():
+    seconds = StageSeconds(decode=16.0, backbone=4.0, backbone_waited=6.0, frames=8000, decode_threads=2)
+    assert bottleneck_line(seconds) == (
+        "decoding-bound: the backbone could take 2,000 frames/s, decoding 1,000 on 2 threads; the backbone waited 60% "
+        "of the time; more --decode-threads or a faster disk would help"
+    )
+
+
+def test_one_decode_thread_is_the_limit_of_one_video():
+    seconds = StageSeconds(decode=10.0, backbone=5.0, backbone_waited=5.0, frames=100, decode_threads=1)
+    assert "on 1 thread;" in bottleneck_line(seconds)
+    assert bottleneck_line(seconds).endswith("with several videos: one is decoded by one thread")
+
+
+def test_a_slow_disk_is_named():
+    seconds = StageSeconds(decode=1.0, backbone=5.0, backbone_waited=1.0, backbone_held=4.0, frames=9, decode_threads=2)
+    assert bottleneck_line(seconds).startswith("store-bound: ")
+    assert "waited 40% of the time for rows to be written" in bottleneck_line(seconds)
+
+
+def test_since_last_gives_every_second_once():
+    seconds = StageSeconds()
+    seconds.add("decode", 2.0)
+    assert seconds.since_last()["decode"] == 2.0
+    seconds.add("decode", 0.5)
+    assert seconds.since_last() == {
+        "decode": 0.5, "backbone": 0.0, "store": 0.0,
+        "decoders_waited": 0.0, "backbone_waited": 0.0, "backbone_held": 0.0,
+    }  # fmt: skip
+
+
+def test_a_measured_block_counts_also_where_it_fails():
+    seconds = StageSeconds()
+    with pytest.raises(KeyError), seconds.measure("backbone"):
+        raise KeyError
+    assert seconds.backbone > 0
