@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sequence_models.metrics import confusion_matrix
-from sequence_models.report_plots import best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
+from sequence_models.report_plots import ABSENT, best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
 from sequence_models.report_run import EvaluatedRun, ReportedClip, read_evaluated_run
 from sequence_models.report_scores import (
     Scored,
@@ -20,6 +20,7 @@ from sequence_models.report_scores import (
     score_charts,
     score_rows,
     scored_models,
+    scored_variants,
     title_of,
     validation_scores,
     verdict,
@@ -29,6 +30,7 @@ from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300
 MOST_RIBBONS = 24
+MOST_STRIPS = 10  # classes drawn per clip of a multi-label run
 MOST_CURVES = 60
 NOTHING = "\N{EN DASH}"
 
@@ -74,25 +76,28 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
     """
     models, validation = scored_models(run), validation_scores(run)
     vocabulary, many_to_many = run.run.vocabulary, run.run.settings.task == MANY_TO_MANY
-    counts = confusion_counts(run.clips, num_classes=len(vocabulary))
+    variants, multi_label = scored_variants(run), run.run.settings.multi_label
+    counts = None if multi_label else confusion_counts(run.clips, num_classes=len(vocabulary))
     return {
         "name": run.run.path.resolve().name,
         "task": run.run.settings.task,
         "many_to_many": many_to_many,
+        "multi_label": multi_label,
         "unit": "frames" if many_to_many else "clips",
         "sentence": result_sentence(run, models),
         "verdict": verdict(models),
         "test_opened": run.run.test_opened,
         "tiles": _tiles(run, models[0], many_to_many=many_to_many),
         "models": models,
+        "variants": variants,
         "validation": bool(validation),
-        "scores": score_rows(models, validation),
+        "scores": score_rows(models, variants, validation),
         "seeds": _seeds(run),
-        "charts": score_charts(models),
+        "charts": score_charts(models, variants),
         "curves": _curves(run),
         "vocabulary": vocabulary,
-        "confusion": _confusion_rows(counts),
-        "per_class": per_class_rows(counts, vocabulary),
+        "confusion": None if counts is None else _confusion_rows(counts),
+        "per_class": multilabel_rows(run) if counts is None else per_class_rows(counts, vocabulary),
         "clips": _clip_table(run),
         "ribbons": _ribbons(run) if many_to_many else None,
         "folds": _fold_rows(run),
@@ -104,7 +109,7 @@ def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.n
     """Counts truth against prediction over all labelled clips or frames.
 
     Args:
-        clips: Tested clips.
+        clips: Tested clips of one label per step.
         num_classes: K.
 
     Returns:
@@ -138,6 +143,27 @@ def per_class_rows(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[s
     return rows
 
 
+def multilabel_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
+    """Average precision and F1 of each class as metrics.json has them; None where the class was not scored.
+
+    Args:
+        run: An evaluated multi-label run.
+
+    Returns:
+        One mapping per class: "name", "ap", "f1" and "support", the labelled frames with the class.
+    """
+    test = run.metrics.get("test") or {}
+    support = sum((clip.truth[clip.labelled].sum(axis=0) for clip in run.clips), np.zeros(run.run.num_classes, int))
+    return [
+        {
+            "name": name,
+            **{key: (test.get(f"per_class_{key}") or {}).get(name, {}).get("value") for key in ("ap", "f1")},
+            "support": int(count),
+        }
+        for name, count in zip(run.run.vocabulary, support, strict=True)
+    ]
+
+
 def _share_text(value: float | None, digits: int = 2) -> str:
     return NOTHING if value is None else f"{value:.{digits}f}"
 
@@ -146,7 +172,7 @@ def _tiles(run: EvaluatedRun, own: Scored, *, many_to_many: bool) -> list[dict[s
     tiles = [
         {"name": title_of(name), "value": score.text(2), "note": f"{score.interval(2)} 95 %" if score.ci95 else ""}
         for name, score in own.scores.items()
-        if name in ("accuracy", "frame_accuracy", "macro_f1")
+        if name in ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
     ]
     groups = len({clip.group for clip in run.clips} - {""})
     note = f"{groups:,} group{'s' * (groups != 1)}" if groups else ""
@@ -164,8 +190,9 @@ def _tiles(run: EvaluatedRun, own: Scored, *, many_to_many: bool) -> list[dict[s
 def _seeds(run: EvaluatedRun) -> str:
     """What single seeds score, where there are several."""
     per_seed = run.metrics.get("per_seed") or {}
+    when = " before post-processing" if run.metrics.get("before_postprocessing") else ""
     return "; ".join(
-        f"{title_of(name)} of the {len(values)} seeds alone: {min(values):.3f} to {max(values):.3f}"
+        f"{title_of(name)} of the {len(values)} seeds alone{when}: {min(values):.3f} to {max(values):.3f}"
         for name, values in per_seed.items()
         if len(values) > 1
     )
@@ -209,7 +236,7 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
     ordered = sorted(run.clips, key=_worst_first)
     hidden = ordered[MOST_CLIPS:]
     return {
-        "rows": [_clip_row(clip, run.run.vocabulary) for clip in ordered[:MOST_CLIPS]],
+        "rows": [{**_clip_row(clip), **_names(clip, run.run.vocabulary)} for clip in ordered[:MOST_CLIPS]],
         "hidden": len(hidden),
         "hidden_wrong": sum(clip.accuracy is not None and clip.accuracy < 1 for clip in hidden),
         "has_groups": any(clip.group for clip in run.clips),
@@ -217,13 +244,19 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
-def _clip_row(clip: ReportedClip, vocabulary: Sequence[str]) -> dict[str, Any]:
+def _names(clip: ReportedClip, vocabulary: Sequence[str]) -> dict[str, str]:
+    """Truth and prediction in words, of a clip with a single label."""
+    if clip.truth.shape != (1,):
+        return {}
+    truth = vocabulary[clip.truth[0]] if clip.labelled[0] else NOTHING
+    return {"truth": truth, "predicted": vocabulary[clip.predicted[0]]}
+
+
+def _clip_row(clip: ReportedClip) -> dict[str, Any]:
     return {
         "clip_id": clip.clip_id,
         "group": clip.group,
         "fold": clip.fold,
-        "truth": vocabulary[clip.truth[0]] if clip.labelled[0] else NOTHING,
-        "predicted": vocabulary[clip.predicted[0]],
         "probability": clip.confidence,
         "accuracy": clip.accuracy,
         "frames": len(clip.truth),
@@ -242,13 +275,28 @@ def _ribbons(run: EvaluatedRun) -> dict[str, Any]:
     }
 
 
+def _strip_classes(clip: ReportedClip) -> list[int]:
+    """The classes that occur in the truth or the prediction of a multi-label clip, the longest first."""
+    steps = ((clip.truth > 0) | (clip.predicted > 0)).sum(axis=0)
+    return [int(k) for k in np.argsort(-steps, kind="stable") if steps[k]]
+
+
 def _ribbon(clip: ReportedClip, vocabulary: Sequence[str], palette: Sequence[str]) -> dict[str, Any]:
     start, end = float(clip.pts_seconds[0]), float(clip.pts_seconds[-1]) + usual_step(clip.pts_seconds)
-    strips = {
-        name: ribbon_png(labels, clip.pts_seconds, end_seconds=end, palette=palette)
-        for name, labels in (("truth", clip.truth), ("predicted", clip.predicted))
-    }
-    return {**_clip_row(clip, vocabulary), "strips": strips, "start": start, "end": end}
+    drawn: list[tuple[str, np.ndarray, np.ndarray, Sequence[str]]] = [("", clip.truth, clip.predicted, palette)]
+    if clip.truth.ndim == 2:
+        drawn = [
+            (vocabulary[k], clip.truth[:, k], clip.predicted[:, k], (ABSENT, palette[k])) for k in _strip_classes(clip)
+        ]
+    strips = [
+        {
+            "class": name,
+            "truth": ribbon_png(truth, clip.pts_seconds, end_seconds=end, palette=colours),
+            "prediction": ribbon_png(predicted, clip.pts_seconds, end_seconds=end, palette=colours),
+        }
+        for name, truth, predicted, colours in drawn[:MOST_STRIPS]
+    ]
+    return {**_clip_row(clip), "strips": strips, "hidden": len(drawn) - len(strips), "start": start, "end": end}
 
 
 def _fold_rows(run: EvaluatedRun) -> list[dict[str, Any]]:

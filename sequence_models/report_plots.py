@@ -27,6 +27,7 @@ THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: 
 # Okabe & Ito 2008, safe for the colour-blind, black left out; then Paul Tol's "muted" for two more.
 SAFE_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255", "#999933")
 UNLABELLED = "#d4d4d8"
+ABSENT = "#ffffff"  # labelled, but the class of the strip is not there
 CHART_WIDTH = 5.0  # inches of 72 points; the page scales
 RIBBON_COLUMNS = 1200
 # A frame holds until the next one, but not over a gap longer than this many usual steps.

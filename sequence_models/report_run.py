@@ -25,8 +25,9 @@ class ReportedClip:
         clip_id: Name of the clip.
         group: Its group, "" where there are none.
         fold: Name of the fold that tested it, "" where no fold names it.
-        truth: int64 (T,), -1 = unlabelled.
-        probabilities: float32 (T, K).
+        truth: int64 (T,), -1 = unlabelled; multi-label (T, K) of 0 and 1, rows of -1 = unlabelled.
+        predicted: int64, shaped like the truth: the labels after post-processing.
+        probabilities: float32 (T, K), before post-processing.
         pts_seconds: float64 (T,).
     """
 
@@ -34,29 +35,27 @@ class ReportedClip:
     group: str
     fold: str
     truth: np.ndarray
+    predicted: np.ndarray
     probabilities: np.ndarray
     pts_seconds: np.ndarray
 
     @cached_property
-    def predicted(self) -> np.ndarray:
-        """int64 (T,): the most probable class of each step."""
-        return self.probabilities.argmax(axis=1)
-
-    @cached_property
     def labelled(self) -> np.ndarray:
         """bool (T,): which steps have a true label."""
-        return self.truth >= 0
+        return self.truth >= 0 if self.truth.ndim == 1 else self.truth.min(axis=1) >= 0
 
     @cached_property
     def accuracy(self) -> float | None:
-        """Share of the labelled steps that are right, None where none is labelled."""
+        """Share of the labelled steps (multi-label: of their yes-or-no answers) that are right, None where none is."""
         right = (self.predicted == self.truth)[self.labelled]
         return float(right.mean()) if len(right) else None
 
     @cached_property
     def confidence(self) -> float:
-        """Mean probability of the predicted class."""
-        return float(self.probabilities.max(axis=1).mean())
+        """Mean probability of what was predicted: the class, or for multi-label each yes or no."""
+        if self.predicted.ndim == 2:
+            return float(np.where(self.predicted > 0, self.probabilities, 1 - self.probabilities).mean())
+        return float(np.take_along_axis(self.probabilities, self.predicted[:, None], axis=1).mean())
 
     def __repr__(self) -> str:
         return f"ReportedClip({self.clip_id!r}, probabilities={self.probabilities.shape})"
@@ -123,18 +122,24 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
+    multi_label = run.settings.multi_label
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth", "pts_seconds")}
+            if multi_label or "decided" in file:
+                arrays["decided"] = file["decided"]
     except FileNotFoundError:
         raise _evaluate_first(path, "is missing") from None
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise _evaluate_first(path, f"cannot be read ({error})") from None
     steps = int(arrays["lengths"].sum())
-    fits = all(len(arrays[name]) == steps for name in ("probabilities", "truth", "pts_seconds"))
-    if not (fits and steps and arrays["probabilities"].shape[1:] == (run.num_classes,)):
-        shape = arrays["probabilities"].shape
+    shape = arrays["probabilities"].shape
+    if not (steps and shape == (steps, run.num_classes) and len(arrays["pts_seconds"]) == steps):
         raise _evaluate_first(path, f"holds probabilities {shape} for {steps} steps and {run.num_classes} classes")
+    arrays.setdefault("decided", arrays["probabilities"].argmax(axis=1))  # files from before post-processing
+    for name in ("truth", "decided"):
+        if arrays[name].shape != (wanted := shape if multi_label else shape[:1]):
+            raise _evaluate_first(path, f"holds {name} {arrays[name].shape}, not {wanted}")
     return _cut(arrays, run)
 
 
@@ -152,6 +157,7 @@ def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]
             group=_group_of(run, clip_id),
             fold=folds_of[clip_id].pop(0) if folds_of.get(clip_id) else "",
             truth=arrays["truth"][end - length : end],
+            predicted=arrays["decided"][end - length : end],
             probabilities=arrays["probabilities"][end - length : end],
             pts_seconds=arrays["pts_seconds"][end - length : end],
         )

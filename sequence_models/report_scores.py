@@ -10,17 +10,20 @@ from typing import Any
 
 from sequence_models.report_plots import bars_svg
 from sequence_models.report_run import EvaluatedRun
+from sequence_models.runs import POSTPROCESSED
 
 # The scores that lead, and that are drawn, the first that a run has first.
-MAIN_SCORES = ("accuracy", "frame_accuracy", "macro_f1", "edit", "f1@25")
+MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
 MOST_CHARTS = 4
 SURE = 0.05  # a difference with a smaller p-value is taken as one
+VARIANTS = {"before_postprocessing": "before post-processing", "at_label_frames": "at every label frame"}
 TITLES = {
     "majority": "majority class",
     "meanpool_logreg": "mean-pool logistic regression",
     "meanmaxstd_logreg": "logistic regression on mean, maximum and deviation",
     "thirds_logreg": "logistic regression on thirds",
     "framewise_logreg": "frame-by-frame logistic regression",
+    "mean_average_precision": "mean average precision",
     "macro_f1": "macro-F1",
     "edit": "edit score",
     "kappa": "Cohen's kappa",
@@ -92,7 +95,8 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
     others = [
         Scored(title_of(name), False, _scores(scores), leads.get(name) or {})
         for part in ("models", "baselines")
-        for name, scores in (run.metrics.get(part) or {}).items()
+        # of equals the one that got the same treatment as the model comes first
+        for name, scores in sorted((run.metrics.get(part) or {}).items(), key=lambda item: POSTPROCESSED not in item[0])
         if part == "baselines" or name != run.run.settings.model
     ]
     main = main_score(own)
@@ -100,10 +104,27 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
     return [own, *sorted(others, key=lambda other: -other.scores.get(main or "", worst).value)]
 
 
+def scored_variants(run: EvaluatedRun) -> list[Scored]:
+    """Collects the further test scores of the run's own model: before post-processing, and at every label frame.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        Those that the run has; none where clips have one label each.
+    """
+    name = run.run.settings.model
+    return [
+        Scored(f"{name} {title}", False, _scores(run.metrics[part]))
+        for part, title in VARIANTS.items()
+        if run.metrics.get(part)
+    ]
+
+
 def validation_scores(run: EvaluatedRun) -> Mapping[str, Score]:
-    """The scores of the run's model on its validation clips, empty where it has none."""
+    """The scores of the run's model on its validation clips after post-processing, empty where it has none."""
     validation = run.metrics.get("validation") or {}
-    return _scores(validation.get("model", validation))
+    return _scores(validation.get(f"model{POSTPROCESSED}", validation.get("model", validation)))
 
 
 def main_score(own: Scored) -> str | None:
@@ -149,15 +170,19 @@ def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
     return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} accuracy, {groups}, sign-flip p {p:.3f}."}
 
 
-def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> list[dict[str, Any]]:
+def score_rows(
+    models: Sequence[Scored], variants: Sequence[Scored], validation: Mapping[str, Score]
+) -> list[dict[str, Any]]:
     """The table of scores.
 
     Args:
         models: What `scored_models` gives.
+        variants: What `scored_variants` gives; they take no part in the choice of the best.
         validation: The model's scores on validation.
 
     Returns:
-        One mapping per score: "title", "protocol", "cells" (a `Score` or None per model), "best" and "validation".
+        One mapping per score: "title", "protocol", "cells" (a `Score` or None per model), "variants" (likewise),
+        "best" and "validation".
     """
     rows = []
     for name, own in models[0].scores.items():
@@ -168,6 +193,7 @@ def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> lis
                 "title": title_of(name),
                 "protocol": own.protocol,
                 "cells": cells,
+                "variants": [variant.scores.get(name) for variant in variants],
                 "best": max(values) if len(values) > 1 else None,  # no winner where all are alike
                 "validation": validation.get(name),
             }
@@ -175,11 +201,12 @@ def score_rows(models: Sequence[Scored], validation: Mapping[str, Score]) -> lis
     return rows
 
 
-def score_charts(models: Sequence[Scored]) -> list[dict[str, str]]:
+def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[dict[str, str]]:
     """Draws the leading scores of all models.
 
     Args:
         models: What `scored_models` gives.
+        variants: What `scored_variants` gives, drawn below the run's own model.
 
     Returns:
         "title" and "svg" of each chart.
@@ -196,7 +223,7 @@ def score_charts(models: Sequence[Scored]) -> list[dict[str, str]]:
                 "text": model.scores[name].text(2),
                 "is_model": model.is_model,
             }
-            for model in models
+            for model in (models[0], *variants, *models[1:])
             if name in model.scores
         ]
         charts.append({"title": title_of(name), "svg": bars_svg(bars, top=own[name].top, title=title_of(name))})
@@ -205,6 +232,8 @@ def score_charts(models: Sequence[Scored]) -> list[dict[str, str]]:
 
 def title_of(name: str) -> str:
     """What the report calls a score or a baseline."""
+    if name.endswith(POSTPROCESSED):
+        return f"{title_of(name.removesuffix(POSTPROCESSED))}, post-processed"
     return TITLES.get(name, name.replace("_", " ").replace("f1@", "F1@"))
 
 

@@ -30,6 +30,31 @@ def make_run(
     return run
 
 
+def make_multilabel_run(run, *, vocabulary=("hug", "kick", "never")):
+    """Writes an evaluated multi-label run of two clips whose labels and decisions are fixed; returns it."""
+    run.mkdir(parents=True)
+    ids, folds = ["a.mp4", "b.mp4"], (Fold("split", (), (), ("a.mp4", "b.mp4")),)
+    first, second = np.zeros((2, 6, len(vocabulary)), int)
+    first[:4, 0] = first[2:, 1] = second[:3, 1] = 1
+    second[5] = -1  # unlabelled
+    decided = [first.copy(), np.zeros_like(second)]  # the first is right, the second finds nothing
+    write_predictions(run, ids, [first, second], [np.full((6, len(vocabulary)), 0.4)] * 2, decided=decided)
+    settings = TrainSettings(task="many-to-many", model="bilstm", multi_label=True)
+    write_facts(run, settings=settings, vocabulary=vocabulary, folds=folds, group_of=dict.fromkeys(ids, ""))
+    score = {"value": 0.5, "protocol": "pooled", "ci95": [0.25, 0.75]}
+    scores = {"mean_average_precision": score, "macro_f1": score, "coverage": {**score, "value": 11 / 12}}
+    per_class = {"per_class_ap": {"hug": {"value": 0.81}}, "per_class_f1": {"hug": {"value": 0.72}}}
+    write_metrics(
+        run,
+        test={**scores, **per_class},
+        before_postprocessing={**scores, "macro_f1": {**score, "value": 0.375}},
+        baselines={"majority": scores, "framewise_logreg_postprocessed": scores},
+        against={},
+        validation={"model": scores},
+    )
+    return run
+
+
 def write_random_predictions(run, rng, *, task, num_classes, num_clips=12, steps=1, noise=1.0, name="hug/clip{}.avi"):
     """Clips of half to all of `steps` timesteps, with labels in runs of 12; returns their ids."""
     lengths = rng.integers((steps + 1) // 2, steps + 1, num_clips) if task == "many-to-many" else [1] * num_clips
@@ -40,7 +65,7 @@ def write_random_predictions(run, rng, *, task, num_classes, num_clips=12, steps
     return ids
 
 
-def write_predictions(run, ids, truths, probabilities, *, step_seconds=0.125):
+def write_predictions(run, ids, truths, probabilities, *, decided=None, step_seconds=0.125):
     np.savez(
         run / "predictions.npz",
         clip_ids=np.array(ids),
@@ -48,14 +73,15 @@ def write_predictions(run, ids, truths, probabilities, *, step_seconds=0.125):
         probabilities=np.concatenate(probabilities).astype(np.float32),
         truth=np.concatenate(truths).astype(np.int64),
         pts_seconds=np.concatenate([np.arange(len(t)) * step_seconds for t in truths]),
+        **({} if decided is None else {"decided": np.concatenate(decided).astype(np.int64)}),
     )
 
 
-def write_facts(run, *, task, vocabulary, folds, group_of, test_opened=1):
+def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, group_of, test_opened=1):
     create_run(
         Run(
             path=run,
-            settings=TrainSettings(task=task, model="bilstm"),
+            settings=settings or TrainSettings(task=task, model="bilstm"),
             vocabulary=tuple(vocabulary),
             stores=("features/ut1",),
             recipes=({"backbone": "efficientnet_lite0", "sampling": "every=3"},),

@@ -1,14 +1,11 @@
 """The report: right numbers, one file, and nothing that a clip's name can break."""
 
-import base64
-import html
-import io
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_reading import Tags, page_of, pixels, text_of
 from run_factory import make_run, one_hot, write_facts, write_metrics, write_predictions
 
 from extract.errors import RunError
@@ -17,17 +14,6 @@ from sequence_models.report_plots import best_epoch_row, class_palette, ribbon_p
 from sequence_models.report_run import ReportedClip, read_evaluated_run
 from sequence_models.report_scores import Score, Scored, result_sentence, scored_models, verdict
 from sequence_models.splits import Fold
-
-
-def page_of(run):
-    return write_report(run).read_text(encoding="utf-8")
-
-
-def text_of(page):
-    """What a reader sees, without tags, style and repeated blanks."""
-    body = re.sub(r"<(style|svg).*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
-
 
 # ---- the numbers ---------------------------------------------------------------------------------------------------
 
@@ -100,7 +86,7 @@ def test_per_class_numbers_of_a_hand_made_confusion():
 
 def test_unlabelled_frames_are_not_counted():
     truth = np.array([0, -1, 2, 2])
-    clip = ReportedClip("a.mp4", "", "", truth, one_hot(0, 1, 2, 0), np.arange(4.0))
+    clip = ReportedClip("a.mp4", "", "", truth, np.array([0, 1, 2, 0]), one_hot(0, 1, 2, 0), np.arange(4.0))
     assert confusion_counts([clip], num_classes=3).tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 1]]
     assert clip.accuracy == 2 / 3
 
@@ -200,37 +186,7 @@ def test_many_to_many_shows_a_ribbon_per_clip_and_a_legend(tmp_path):
     assert "bilstm: frame accuracy 0.81" in page
 
 
-def pixels(address):
-    from matplotlib.image import imread
-
-    return (imread(io.BytesIO(base64.b64decode(address.split(",")[1])))[0] * 255).round().astype(int)
-
-
 # ---- one file that nothing breaks ----------------------------------------------------------------------------------
-
-
-class Tags(HTMLParser):
-    """Collects tags, attributes, and whether every element is closed."""
-
-    VOID = ("meta", "link", "img", "br")
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.attributes, self.open = [], [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 @pytest.mark.parametrize("task", ["many-to-one", "many-to-many"])
