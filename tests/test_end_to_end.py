@@ -14,6 +14,16 @@ import pipeline
 NAMES = ("#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi", "brackets [1] (a).avi", "späße 手.avi", "with spaces.avi")
 
 
+def write_blocks(path, *, blocks):
+    """Frames of one grey each at 10 frames/s: (grey, number of frames) by turns."""
+    path.parent.mkdir(exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 32))
+    for grey, frames in blocks:
+        for _ in range(frames):
+            writer.write(np.full((32, 32, 3), grey, np.uint8))
+    writer.release()
+
+
 def write_ramp(path, *, rising, frames, level):
     """Grey levels that rise or fall: the same frames in opposite order."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,12 +119,7 @@ def test_per_frame_labels_from_videos_to_predictions(tmp_path, capsys):
     rows = ["clip_id,start_seconds,end_seconds,label"]
     for k in range(8):
         up, down = 8 + k % 3, 10
-        path = tmp_path / "videos" / f"{k}.avi"
-        path.parent.mkdir(exist_ok=True)
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 32))
-        for grey in [40 + k] * up + [200 + k] * down:
-            writer.write(np.full((32, 32, 3), grey, np.uint8))
-        writer.release()
+        write_blocks(tmp_path / "videos" / f"{k}.avi", blocks=((40 + k, up), (200 + k, down)))
         rows += [f"{k}.avi,0,{up / 10},dark", f"{k}.avi,{up / 10},{(up + down) / 10},light"]
     (tmp_path / "segments.csv").write_text("\n".join(rows))
     features, run = str(tmp_path / "features"), str(tmp_path / "run")
@@ -124,12 +129,45 @@ def test_per_frame_labels_from_videos_to_predictions(tmp_path, capsys):
     assert pipeline.main(["evaluate", run]) == 0
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["test"]["frame_accuracy"]["value"] >= 0.9
+    assert {"before_postprocessing", "at_label_frames"} < metrics.keys()
+    assert "framewise_logreg_postprocessed" in metrics["baselines"]
+    bouts = read_table(tmp_path / "run" / "bouts.csv")
+    assert {row["of"] for row in bouts} == {"truth", "prediction"}
+    assert {row["count"] for row in bouts if row["of"] == "truth"} == {"1"}
     table = tmp_path / "p.csv"
     assert pipeline.main(["predict", run, str(tmp_path / "videos"), "--output", str(table)]) == 0
     lines = read_table(table)
     assert len(lines) == sum(18 + k % 3 for k in range(8))
     assert lines[0]["pts_seconds"] == "0.000" and lines[1]["pts_seconds"] == "0.100"
+    assert len(read_table(tmp_path / "p.bouts.csv")) == 2 * 8
     assert pipeline.main(["report", run]) == 0
+
+
+def test_overlapping_labels_and_sparse_features_are_scored_at_every_original_frame(tmp_path):
+    rows = ["clip_id,start_frame,end_frame,label"]
+    for k in range(8):
+        write_blocks(tmp_path / "videos" / f"{k}.avi", blocks=((30, 9 + k % 3), (120, 9), (220, 9)))
+        change, end = 9 + k % 3, 27 + k % 3
+        rows += [f"{k}.avi,{change},{end},lit", f"{k}.avi,{change + 9},{end},bright"]  # bright is always lit too
+    (tmp_path / "segments.csv").write_text("\n".join(rows))
+    features, run = str(tmp_path / "features"), str(tmp_path / "run")
+    pipeline.main(["extract", str(tmp_path / "videos"), "--output", features, "--backbone", "tiny", "--every", "3"])
+    train = ["train", features, "--labels", str(tmp_path / "segments.csv"), "--task", "many-to-many", "--run", run]
+    assert pipeline.main([*train, "--multi-label", "--epochs", "60", "--learning-rate", "0.01"]) == 0
+    assert pipeline.main(["evaluate", run]) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test"]["mean_average_precision"]["value"] >= 0.9
+    tested = len(json.loads((tmp_path / "run" / "run.json").read_text())["folds"][0]["test"])
+    assert f"share of {metrics_frames(metrics)} timesteps" in metrics["at_label_frames"]["coverage"]["protocol"]
+    assert 27 * tested <= metrics_frames(metrics) <= 29 * tested
+    table = tmp_path / "p.csv"
+    assert pipeline.main(["predict", run, features, "--output", str(table)]) == 0
+    assert {row["label"] for row in read_table(table)} >= {"", "bright|lit"}
+    assert pipeline.main(["report", run]) == 0
+
+
+def metrics_frames(metrics):
+    return int(metrics["at_label_frames"]["coverage"]["protocol"].split()[2])
 
 
 def test_the_real_backbone_tells_two_photographs_apart(tmp_path):
