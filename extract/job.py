@@ -87,7 +87,7 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
         "image_size": backbone.image_size,
         "embedding_dim": backbone.embedding_dim,
         "fit": settings.fit,
-        "resize": "area",
+        "resize": "halves, then area",
         "input": settings.input,
         "sampling": str(settings.sampling),
         "decoder": settings.decoder,
