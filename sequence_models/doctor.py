@@ -24,7 +24,7 @@ MOST_FRAMES = 20_000  # to whiten with
 MOST_STEPS = 512  # of a clip when it is aligned
 SHORTEST_OVERLAP = 0.5  # of the shorter clip
 OUTLIER = 30.0  # robust standard deviations above what merely alike clips reach; see benchmarks/split_doctor.py
-LOWEST_SIMILARITY = 0.1
+LOWEST_LIMIT, HIGHEST_LIMIT = 0.1, 0.9  # of the similarity; narrow features spread so widely that 30 is beyond 1
 _ROWS = 1024
 _TINY = 1e-12
 
@@ -152,10 +152,10 @@ def _nearest(train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> list[np
 def _limit(similarities: Sequence[float]) -> float:
     """Above it a pair is no longer merely alike."""
     if not similarities:
-        return 1.0
+        return HIGHEST_LIMIT
     median = np.median(similarities)
     deviation = 1.4826 * np.median(np.abs(np.array(similarities) - median))
-    return float(max(LOWEST_SIMILARITY, median + OUTLIER * deviation))
+    return float(np.clip(median + OUTLIER * deviation, LOWEST_LIMIT, HIGHEST_LIMIT))
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
