@@ -222,7 +222,24 @@ def _evaluation_text(record: dict[str, Any]) -> str:
         f"{record['test_clips']} test clips of {record['test_groups']} groups; "
         f"the test split was opened {record['test_opened']} times"
     )
-    return "\n".join(lines)
+    return "\n".join(lines + _doctor_lines(record))
+
+
+def _doctor_lines(record: dict[str, Any]) -> list[str]:
+    """What the split doctor found, nothing where it found nothing or the clips have groups."""
+    doctor = record.get("doctor") or {"pairs": []}
+    if not doctor["pairs"]:
+        return []
+    named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
+    copies = doctor["test_clips"] - doctor["test_clips_without"]
+    lines = [
+        f"warning: {copies} of {doctor['test_clips']} test clips have a near-duplicate in training, so the score is "
+        f"too high: {_some(named)}; give the clips a group"
+    ]
+    if "without" in doctor:
+        ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
+        lines.append(_table("without them", ours))
+    return lines
 
 
 def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from extract.store_schema import fingerprint
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_clips, load_unlabelled
+from sequence_models.doctor import pairs_across
 from sequence_models.metrics import clip_metrics, frame_metrics, sign_flip_test
 from sequence_models.metrics_multilabel import multilabel_metrics
 from sequence_models.postprocess import Decision, typical_decision
@@ -98,6 +99,8 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
+    if not any(clip.group for clip in clips.values()):
+        record["doctor"] = _doctor(run, clips, truth, said)
     write_json(run.path / "metrics.json", record)
     return record
 
@@ -247,6 +250,29 @@ def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Pred
         }
         for name in names
     }
+
+
+def _doctor(
+    run: Run, clips: Mapping[str, Clip], truth: Sequence[Clip], said: Mapping[str, Sequence[Prediction]]
+) -> dict[str, Any]:
+    """Near-duplicates across the parts of each fold, and the scores without the test clips that have one."""
+    across = pairs_across(run.folds, list(clips.values()))
+    copies = {(fold, pair.clip_id) for fold, pairs in across.items() for pair in pairs}
+    tested = [(fold.name, clip_id) for fold in run.folds for clip_id in fold.test]
+    kept = [row for row, key in enumerate(tested) if key not in copies]
+    record: dict[str, Any] = {
+        "pairs": [{"fold": fold, **asdict(pair)} for fold, pairs in across.items() for pair in pairs],
+        "test_clips": len(tested),
+        "test_clips_without": len(kept),
+        "protocol": "near-duplicates of training or validation clips in the embeddings, by alignment in time",
+    }
+    if copies and kept:
+        rest = [truth[row] for row in kept]
+        record["without"] = {
+            name: score_predictions(rest, [each[row] for row in kept], run.vocabulary, background=run.background)
+            for name, each in said.items()
+        }
+    return record
 
 
 def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:
