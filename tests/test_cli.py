@@ -179,10 +179,12 @@ def test_both_opencv_packages_at_once_are_refused_with_the_repair(capsys, store,
 
 
 @pytest.mark.parametrize(("number", "code"), ((signal.SIGTERM, 143), (signal.SIGINT, 130)))
-def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, capsys, number, code):
+def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, capsys, request, number, code):
     import extract.cli
     from extract.store_read import open_store
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     for k in range(3):
         make_video(tmp_path / "videos" / f"{k}.avi", frames=20, step=5)
     show = extract.cli._FrameBar.show
