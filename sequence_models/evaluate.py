@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,12 +17,14 @@ from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 from sequence_models.doctor import pairs_across
-from sequence_models.metrics import clip_metrics, frame_metrics, sign_flip_test
+from sequence_models.metrics import clip_metrics, frame_metrics
 from sequence_models.metrics_multilabel import multilabel_metrics
+from sequence_models.paired import paired_difference
 from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import (
     FINAL,
+    MODEL,
     OFFICIAL,
     POSTPROCESSED,
     Run,
@@ -39,9 +40,6 @@ from sequence_models.splits import Fold
 from sequence_models.training import load_model
 from sequence_models.windows import select_steps
 
-log = logging.getLogger(__name__)
-
-MODEL = "model"  # the run's own model, among the names of baselines
 PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
 
@@ -213,7 +211,7 @@ def _record(
         **before,
         **_at_label_frames(run, truth, said[final]),
         "per_seed": {name: [each[name]["value"] for each in per_seed] for name in PER_SEED if name in per_seed[0]},
-        "against": {name: _paired(truth, said[final], said[name]) for name in baselines},
+        "against": {name: compare_predictions(truth, said[final], said[name]) for name in baselines},
         "validation": _validation(run),
         "baselines": baselines,
         "test_clips": len(truth),
@@ -275,24 +273,26 @@ def _doctor(
     return record
 
 
-def _paired(clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> dict[str, Any]:
-    """The difference in accuracy to a baseline on the same test clips, with a sign-flip test over groups."""
-    by_group: dict[str, list[float]] = {}
+def compare_predictions(
+    clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]
+) -> dict[str, Any]:
+    """The difference in accuracy of two predictions of the same labelled clips, as `paired_difference` gives it.
+
+    Units are clips, labelled timesteps, or for multi-label each class of a labelled timestep; clips without a group are
+    a group each.
+    """
+    differences: dict[str, int] = {}
+    weights: dict[str, int] = {}
     for clip, mine, other in zip(clips, ours, theirs, strict=True):
-        labels = np.atleast_1d(clip.labels)
-        hits = [np.atleast_1d(each.labels) == labels for each in (mine, other)]
-        known = labels >= 0
-        if known.any():
-            difference = (hits[0][known].astype(float) - hits[1][known]).mean()
-            by_group.setdefault(clip.group or clip.clip_id, []).append(float(difference))
-    differences = np.array([np.mean(values) for values in by_group.values()])  # (G,)
-    return {
-        "difference": float(differences.mean()),
-        "groups_better": int((differences > 0).sum()),
-        "groups": len(differences),
-        "p": sign_flip_test(differences),
-        "protocol": "accuracy minus the baseline's, mean over clips, then groups; two-sided sign-flip test over groups",
-    }
+        known = np.atleast_1d(clip.labels) >= 0
+        hits = [np.atleast_1d(each.labels) == clip.labels for each in (mine, other)]
+        group = clip.group or clip.clip_id
+        differences[group] = differences.get(group, 0) + int(hits[0][known].sum()) - int(hits[1][known].sum())
+        weights[group] = weights.get(group, 0) + int(known.sum())
+    labelled = [group for group, weight in weights.items() if weight]
+    return paired_difference(
+        np.array([differences[group] for group in labelled]), np.array([weights[group] for group in labelled])
+    )
 
 
 def _validation(run: Run) -> dict[str, Any]:

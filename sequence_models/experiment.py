@@ -6,8 +6,9 @@ What is finished is noted in the run directory, so an interrupted cross-validati
 from __future__ import annotations
 
 import json
-import logging
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,27 @@ from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import score_predictions
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, POSTPROCESSED, Run, write_arrays, write_json
-from sequence_models.settings import MANY_TO_MANY
+from sequence_models.runs import FINAL, MODEL, POSTPROCESSED, Run, write_arrays, write_json
+from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits import Fold
-from sequence_models.training import FitResult, fit_model, load_model
+from sequence_models.training import FitResult, fit_model, load_model, validation_score
 
-log = logging.getLogger(__name__)
+Validated = list[tuple[Clip, Prediction]]
+
+
+@dataclass
+class Validation:
+    """What one model or baseline said about validation clips.
+
+    Args:
+        name: MODEL, or the baseline.
+        folds: Fold -> its validation clips, each with the mean prediction of those that were not fitted on it.
+        decided: The same after post-processing; empty for clips with one label each.
+    """
+
+    name: str
+    folds: dict[str, Validated] = field(default_factory=dict)
+    decided: dict[str, Validated] = field(default_factory=dict)
 
 
 def train(
@@ -40,33 +56,84 @@ def train(
         Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; per
         frame also of each after its post-processing.
     """
+    models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
+    return note_validation(run, [models, *train_baselines(run, data).values()])
+
+
+def train_models(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> Validation:
+    """Fit the model of a run with every fold and seed, and after a cross-validation on all clips; as `train`.
+
+    Returns:
+        What the models said about the clips that they were not trained on.
+    """
     clips = {clip.clip_id: clip for clip in data.clips}
-    validation: dict[str, list[Prediction]] = {}
-    truth: list[Clip] = []
+    said = Validation(MODEL)
     for fold in run.folds:
-        fitting, choosing = [clips[c] for c in fold.train], [clips[c] for c in fold.validation]
-        models = [
-            _fit(run, fold.name, seed, fitting, choosing, on_fit, tensorboard=tensorboard) for seed in range(run.seeds)
-        ]
-        _fit_baselines(run, fold, clips)
-        truth += choosing
-        said = {"model": average([predict(model, choosing) for model in models])}
-        for name in baseline_names(run.settings.task):
-            said[name] = fit_baseline(name, fitting, run.num_classes, seed=0).predict(choosing)
-        for name, predictions in said.items():
-            validation.setdefault(name, []).extend(predictions)
-            if run.settings.task == MANY_TO_MANY and name != "majority":
-                decided = _decide(run, fold, name, choosing, predictions, fitting)
-                validation.setdefault(f"{name}{POSTPROCESSED}", []).extend(decided)
+        collected: dict[str, list[Prediction]] = {}
+        for seed in range(run.seeds):
+            mine = fold.of_seed(seed)
+            choosing = [clips[c] for c in mine.validation]
+            model = _fit(
+                run, fold.name, seed, [clips[c] for c in mine.train], choosing, on_fit, tensorboard=tensorboard
+            )
+            for prediction in predict(model, choosing):
+                collected.setdefault(prediction.clip_id, []).append(prediction)
+        averaged = [(clips[c], average([[each] for each in collected[c]])[0]) for c in clips if c in collected]
+        said.folds[fold.name] = averaged
+        _post_process(run, fold, said, clips)
     if run.cv:
         for seed in range(run.seeds):
             _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
-    scores = {
-        name: score_predictions(truth, predictions, run.vocabulary, background=run.background)
-        for name, predictions in validation.items()
-        if truth
-    }
+    return said
+
+
+def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
+    """Fit the baselines of a run on every fold.
+
+    A baseline chooses no epoch, so the one that is kept learns from the validation clips too: the harder floor.
+
+    Returns:
+        Of each baseline by name, what it said about clips that it was not fitted on; of frames only for the first
+        validation part, since fitting on many frames takes long.
+    """
+    clips = {clip.clip_id: clip for clip in data.clips}
+    validations = {name: Validation(name) for name in baseline_names(run.settings.task)}
+    for fold in run.folds:
+        turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
+        for name, said in validations.items():
+            _fit_baseline(run, fold, name, clips)
+            validated: dict[str, Prediction] = {}
+            for mine in map(fold.of_seed, turns):
+                fitted = fit_baseline(name, [clips[c] for c in mine.train], run.num_classes, seed=0)
+                validated |= {p.clip_id: p for p in fitted.predict([clips[c] for c in mine.validation])}
+            said.folds[fold.name] = [(clips[c], validated[c]) for c in clips if c in validated]
+            _post_process(run, fold, said, clips)
+    return validations
+
+
+def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, dict]:
+    """Write validation.json, scores pooled over the folds, and choices.json, how well each did in each fold.
+
+    Args:
+        run: Where they go.
+        validations: From `train_models` and `train_baselines`.
+
+    Returns:
+        What validation.json holds.
+    """
+    scores, choices = {}, {}
+    for said in validations:
+        for name, folds in ((said.name, said.folds), (f"{said.name}{POSTPROCESSED}", said.decided)):
+            pooled = [pair for pairs in folds.values() for pair in pairs]
+            if pooled:
+                truth, predictions = zip(*pooled, strict=True)
+                scores[name] = score_predictions(truth, predictions, run.vocabulary, background=run.background)
+        labelled = {fold: [pair for pair in pairs if pair[0].labels.max() >= 0] for fold, pairs in said.folds.items()}
+        choices[said.name] = {fold: validation_score(pairs) for fold, pairs in labelled.items() if pairs}
     write_json(run.path / "validation.json", scores)
+    write_json(run.path / "choices.json", choices)
     return scores
 
 
@@ -101,27 +168,24 @@ def _fit(
     return result.model
 
 
-def _decide(
-    run: Run,
-    fold: Fold,
-    name: str,
-    choosing: Sequence[Clip],
-    predictions: Sequence[Prediction],
-    fitting: Sequence[Clip],
-) -> list[Prediction]:
-    """Choose the post-processing on the validation clips, note it, and apply it to them."""
-    decision = choose_decision(choosing, predictions, training=fitting, causal=run.settings.causal)
-    write_json(run.decision_path(fold.name, name), decision.to_record())
-    return [decision.apply(each) for each in predictions]
+def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]) -> None:
+    """Per frame: choose the post-processing on the fold's validation clips, note it, and apply it to them."""
+    pairs = said.folds[fold.name]
+    if run.settings.task == MANY_TO_ONE or said.name == "majority":
+        return
+    choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
+    training = [clips[clip_id] for clip_id in fold.train]
+    decision = choose_decision(choosing, predictions, training=training, causal=run.settings.causal)
+    write_json(run.decision_path(fold.name, said.name), decision.to_record())
+    said.decided[fold.name] = [(clip, decision.apply(prediction)) for clip, prediction in pairs]
 
 
-def _fit_baselines(run: Run, fold: Fold, clips: dict[str, Clip]) -> None:
-    """A baseline chooses no epoch, so it may learn from the validation clips too: the harder floor."""
-    for name in baseline_names(run.settings.task):
-        path = run.baseline_path(fold.name, name)
-        if not path.exists():
-            known = [clips[clip_id] for clip_id in (*fold.train, *fold.validation)]
-            write_arrays(path, fit_baseline(name, known, run.num_classes, seed=0).to_arrays())
+def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> None:
+    path = run.baseline_path(fold.name, name)
+    if not path.exists():
+        began = time.perf_counter()
+        fitted = fit_baseline(name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
+        write_arrays(path, fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)})
 
 
 def _median_epochs(run: Run) -> int:

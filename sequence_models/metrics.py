@@ -150,25 +150,6 @@ def cohens_kappa(table: np.ndarray) -> float:
     return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
 
 
-def sign_flip_test(differences: np.ndarray, *, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference, by flipping the sign of whole groups.
-
-    Args:
-        differences: float (G,), the difference of two scores in each group.
-        seed: Draws the flips where there are more than 16 groups; below that all of them are tried.
-
-    Returns:
-        The share of sign patterns whose mean is at least as far from zero (Fisher 1935).
-    """
-    groups = len(differences)
-    if groups <= 16:
-        signs = 1 - 2 * ((np.arange(2**groups)[:, None] >> np.arange(groups)) & 1)  # (2^G, G)
-    else:
-        signs = np.random.default_rng(seed).choice((-1, 1), size=(20_000, groups))
-        signs[0] = 1  # the pattern that was seen is one of them
-    return float(np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12))
-
-
 def _interval(value: float, variance: float, num_groups: int, units: int) -> tuple[float, float]:
     """Wilson's interval for a share, with as many trials as would give this variance."""
     if num_groups < 2:

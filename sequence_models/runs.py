@@ -8,6 +8,7 @@ runs/NAME/
   tensorboard/<fold>-seed<k>/                the same as events, where asked for
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
   decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
+  validation.json, choices.json              scores on validation, pooled over folds, and how well each did per fold
   predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
 """
 
@@ -30,6 +31,7 @@ from sequence_models.splits import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
 OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a data set
+MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv", "load")
 
@@ -148,7 +150,8 @@ def read_run(path: str | Path) -> Run:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         record["settings"] = TrainSettings(**record["settings"])
         record["folds"] = tuple(
-            Fold(f["name"], tuple(f["train"]), tuple(f["validation"]), tuple(f["test"])) for f in record["folds"]
+            Fold(*(_tuples(f[part]) for part in ("name", "train", "validation", "test", "rotation")))
+            for f in record["folds"]
         )
         for key in ("vocabulary", "stores", "recipes", "fingerprints"):
             record[key] = tuple(record[key])
@@ -209,6 +212,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, all the way down."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _to_record(run: Run) -> dict[str, Any]:

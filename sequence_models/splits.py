@@ -1,32 +1,42 @@
 """Divides clips into training, validation and test parts; clips of one group never part.
 
-Balance comes from a greedy assignment of whole groups, best of several shuffles, that keeps the share of every class
-in every part near the share of the part.
+Every seed of a fold holds out other training groups for validation, in turn, where no split file says which: together
+the seeds choose on all of the training part, and their average has learned from all of it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from extract.errors import SplitError, UsageError
+from sequence_models.balance import (
+    TRAIN,
+    GroupedClips,
+    assign_folds,
+    class_counts,
+    divide,
+    divide_evenly,
+    group_clips,
+    label_counts,
+    lone_classes,
+)
 from sequence_models.clips import Clip
 from sequence_models.labels import read_split_file
 from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
 from sequence_models.official_splits import ListedClip, official_lists, read_official
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
-TRAIN, VALIDATION, TEST = 0, 1, 2
+VALIDATION, TEST = 1, 2
 DEFAULT_SHARES = (0.6, 0.2, 0.2)
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves
-MAX_SHUFFLES = 50
-MAX_ASSIGNMENTS = 2_000
+VALIDATION_PARTS = 5  # that seeds hold out in turn
 
 _log = logging.getLogger(__name__)
 
@@ -38,26 +48,29 @@ class Fold:
     Args:
         name: "split", "split1" (of official lists), "fold1", or the group that is left out, made fit for a file name.
         train, validation, test: Disjoint; validation is empty only where the training part is a single group.
+        rotation: The validation parts of seeds 1, 2, ..., each out of train; seed 0 has `validation`, and after the
+            last one it begins again. Empty: all seeds share `validation`.
     """
 
     name: str
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    rotation: tuple[tuple[str, ...], ...] = ()
 
-
-@dataclass(frozen=True)
-class _Grouped:
-    """Clips as groups: `counts` (G, K + 1) are labels per class and, last, clips, each column with sum 1."""
-
-    names: list[str]
-    members: list[list[str]]
-    counts: np.ndarray
-    vocabulary: Sequence[str]
+    def of_seed(self, seed: int) -> Fold:
+        """The division that a seed sees, without rotation."""
+        turn = seed % (1 + len(self.rotation))
+        if not turn:
+            return replace(self, rotation=())
+        held_out = set(self.rotation[turn - 1])
+        train = tuple(clip_id for clip_id in self.known if clip_id not in held_out)
+        return Fold(self.name, train, self.rotation[turn - 1], self.test)
 
     @property
-    def has_class(self) -> np.ndarray:
-        return self.counts[:, :-1] > 0  # (G, K)
+    def known(self) -> tuple[str, ...]:
+        """The clips that are not for testing: train and validation."""
+        return (*self.train, *self.validation)
 
 
 def make_folds(
@@ -88,7 +101,7 @@ def make_folds(
     """
     if cv is not None and split_file is not None:
         raise UsageError("--cv and --split exclude each other; give one of them.")
-    groups = _group(clips, vocabulary)
+    groups = group_clips(clips, vocabulary)
     _refuse_lone_clips(clips, groups.vocabulary)
     rng = np.random.default_rng(seed)
     if cv is None and (split_file is not None or any(clip.split for clip in clips)):
@@ -107,40 +120,8 @@ def make_folds(
     return folds
 
 
-def _group(clips: Sequence[Clip], vocabulary: Sequence[str]) -> _Grouped:
-    """Collects clips by group; a clip without one is its own."""
-    members: dict[tuple[str, str], list[Clip]] = {}
-    for clip in clips:
-        members.setdefault((clip.group, "" if clip.group else clip.clip_id), []).append(clip)
-    if not members:
-        raise SplitError("there are no labelled clips to split.")
-    num_classes = max(len(vocabulary), *(_num_classes(clip) for clip in clips))
-    counts = np.array([_class_counts(group, num_classes) for group in members.values()], np.float64)
-    return _Grouped(
-        [group or clip_id for group, clip_id in members],
-        [[clip.clip_id for clip in group] for group in members.values()],
-        counts / np.maximum(counts.sum(axis=0), 1),
-        vocabulary or [str(number) for number in range(num_classes)],
-    )
-
-
-def _class_counts(clips: Sequence[Clip], num_classes: int) -> np.ndarray:
-    return np.append(sum(_label_counts(clip, num_classes) for clip in clips), len(clips))
-
-
-def _num_classes(clip: Clip) -> int:
-    return clip.labels.shape[1] if clip.labels.ndim == 2 else 1 + int(clip.labels.max(initial=-1))
-
-
-def _label_counts(clip: Clip, num_classes: int) -> np.ndarray:
-    """How often each class is a label of a clip, (K,)."""
-    if clip.labels.ndim == 2:
-        return np.sum(clip.labels > 0, axis=0)
-    return np.bincount(clip.labels[clip.labels >= 0], minlength=num_classes)
-
-
 def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    clips_per_class = sum((_label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips)
+    clips_per_class = sum((label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips)
     for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
         if count < 2:
             others = ",".join(other for other in vocabulary if other != name)
@@ -150,12 +131,12 @@ def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None
             )
 
 
-def _cross_validation(groups: _Grouped, cv: str, rng: np.random.Generator) -> list[Fold]:
+def _cross_validation(groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:
     if cv == LEAVE_ONE_GROUP_OUT:
         parts = np.arange(len(groups.names))
         names = _file_names(groups.names)
     elif cv.isdecimal() and int(cv) >= 2:
-        parts = _folds_of(groups, int(cv), rng)
+        parts = assign_folds(groups, int(cv), rng)
         names = [f"fold{number + 1}" for number in range(int(cv))]
     else:
         raise UsageError(f"--cv is {cv!r}; it must be {LEAVE_ONE_GROUP_OUT} or a whole number of folds >= 2.")
@@ -163,11 +144,12 @@ def _cross_validation(groups: _Grouped, cv: str, rng: np.random.Generator) -> li
     return [_hold_out(name, groups, parts == number, rng) for number, name in enumerate(names)]
 
 
-def _stratified_split(groups: _Grouped, rng: np.random.Generator) -> Fold:
+def _stratified_split(groups: GroupedClips, rng: np.random.Generator) -> Fold:
     everything = np.arange(len(groups.names))
     if len(everything) == 2:
-        return _fold("split", groups, TEST * _divide("split", groups, everything, (1 - TEST_SHARE, TEST_SHARE), rng))
-    return _fold("split", groups, _divide("split", groups, everything, DEFAULT_SHARES, rng))
+        return _fold("split", groups, TEST * divide("split", groups, everything, (1 - TEST_SHARE, TEST_SHARE), rng))
+    parts = divide("split", groups, everything, DEFAULT_SHARES, rng)
+    return _with_rotation(_fold("split", groups, parts), groups, parts, rng)
 
 
 def _file_names(groups: Sequence[str]) -> list[str]:
@@ -179,20 +161,9 @@ def _file_names(groups: Sequence[str]) -> list[str]:
     return names
 
 
-def _folds_of(groups: _Grouped, num_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """The fold of every group, (G,)."""
-    if num_folds > len(groups.names):
-        raise SplitError(
-            f"--cv {num_folds} needs as many groups and there are {len(groups.names)}; use fewer folds or add groups."
-        )
-    shares = np.full(num_folds, 1 / num_folds)
-    tries = [_assign(groups.counts, shares, order, training=None) for order in _orders(groups.counts, rng)]
-    return min(tries, key=lambda parts: (len(_lone_classes(groups, parts)), _imbalance(groups.counts, shares, parts)))
-
-
-def _refuse_lone_classes(groups: _Grouped, parts: np.ndarray) -> None:
+def _refuse_lone_classes(groups: GroupedClips, parts: np.ndarray) -> None:
     """Every class must outlive the loss of any one part."""
-    for number in _lone_classes(groups, parts):
+    for number in lone_classes(groups, parts):
         inside = [name for name, has in zip(groups.names, groups.has_class[:, number], strict=True) if has]
         where = f"group {inside[0]!r} only" if len(inside) == 1 else f"one fold only (groups {quoted(inside)})"
         raise SplitError(
@@ -201,89 +172,43 @@ def _refuse_lone_classes(groups: _Grouped, parts: np.ndarray) -> None:
         )
 
 
-def _lone_classes(groups: _Grouped, parts: np.ndarray) -> list[int]:
-    return [number for number, has in enumerate(groups.has_class.T) if len(np.unique(parts[has])) == 1]
-
-
-def _hold_out(name: str, groups: _Grouped, test: np.ndarray, rng: np.random.Generator) -> Fold:
+def _hold_out(name: str, groups: GroupedClips, test: np.ndarray, rng: np.random.Generator) -> Fold:
     """A fold with the given test groups (G,) and a validation part out of the rest."""
     kept = np.flatnonzero(~test)
     parts = np.full(len(groups.names), TEST)
     parts[kept] = TRAIN
     if len(kept) > 1:
-        parts[kept] = _divide(name, groups, kept, (1 - VALIDATION_SHARE, VALIDATION_SHARE), rng)
-    return _fold(name, groups, parts)
+        parts[kept] = divide(name, groups, kept, (1 - VALIDATION_SHARE, VALIDATION_SHARE), rng)
+    return _with_rotation(_fold(name, groups, parts), groups, parts, rng)
 
 
-def _divide(
-    name: str, groups: _Grouped, kept: np.ndarray, shares: Sequence[float], rng: np.random.Generator
-) -> np.ndarray:
-    """Divides some groups into parts of the given shares; part 0, the training part, keeps every class."""
-    counts, wanted = groups.counts[kept], np.asarray(shares)
-    has_class = groups.has_class[kept]
-    tries = [_assign(counts, wanted, order, training=has_class) for order in _orders(counts, rng)]
-    full = [parts for parts in tries if len(np.unique(parts)) == len(shares)]
-    if not full:
-        lone = [groups.vocabulary[number] for number in np.flatnonzero(has_class.sum(axis=0) == 1).tolist()]
-        raise SplitError(
-            f"{name}: nothing can be held out of {len(kept)} groups without losing a class from training "
-            f"(in one group only: {quoted(lone)}); add groups, or leave classes out with --classes."
-        )
-    return min(full, key=lambda parts: _imbalance(counts, wanted, parts))
+def _with_rotation(fold: Fold, groups: GroupedClips, parts: np.ndarray, rng: np.random.Generator) -> Fold:
+    """The fold with further validation parts out of its training groups; none that takes a class from training."""
+    training = np.flatnonzero(parts == TRAIN)
+    num_parts = min(VALIDATION_PARTS - 1, len(training))
+    if not fold.validation or num_parts < 2:
+        return fold
+    turns = divide_evenly(groups, training, num_parts, rng.spawn(1)[0])
+    rotation = []
+    for turn in range(num_parts):
+        held_out, rest = training[turns == turn], (parts != TEST)
+        rest[held_out] = False
+        known = groups.has_class[parts != TEST].any(axis=0)
+        if len(held_out) and np.array_equal(groups.has_class[rest].any(axis=0), known):
+            rotation.append(tuple(clip_id for index in held_out for clip_id in groups.members[index]))
+    return replace(fold, rotation=tuple(rotation))
 
 
-def _orders(counts: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Random orders of the groups, large ones mostly first."""
-    size = counts.max(axis=1)
-    for _ in range(int(np.clip(MAX_ASSIGNMENTS // len(counts), 3, MAX_SHUFFLES))):
-        yield np.argsort(-size * rng.lognormal(sigma=0.5, size=len(size)))
-
-
-def _assign(counts: np.ndarray, shares: np.ndarray, order: np.ndarray, *, training: np.ndarray | None) -> np.ndarray:
-    """Puts each group, in order, where the parts stay nearest to their shares.
-
-    With `training`, bool (G, K), no group leaves part 0 that holds the last of a class there, and empty parts are
-    filled from part 0.
-    """
-    filled = np.zeros((len(shares), counts.shape[1]))
-    parts = np.zeros(len(counts), np.int64)
-    keepers = None if training is None else training.sum(axis=0)
-
-    def place(group: int, part: int) -> None:
-        filled[part] += counts[group]
-        parts[group] = part
-        if training is not None and keepers is not None and part != TRAIN:
-            np.subtract(keepers, training[group], out=keepers)
-
-    def can_leave(group: int) -> bool:
-        return training is None or keepers is None or bool(np.all(keepers[training[group]] > 1))
-
-    for group in order:
-        growth = ((2 * filled + counts[group]) * counts[group]).sum(axis=1) / shares
-        place(group, int(np.argmin(growth)) if can_leave(group) else TRAIN)
-    if training is not None:
-        for part in set(range(len(shares))) - set(parts.tolist()):
-            movable = [group for group in order[::-1] if parts[group] == TRAIN and can_leave(group)]
-            if movable and np.sum(parts == TRAIN) > 1:
-                place(movable[0], part)
-    return parts
-
-
-def _imbalance(counts: np.ndarray, shares: np.ndarray, parts: np.ndarray) -> float:
-    filled = np.stack([counts[parts == part].sum(axis=0) for part in range(len(shares))])
-    return float(((filled - shares[:, None]) ** 2 / shares[:, None]).sum())
-
-
-def _fold(name: str, groups: _Grouped, parts: np.ndarray) -> Fold:
-    members = [
+def _fold(name: str, groups: GroupedClips, parts: np.ndarray) -> Fold:
+    train, validation, test = (
         tuple(clip_id for index in np.flatnonzero(parts == part) for clip_id in groups.members[index])
         for part in (TRAIN, VALIDATION, TEST)
-    ]
-    return Fold(name, *members)
+    )
+    return Fold(name, train, validation, test)
 
 
 def _given_splits(
-    clips: Sequence[Clip], split_file: str | Path | None, groups: _Grouped, rng: np.random.Generator
+    clips: Sequence[Clip], split_file: str | Path | None, groups: GroupedClips, rng: np.random.Generator
 ) -> list[Fold]:
     """The splits that official lists, a file or the clips themselves name."""
     lists = official_lists(split_file)
@@ -304,7 +229,7 @@ def _given_splits(
 def _given_split(
     clips: Sequence[Clip],
     split_of: Mapping[str, str],
-    groups: _Grouped,
+    groups: GroupedClips,
     rng: np.random.Generator,
     *,
     name: str,
@@ -321,11 +246,11 @@ def _given_split(
             raise SplitError(f"{where} puts no clip with features and a label into {part}; add some.")
     _warn_of_cut_groups(clips, split_of, where)
     if parts["validation"]:
-        return Fold(name, *(tuple(parts[part]) for part in ("train", "validation", "test")))
+        return Fold(name, tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]))
     inside = set(parts["train"])
-    training = _group([clip for clip in clips if clip.clip_id in inside], groups.vocabulary)
+    training = group_clips([clip for clip in clips if clip.clip_id in inside], groups.vocabulary)
     fold = _hold_out(name, training, np.zeros(len(training.names), bool), rng)
-    return Fold(name, fold.train, fold.validation, tuple(parts["test"]))
+    return replace(fold, test=tuple(parts["test"]))
 
 
 def _find_listed(listed: Sequence[ListedClip], clips: Sequence[Clip], *, where: str) -> dict[str, str]:
@@ -363,8 +288,11 @@ def _warn_of_cut_groups(clips: Sequence[Clip], split_of: Mapping[str, str], wher
 
 
 def _in_order(fold: Fold, order: Mapping[str, int]) -> Fold:
-    parts = (tuple(sorted(part, key=order.__getitem__)) for part in (fold.train, fold.validation, fold.test))
-    return Fold(fold.name, *parts)
+    def in_order(part: Sequence[str]) -> tuple[str, ...]:
+        return tuple(sorted(part, key=order.__getitem__))
+
+    rotation = tuple(map(in_order, fold.rotation))
+    return Fold(fold.name, in_order(fold.train), in_order(fold.validation), in_order(fold.test), rotation)
 
 
 def _check_classes(folds: Sequence[Fold], clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
@@ -388,5 +316,5 @@ def _check_classes(folds: Sequence[Fold], clips: Sequence[Clip], vocabulary: Seq
 
 
 def _missing(clips: Sequence[Clip], vocabulary: Sequence[str]) -> list[str]:
-    counts = _class_counts(clips, len(vocabulary))
+    counts = class_counts(clips, len(vocabulary))
     return [name for name, count in zip(vocabulary, counts[:-1], strict=True) if not count]

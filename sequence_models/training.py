@@ -25,7 +25,7 @@ from sequence_models.clips import Clip
 from sequence_models.compiled import CompiledModel, compiled, copy_variables
 from sequence_models.metrics_multilabel import mean_average_precision
 from sequence_models.models import Architecture, build_model
-from sequence_models.predict import forward
+from sequence_models.predict import Prediction, forward
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.windows import training_pieces
 
@@ -163,6 +163,26 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
+def validation_score(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, float]:
+    """How good probabilities are on labelled examples.
+
+    Args:
+        pairs: Clips, at least one of them with a label, and what was said about them.
+
+    Returns:
+        "loss", the mean cross-entropy; "score", macro-F1, of multi-label the mean average precision; pooled.
+    """
+    truth = _labels([clip for clip, _ in pairs])
+    probabilities = np.concatenate([np.atleast_2d(said.probabilities) for _, said in pairs])  # (n, K)
+    known = truth.min(axis=1) >= 0 if truth.ndim == 2 else truth >= 0
+    truth, probabilities = truth[known], np.clip(probabilities[known], 1e-7, 1 - 1e-7)
+    if truth.ndim == 2:
+        loss = -np.log(np.where(truth > 0, probabilities, 1 - probabilities)).mean()
+        return {"loss": float(loss), "score": mean_average_precision(truth > 0, probabilities)}
+    loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
+    return {"loss": float(loss), "score": macro_f1(truth, probabilities.argmax(axis=1))}
+
+
 def write_events(folder: Path, history: Sequence[dict]) -> None:
     """Write the epochs of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
 
@@ -276,16 +296,9 @@ def _validate(job: _Job) -> tuple[float | None, float | None]:
     """Cross-entropy and score over all labelled validation examples."""
     if not job.validation:
         return None, None
-    truth = _labels(job.validation)
     predictions = forward(job.twin, job.validation)
-    probabilities = np.concatenate([np.atleast_2d(p.probabilities) for p in predictions])  # (n, K)
-    known = truth.min(axis=1) >= 0 if truth.ndim == 2 else truth >= 0
-    truth, probabilities = truth[known], np.clip(probabilities[known], 1e-7, 1 - 1e-7)
-    if truth.ndim == 2:
-        loss = -np.log(np.where(truth > 0, probabilities, 1 - probabilities)).mean()
-        return float(loss), mean_average_precision(truth > 0, probabilities)
-    loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
-    return float(loss), macro_f1(truth, probabilities.argmax(axis=1))
+    scored = validation_score(list(zip(job.validation, predictions, strict=True)))
+    return scored["loss"], scored["score"]
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
