@@ -23,13 +23,35 @@ def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stores", nargs="+", metavar="STORE", help="feature stores of the same clips, joined per frame")
-    parser.add_argument("--task", required=True, choices=TASKS, help="one label per clip, or one per frame")
+    _add_run_flags(parser)
+    _add_data_flags(parser)
+    group = _add_model_flags(parser)
+    group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run")
+    return parser
+
+
+def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq compare`."""
+    parser = verbs.add_parser(
+        "compare",
+        help="many models on the same folds and seeds: one table, and whether order matters",
+        description="Train several models on the same clips, folds and seeds, open the test split once, and print one "
+        "table and one sentence: whether the best sequence model beats the best order-free one, by how much, and how "
+        "sure that is. What is best is chosen in each fold on its validation clips, points of --grid too. An "
+        "interrupted comparison goes on where it stopped; more --models can be added to it.",
+        epilog="examples:\n"
+        "  clipseq compare features/ --task many-to-one --cv leave-one-group-out --seeds 5 --run runs/all\n"
+        "  clipseq compare features/ --labels labels.csv --task many-to-one --cv 5 --run runs/two \\\n"
+        "      --models bilstm,attention --grid hidden=48,96 dropout=.3,.5\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_run_flags(parser)
+    parser.add_argument("--models", metavar="A,B,C", help="models to train (default: all that can do the task)")
     parser.add_argument(
-        "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
+        "--grid", nargs="+", default=[], metavar="SETTING=A,B", help="settings to choose inside the training folds"
     )
     _add_data_flags(parser)
-    _add_model_flags(parser)
+    _add_model_flags(parser, without=("model",))
     return parser
 
 
@@ -108,6 +130,14 @@ def add_score(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="feature stores of the same clips, joined per frame")
+    parser.add_argument("--task", required=True, choices=TASKS, help="one label per clip, or one per frame")
+    parser.add_argument(
+        "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
+    )
+
+
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
@@ -145,13 +175,13 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()) -> argparse._ArgumentGroup:
     """One flag for every field of TrainSettings but the task; the help is the field's line in its docstring."""
     from sequence_models.settings import CHOICES, TrainSettings
 
     group = parser.add_argument_group("model and training")
     for field in fields(TrainSettings):
-        if field.name == "task":
+        if field.name in ("task", *without):
             continue
         flag, text = f"--{field.name.replace('_', '-')}", f"{_field_help(field.name)} ({field.default})"
         if isinstance(field.default, bool):
@@ -160,10 +190,14 @@ def _add_model_flags(parser: argparse.ArgumentParser) -> None:
             group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
         else:
             group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
-    group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run")
     group.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="models per fold, averaged when predicting (1)"
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="models per fold, averaged when predicting; each holds out other training groups for validation (1)",
     )
+    return group
 
 
 def _field_help(name: str) -> str:

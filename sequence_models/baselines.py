@@ -142,6 +142,8 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
         UsageError: The name is unknown.
         LabelError: No clip has a label.
     """
+    from threadpoolctl import threadpool_limits
+
     task = MANY_TO_MANY if clips and clips[0].labels.ndim else MANY_TO_ONE
     if name not in baseline_names(task):
         raise UsageError(f"baseline {name!r} is unknown for {task}; there are {', '.join(baseline_names(task))}.")
@@ -150,7 +152,8 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     scale[scale < 1e-6] = 1.0
     penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
     fit = _fit_each_class if labels.ndim == 2 else _fit_linear
-    weights, bias = fit((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
+    with threadpool_limits(1 if task == MANY_TO_ONE else None):  # on a few dozen rows threads only wait for each other
+        weights, bias = fit((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
     return Baseline(task, name, mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sequence_models.arguments import TASKS, add_evaluate, add_predict, add_report, add_score, add_train
+from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
 
 if TYPE_CHECKING:
     from sequence_models.runs import Run
@@ -19,6 +19,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs of stage two to the parser's sub-commands; `predict` gets its function from pipeline.py."""
     add_train(verbs).set_defaults(run=run_train)
     add_evaluate(verbs).set_defaults(run=run_evaluate)
+    add_compare(verbs).set_defaults(run=run_compare)
     add_predict(verbs)
     add_report(verbs).set_defaults(run=run_report)
     add_score(verbs).set_defaults(run=run_score)
@@ -26,30 +27,40 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores beside the baselines."""
-    from extract.errors import UsageError
-    from sequence_models.settings import TrainSettings
-
-    if arguments.seeds < 1:
-        raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
-    settings = TrainSettings(**{field.name: getattr(arguments, field.name) for field in fields(TrainSettings)})
+    data = _data_arguments(arguments)
     run = train_with_bar(
-        arguments.stores,
-        arguments.labels,
-        settings,
-        run=arguments.run_directory,
-        cv=arguments.cv,
-        split_file=arguments.split,
-        seeds=arguments.seeds,
-        tensorboard=arguments.tensorboard,
-        background=arguments.background,
-        missing=arguments.missing,
-        classes=arguments.classes.split(",") if arguments.classes else None,
-        labels_fps=arguments.labels_fps,
-        keep=_lines(arguments.clips) if arguments.clips else None,
-        group_from=arguments.group_from,
-        alignment=arguments.alignment,
+        arguments.stores, arguments.labels, _settings(arguments), tensorboard=arguments.tensorboard, **data
     )
     print(f"next: clipseq evaluate {run.path}")
+    return 0
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
+    from tqdm import tqdm
+
+    from sequence_models.grid import grid_points, models_for, parse_grid
+    from sequence_models.prepare import prepare
+
+    base, data = _settings(arguments), _data_arguments(arguments)
+    models = arguments.models.split(",") if arguments.models else models_for(base)
+    points = grid_points(models, base, parse_grid(arguments.grid))
+    run, clips = prepare(arguments.stores, arguments.labels, base, **data)
+    print(_data_text(run, clips.notes, clips.unlabelled))
+    _import_keras()
+    from sequence_models.compare import compare
+    from sequence_models.verdict import comparison_text
+
+    fits = sum(map(len, points.values())) * (len(run.folds) + bool(run.cv)) * run.seeds
+    with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
+
+        def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
+            bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result)}", refresh=False)
+            bar.update()
+
+        record = compare(run, points, clips, on_fit=on_fit)
+    print(comparison_text(record))
+    print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
 
 
@@ -155,6 +166,28 @@ def train_with_bar(
         scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard)
     print(_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()}))
     return prepared
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from sequence_models.settings import TrainSettings
+
+    names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
+    return TrainSettings(**{name: getattr(arguments, name) for name in names})
+
+
+def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `prepare` is told about a run and its data."""
+    from extract.errors import UsageError
+
+    if arguments.seeds < 1:
+        raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
+    names = ("cv", "seeds", "background", "missing", "labels_fps", "group_from", "alignment")
+    return {name: getattr(arguments, name) for name in names} | {
+        "run": arguments.run_directory,
+        "split_file": arguments.split,
+        "classes": arguments.classes.split(",") if arguments.classes else None,
+        "keep": _lines(arguments.clips) if arguments.clips else None,
+    }
 
 
 def _fit_text(result: Any) -> str:

@@ -92,7 +92,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
             said.setdefault(name, []).extend(predictions)
     record = _record(run, truth, said, seeds)
     final = said.get(f"{MODEL}{POSTPROCESSED}", said[MODEL])
-    write_arrays(run.path / "predictions.npz", _prediction_arrays(truth, final))
+    write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
     if run.settings.task == MANY_TO_MANY:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
     if run.cv == OFFICIAL:
@@ -112,12 +112,32 @@ def _test_predictions(
         collected += predictions
     said = {MODEL: average(of_seeds)}
     for name in baseline_names(run.settings.task):
-        said[name] = Baseline.from_arrays(read_arrays(run.baseline_path(fold.name, name))).predict(test)
+        said[name] = load_baseline(run, fold, name)[0].predict(test)
     if run.settings.task == MANY_TO_ONE:
         return said
-    paths = {name: run.decision_path(fold.name, name) for name in said if name != "majority"}
-    decisions = {name: Decision.from_record(read_json(path)) for name, path in paths.items()}
-    return said | {f"{name}{POSTPROCESSED}": [decisions[name].apply(p) for p in said[name]] for name in decisions}
+    decided = {name: decide(run, fold, name, said[name]) for name in said if name != "majority"}
+    return said | {f"{name}{POSTPROCESSED}": predictions for name, predictions in decided.items()}
+
+
+def decide(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Apply the post-processing that a fold chose on validation, where there is any.
+
+    Args:
+        run: A trained run.
+        fold: One of its folds.
+        name: MODEL or a baseline.
+        predictions: Of the fold's clips.
+    """
+    if run.settings.task == MANY_TO_ONE or name == "majority":
+        return list(predictions)
+    decision = Decision.from_record(read_json(run.decision_path(fold.name, name)))
+    return [decision.apply(prediction) for prediction in predictions]
+
+
+def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
+    """A fitted baseline of one fold, and the seconds that fitting took."""
+    arrays = read_arrays(run.baseline_path(fold.name, name))
+    return Baseline.from_arrays(arrays), float(arrays["seconds"])
 
 
 def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], list[Prediction]]:
@@ -276,23 +296,24 @@ def _doctor(
 def compare_predictions(
     clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> dict[str, Any]:
-    """The difference in accuracy of two predictions of the same labelled clips, as `paired_difference` gives it.
+    """How much more of the answers of one prediction are right than of another of the same labelled clips.
 
-    Units are clips, labelled timesteps, or for multi-label each class of a labelled timestep; clips without a group are
-    a group each.
+    Answers are clips, labelled timesteps, or for multi-label each class of a labelled timestep; clips without a group
+    are a group each.
+
+    Returns:
+        What `paired_difference` gives, and the share that is right of "ours" and "theirs".
     """
-    differences: dict[str, int] = {}
-    weights: dict[str, int] = {}
+    right: dict[str, np.ndarray] = {}  # group -> right of ours, right of theirs, answers
     for clip, mine, other in zip(clips, ours, theirs, strict=True):
         known = np.atleast_1d(clip.labels) >= 0
-        hits = [np.atleast_1d(each.labels) == clip.labels for each in (mine, other)]
+        hits = [(np.atleast_1d(each.labels) == clip.labels)[known].sum() for each in (mine, other)]
         group = clip.group or clip.clip_id
-        differences[group] = differences.get(group, 0) + int(hits[0][known].sum()) - int(hits[1][known].sum())
-        weights[group] = weights.get(group, 0) + int(known.sum())
-    labelled = [group for group, weight in weights.items() if weight]
-    return paired_difference(
-        np.array([differences[group] for group in labelled]), np.array([weights[group] for group in labelled])
-    )
+        right[group] = right.get(group, np.zeros(3, np.int64)) + np.array([*hits, known.sum()])
+    counts = np.array([row for row in right.values() if row[2]])
+    total = counts.sum(axis=0)
+    shares = {"ours": float(total[0] / total[2]), "theirs": float(total[1] / total[2])}
+    return paired_difference(counts[:, 0] - counts[:, 1], counts[:, 2]) | shares
 
 
 def _validation(run: Run) -> dict[str, Any]:
@@ -300,7 +321,8 @@ def _validation(run: Run) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _prediction_arrays(truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+def prediction_arrays(truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """What predictions.npz holds: the rows of all clips one after the other, and how many each clip has."""
     per_clip = [np.atleast_2d(prediction.probabilities) for prediction in predictions]  # (1 or T, K)
     times = [clip.pts_seconds if clip.labels.ndim else clip.pts_seconds[:1] for clip in truth]
     return {

@@ -11,6 +11,7 @@ MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
 RECURRENT_MODELS = ("lstm", "bilstm", "gru", "bigru")
 POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector per clip: many-to-one only
+ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool")  # say the same whatever order the timesteps come in
 MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
 CAUSAL_MODELS = ("lstm", "gru", "mstcn")
 READOUTS = ("last", "mean", "max", "attention", "concat")

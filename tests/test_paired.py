@@ -1,6 +1,6 @@
 import numpy as np
 
-from sequence_models.paired import paired_difference, sign_flip_test
+from sequence_models.paired import sign_flip_test
 
 
 def test_sign_flip_test_tries_every_pattern_of_few_groups():

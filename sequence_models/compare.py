@@ -1,0 +1,164 @@
+"""Compares models on the same clips, folds and seeds, and says whether the order of the timesteps is worth a model.
+
+What is best is chosen inside each fold, on its validation clips; the score of what was chosen is then a test score.
+
+runs/NAME/              a run directory: the baselines, and as its predictions those of what each fold chose
+  compare.json          the folders of each model
+  bilstm,hidden=96/     a run directory for each model and point of the grid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sequence_models.baselines import Baseline, baseline_names
+from sequence_models.clips import Clip, ClipSet
+from sequence_models.evaluate import decide, load_baseline, load_fitted, prediction_arrays
+from sequence_models.experiment import note_validation, train_baselines, train_models
+from sequence_models.predict import Prediction, average, predict
+from sequence_models.runs import (
+    COMPARISON,
+    MODEL,
+    Run,
+    create_run,
+    note_test_opened,
+    read_json,
+    write_arrays,
+    write_json,
+)
+from sequence_models.settings import TrainSettings
+from sequence_models.training import FitResult
+from sequence_models.verdict import Entry, comparison_record, rank
+
+
+def sub_runs(run: Run, points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
+    """Create the run directories of a comparison, or go on with those that are there.
+
+    Args:
+        run: From `prepare`; each sub-run has its data, folds and seeds.
+        points: From `grid_points`.
+
+    Returns:
+        Model -> its runs; those of an earlier call on the same directory too.
+
+    Raises:
+        RunError: A folder holds another experiment.
+    """
+    path = run.path / COMPARISON
+    before = read_json(path) if path.exists() else {}
+    runs = {
+        model: [create_run(replace(run, path=run.path / name, settings=each)) for name, each in of_model.items()]
+        for model, of_model in points.items()
+    }
+    write_json(path, before | {model: [each.path.name for each in of_model] for model, of_model in runs.items()})
+    return runs
+
+
+def compare(
+    run: Run,
+    points: Mapping[str, Mapping[str, TrainSettings]],
+    data: ClipSet,
+    *,
+    on_fit: Callable[[str, str, int, FitResult | None], None],
+) -> dict[str, Any]:
+    """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
+
+    Args:
+        run: From `prepare`; its settings are those of all models.
+        points: From `grid_points`.
+        data: From `prepare`.
+        on_fit: Called after each fit with (folder, fold, seed, result); result None = it was done before.
+
+    Returns:
+        What metrics.json holds.
+    """
+    runs = sub_runs(run, points)
+    for of_model in runs.values():
+        for each in of_model:
+
+            def after(fold: str, seed: int, result: FitResult | None, name: str = each.path.name) -> None:
+                on_fit(name, fold, seed, result)
+
+            note_validation(each, [train_models(each, data, on_fit=after)])
+    note_validation(run, list(train_baselines(run, data).values()))
+    run = note_test_opened(run)
+    clips = {clip.clip_id: clip for clip in data.clips}
+    entries = [_model_entry(model, of_model, clips) for model, of_model in runs.items()]
+    entries += [_baseline_entry(name, run, clips) for name in baseline_names(run.settings.task)]
+    truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
+    record, final = comparison_record(run, entries, truth)
+    write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
+    write_json(run.path / "metrics.json", record)
+    return record
+
+
+def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
+    """The clip with its embeddings in random order, on the timestamps as they were.
+
+    Args:
+        clip: A clip of T timesteps.
+        seed: Same seed, same order.
+
+    Returns:
+        The clip, and int64 (T,): where each original timestep went.
+    """
+    order = np.random.default_rng((seed, len(clip))).permutation(len(clip))
+    return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
+
+
+def _model_entry(model: str, runs: Sequence[Run], clips: Mapping[str, Clip]) -> Entry:
+    """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
+    entry = Entry(model, seeds=[[] for _ in range(runs[0].seeds)])
+    choices = [read_json(run.path / "choices.json")[MODEL] for run in runs]
+    sizes = []
+    for fold in runs[0].folds:
+        best = max(range(len(runs)), key=lambda number: rank(choices[number].get(fold.name)))
+        run = runs[best]
+        entry.points[fold.name] = run.path.name
+        if fold.name in choices[best]:
+            entry.choices[fold.name] = choices[best][fold.name]
+        models = [load_fitted(run, fold.name, seed) for seed in range(run.seeds)]
+        sizes.append(sum(int(np.prod(variable.shape)) for variable in models[0].trainable_variables))
+        of_seeds = _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], models)
+        for collected, predictions in zip(entry.seeds, of_seeds, strict=True):
+            collected += predictions
+        entry.said[fold.name] = decide(run, fold, MODEL, entry.plain[fold.name])
+    entry.parameters = float(np.mean(sizes))
+    entry.seconds = sum(_seconds_of(run) for run in runs)
+    return entry
+
+
+def _seconds_of(run: Run) -> float:
+    """Seconds of training, all folds and seeds."""
+    paths = [run.fit_path(fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
+    return float(sum(read_json(path)["seconds"] for path in paths))
+
+
+def _baseline_entry(name: str, run: Run, clips: Mapping[str, Clip]) -> Entry:
+    entry = Entry(name, choices=read_json(run.path / "choices.json")[name])
+    for fold in run.folds:
+        baseline, seconds = load_baseline(run, fold, name)
+        _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], [baseline])
+        entry.said[fold.name] = decide(run, fold, name, entry.plain[fold.name])
+        entry.seconds += seconds
+        entry.parameters = float(baseline.weights.size + baseline.bias.size)
+    return entry
+
+
+def _add_predictions(entry: Entry, fold: str, test: Sequence[Clip], models: Sequence[Any]) -> list[list[Prediction]]:
+    """Predict a fold's test clips as they are and with their timesteps shuffled; returns what each model said."""
+    shuffled = [shuffle_steps(clip, row) for row, clip in enumerate(test)]
+    of_models, of_shuffled = (
+        [model.predict(given) if isinstance(model, Baseline) else predict(model, given) for model in models]
+        for given in (test, [clip for clip, _ in shuffled])
+    )
+    entry.plain[fold] = average(of_models)
+    entry.shuffled[fold] = [
+        replace(said, probabilities=said.probabilities[place]) if said.probabilities.ndim == 2 else said
+        for said, (_, place) in zip(average(of_shuffled), shuffled, strict=True)
+    ]
+    return of_models

@@ -1,0 +1,238 @@
+"""From the predictions of several models to one table and one sentence: is the order of the timesteps worth a model?
+
+Which model is best is chosen in each fold on its validation clips, so that no test label takes part in the choice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sequence_models.baselines import baseline_names
+from sequence_models.clips import Clip
+from sequence_models.evaluate import compare_predictions, score_predictions
+from sequence_models.predict import Prediction
+from sequence_models.runs import Run
+from sequence_models.settings import MANY_TO_ONE, ORDER_FREE_MODELS
+
+KNOWS_ORDER = ("thirds_logreg",)  # of the baselines
+MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
+SURE, LIKELY = 0.01, 0.05
+
+
+@dataclass
+class Entry:
+    """One row of a comparison.
+
+    Args:
+        name: Model or baseline.
+        parameters: Trained numbers; the mean over the folds where a grid changes them.
+        seconds: Of training, all folds, seeds and points of the grid together.
+        choices: Fold -> how good it was on validation, "score" and "loss"; empty where nothing validates.
+        points: Fold -> the folder of the point of the grid that was chosen there; empty for a baseline.
+        said: Fold -> predictions of its test clips, post-processed.
+        plain: The same before post-processing.
+        shuffled: The same as `plain` of clips whose timesteps came in random order, each answer put back in its place.
+        seeds: Per seed the predictions of all folds, before post-processing.
+    """
+
+    name: str
+    parameters: float = 0.0
+    seconds: float = 0.0
+    choices: dict[str, dict[str, float]] = field(default_factory=dict)
+    points: dict[str, str] = field(default_factory=dict)
+    said: dict[str, list[Prediction]] = field(default_factory=dict)
+    plain: dict[str, list[Prediction]] = field(default_factory=dict)
+    shuffled: dict[str, list[Prediction]] = field(default_factory=dict)
+    seeds: list[list[Prediction]] = field(default_factory=list)
+
+    @property
+    def knows_order(self) -> bool:
+        """Whether its answers can depend on the order of the timesteps."""
+        return self.name in KNOWS_ORDER or (bool(self.points) and self.name not in ORDER_FREE_MODELS)
+
+
+def rank(choice: Mapping[str, float] | None) -> tuple[float, float]:
+    """The place of one of `Entry.choices` among others: by score, of equals by the lower loss."""
+    return (round(choice["score"], 6), -choice["loss"]) if choice else (-1.0, 0.0)
+
+
+def comparison_record(
+    run: Run, entries: Sequence[Entry], truth: Sequence[Clip]
+) -> tuple[dict[str, Any], list[Prediction]]:
+    """Score a comparison.
+
+    Args:
+        run: The run of the comparison.
+        entries: All models and baselines.
+        truth: The test clips, pooled over the folds.
+
+    Returns:
+        What metrics.json holds, and the predictions of what each fold chose.
+    """
+    final, names = _chosen(run, entries)
+    rows = {entry.name: _row(run, entry, truth) for entry in entries}
+    baselines = baseline_names(run.settings.task)
+    test = _score(run, truth, final)
+    record = {
+        "task": run.settings.task,
+        "model": "chosen per fold",
+        "vocabulary": list(run.vocabulary),
+        "test": test,
+        "main_score": _main_score(test),
+        "chosen": names,
+        "verdict": _verdict(run, entries, truth),
+        "models": {name: row for name, row in rows.items() if name not in baselines},
+        "baselines": {name: row for name, row in rows.items() if name in baselines},
+        "against": {entry.name: compare_predictions(truth, final, _pooled(run, entry.said)) for entry in entries},
+        "test_clips": len(truth),
+        "test_groups": len({clip.group or clip.clip_id for clip in truth}),
+        "test_opened": run.test_opened,
+    }
+    return record, final
+
+
+def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]], *, score: str) -> tuple[str, str]:
+    """Says whether the best sequence model beats the best order-free one.
+
+    Args:
+        lead: What `compare_predictions` gives for the two.
+        sides: Of the sequence models and of the order-free ones: name -> in how many folds it was chosen.
+        score: What the shares are called.
+
+    Returns:
+        "better", "worse" or "open", and the sentence.
+    """
+    sure = lead["p"] < SURE
+    kind = "open" if not lead["p"] < LIKELY else "better" if lead["difference"] > 0 else "worse"
+    opening = {
+        "better": "Order helps" if sure else "Order probably helps",
+        "worse": "Order-free models are better" if sure else "Order-free models are probably better",
+        "open": "Order is not shown to help",
+    }[kind]
+    ordered, free = (_names(side) for side in sides)
+    low, high = lead["ci95"]
+    groups = f"{lead['groups']} groups"
+    allowed = "" if lead["level"] > 0.949 else f", {100 * lead['level']:.3g} % sure: {groups} allow no more"
+    certainty = "" if kind == "open" else f", so surer than {99 if sure else 95} %"
+    return kind, (
+        f"{opening}: the best sequence model of each fold ({ordered}) reaches {score} {lead['ours']:.3f}, the best "
+        f"order-free one ({free}) {lead['theirs']:.3f}, a difference of {lead['difference']:+.3f} "
+        f"[{low:+.3f}, {high:+.3f}{allowed}] over {groups}, sign-flip p {lead['p']:.4f}{certainty}."
+    )
+
+
+def comparison_text(record: Mapping[str, Any]) -> str:
+    """The table of a comparison, best first, what the folds chose, and the verdict.
+
+    Args:
+        record: From `comparison_record`.
+    """
+    main = record["main_score"]
+    rows = [["test", main, "macro_f1", "shuffled", "single seeds", "parameters", "seconds"]]
+    every = record["models"] | record["baselines"]
+    for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
+        rows.append([name, _with_interval(row[main]), f"{row['macro_f1']['value']:.3f}", *_costs(row)])
+    rows.append(
+        [
+            "chosen per fold",
+            _with_interval(record["test"][main]),
+            f"{record['test']['macro_f1']['value']:.3f}",
+            *4 * ("",),
+        ]
+    )
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
+    lines.append(f"chosen per fold, on its validation clips: {chosen}")
+    lines.append("shuffled: the same score where the timesteps of test clips come in random order")
+    if record["verdict"]:
+        lines.append(record["verdict"]["sentence"])
+    opened = record["test_opened"]
+    lines.append(
+        f"{record['test_clips']} test clips of {record['test_groups']} groups; the test split was opened "
+        + ("once" if opened == 1 else f"{opened} times")
+    )
+    return "\n".join(lines)
+
+
+def _with_interval(score: Mapping[str, Any]) -> str:
+    low, high = score["ci95"]
+    return f"{score['value']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _costs(row: Mapping[str, Any]) -> list[str]:
+    seeds, deviation = row["single_seeds"], seed_deviation(row["single_seeds"])
+    single = f"{np.mean(seeds):.3f} sd {deviation:.3f}" if deviation is not None else ""
+    return [f"{row['order_test']['shuffled']:.3f}", single, f"{row['parameters']:,.0f}", f"{row['seconds']:.1f}"]
+
+
+def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[str, Any] | None:
+    """The best of those that know the order against the best of the others; None where one side is empty."""
+    sides = [[entry for entry in entries if entry.knows_order is knows] for knows in (True, False)]
+    if not all(sides):
+        return None
+    (ordered, ordered_names), (free, free_names) = (_chosen(run, side) for side in sides)
+    lead = compare_predictions(truth, ordered, free)
+    score = "accuracy" if run.settings.task == MANY_TO_ONE else "frame accuracy"
+    kind, sentence = verdict_sentence(lead, (ordered_names, free_names), score=score)
+    return lead | {"kind": kind, "sentence": sentence, "sequence": ordered_names, "order_free": free_names}
+
+
+def _chosen(run: Run, entries: Sequence[Entry]) -> tuple[list[Prediction], dict[str, int]]:
+    """Pooled predictions of the entry that is best on validation in each fold, and how often each was chosen."""
+    best = {fold.name: _best(entries, fold.name) for fold in run.folds}
+    said = [prediction for fold, entry in best.items() for prediction in entry.said[fold]]
+    return said, dict(Counter(entry.name for entry in best.values()).most_common())
+
+
+def _best(entries: Sequence[Entry], fold: str) -> Entry:
+    return max(entries, key=lambda entry: rank(entry.choices.get(fold)))
+
+
+def _row(run: Run, entry: Entry, truth: Sequence[Clip]) -> dict[str, Any]:
+    scores = _score(run, truth, _pooled(run, entry.said))
+    main = _main_score(scores)
+
+    def value(predictions: Sequence[Prediction]) -> float:
+        return _score(run, truth, predictions)[main]["value"]
+
+    return scores | {
+        "knows_order": entry.knows_order,
+        "order_test": {name: value(_pooled(run, said)) for name, said in _orders(entry).items()},
+        "single_seeds": [value(said) for said in entry.seeds],
+        "parameters": entry.parameters,
+        "seconds": entry.seconds,
+        "points": dict(Counter(entry.points.values()).most_common()),
+    }
+
+
+def _orders(entry: Entry) -> dict[str, dict[str, list[Prediction]]]:
+    return {"in_order": entry.plain, "shuffled": entry.shuffled}
+
+
+def _score(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
+    return score_predictions(truth, predictions, run.vocabulary, background=run.background)
+
+
+def _main_score(scores: Mapping[str, Any]) -> str:
+    return next(name for name in MAIN_SCORES if name in scores)
+
+
+def _pooled(run: Run, of_fold: Mapping[str, list[Prediction]]) -> list[Prediction]:
+    return [prediction for fold in run.folds for prediction in of_fold[fold.name]]
+
+
+def _names(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{name} in {count}" for name, count in counts.items())
+
+
+def seed_deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation of single seeds' scores, None for fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
