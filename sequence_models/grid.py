@@ -78,7 +78,7 @@ def grid_points(
 
 def models_for(base: TrainSettings) -> list[str]:
     """All models that can do the task of some settings, in the order of the registry."""
-    found = []
+    found: list[str] = []
     for model in MODEL_NAMES:
         try:
             found += grid_points([model], base, {})
