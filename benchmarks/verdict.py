@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def synthetic_clips(seed: int, *, order_matters: bool) -> list[Clip]:
 
 def verdict_of(data: list[Clip]) -> dict:
     """The verdict of a comparison with 4 folds and one seed."""
-    from sequence_models.compare import compare
+    from sequence_models.compare import compare, sub_runs
 
     vocabulary = ("a", "b")
     with tempfile.TemporaryDirectory() as folder:
@@ -146,8 +147,8 @@ def verdict_of(data: list[Clip]) -> dict:
                 folds=tuple(make_folds(data, cv="4", split_file=None, seed=0, vocabulary=vocabulary)),
             )
         )  # fmt: skip
-        points = grid_points(MODELS, SETTINGS, {})
-        record = compare(run, points, ClipSet(tuple(data), vocabulary), on_fit=lambda *_: None)
+        runs = sub_runs(run, grid_points(MODELS, asdict(SETTINGS), {}))
+        record = compare(run, runs, ClipSet(tuple(data), vocabulary), on_fit=lambda *_: None)
     return record["verdict"]
 
 

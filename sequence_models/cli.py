@@ -27,10 +27,10 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores beside the baselines."""
-    data = _data_arguments(arguments)
-    run = train_with_bar(
-        arguments.stores, arguments.labels, _settings(arguments), tensorboard=arguments.tensorboard, **data
-    )
+    from sequence_models.settings import TrainSettings
+
+    settings, data = TrainSettings(**_settings(arguments)), _data_arguments(arguments)
+    run = train_with_bar(arguments.stores, arguments.labels, settings, tensorboard=arguments.tensorboard, **data)
     print(f"next: clipseq evaluate {run.path}")
     return 0
 
@@ -41,24 +41,29 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
     from sequence_models.grid import grid_points, models_for, parse_grid
     from sequence_models.prepare import prepare
+    from sequence_models.settings import TrainSettings
 
-    base, data = _settings(arguments), _data_arguments(arguments)
-    models = arguments.models.split(",") if arguments.models else models_for(base)
-    points = grid_points(models, base, parse_grid(arguments.grid))
-    run, clips = prepare(arguments.stores, arguments.labels, base, **data)
+    given, data = _settings(arguments), _data_arguments(arguments)
+    possible = models_for(given)
+    points = grid_points(
+        arguments.models.split(",") if arguments.models else possible, given, parse_grid(arguments.grid)
+    )
+    shared = TrainSettings(**given, model=possible[0])
+    run, clips = prepare(arguments.stores, arguments.labels, shared, **data)
     print(_data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
-    from sequence_models.compare import compare
+    from sequence_models.compare import compare, sub_runs
     from sequence_models.verdict import comparison_text
 
-    fits = sum(map(len, points.values())) * (len(run.folds) + bool(run.cv)) * run.seeds
+    runs = sub_runs(run, points)
+    fits = sum(map(len, runs.values())) * (len(run.folds) + bool(run.cv)) * run.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result)}", refresh=False)
             bar.update()
 
-        record = compare(run, points, clips, on_fit=on_fit)
+        record = compare(run, runs, clips, on_fit=on_fit)
     print(comparison_text(record))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
@@ -168,11 +173,12 @@ def train_with_bar(
     return prepared
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says of the fields of TrainSettings."""
     from sequence_models.settings import TrainSettings
 
     names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
-    return TrainSettings(**{name: getattr(arguments, name) for name in names})
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sequence_models.runs import (
     create_run,
     note_test_opened,
     read_json,
+    read_run,
     write_arrays,
     write_json,
 )
@@ -43,24 +44,27 @@ def sub_runs(run: Run, points: Mapping[str, Mapping[str, TrainSettings]]) -> dic
         points: From `grid_points`.
 
     Returns:
-        Model -> its runs; those of an earlier call on the same directory too.
+        Model -> its runs; also those that an earlier call put into the comparison.
 
     Raises:
         RunError: A folder holds another experiment.
     """
     path = run.path / COMPARISON
-    before = read_json(path) if path.exists() else {}
+    folders: dict[str, list[str]] = read_json(path) if path.exists() else {}
+    wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
+    for model, of_model in points.items():
+        folders[model] = [*folders.get(model, []), *(name for name in of_model if name not in folders.get(model, []))]
     runs = {
-        model: [create_run(replace(run, path=run.path / name, settings=each)) for name, each in of_model.items()]
-        for model, of_model in points.items()
+        model: [create_run(replace(run, path=run.path / name, settings=_settings(run, name, wanted))) for name in names]
+        for model, names in folders.items()
     }
-    write_json(path, before | {model: [each.path.name for each in of_model] for model, of_model in runs.items()})
+    write_json(path, folders)
     return runs
 
 
 def compare(
     run: Run,
-    points: Mapping[str, Mapping[str, TrainSettings]],
+    runs: Mapping[str, Sequence[Run]],
     data: ClipSet,
     *,
     on_fit: Callable[[str, str, int, FitResult | None], None],
@@ -68,15 +72,14 @@ def compare(
     """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
 
     Args:
-        run: From `prepare`; its settings are those of all models.
-        points: From `grid_points`.
+        run: From `prepare`.
+        runs: From `sub_runs`.
         data: From `prepare`.
         on_fit: Called after each fit with (folder, fold, seed, result); result None = it was done before.
 
     Returns:
         What metrics.json holds.
     """
-    runs = sub_runs(run, points)
     for of_model in runs.values():
         for each in of_model:
 
@@ -108,6 +111,11 @@ def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
     """
     order = np.random.default_rng((seed, len(clip))).permutation(len(clip))
     return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
+
+
+def _settings(run: Run, folder: str, wanted: Mapping[str, TrainSettings]) -> TrainSettings:
+    """Those that are asked for, or those of the run that is there."""
+    return wanted[folder] if folder in wanted else read_run(run.path / folder).settings
 
 
 def _model_entry(model: str, runs: Sequence[Run], clips: Mapping[str, Clip]) -> Entry:

@@ -32,6 +32,7 @@ from sequence_models.runs import (
     read_arrays,
     read_json,
     read_run,
+    refuse_comparison,
     write_arrays,
     write_json,
 )
@@ -81,6 +82,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         RunError: training did not come to its end.
     """
     run = read_run(path)
+    refuse_comparison(run, "evaluate")
     _check_complete(run)
     clips = _reload(run)
     run = note_test_opened(run)
@@ -150,6 +152,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     Raises:
         RunError: the stores were not made like those that the run was trained on.
     """
+    refuse_comparison(run, "predict with")
     fingerprints = tuple(open_store(store).fingerprint for store in stores)
     if fingerprints != run.fingerprints:
         raise RunError(

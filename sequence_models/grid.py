@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from itertools import product
 from typing import Any
 
@@ -36,21 +36,19 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         try:
             grid[name] = [_value(value.strip(), defaults[name]) for value in values.split(",")]
         except (ValueError, KeyError):
-            kind = "yes or no" if isinstance(defaults[name], bool) else type(defaults[name]).__name__
-            raise UsageError(
-                f"--grid {text!r}: values of {name} are {kind}, such as {name}={defaults[name]}."
-            ) from None
+            kind = "yes or no" if isinstance(defaults[name], bool) else f"{type(defaults[name]).__name__}s"
+            raise UsageError(f"--grid {text!r}: the values of {name} must be {kind}, with commas between.") from None
     return grid
 
 
 def grid_points(
-    models: Sequence[str], base: TrainSettings, grid: Mapping[str, Sequence[Any]]
+    models: Sequence[str], given: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]
 ) -> dict[str, dict[str, TrainSettings]]:
     """The settings to train.
 
     Args:
         models: Names of models.
-        base: Settings of all of them, but for the model.
+        given: Settings of all of them, but for the model.
         grid: Setting -> the values to try.
 
     Returns:
@@ -65,7 +63,7 @@ def grid_points(
         for values in product(*grid.values()):
             chosen = dict(zip(grid, values, strict=True))
             try:
-                settings = replace(base, model=model, **chosen)
+                settings = TrainSettings(**{**given, "model": model, **chosen})
             except UsageError as error:
                 refused = error
                 continue
@@ -76,14 +74,21 @@ def grid_points(
     return found
 
 
-def models_for(base: TrainSettings) -> list[str]:
-    """All models that can do the task of some settings, in the order of the registry."""
+def models_for(given: Mapping[str, Any]) -> list[str]:
+    """All models that can do with some settings, in the order of the registry.
+
+    Raises:
+        UsageError: None can; says what stands against the last one.
+    """
     found: list[str] = []
+    refused = None
     for model in MODEL_NAMES:
         try:
-            found += grid_points([model], base, {})
-        except UsageError:
-            continue
+            found += grid_points([model], given, {})
+        except UsageError as error:
+            refused = error
+    if not found and refused is not None:
+        raise refused
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sequence_models.metrics import confusion_matrix
+from sequence_models.report_compare import comparison_content
 from sequence_models.report_plots import ABSENT, best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
 from sequence_models.report_run import EvaluatedRun, ReportedClip, read_evaluated_run
 from sequence_models.report_scores import (
@@ -93,6 +94,7 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
         "validation": bool(validation),
         "scores": score_rows(models, variants, validation),
         "seeds": _seeds(run),
+        "comparison": comparison_content(run),
         "charts": score_charts(models, variants),
         "curves": _curves(run),
         "vocabulary": vocabulary,

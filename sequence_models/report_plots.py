@@ -54,7 +54,8 @@ def bars_svg(bars: Sequence[Mapping[str, Any]], *, top: float, title: str) -> st
     """Draws one score of several models as horizontal bars with their intervals.
 
     Args:
-        bars: One mapping per bar, top first: "name", "value", "ci95" ((low, high) or None), "is_model" (bool), "text".
+        bars: One mapping per bar, top first: "name", "value", "ci95" ((low, high) or None), "is_model" (bool), "text";
+            where there is a "mark", a ring is drawn at that value.
         top: Best possible value, 1 or 100.
         title: Name of the score, for screen readers.
 
@@ -69,8 +70,11 @@ def bars_svg(bars: Sequence[Mapping[str, Any]], *, top: float, title: str) -> st
             if bar["ci95"]:
                 axes.plot([low, high], [row, row], color=INK, linewidth=1.4, solid_capstyle="butt")
                 axes.plot([low, high], [row, row], color=INK, linestyle="none", marker="|", markersize=7)
+            mark = bar.get("mark")
+            if mark is not None:
+                axes.plot(mark, row, color=INK, marker="o", markersize=5, markerfacecolor="none")
             weight = "bold" if bar["is_model"] else "normal"
-            axes.text(max(high, bar["value"]) + top * 0.02, row, bar["text"], va="center", weight=weight)
+            axes.text(max(high, bar["value"], mark or 0) + top * 0.02, row, bar["text"], va="center", weight=weight)
         axes.set(xlim=(0, top * 1.12), ylim=(len(bars) - 0.4, -0.6))
         axes.set_yticks(range(len(bars)), [bar["name"] for bar in bars], color=INK)
         axes.set_xticks([top * step for step in (0, 0.25, 0.5, 0.75, 1)])

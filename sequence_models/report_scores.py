@@ -88,9 +88,11 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
         run: An evaluated run.
 
     Returns:
-        The run's own model first, then the others from the best to the worst.
+        The run's own model first, then the others from the best to the worst; of a comparison only what was chosen.
     """
-    own = Scored(run.run.settings.model, True, _scores(run.metrics.get("test")))
+    own = Scored(str(run.metrics.get("model", run.run.settings.model)), True, _scores(run.metrics.get("test")))
+    if "chosen" in run.metrics:
+        return [own]
     leads = run.metrics.get("against") or {}
     others = [
         Scored(title_of(name), False, _scores(scores), leads.get(name) or {})
@@ -240,13 +242,14 @@ def title_of(name: str) -> str:
 def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
     """The plain numbers among the scores; matrices and scores per class are left to the tables."""
     return {
-        name: Score(float(score["value"]), str(score.get("protocol", "")), _interval(score.get("ci95")))
+        name: Score(float(score["value"]), str(score.get("protocol", "")), interval_of(score.get("ci95")))
         for name, score in (scores or {}).items()
         if isinstance(score, Mapping) and isinstance(score.get("value"), int | float) and math.isfinite(score["value"])
     }
 
 
-def _interval(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
+def interval_of(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """The ends of an interval in metrics.json, None where there is none."""
     low, high = ends or (None, None)
     return None if low is None or high is None else (float(low), float(high))
 

@@ -165,6 +165,18 @@ def read_run(path: str | Path) -> Run:
         raise RunError(f"{path}/run.json cannot be read ({error}); train again into another --run") from None
 
 
+def refuse_comparison(run: Run, verb: str) -> None:
+    """Raises where a run directory holds a comparison, which has no model of its own.
+
+    Raises:
+        RunError: Names the runs inside it.
+    """
+    path = run.path / COMPARISON
+    if path.exists():
+        folders = [str(run.path / name) for names in read_json(path).values() for name in names]
+        raise RunError(f"{run.path} compares models; {verb} one of them: {', '.join(folders)}")
+
+
 def note_test_opened(run: Run) -> Run:
     """Count in run.json that the test split is about to be evaluated."""
     run = replace(run, test_opened=run.test_opened + 1)

@@ -166,8 +166,8 @@ def _with_interval(score: Mapping[str, Any]) -> str:
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:
-    seeds, deviation = row["single_seeds"], seed_deviation(row["single_seeds"])
-    single = f"{np.mean(seeds):.3f} sd {deviation:.3f}" if deviation is not None else ""
+    deviation = row["seed_deviation"]
+    single = "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} sd {deviation:.3f}"
     return [f"{row['order_test']['shuffled']:.3f}", single, f"{row['parameters']:,.0f}", f"{row['seconds']:.1f}"]
 
 
@@ -201,10 +201,12 @@ def _row(run: Run, entry: Entry, truth: Sequence[Clip]) -> dict[str, Any]:
     def value(predictions: Sequence[Prediction]) -> float:
         return _score(run, truth, predictions)[main]["value"]
 
+    seeds = [value(said) for said in entry.seeds]
     return scores | {
         "knows_order": entry.knows_order,
         "order_test": {name: value(_pooled(run, said)) for name, said in _orders(entry).items()},
-        "single_seeds": [value(said) for said in entry.seeds],
+        "single_seeds": seeds,
+        "seed_deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         "parameters": entry.parameters,
         "seconds": entry.seconds,
         "points": dict(Counter(entry.points.values()).most_common()),
@@ -231,8 +233,3 @@ def _names(counts: Mapping[str, int]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{name} in {count}" for name, count in counts.items())
-
-
-def seed_deviation(values: Sequence[float]) -> float | None:
-    """The standard deviation of single seeds' scores, None for fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -288,3 +288,31 @@ def test_a_multi_label_class_without_a_positive_frame_is_refused():
     clips = [clip(f"{k}", np.array([[1, 0], [0, 0]], np.int8)) for k in range(3)]
     with pytest.raises(SplitError, match="class 'bread' has no clip"):
         make_folds(clips, cv="2", split_file=None, seed=0, vocabulary=WORDS[:2])
+
+
+def test_the_seeds_of_a_fold_hold_out_all_its_training_groups_in_turn():
+    for fold in folds_of(grouped(10), cv="5"):
+        assert len(fold.rotation) == 4
+        parts = [set(fold.of_seed(seed).validation) for seed in range(5)]
+        assert set.union(*parts) == set(fold.known) and sum(map(len, parts)) == len(fold.known)
+        for seed in range(5):
+            mine = fold.of_seed(seed)
+            assert not _groups(mine.train) & _groups(mine.validation) and mine.test == fold.test
+            assert set(mine.train + mine.validation) == set(fold.known)
+        assert fold.of_seed(5) == fold.of_seed(0) and fold.of_seed(0).train == fold.train
+
+
+def test_no_seed_loses_a_class_from_training():
+    clips = [*grouped(8), clip("9/2", 2, "g9"), clip("8/2", 2, "g8")]
+    for fold in folds_of(clips, cv=None):
+        for seed in range(1 + len(fold.rotation)):
+            assert {"0", "1", "2"} <= {clip_id.split("/")[1] for clip_id in fold.of_seed(seed).train} | {"2"}
+            assert {"8", "9"} & _groups(fold.of_seed(seed).train) or not {"8", "9"} & _groups(fold.known)
+
+
+def test_a_validation_part_that_is_given_is_that_of_every_seed(tmp_path):
+    path = tmp_path / "split.csv"
+    parts = ("train", "train", "train", "validation", "test")
+    path.write_text("clip_id,split\n" + "".join(f"{g}/{k},{p}\n" for g, p in enumerate(parts) for k in (0, 1)))
+    (fold,) = folds_of(grouped(5), split_file=path)
+    assert fold.rotation == () and fold.of_seed(3) == fold

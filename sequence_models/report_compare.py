@@ -1,0 +1,67 @@
+"""What a report says about a comparison: the verdict, a table and a chart of all models."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from sequence_models.report_plots import bars_svg
+from sequence_models.report_run import EvaluatedRun
+from sequence_models.report_scores import Score, interval_of, title_of
+
+
+def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
+    """Prepares the section about the models of a comparison.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        None for a run that is no comparison; else "score", its title; "kind" and "sentence" of the verdict, "" without
+        one; "chosen"; "rows", one mapping per model or baseline, the best first; "charts", "title" and "svg" of each.
+    """
+    metrics = run.metrics
+    if "chosen" not in metrics:
+        return None
+    main = metrics["main_score"]
+    every = {name: metrics[part][name] for part in ("models", "baselines") for name in metrics[part]}
+    rows = [
+        _row(name, every[name], main) for name in sorted(every, key=lambda name: -float(every[name][main]["value"]))
+    ]
+    verdict = metrics["verdict"] or {"kind": "", "sentence": ""}
+    return {
+        "score": title_of(main),
+        "kind": verdict["kind"],
+        "sentence": verdict["sentence"],
+        "chosen": ", ".join(f"{title_of(name)} in {count}" for name, count in metrics["chosen"].items()),
+        "rows": rows,
+        "charts": [
+            {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
+            for name in (main, "macro_f1")
+        ],
+    }
+
+
+def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
+    deviation = row["seed_deviation"]
+    return {
+        "title": title_of(name),
+        "knows_order": row["knows_order"],
+        "scores": {
+            name: Score(row[name]["value"], row[name]["protocol"], interval_of(row[name]["ci95"]))
+            for name in (main, "macro_f1")
+        },
+        "marks": {main: row["order_test"]["shuffled"]},
+        "single": "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} ± {deviation:.3f}",
+        "parameters": row["parameters"],
+        "seconds": row["seconds"],
+        "points": [name for name in row["points"] if "=" in name],
+    }
+
+
+def _bar(row: dict[str, Any], name: str) -> dict[str, Any]:
+    score = row["scores"][name]
+    bar = {"name": "\n".join(wrap(row["title"], 22)), "value": score.value, "ci95": score.ci95, "text": score.text(2)}
+    return bar | {"is_model": row["knows_order"], "mark": row["marks"].get(name)}

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from sequence_models.clips import Clip
+from sequence_models.predict import Prediction
+from sequence_models.runs import Run
+from sequence_models.settings import TrainSettings
+from sequence_models.splits import Fold
+from sequence_models.verdict import Entry, comparison_record, comparison_text, rank, verdict_sentence
+
+SIDES = ({"bilstm": 7, "pyramid": 3}, {"meanpool_logreg": 10})
+
+
+def lead_of(difference, p, *, groups=10, level=0.951):
+    ends = [difference - 0.1, difference + 0.1]
+    shares = {"ours": 0.8, "theirs": 0.8 - difference}
+    return {"difference": difference, "p": p, "groups": groups, "level": level, "ci95": ends, **shares}
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "kind", "opening", "end"),
+    [
+        (0.2, 0.004, "better", "Order helps: ", "p 0.0040, so surer than 99 %."),
+        (0.2, 0.03, "better", "Order probably helps: ", "p 0.0300, so surer than 95 %."),
+        (0.2, 0.05, "open", "Order is not shown to help: ", "p 0.0500."),
+        (-0.2, 0.03, "worse", "Order-free models are probably better: ", "so surer than 95 %."),
+        (-0.2, 0.002, "worse", "Order-free models are better: ", "so surer than 99 %."),
+    ],
+)
+def test_the_verdict_says_how_sure_it_is(difference, p, kind, opening, end):
+    said, sentence = verdict_sentence(lead_of(difference, p), SIDES, score="accuracy")
+    assert said == kind and sentence.startswith(opening) and sentence.endswith(end)
+    assert "(bilstm in 7, pyramid in 3) reaches accuracy 0.800" in sentence
+    assert f"(meanpool_logreg) {0.8 - difference:.3f}, a difference of {difference:+.3f} [" in sentence
+
+
+def test_the_verdict_says_that_few_groups_allow_no_95_percent():
+    _, sentence = verdict_sentence(lead_of(0.2, 0.125, groups=4, level=0.875), SIDES, score="accuracy")
+    assert "[+0.100, +0.300, 87.5 % sure: 4 groups allow no more] over 4 groups" in sentence
+
+
+def test_of_equal_scores_the_lower_loss_is_better_and_no_score_is_worst():
+    choices = [{"score": 0.5, "loss": 1.0}, {"score": 0.5, "loss": 0.8}, None, {"score": 0.4, "loss": 0.1}]
+    assert sorted(choices, key=rank, reverse=True) == [choices[1], choices[0], choices[3], None]
+
+
+def test_an_entry_knows_order_unless_it_is_an_order_free_model_or_baseline():
+    names = ("bilstm", "attention", "meanpool", "pyramid")
+    assert [Entry(name, points={"f": name}).knows_order for name in names] == [True, False, False, True]
+    assert [Entry(name).knows_order for name in ("thirds_logreg", "meanpool_logreg", "majority")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    """Two folds of two clips; bilstm is best on validation in the first, meanpool_logreg in the second."""
+    ids, truth = ("a", "b", "c", "d"), (0, 1, 0, 1)
+    clips = [
+        Clip(i, np.zeros((2, 1)), np.arange(2) / 8, np.arange(2), np.array(k), i)
+        for i, k in zip(ids, truth, strict=True)
+    ]
+    folds = (Fold("one", ("c", "d"), (), ("a", "b")), Fold("two", ("a", "b"), (), ("c", "d")))
+    run = Run(
+        path=tmp_path, settings=TrainSettings(), vocabulary=("x", "y"), stores=(), recipes=(), fingerprints=(),
+        labels="", load={}, cv="2", folds=folds, seeds=2, background=None, clips={}, embedding_dim=1, test_opened=1,
+    )  # fmt: skip
+    entries = [
+        entry_of("bilstm", (0, 1, 1, 0), scores=(0.9, 0.5), points={"one": "bilstm", "two": "bilstm"}),
+        entry_of("meanpool_logreg", (1, 1, 0, 1), scores=(0.6, 0.7)),
+        entry_of("majority", (0, 0, 0, 0), scores=(0.1, 0.1)),
+    ]
+    return run, entries, clips
+
+
+def entry_of(name, labels, *, scores, points=None):
+    said = [Prediction(i, np.eye(2, dtype=np.float32)[k]) for i, k in zip("abcd", labels, strict=True)]
+    of_fold = {"one": said[:2], "two": said[2:]}
+    choices = {fold: {"score": score, "loss": 1.0} for fold, score in zip(("one", "two"), scores, strict=True)}
+    seeds = [said, said[::-1]] if points else []
+    return Entry(name, 10.0, 2.5, choices, points or {}, of_fold, of_fold, of_fold, seeds)
+
+
+def test_what_is_best_is_chosen_in_each_fold_on_validation(comparison):
+    record, final = comparison_record(*comparison)
+    assert record["chosen"] == {"bilstm": 1, "meanpool_logreg": 1}
+    assert [int(said.labels) for said in final] == [0, 1, 0, 1]
+    assert record["test"]["accuracy"]["value"] == 1.0
+    assert record["models"]["bilstm"]["accuracy"]["value"] == 0.5
+    assert record["baselines"]["meanpool_logreg"]["accuracy"]["value"] == 0.75
+
+
+def test_the_verdict_compares_the_best_of_both_sides(comparison):
+    verdict = comparison_record(*comparison)[0]["verdict"]
+    assert (verdict["sequence"], verdict["order_free"]) == ({"bilstm": 2}, {"meanpool_logreg": 2})
+    assert (verdict["ours"], verdict["theirs"], verdict["difference"], verdict["kind"]) == (0.5, 0.75, -0.25, "open")
+
+
+def test_without_a_sequence_model_there_is_no_verdict(comparison):
+    run, entries, clips = comparison
+    assert comparison_record(run, entries[1:], clips)[0]["verdict"] is None
+
+
+def test_the_table_has_a_row_for_each_best_first(comparison):
+    lines = comparison_text(comparison_record(*comparison)[0]).splitlines()
+    assert [line.split()[0] for line in lines[:5]] == ["test", "meanpool_logreg", "bilstm", "majority", "chosen"]
+    assert lines[0].split("  ")[0] == "test" and "shuffled" in lines[0] and "parameters" in lines[0]
+    assert "0.500 sd 0.000" in lines[2] and lines[2].endswith("10          2.5")
+    assert lines[-1] == "4 test clips of 4 groups; the test split was opened once"
