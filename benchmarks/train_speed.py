@@ -3,9 +3,9 @@
     python benchmarks/train_speed.py [--clips 600] [--epochs 3] [--ut STORE]
 
 Writes a store of clips with log-normal lengths (median 40 timesteps, sigma 0.8) and 1,280 float16 channels to a
-temporary folder. One epoch of `bilstm` is then timed with batches bucketed by length and with every batch padded to the longest
-clip, alternately, after one epoch each that compiles. With --ut, a store of UT-Interaction set 1, it also times 10
-folds x 5 seeds of `bilstm`, leave one sequence out, from the command line to the last fit.
+temporary folder. One epoch of `bilstm` is then timed with batches bucketed by length and with every batch padded to
+the longest clip, alternately, after one epoch each that compiles. With --ut, a store of UT-Interaction set 1, it also
+times 10 folds x 5 seeds of `bilstm`, leave one sequence out, from the command line to the last fit.
 """
 
 from __future__ import annotations
@@ -102,10 +102,8 @@ def compare(clips: list[Clip], reading: float, *, epochs: int) -> None:
     ratio = np.median(seconds["padded"]) / np.median(seconds["bucketed"])
     print(f"bucketing is {ratio:.1f} times faster")
     share = 100 * reading / np.median(seconds["bucketed"])
-    run = share / settings.epochs
-    print(
-        f"reading the store takes {reading:.2f} s, once per run: {share:.1f} % of one epoch, {run:.2f} % of {settings.epochs}"
-    )
+    print(f"reading the store takes {reading:.2f} s, {share:.1f} % of one epoch; it happens once per run")
+    print(f"which is {share / settings.epochs:.2f} % of the {settings.epochs} epochs that a run has at most")
 
 
 def time_cross_validation(store: Path) -> None:
