@@ -259,9 +259,13 @@ def _evaluation_text(record: dict[str, Any]) -> str:
             )
     lines.append(
         f"{record['test_clips']} test clips of {record['test_groups']} groups; "
-        f"the test split was opened {record['test_opened']} times"
+        f"the test split was opened {_times(record['test_opened'])}"
     )
     return "\n".join(lines + _doctor_lines(record))
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
