@@ -1,5 +1,7 @@
 """The property that everything rests on: for every registered model, task and read-out, padding changes nothing."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -21,11 +23,17 @@ CASES = [
     *(TrainSettings("many-to-many", name, causal=True, **SIZES) for name in CAUSAL_MODELS),
     TrainSettings("many-to-one", "bilstm", "last", steps=4, **SIZES),
     TrainSettings("many-to-one", "bilstm", "mean", layers=2, label_smoothing=0.1, **SIZES),
+    *(TrainSettings("many-to-many", name, multi_label=True, **SIZES) for name in WITH_READOUT),
+    TrainSettings("many-to-many", "bilstm", multi_label=True, stride=2, **SIZES),
+    TrainSettings("many-to-many", "mstcn", window=0.4, hop=0.2, **SIZES),
+    TrainSettings("many-to-one", "lstm", "mean", window=0.4, stride=2, **SIZES),
 ]
 
 
 def name_of(settings):
-    return f"{settings.task}-{settings.model}-{settings.readout}{'-causal' * settings.causal}-{settings.steps}"
+    parts = [settings.task, settings.model, settings.readout, f"steps{settings.steps}", f"window{settings.window:g}"]
+    flags = [name for name in ("causal", "multi_label") if getattr(settings, name)]
+    return "-".join([*parts, f"stride{settings.stride}", *flags])
 
 
 @pytest.fixture(params=CASES, ids=name_of)
@@ -35,8 +43,16 @@ def twin(request):
     return twin
 
 
+def clips_of(twin, lengths):
+    clips = make_clips(lengths, twin.settings.task)
+    if not twin.settings.multi_label:
+        return clips
+    rows = np.concatenate([np.eye(3, dtype=np.int8), np.full((1, 3), -1, np.int8)])  # the last one: unlabelled
+    return [replace(clip, labels=np.maximum(rows[clip.labels], rows[clip.labels - 1])) for clip in clips]
+
+
 def batch_of(twin, *, steps, rows=4):
-    return pad_clips(make_clips(LENGTHS, twin.settings.task), rows=rows, steps=steps)
+    return pad_clips(clips_of(twin, LENGTHS), rows=rows, steps=steps)
 
 
 def with_garbage(batch):
@@ -46,11 +62,12 @@ def with_garbage(batch):
 
 
 def score(twin, batch):
-    targets = np.eye(3, dtype=np.float32)[batch.labels]
+    targets = batch.labels if twin.settings.multi_label else np.eye(3, dtype=np.float32)[batch.labels]
+    metric = keras.metrics.BinaryAccuracy if twin.settings.multi_label else keras.metrics.CategoricalAccuracy
     stages = len(twin.trainer.outputs)
     twin.trainer.compile(
         loss=twin.trainer.loss,
-        weighted_metrics=[keras.metrics.CategoricalAccuracy() for _ in range(stages)],
+        weighted_metrics=[metric() for _ in range(stages)],
         run_eagerly=True,
     )
     return twin.trainer.test_on_batch(
@@ -82,7 +99,7 @@ def test_padding_does_not_change_trained_weights_and_statistics(twin):
 
 
 def test_a_clip_alone_gives_what_it_gives_in_a_batch(twin):
-    clips = make_clips((*LENGTHS, 9), twin.settings.task)
+    clips = clips_of(twin, (*LENGTHS, 9))
     together = forward(twin, clips)
     for clip, prediction in zip(clips, together, strict=True):
         (alone,) = forward(twin, [clip])
