@@ -197,3 +197,12 @@ def _add_sampling_flags(group: argparse._ActionsContainer) -> None:
     rule.add_argument("--fps", type=float, metavar="F", help="sample F frames per second, by timestamp (8)")
     rule.add_argument("--every", type=int, metavar="N", help="sample every Nth frame")
     rule.add_argument("--num-frames", type=int, metavar="N", help="sample N frames spread over the clip")
+    group.add_argument(
+        "--first-frames",
+        type=int,
+        metavar="N",
+        help="keep the first N frames that --fps or --every takes; without either the first N of the clip",
+    )
+    group.add_argument(
+        "--skip-frames", type=int, default=0, metavar="N", help="leave out the clip's first N frames, then sample (0)"
+    )

@@ -49,19 +49,21 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
 
 
 def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
-    """The rule that --fps, --every or --num-frames asks for; 8 frames per second where none does.
+    """The rule that the sampling flags ask for; 8 frames per second where none does.
 
     Raises:
-        UsageError: a value is not greater than 0.
+        UsageError: a value is not greater than 0, or two flags exclude each other.
     """
     from extract.sampling import SamplingRule
 
-    check_positive(arguments, "fps", "every", "num_frames")
-    if arguments.every is not None:
-        return SamplingRule("every", arguments.every)
-    if arguments.num_frames is not None:
-        return SamplingRule("num_frames", arguments.num_frames)
-    return SamplingRule("fps", 8.0 if arguments.fps is None else arguments.fps)
+    check_positive(arguments, "fps", "every", "num_frames", "first_frames")
+    kind, value = "fps", 8.0
+    if arguments.first_frames is not None:
+        kind, value = "every", 1
+    for name in ("fps", "every", "num_frames"):
+        if getattr(arguments, name) is not None:
+            kind, value = name, getattr(arguments, name)
+    return SamplingRule(kind, value, skip_frames=arguments.skip_frames, first_frames=arguments.first_frames)
 
 
 def check_positive(arguments: argparse.Namespace, *names: str) -> None:

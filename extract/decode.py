@@ -25,7 +25,7 @@ from extract.decode_truth import make_truth, reading_notes
 from extract.decode_watch import Heartbeat, Watched
 from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
 from extract.records import SampledFrames, VideoItem, VideoTruth
-from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, sample_indices
+from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
 
 ON_CORRUPT = ("salvage", "skip", "fail")
@@ -263,11 +263,21 @@ def _wanted(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.n
         rounding_seconds=index.rounding_seconds,
     )
     if not len(wanted):
-        raise NoFramesError(
-            f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
-            f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
-        )
+        raise NoFramesError(_no_frame(item, sampling, index))
     return wanted
+
+
+def _no_frame(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> str:
+    count = len(frames_inside(index.pts_seconds, item.start_seconds, item.end_seconds))
+    if count:
+        return (
+            f"{item.clip_id} has {count} frames, and --skip-frames {sampling.skip_frames} leaves none of them; "
+            "skip fewer, or leave the clip out"
+        )
+    return (
+        f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
+        f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
+    )
 
 
 def _nearest(at_seconds: np.ndarray, index: PacketIndex) -> np.ndarray:
@@ -292,6 +302,9 @@ def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
             return
         if seconds >= job.item.start_seconds and picker.takes(seconds):
             yield frame, len(clock) - 1, seconds
+        if picker.has_all:
+            clock.stopped = True
+            return
 
 
 def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
@@ -321,7 +334,7 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         notes.insert(0, f"frames are counted from packets, only {len(clock)} were fetched")
     else:
         lost = clock.lost_spans(job.item.end_seconds)
-        if job.index.timestamps != "real" and job.stream.errors and not job.item.is_span:
+        if job.index.timestamps != "real" and job.stream.errors and not (job.item.is_span or clock.stopped):
             packets = len(job.index.pts_seconds)
             notes.append(f"{packets - decoded} of {packets} packets gave no frame")
     if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):
