@@ -10,8 +10,9 @@ import json
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -121,14 +122,29 @@ class Store:
             StoreError: The store has no such clip.
             DamagedShardError: Its rows cannot be read; the text names shard and clip.
         """
-        parts = self.parts(clip_id)
-        num_rows = sum(part.length for part in parts)
-        embeddings = np.empty((num_rows, *self.row_shape), self.dtype)
-        frame_indices, pts_seconds = np.empty(num_rows, np.int64), np.empty(num_rows, np.float64)
+        last = self.parts(clip_id)[-1]
+        return self.read_rows(clip_id, np.arange(last.first_row + last.length))
+
+    def read_rows(self, clip_id: str, rows: np.ndarray) -> ClipEmbeddings:
+        """Some timesteps of one clip, without reading the others; consecutive ones of a part in one read.
+
+        Args:
+            clip_id: Name of the clip.
+            rows: (n,) integers, rising, timesteps of the clip.
+
+        Returns:
+            These timesteps as if they were the whole clip, with its truth record.
+
+        Raises:
+            StoreError: The store has no such clip.
+            DamagedShardError: The rows cannot be read; the text names shard and clip.
+        """
+        embeddings = np.empty((len(rows), *self.row_shape), self.dtype)
+        frame_indices, pts_seconds = np.empty(len(rows), np.int64), np.empty(len(rows), np.float64)
         try:
-            for part in parts:
-                rows = slice(part.first_row, part.first_row + part.length)
-                self._read_part(part, embeddings[rows], frame_indices[rows], pts_seconds[rows])
+            for part in self.parts(clip_id):
+                for run, first in _runs(rows, part):
+                    self._read_part(part, first, embeddings[run], frame_indices[run], pts_seconds[run])
             return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, self.truth(clip_id))
         except DamagedShardError as error:
             raise DamagedShardError(f"{clip_id}: {error}") from error
@@ -257,9 +273,11 @@ class Store:
             "warnings": _warnings(engines, versions),
         }
 
-    def _read_part(self, part: Segment, embeddings: np.ndarray, indices: np.ndarray, times: np.ndarray) -> None:
+    def _read_part(
+        self, part: Segment, first: int, embeddings: np.ndarray, indices: np.ndarray, times: np.ndarray
+    ) -> None:
         shard, file = self.shards[part.shard], self._file(part.shard)
-        start = int(shard.columns["start"][part.row])
+        start = int(shard.columns["start"][part.row]) + first
         file.read_into(embeddings, shard.embeddings, start)
         file.read_into(indices, shard.extents["frame_index"], start)
         file.read_into(times, shard.extents["pts_seconds"], start)
@@ -297,6 +315,15 @@ def made_of(shard: Shard) -> list[dict]:
         return [dict(record) for record in json.loads(shard.attributes["made_json"])]
     except (ValueError, TypeError, RecursionError) as error:
         raise damaged(shard.path, "the record of how it was made is malformed") from error
+
+
+def _runs(rows: np.ndarray, part: Segment) -> Iterator[tuple[slice, int]]:
+    """The stretches of consecutive rows that lie in a part: where in `rows`, and from which row of the part on."""
+    begin, end = np.searchsorted(rows, [part.first_row, part.first_row + part.length]).tolist()
+    cuts = (np.flatnonzero(np.diff(rows[begin:end]) != 1) + 1 + begin).tolist()
+    for start, stop in pairwise([begin, *cuts, end]):
+        if start < stop:
+            yield slice(start, stop), int(rows[start]) - part.first_row
 
 
 def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], dict[str, str]]:
