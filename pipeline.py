@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import signal
@@ -10,11 +11,15 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import extract.cli
 import sequence_models.cli
 from extract import __version__
 from extract.errors import ClipseqError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DESCRIPTION = """\
 Learn from videos in two stages: embed every sampled frame once with a frozen pretrained
@@ -92,6 +97,24 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_show(arguments: argparse.Namespace) -> int:
+    """`clipseq show`: with --augment the frames of each clip as one epoch of training on frames sees them."""
+    if arguments.augment is None:
+        return extract.cli.run_show(arguments)
+    import numpy as np
+
+    from extract.show import Change
+    from sequence_models.frame_augmentation import FrameAugmentation, augment_frames
+
+    seeds = itertools.count(arguments.augment)
+
+    def augmented(frames: np.ndarray) -> np.ndarray:
+        changed = augment_frames(frames, FrameAugmentation(), next(seeds))  # float32 (T, H, W, C)
+        return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+    return extract.cli.run_show(arguments, [Change(augmented, f"augmented, seeds from {arguments.augment}")])
+
+
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
     from extract.store_read import is_store
@@ -143,6 +166,7 @@ def make_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
+    verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
 
