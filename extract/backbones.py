@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "backbone_names", "cache_folder", "load_backbone"]
 
-PIXELS = "pixels"  # the identity: the frames themselves are stored
-
-_PIXELS_SIZE = 112
 _TINY_CHANNELS = 4
 _SMALLEST_LITE = 32
+_PIXELS_SIZE = 112
+PIXELS = "pixels"  # the identity: the frames themselves are stored
 
 
 @dataclass(frozen=True)
@@ -92,33 +91,17 @@ def load_backbone(
         close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
+    if weights is not None and not weights.is_file():
+        raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
     if name == PIXELS:
         return _load_pixels(weights=weights, image_size=image_size, channels=channels)
     if channels is not None:
         raise BackboneError(f"--channels {channels} goes with --backbone {PIXELS} only, not with {name}; leave it out")
-    if weights is not None and not weights.is_file():
-        raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
     if name == "tiny":
         return _load_tiny(weights=weights, image_size=image_size)
     if name in VARIANTS:
         return _load_lite(name, weights=weights, image_size=image_size)
     return _load_family(name, weights=weights, image_size=image_size)
-
-
-def _load_pixels(*, weights: Path | None, image_size: int | None, channels: int | None) -> Backbone:
-    size, channels = _PIXELS_SIZE if image_size is None else image_size, 3 if channels is None else channels
-    _check_image_size(PIXELS, size, smallest=1)
-    if weights is not None:
-        raise BackboneError(
-            f"--weights {weights} does not go with --backbone {PIXELS}, which has no model; leave it out"
-        )
-    if channels not in (1, 3):
-        raise BackboneError(f"--channels {channels} must be 3 (RGB) or 1 (grey)")
-    return Backbone(PIXELS, "none", size, size * size * channels, _no_model, channels)
-
-
-def _no_model() -> keras.Model:
-    raise BackboneError(f"{PIXELS} keeps the frames as they are and has no model; use another --backbone to embed them")
 
 
 def _load_tiny(*, weights: Path | None, image_size: int | None) -> Backbone:
@@ -150,6 +133,22 @@ def _build_tiny(image_size: int) -> keras.Model:
     embedding = keras.layers.Flatten(dtype="float32", name="embedding")(x)  # (B, D)
     convolution.set_weights(_tiny_weights())
     return keras.Model(images, embedding, name="tiny")
+
+
+def _load_pixels(*, weights: Path | None, image_size: int | None, channels: int | None) -> Backbone:
+    size, channels = _PIXELS_SIZE if image_size is None else image_size, 3 if channels is None else channels
+    _check_image_size(PIXELS, size, smallest=1)
+    if weights is not None:
+        raise BackboneError(
+            f"--weights {weights} does not go with --backbone {PIXELS}, which has no model; leave it out"
+        )
+    if channels not in (1, 3):
+        raise BackboneError(f"--channels {channels} must be 3 (RGB) or 1 (grey)")
+    return Backbone(PIXELS, "none", size, size * size * channels, _no_model, channels)
+
+
+def _no_model() -> keras.Model:
+    raise BackboneError(f"{PIXELS} keeps the frames as they are and has no model; use another --backbone to embed them")
 
 
 def _load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:

@@ -139,11 +139,11 @@ def _remark(truth: VideoTruth | None) -> str:
 
 def _row_of_frames(store: Store, clip_id: str, max_frames: int) -> SheetRow:
     """Reads only the stored frames that are shown, and no video."""
-    last = store.parts(clip_id)[-1]
-    length = last.first_row + last.length
-    clip = store.read_rows(clip_id, np.array(_spread(length, max_frames)))
-    shown = zip(clip.embeddings, clip.frame_indices, clip.pts_seconds, strict=True)
-    return SheetRow(clip_id, tuple(SheetFrame(*frame) for frame in shown), length, remark=_remark(clip.truth))
+    clip = store.read_lazily(clip_id)
+    chosen = np.array(_spread(len(clip), max_frames))
+    pictures = np.asarray(clip.embeddings[chosen])  # (N, H, W, C)
+    shown = zip(pictures, clip.frame_indices[chosen], clip.pts_seconds[chosen], strict=True)
+    return SheetRow(clip_id, tuple(SheetFrame(*frame) for frame in shown), len(clip), remark=_remark(clip.truth))
 
 
 def _row_of_store(store: Store, clip_id: str, settings: DecodeSettings, max_frames: int) -> SheetRow:

@@ -166,10 +166,10 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
     dtype = store.dtype if store.dtype == np.uint8 else np.dtype("<f4")
     header = {"descr": dtype.str, "fortran_order": False, "shape": (length, *store.row_shape)}
     np.lib.format.write_array_header_1_0(file, header)
+    rows = store.read_lazily(clip_id).embeddings
     step = max(1, BLOCK_BYTES // (dtype.itemsize * math.prod(store.row_shape)))
     for first in range(0, length, step):
-        rows = store.read_rows(clip_id, np.arange(first, min(first + step, length)))
-        file.write(np.ascontiguousarray(rows.embeddings.astype(dtype, copy=False)).data)
+        file.write(np.asarray(rows[first : first + step], dtype).data)
 
 
 def _find(folder: Path, output: Path) -> dict[str, Path]:

@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import pytest
-from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, assert_clip, make_store
+from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, assert_clip, make_store
 
 from extract import store_read
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
@@ -58,21 +58,6 @@ def test_a_store_of_raw_frames_has_no_embedding_dim(tmp_path):
     assert store.row_shape == (3, 5, 3)
     with pytest.raises(StoreError, match=r"holds raw frames of shape \(3, 5, 3\), and no embeddings"):
         _ = store.embedding_dim
-
-
-@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 3, 4, 7], [0, 4, 5, 6, 8], [8], [3], [], list(range(9))])
-def test_some_rows_of_a_clip_are_read_across_its_parts(tmp_path, rows):
-    with StoreWriter(tmp_path, RECIPE, engine="none") as writer:
-        for first, last in ((0, 3), (3, 4), (4, 9)):
-            append(writer, "a", first, last)
-            writer.seal()
-        writer.finish("a", TRUTH)
-
-    clip, whole = open_store(tmp_path).read_rows("a", np.array(rows, int)), open_store(tmp_path).read("a")
-    assert clip.embeddings.tolist() == [whole.embeddings[row].tolist() for row in rows]
-    assert clip.frame_indices.tolist() == [3 * row for row in rows]
-    assert clip.pts_seconds.tolist() == [row / 8 for row in rows]
-    assert clip.truth == TRUTH
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
