@@ -193,10 +193,6 @@ def add_show(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("target", metavar="VIDEOS_OR_STORE", help=f"{VIDEOS_HELP}; or a feature store")
     parser.add_argument("--output", type=Path, required=True, metavar="SHEET.png", help="the picture to write")
-    parser.add_argument(
-        "--augment", type=int, nargs="?", const=0, metavar="SEED",
-        help="frames as training on frames augments them, drawn with this seed (0); for frames only",
-    )  # fmt: skip
     add_recipe_flags(parser)
     return parser
 

@@ -162,9 +162,7 @@ def extract(
     if settings.part is not None:
         items = [item for item in items if in_part(item.clip_id, settings.part)]
     limit = failure_limit(settings.max_failures, len(items))
-    backbone = load_backbone(
-        settings.backbone, weights=settings.weights, image_size=settings.image_size, channels=settings.channels
-    )
+    backbone = _backbone_of(settings)
     recipe = recipe_of(settings, backbone)
     check_recipe(settings.output, recipe)
     store = open_store(settings.output) if read_recipe(settings.output) else None
@@ -185,10 +183,7 @@ def extract(
     if work or gone:
         # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
         engine = _make_engine(backbone, settings) if work else None
-        name = engine.name if engine else settings.engine
-        flush = settings.flush_seconds
-        dtype = str(backbone.stored_dtype)
-        with StoreWriter(settings.output, recipe, engine=name, dtype=dtype, flush_seconds=flush) as writer:
+        with _open_writer(settings, backbone, recipe, engine) as writer:
             for _, partial in work:
                 if partial is not None:
                     writer.resume(partial)
@@ -213,6 +208,24 @@ def failure_limit(text: str | None, clips: int) -> float:
     if value < 0 or not math.isfinite(value):
         raise UsageError(f"--max-failures {text!r} must be a count such as 10 or a share such as 5%")
     return value * clips / 100 if text.endswith("%") else value
+
+
+def _backbone_of(settings: ExtractSettings) -> Backbone:
+    return load_backbone(
+        settings.backbone, weights=settings.weights, image_size=settings.image_size, channels=settings.channels
+    )
+
+
+def _open_writer(
+    settings: ExtractSettings, backbone: Backbone, recipe: dict[str, object], engine: Engine | None
+) -> StoreWriter:
+    return StoreWriter(
+        settings.output,
+        recipe,
+        engine=engine.name if engine else settings.engine,
+        dtype=str(backbone.stored_dtype),
+        flush_seconds=settings.flush_seconds,
+    )
 
 
 def _make_engine(backbone: Backbone, settings: ExtractSettings) -> Engine:

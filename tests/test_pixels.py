@@ -249,3 +249,47 @@ def test_a_real_video_is_stored_frame_by_frame(tmp_path):
     assert statuses(items, settings) == {path.name: "done"}
     assert_holds_the_frames(items, settings)
     assert open_store(settings.output).lengths() == {path.name: 5}
+
+
+def show(capsys, *arguments):
+    """Exit code, output and error of `clipseq show`."""
+    code = pipeline.main(["show", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_the_sheet_shows_frames_as_training_augments_them(videos, tmp_path, capsys):
+    pytest.importorskip("sequence_models.frame_augmentation", reason="needs training on frames")
+    settings = settings_for(tmp_path)
+    statuses(find_videos(videos), settings)
+    for name, flags in (("plain", []), ("moved", ["--shift", "0.4"]), ("again", ["--augment", "0", "--shift", "0.4"])):
+        assert show(capsys, settings.output, "--output", tmp_path / f"{name}.png", *flags)[0] == 0
+    plain, moved, again = ((tmp_path / f"{name}.png").read_bytes() for name in ("plain", "moved", "again"))
+    assert plain != moved and moved == again
+    command = (settings.output, "--output", tmp_path / "other.png", "--augment", "1", "--shift", "0.4")
+    assert show(capsys, *command)[0] == 0 and (tmp_path / "other.png").read_bytes() != moved
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--augment",
+            "--augment needs to know how: give --flip or one of --shift, --zoom, --rotation, --brightness, --contrast",
+        ),
+        ("--zoom 1.5", "--zoom 1.5 must be a share from 0 to 0.95"),
+        ("--shift -0.1", "--shift -0.1 must be a share from 0 to 0.95"),
+    ],
+)
+def test_an_augmentation_that_means_nothing_is_named(tmp_path, capsys, flags, message):
+    code, _, err = show(capsys, tmp_path, "--output", tmp_path / "s.png", *flags.split())
+    assert (code, err) == (2, f"clipseq show: {message}\n")
+
+
+def test_videos_are_augmented_only_as_pixels(videos, tmp_path, capsys):
+    pytest.importorskip("sequence_models.frame_augmentation", reason="needs training on frames")
+    command = (videos, "--output", tmp_path / "s.png", "--backbone", "tiny", "--flip")
+    code, _, err = show(capsys, *command)
+    assert code == 2 and "--augment shows frames as training on frames sees them; add --backbone pixels" in err
+    assert (
+        show(capsys, videos, "--output", tmp_path / "s.png", "--backbone", "pixels", "--channels", 1, "--flip")[0] == 0
+    )
