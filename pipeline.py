@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import signal
@@ -16,6 +17,14 @@ import sequence_models.cli
 from extract import __version__
 from extract.errors import ClipseqError, UsageError
 
+VARIATIONS = {
+    "shift": "the largest shift, as a share of height and width",
+    "zoom": "the largest zoom, in or out, as a share",
+    "rotation": "the largest rotation, either way, as a share of a full turn",
+    "brightness": "the largest change of brightness, as a share of white",
+    "contrast": "the largest change of contrast, as a share",
+}
+MOST_VARIED = 0.95
 DESCRIPTION = """\
 Learn from videos in two stages: embed every sampled frame once with a frozen pretrained
 backbone, then train sequence models on the cached embeddings in seconds.
@@ -103,6 +112,32 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_show(arguments: argparse.Namespace) -> int:
+    """`clipseq show`: with --augment the frames of each clip as one epoch of training on frames sees them."""
+    amounts = {name: getattr(arguments, name) for name in ("flip", *VARIATIONS)}
+    if arguments.augment is None and not any(amounts.values()):
+        return extract.cli.run_show(arguments)
+    if not any(amounts.values()):
+        raise UsageError(f"--augment needs to know how: give --flip or one of --{', --'.join(VARIATIONS)}")
+    for name in VARIATIONS:
+        if not 0 <= amounts[name] <= MOST_VARIED:
+            raise UsageError(f"--{name} {amounts[name]:g} must be a share from 0 to {MOST_VARIED}")
+    import numpy as np
+
+    from extract.chatter import import_keras_quietly
+    from extract.show import Change
+    from sequence_models.frame_augmentation import FrameAugmentation, augment_frames
+
+    seeds, how = itertools.count(arguments.augment or 0), FrameAugmentation(**amounts)
+
+    def augmented(frames: np.ndarray) -> np.ndarray:
+        import_keras_quietly()
+        return np.rint(augment_frames(frames, how, next(seeds))).astype(np.uint8)
+
+    said = ", ".join(f"{name} {value:g}" if name != "flip" else name for name, value in amounts.items() if value)
+    return extract.cli.run_show(arguments, [Change(augmented, f"augmented: {said}")])
+
+
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
     from extract.store_read import is_store
@@ -154,8 +189,21 @@ def make_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
+    _add_augmentation(verbs.choices["show"])
+    verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
+
+
+def _add_augmentation(show: argparse.ArgumentParser) -> None:
+    """The flags with which `clipseq train` augments frames; here, because stage one knows nothing of training."""
+    group = show.add_argument_group("augmentation (of a store of frames, or of videos with --backbone pixels)")
+    group.add_argument(
+        "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each clip on its own (0)"
+    )
+    group.add_argument("--flip", action="store_true", help="mirror half of the clips left to right")
+    for name, what in VARIATIONS.items():
+        group.add_argument(f"--{name}", type=float, default=0.0, metavar="X", help=f"{what} (0)")
 
 
 def _check_opencv() -> None:

@@ -39,12 +39,16 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that determine the numbers, and so the fingerprint of the store."""
     group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
     group.add_argument(
-        "--backbone", default="efficientnet_lite0", metavar="NAME", help="a pretrained backbone (efficientnet_lite0)"
-    )
+        "--backbone", default="efficientnet_lite0", metavar="NAME",
+        help="a pretrained backbone, or pixels: no model, the frames themselves are stored (efficientnet_lite0)",
+    )  # fmt: skip
     group.add_argument(
         "--weights", type=Path, metavar="PATH", help="a weights file of that backbone, for use without a network"
     )
     group.add_argument("--image-size", type=int, metavar="PX", help="side of the square image (the backbone's own)")
+    group.add_argument(
+        "--channels", type=int, choices=(3, 1), help="of --backbone pixels: 3 keeps colour, 1 only grey (3)"
+    )
     _add_sampling_flags(group)
     group.add_argument(
         "--fit", choices=("stretch", "crop", "pad"), default="stretch", help="how a frame becomes square (stretch)"
@@ -141,7 +145,8 @@ def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "export-features",
         help="write every clip of a store as .npy",
-        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), for other tools.",
+        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), or of stored frames uint8 "
+        "(T, H, W, C), for other tools.",
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go")
@@ -184,7 +189,7 @@ def add_show(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "show",
         help="a contact sheet of the frames that are really sampled",
         description="Draw the frames that are really sampled, one row per clip, with class and timestamps. A store "
-        "shows what it was made of.",
+        "shows what it was made of, a store of frames (extract --backbone pixels) what it holds.",
     )
     parser.add_argument("target", metavar="VIDEOS_OR_STORE", help=f"{VIDEOS_HELP}; or a feature store")
     parser.add_argument("--output", type=Path, required=True, metavar="SHEET.png", help="the picture to write")
@@ -197,3 +202,12 @@ def _add_sampling_flags(group: argparse._ActionsContainer) -> None:
     rule.add_argument("--fps", type=float, metavar="F", help="sample F frames per second, by timestamp (8)")
     rule.add_argument("--every", type=int, metavar="N", help="sample every Nth frame")
     rule.add_argument("--num-frames", type=int, metavar="N", help="sample N frames spread over the clip")
+    group.add_argument(
+        "--first-frames",
+        type=int,
+        metavar="N",
+        help="keep the first N frames that --fps or --every takes; without either the first N of the clip",
+    )
+    group.add_argument(
+        "--skip-frames", type=int, default=0, metavar="N", help="leave out the clip's first N frames, then sample (0)"
+    )

@@ -29,6 +29,8 @@ __all__ = ["Backbone", "backbone_names", "cache_folder", "load_backbone"]
 
 _TINY_CHANNELS = 4
 _SMALLEST_LITE = 32
+_PIXELS_SIZE = 112
+PIXELS = "pixels"  # the identity: the frames themselves are stored
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Backbone:
         image_size: Side S of the square images it takes, in pixels.
         embedding_dim: D, the length of an embedding.
         build: Makes the Keras model: (B, S, S, 3) of any real dtype holding 0..255 RGB -> (B, D) float32.
+        channels: C, 3 or 1, of `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
+            S x S x C; None for a model.
     """
 
     name: str
@@ -48,26 +52,40 @@ class Backbone:
     image_size: int
     embedding_dim: int
     build: Callable[[], keras.Model]
+    channels: int | None = None
+
+    @property
+    def stored_dtype(self) -> np.dtype:
+        """Type of the numbers that are stored of a frame."""
+        return np.dtype("float16" if self.channels is None else "uint8")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that are stored of a frame."""
+        return self.embedding_dim * self.stored_dtype.itemsize
 
 
 def backbone_names() -> list[str]:
     """All names that `load_backbone` knows, the built-in ones first."""
-    return ["tiny", *VARIANTS, *FAMILIES]
+    return ["tiny", *VARIANTS, PIXELS, *FAMILIES]
 
 
-def load_backbone(name: str, *, weights: Path | None = None, image_size: int | None = None) -> Backbone:
+def load_backbone(
+    name: str, *, weights: Path | None = None, image_size: int | None = None, channels: int | None = None
+) -> Backbone:
     """Finds a backbone and its weights without building it.
 
     Args:
         name: One of `backbone_names()`.
         weights: A weights file instead of the ImageNet weights: `.pth` for efficientnet_lite*, `.h5` for the others.
         image_size: Side of the images in pixels instead of the backbone's own.
+        channels: For `pixels`: 3 (RGB, the default) or 1 (grey).
 
     Returns:
         The backbone.
 
     Raises:
-        BackboneError: The name is unknown, the weights are missing, or the image size is impossible.
+        BackboneError: The name is unknown, the weights are missing, or a setting does not go with this backbone.
     """
     if name not in backbone_names():
         close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
@@ -75,6 +93,10 @@ def load_backbone(name: str, *, weights: Path | None = None, image_size: int | N
         raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
     if weights is not None and not weights.is_file():
         raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
+    if name == PIXELS:
+        return _load_pixels(weights=weights, image_size=image_size, channels=channels)
+    if channels is not None:
+        raise BackboneError(f"--channels {channels} goes with --backbone {PIXELS} only, not with {name}; leave it out")
     if name == "tiny":
         return _load_tiny(weights=weights, image_size=image_size)
     if name in VARIANTS:
@@ -111,6 +133,22 @@ def _build_tiny(image_size: int) -> keras.Model:
     embedding = keras.layers.Flatten(dtype="float32", name="embedding")(x)  # (B, D)
     convolution.set_weights(_tiny_weights())
     return keras.Model(images, embedding, name="tiny")
+
+
+def _load_pixels(*, weights: Path | None, image_size: int | None, channels: int | None) -> Backbone:
+    size, channels = _PIXELS_SIZE if image_size is None else image_size, 3 if channels is None else channels
+    _check_image_size(PIXELS, size, smallest=1)
+    if weights is not None:
+        raise BackboneError(
+            f"--weights {weights} does not go with --backbone {PIXELS}, which has no model; leave it out"
+        )
+    if channels not in (1, 3):
+        raise BackboneError(f"--channels {channels} must be 3 (RGB) or 1 (grey)")
+    return Backbone(PIXELS, "none", size, size * size * channels, _no_model, channels)
+
+
+def _no_model() -> keras.Model:
+    raise BackboneError(f"{PIXELS} keeps the frames as they are and has no model; use another --backbone to embed them")
 
 
 def _load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:

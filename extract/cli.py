@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from extract import arguments as parsers
 if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
     from extract.sampling import SamplingRule
+    from extract.show import Change, Sheet
     from extract.stages import StageSeconds
 
 
@@ -39,7 +42,8 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     from extract.job import ExtractSettings
 
     check_positive(arguments, "batch_size", "decode_threads", "image_size", "flush_seconds")
-    recipe = ("output", "backbone", "weights", "image_size", "fit", "input", "decoder", "on_corrupt", "precision")
+    words = ("backbone", "fit", "input", "decoder", "on_corrupt", "precision")
+    recipe = ("output", "weights", "image_size", "channels", *words)
     speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
     return ExtractSettings(
         sampling=sampling_rule(arguments),
@@ -49,19 +53,21 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
 
 
 def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
-    """The rule that --fps, --every or --num-frames asks for; 8 frames per second where none does.
+    """The rule that the sampling flags ask for; 8 frames per second where none does.
 
     Raises:
-        UsageError: a value is not greater than 0.
+        UsageError: a value is not greater than 0, or two flags exclude each other.
     """
     from extract.sampling import SamplingRule
 
-    check_positive(arguments, "fps", "every", "num_frames")
-    if arguments.every is not None:
-        return SamplingRule("every", arguments.every)
-    if arguments.num_frames is not None:
-        return SamplingRule("num_frames", arguments.num_frames)
-    return SamplingRule("fps", 8.0 if arguments.fps is None else arguments.fps)
+    check_positive(arguments, "fps", "every", "num_frames", "first_frames")
+    kind, value = "fps", 8.0
+    if arguments.first_frames is not None:
+        kind, value = "every", 1
+    for name in ("fps", "every", "num_frames"):
+        if getattr(arguments, name) is not None:
+            kind, value = name, getattr(arguments, name)
+    return SamplingRule(kind, value, skip_frames=arguments.skip_frames, first_frames=arguments.first_frames)
 
 
 def check_positive(arguments: argparse.Namespace, *names: str) -> None:
@@ -97,29 +103,24 @@ def run_scan(arguments: argparse.Namespace) -> int:
             records.append(scan_report.clip_record(result))
         else:
             print(scan_report.clip_line(result, width), flush=True)
-    dim = load_backbone(arguments.backbone).embedding_dim
-    cost = scan_report.estimate_cost(totals, embedding_dim=dim, threads=threads)
+    backbone = load_backbone(arguments.backbone)
+    speed = {} if backbone.channels is None else {"frames_per_second": math.inf}
+    cost = scan_report.estimate_cost(totals, row_bytes=backbone.row_bytes, threads=threads, **speed)
     summary = scan_report.summary_text(totals, cost)
     print(json.dumps({"clips": records, **scan_report.scan_record(totals, cost)}) if arguments.json else summary)
     return 1 if totals.failed else 0
 
 
-def run_show(arguments: argparse.Namespace) -> int:
-    """`clipseq show`: exit code 1 if a clip has nothing to show."""
-    from extract.backbones import load_backbone
-    from extract.decode import DecodeSettings
-    from extract.show import sheet_of_store, sheet_of_videos
+def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = ()) -> int:
+    """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each clip."""
+    from extract.show import sheet_of_store
     from extract.store_read import is_store, open_store
-    from extract.videos import find_videos
 
     check_positive(arguments, "image_size")
     if is_store(arguments.target):
-        sheet = sheet_of_store(open_store(arguments.target), arguments.output)
+        sheet = sheet_of_store(open_store(arguments.target), arguments.output, changes=changes)
     else:
-        backbone = load_backbone(arguments.backbone, weights=arguments.weights, image_size=arguments.image_size)
-        same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
-        settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
-        sheet = sheet_of_videos(find_videos(arguments.target), settings, arguments.output, title=arguments.target)
+        sheet = _sheet_of_videos(arguments, changes)
     for clip_id, reason in sheet.problems:
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
     left_out = f" ({sheet.clips_left_out} more clips are not on it)" if sheet.clips_left_out else ""
@@ -234,6 +235,26 @@ def run_export(arguments: argparse.Namespace) -> int:
 
     print(f"wrote {export_features(open_store(arguments.store), arguments.folder):,} files below {arguments.folder}")
     return 0
+
+
+def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change]) -> Sheet:
+    from extract.backbones import load_backbone
+    from extract.decode import DecodeSettings
+    from extract.errors import UsageError
+    from extract.show import Change, sheet_of_videos
+    from extract.transforms import grey
+    from extract.videos import find_videos
+
+    own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
+    backbone = load_backbone(arguments.backbone, **own)
+    if changes and backbone.channels is None:
+        raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
+    if backbone.channels == 1:
+        changes = [Change(grey, "grey"), *changes]
+    same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
+    settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
+    items, title = find_videos(arguments.target), arguments.target
+    return sheet_of_videos(items, settings, arguments.output, title=title, changes=changes)
 
 
 def _clip_record(store, clip_id: str) -> dict:

@@ -17,6 +17,7 @@ import numpy as np
 
 from extract import decode_images, decode_pyav
 from extract.decode_choice import DECODERS, choose_decoder, frames_to_decode
+from extract.decode_chunk import Chunk, fitted_picture
 from extract.decode_clock import FrameClock
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, check_file, scan_packets
@@ -24,8 +25,8 @@ from extract.decode_truth import make_truth, reading_notes
 from extract.decode_watch import Heartbeat, Watched
 from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
 from extract.records import SampledFrames, VideoItem, VideoTruth
-from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, sample_indices
-from extract.transforms import FITS, FRAME_TRANSFORMS, fit_frame, make_transform
+from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
+from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
 
 ON_CORRUPT = ("salvage", "skip", "fail")
 STALL_SECONDS = 30.0
@@ -228,9 +229,10 @@ def _read_frames(
     transform = make_transform(settings.input)
     taken, chunk = 0, None
     for frame, position, seconds in picks:
-        fitted = _fitted(frame.picture(), job)
-        chunk = chunk or _Chunk(chunk_frames, fitted.shape)
-        chunk.add(fitted, job, position, seconds)
+        size, fit = settings.image_size, settings.fit
+        fitted = fitted_picture(frame.picture(), job.index.orientation, image_size=size, fit=fit)
+        chunk = chunk or Chunk(chunk_frames, fitted.shape, path=item.path, is_bgr=job.stream.is_bgr)
+        chunk.add(fitted, position=position, seconds=seconds)
         taken += 1
         if chunk.is_full:
             yield transform(chunk.sampled())
@@ -261,11 +263,21 @@ def _wanted(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.n
         rounding_seconds=index.rounding_seconds,
     )
     if not len(wanted):
-        raise NoFramesError(
-            f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
-            f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
-        )
+        raise NoFramesError(_no_frame(item, sampling, index))
     return wanted
+
+
+def _no_frame(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> str:
+    count = len(frames_inside(index.pts_seconds, item.start_seconds, item.end_seconds))
+    if count:
+        return (
+            f"{item.clip_id} has {count} frames, and --skip-frames {sampling.skip_frames} leaves none of them; "
+            "skip fewer, or leave the clip out"
+        )
+    return (
+        f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
+        f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
+    )
 
 
 def _nearest(at_seconds: np.ndarray, index: PacketIndex) -> np.ndarray:
@@ -290,6 +302,9 @@ def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
             return
         if seconds >= job.item.start_seconds and picker.takes(seconds):
             yield frame, len(clock) - 1, seconds
+        if picker.has_all:
+            clock.stopped = True
+            return
 
 
 def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
@@ -300,56 +315,6 @@ def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
         if seconds >= job.item.end_seconds:
             return
         yield frame, position, seconds
-
-
-class _Chunk:
-    """Frames on their way out, in one array: the last step of preparing a picture writes into it."""
-
-    def __init__(self, rows: int, shape: tuple[int, ...]) -> None:
-        self._frames = np.empty((rows, *shape), np.uint8)
-        self._positions: list[int] = []
-        self._seconds: list[float] = []
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._positions) == len(self._frames)
-
-    def add(self, fitted: np.ndarray, job: _Job, position: int, seconds: float) -> None:
-        """Take one picture, RGB from here on: the one place where channels are put in order."""
-        place = self._frames[len(self._positions)]
-        if fitted.shape != place.shape:
-            raise UnreadableVideoError(
-                f"{job.item.path} holds frames of several sizes; give an image size to bring them to one"
-            )
-        if job.stream.is_bgr:
-            cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB, dst=place)
-        else:
-            place[:] = fitted
-        self._positions.append(position)
-        self._seconds.append(seconds)
-
-    def sampled(self) -> SampledFrames:
-        """What was taken so far."""
-        count = len(self._positions)
-        return SampledFrames(
-            self._frames[:count], np.array(self._positions, np.int64), np.array(self._seconds, np.float64)
-        )
-
-
-def _fitted(picture: np.ndarray, job: _Job) -> np.ndarray:
-    """Upright and of the right size."""
-    upright = _turned(picture, job.index.orientation)
-    return fit_frame(upright, image_size=job.settings.image_size, fit=job.settings.fit)
-
-
-def _turned(picture: np.ndarray, orientation: tuple[int, int, int, int]) -> np.ndarray:
-    """x' = a x + c y, y' = b x + d y."""
-    a, b, c, d = orientation
-    if b:  # rows become columns
-        picture, a, d = picture.transpose(1, 0, 2), c, b
-    if a < 0:
-        picture = picture[:, ::-1]
-    return np.ascontiguousarray(picture[::-1] if d < 0 else picture)
 
 
 def _nothing(job: _Job, clock: FrameClock) -> str:
@@ -369,7 +334,7 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         notes.insert(0, f"frames are counted from packets, only {len(clock)} were fetched")
     else:
         lost = clock.lost_spans(job.item.end_seconds)
-        if job.index.timestamps != "real" and job.stream.errors and not job.item.is_span:
+        if job.index.timestamps != "real" and job.stream.errors and not (job.item.is_span or clock.stopped):
             packets = len(job.index.pts_seconds)
             notes.append(f"{packets - decoded} of {packets} packets gave no frame")
     if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):

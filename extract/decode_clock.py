@@ -18,12 +18,17 @@ class FrameClock:
 
     Args:
         index: The packet index.
+
+    Attributes:
+        moved: How many frames came without a rising timestamp.
+        stopped: Whether reading ended on purpose after the last frame so far: what follows is not missed.
     """
 
     def __init__(self, index: PacketIndex) -> None:
         self._index = index
         self._times = array("d")
         self.moved = 0
+        self.stopped = False
 
     def __len__(self) -> int:
         return len(self._times)
@@ -52,6 +57,8 @@ class FrameClock:
         """
         if self._index.timestamps != "real" or not self._times:
             return ()
+        if self.stopped:
+            end_seconds = min(end_seconds, math.nextafter(self._times[-1], math.inf))
         packets = self._index.pts_seconds[self._index.pts_seconds < end_seconds]
         decoded = np.frombuffer(self._times, np.float64)
         usual = float(np.median(np.diff(decoded))) if len(decoded) > 1 else 0.0

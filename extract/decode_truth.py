@@ -71,6 +71,8 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
         notes.append(f"{stream.damaged} frames are flagged as damaged by the decoder")
     if clock.moved:
         notes.append(f"{clock.moved} frames came without a rising timestamp and got that of the next packet")
+    if clock.stopped:
+        notes.append(f"reading ended after {len(clock)} frames, the last of which was the last one wanted")
     return notes
 
 

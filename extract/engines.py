@@ -1,5 +1,7 @@
 """A Backbone in, a fast function out: uint8 (B, H, W, 3) -> float32 (B, D), always of one batch size.
 
+The backbone `pixels` is no model: its engine gives the pictures themselves, uint8 (B, H, W, C).
+
 Two ways to compute the same float32 numbers: `keras` (any backend, any device) and `litert` (XNNPACK, the fastest on a
 CPU), compiled once and cached, so that a job on a CPU starts without TensorFlow where ai-edge-litert is installed.
 """
@@ -25,6 +27,7 @@ from extract.cache import read_cached, write_cached
 from extract.chatter import without_chatter
 from extract.errors import BackboneError
 from extract.machine import usable_cores
+from extract.transforms import grey
 
 if TYPE_CHECKING:
     import keras
@@ -36,6 +39,7 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 CPU_BATCH = 32
 GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
+PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
 
 _COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
@@ -50,10 +54,11 @@ class Engine:
 
     Args:
         name: What computes, with versions: "litert 2.3.0 (XNNPACK, 2 threads)".
-        kind: "keras" or "litert".
+        kind: "keras", "litert" or "pixels".
         batch_size: B, the number of rows of every call.
         image_size: S, the side of the images.
-        begin: uint8 (B, S, S, 3) -> a function that waits for their float32 (B, D), unchecked.
+        begin: uint8 (B, S, S, 3) -> a function that waits for their float32 (B, D), unchecked; of `pixels` uint8
+            (B, S, S, C).
     """
 
     name: str
@@ -69,7 +74,7 @@ class Engine:
             frames: uint8 (B, S, S, 3), RGB.
 
         Returns:
-            float32 (B, D), owned by the caller.
+            float32 (B, D), or uint8 (B, S, S, C) of `pixels`, owned by the caller.
         """
         return self.start(frames)()
 
@@ -80,7 +85,7 @@ class Engine:
             frames: uint8 (B, S, S, 3), RGB; not to be changed before the result is there.
 
         Returns:
-            A function that waits for the result, float32 (B, D), owned by the caller.
+            A function that waits for the result of `__call__`.
         """
         expected = (self.batch_size, self.image_size, self.image_size, 3)
         if frames.shape != expected or frames.dtype != np.uint8:
@@ -96,7 +101,8 @@ def make_engine(
     Args:
         backbone: What to compute.
         kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine; None: 32 on a CPU, and on a GPU what it can hold.
+        batch_size: B, fixed for the life of the engine; None: 32 on a CPU, on a GPU what it can hold, and of `pixels`
+            what fits in 1 MiB.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -109,6 +115,8 @@ def make_engine(
     _check_choice("--precision", precision, PRECISIONS)
     if batch_size is not None and batch_size < 1:
         raise BackboneError(f"--batch-size {batch_size} must be 1 or more")
+    if backbone.channels is not None:
+        return _pixels_engine(backbone, batch_size, kind=kind, precision=precision)
     if kind == "litert" and precision != "float32":
         raise BackboneError(f"--engine litert computes in float32 only: --precision {precision} needs --engine keras")
     if kind == "litert":
@@ -132,6 +140,19 @@ def quiet_tensorflow() -> None:
 
 class _ConversionError(BackboneError):
     """LiteRT cannot hold this model."""
+
+
+def _pixels_engine(backbone: Backbone, batch_size: int | None, *, kind: str, precision: str) -> Engine:
+    for flag, value, default in (("--engine", kind, "auto"), ("--precision", precision, "float32")):
+        if value != default:
+            raise BackboneError(f"{flag} {value} does not go with {backbone.name}, which has no model; leave it out")
+    size = backbone.image_size
+    batch_size = batch_size or max(1, min(CPU_BATCH, PIXELS_BATCH_BYTES // (3 * size * size)))
+
+    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
+        return frames.copy if backbone.channels == 3 else partial(grey, frames)
+
+    return Engine(backbone.name, "pixels", batch_size, size, begin)
 
 
 def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine:

@@ -43,6 +43,7 @@ class ExtractSettings:
     backbone: str = "efficientnet_lite0"
     weights: Path | None = None
     image_size: int | None = None  # None: the backbone's own
+    channels: int | None = None  # of the backbone `pixels`: 3 or 1
     sampling: SamplingRule = SamplingRule("fps", 8.0)
     fit: str = "stretch"
     input: str = "rgb"
@@ -57,6 +58,13 @@ class ExtractSettings:
     rehash: bool = False
     max_failures: str | None = None  # "10" or "5%"
     part: tuple[int, int] | None = None  # (i, n), 1-based
+
+    def __post_init__(self) -> None:
+        if self.channels == 1 and self.input == "flow":
+            raise UsageError(
+                "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion "
+                "downwards and speed; leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,19 +88,22 @@ class Progress:
 
 def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
     """What determines the numbers of a store, and nothing else; its hash is the fingerprint."""
+    model: dict[str, object] = {
+        "weights_digest": backbone.weights_digest,
+        "embedding_dim": backbone.embedding_dim,
+        "precision": settings.precision,
+    }
     return {
         "schema_version": SCHEMA_VERSION,
         "backbone": backbone.name,
-        "weights_digest": backbone.weights_digest,
+        **(model if backbone.channels is None else {"channels": backbone.channels}),
         "image_size": backbone.image_size,
-        "embedding_dim": backbone.embedding_dim,
         "fit": settings.fit,
         "resize": "halves, then area",
         "input": settings.input,
         "sampling": str(settings.sampling),
         "decoder": settings.decoder,
         "on_corrupt": settings.on_corrupt,
-        "precision": settings.precision,
     }
 
 
@@ -112,11 +123,12 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Pa
             "these features were imported, not extracted by clipseq: videos cannot be embedded the same way. "
             "Make features with the same tool, import them, and give that store instead"
         )
-    same = ("backbone", "fit", "input", "decoder", "on_corrupt", "precision")
+    same = ("backbone", "fit", "input", "decoder", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
     return ExtractSettings(
         output=output,
         weights=weights,
         image_size=int(str(recipe["image_size"])),
+        channels=int(str(recipe["channels"])) if "channels" in recipe else None,
         sampling=SamplingRule.parse(str(recipe["sampling"])),
         **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
     )
@@ -150,7 +162,7 @@ def extract(
     if settings.part is not None:
         items = [item for item in items if in_part(item.clip_id, settings.part)]
     limit = failure_limit(settings.max_failures, len(items))
-    backbone = load_backbone(settings.backbone, weights=settings.weights, image_size=settings.image_size)
+    backbone = _backbone_of(settings)
     recipe = recipe_of(settings, backbone)
     check_recipe(settings.output, recipe)
     store = open_store(settings.output) if read_recipe(settings.output) else None
@@ -171,8 +183,7 @@ def extract(
     if work or gone:
         # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
         engine = _make_engine(backbone, settings) if work else None
-        name = engine.name if engine else settings.engine
-        with StoreWriter(settings.output, recipe, engine=name, flush_seconds=settings.flush_seconds) as writer:
+        with _open_writer(settings, backbone, recipe, engine) as writer:
             for _, partial in work:
                 if partial is not None:
                     writer.resume(partial)
@@ -197,6 +208,24 @@ def failure_limit(text: str | None, clips: int) -> float:
     if value < 0 or not math.isfinite(value):
         raise UsageError(f"--max-failures {text!r} must be a count such as 10 or a share such as 5%")
     return value * clips / 100 if text.endswith("%") else value
+
+
+def _backbone_of(settings: ExtractSettings) -> Backbone:
+    return load_backbone(
+        settings.backbone, weights=settings.weights, image_size=settings.image_size, channels=settings.channels
+    )
+
+
+def _open_writer(
+    settings: ExtractSettings, backbone: Backbone, recipe: dict[str, object], engine: Engine | None
+) -> StoreWriter:
+    return StoreWriter(
+        settings.output,
+        recipe,
+        engine=engine.name if engine else settings.engine,
+        dtype=str(backbone.stored_dtype),
+        flush_seconds=settings.flush_seconds,
+    )
 
 
 def _make_engine(backbone: Backbone, settings: ExtractSettings) -> Engine:

@@ -43,7 +43,10 @@ class Engine(Protocol):
         """B, rows of every call."""
 
     def start(self, frames: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begin to embed uint8 (B, S, S, 3), which stay as they are until the result, float32 (B, D), is fetched."""
+        """Begin to embed uint8 (B, S, S, 3), which stay as they are until the result is fetched.
+
+        That is float32 (B, D), or the pictures themselves, uint8 (B, S, S, C).
+        """
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Rows:
-    """Consecutive embeddings (n, D) of one clip, with frame_indices and pts_seconds (n,)."""
+    """Consecutive embeddings (n, D), or uint8 (n, S, S, C), of one clip, with frame_indices and pts_seconds (n,)."""
 
     clip_id: str
     embeddings: np.ndarray

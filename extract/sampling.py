@@ -1,8 +1,15 @@
 """Which frames of a clip are taken: pure functions from timestamps and a rule to frame indices.
 
-fps=2      |.|...|...|...     the first frame at or after k/2 s, none twice
-every=3    |..|..|..|..|..    indices 0, 3, 6 of the clip
+fps=2          |.|...|...|...     the first frame at or after k/2 s, none twice
+every=3        |..|..|..|..|..    indices 0, 3, 6 of the clip
 num_frames=3   ..|....|....|..    the frame on display at the centre of each third
+
+A rule may leave out frames before, and keep only the first of those that it takes:
+
+skip_frames=4,every=3                  ....|..|..|..|    as if the clip began with its frame 4
+every=3,first_frames=2                 |..|..........    the first 2 of every third
+every=1,first_frames=3                 |||...........    the first 3 frames
+skip_frames=4,every=1,first_frames=3   ....|||.......    frames 4, 5, 6
 """
 
 from __future__ import annotations
@@ -15,6 +22,7 @@ import numpy as np
 from extract.errors import UsageError
 
 KINDS = ("fps", "every", "num_frames")
+EXAMPLES = "fps=8, every=3, num_frames=16 or skip_frames=5,every=1,first_frames=16"
 ROUNDING_SECONDS = 1e-6
 
 
@@ -25,10 +33,17 @@ class SamplingRule:
     Args:
         kind: "fps" (frames per second), "every" (every n-th frame) or "num_frames" (so many per clip).
         value: A positive number; a whole one for "every" and "num_frames".
+        skip_frames: How many frames at the start of the clip are left out before anything is chosen.
+        first_frames: Keep only so many of the chosen frames, the first ones; None keeps all.
+
+    Raises:
+        UsageError: A value is out of its range, or two of them exclude each other.
     """
 
     kind: str
     value: float
+    skip_frames: int = 0
+    first_frames: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -37,25 +52,39 @@ class SamplingRule:
             raise UsageError(f"sampling {self.kind}={self.value:g} must be above zero")
         if self.kind != "fps" and self.value != int(self.value):
             raise UsageError(f"sampling {self.kind}={self.value:g} must be a whole number")
+        if self.skip_frames < 0:
+            raise UsageError(f"sampling skip_frames={self.skip_frames} must not be below zero")
+        if self.first_frames is not None and self.first_frames < 1:
+            raise UsageError(f"sampling first_frames={self.first_frames} must be above zero")
+        if self.first_frames is not None and self.kind == "num_frames":
+            raise UsageError(
+                f"sampling num_frames={self.value:g} spreads frames over the clip and "
+                f"first_frames={self.first_frames} takes them from its start: use one of them"
+            )
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.value:g}" if self.value != int(self.value) else f"{self.kind}={int(self.value)}"
+        value = f"{self.value:g}" if self.value != int(self.value) else f"{int(self.value)}"
+        skip = f"skip_frames={self.skip_frames}," if self.skip_frames else ""
+        first = "" if self.first_frames is None else f",first_frames={self.first_frames}"
+        return f"{skip}{self.kind}={value}{first}"
 
     @classmethod
     def parse(cls, text: str) -> SamplingRule:
         """The inverse of `str(rule)`.
 
         Args:
-            text: Such as "fps=8", "every=3" or "num_frames=16".
+            text: Such as "fps=8", "every=3" or "skip_frames=5,every=1,first_frames=16".
 
         Raises:
             UsageError: The text is no rule.
         """
-        kind, _, value = text.partition("=")
+        steps = dict(step.partition("=")[::2] for step in text.split(","))
         try:
-            return cls(kind, float(value))
+            around = {name: int(steps.pop(name)) for name in ("skip_frames", "first_frames") if name in steps}
+            ((kind, value),) = steps.items()
+            return cls(kind, float(value), **around)
         except ValueError:
-            raise UsageError(f"sampling {text!r} must look like fps=8, every=3 or num_frames=16") from None
+            raise UsageError(f"sampling {text!r} must look like {EXAMPLES}") from None
 
 
 def sample_indices(
@@ -79,21 +108,22 @@ def sample_indices(
             the file stores time (Matroska rounds to 1 ms, and would lose every third frame of 30 at 30 frames/s).
 
     Returns:
-        int64 (N,), rising, indices into `pts_seconds`.
+        int64 (N,), rising, indices into `pts_seconds`; fewer than asked for, or none, where the clip has no more.
     """
-    inside = frames_inside(pts_seconds, start_seconds, end_seconds)
-    times = pts_seconds[inside]
-    if rule.kind == "every":
-        return inside[:: int(rule.value)]
-    if rule.kind == "fps":
-        slots = np.floor((times - start_seconds + rounding_seconds) * rule.value)
-        return inside[np.diff(slots, prepend=-1.0) > 0]
-    if len(inside) <= rule.value:
+    inside = frames_inside(pts_seconds, start_seconds, end_seconds)[rule.skip_frames :]
+    if not len(inside):
         return inside
-    length = min(end_seconds, duration_seconds) - start_seconds
-    centres = start_seconds + (np.arange(int(rule.value)) + 0.5) * length / rule.value
-    shown = np.searchsorted(times, centres + rounding_seconds, side="right") - 1
-    return inside[np.unique(np.maximum(shown, 0))]
+    times = pts_seconds[inside]
+    start = float(times[0]) if rule.skip_frames else start_seconds
+    if rule.kind == "num_frames":
+        end = min(end_seconds, duration_seconds)
+        return inside[_at_centres(times, int(rule.value), start, end, rounding_seconds)]
+    if rule.kind == "every":
+        taken = inside[:: int(rule.value)]
+    else:
+        slots = np.floor((times - start + rounding_seconds) * rule.value)
+        taken = inside[np.diff(slots, prepend=-1.0) > 0]
+    return taken[: rule.first_frames]
 
 
 def frames_inside(pts_seconds: np.ndarray, start_seconds: float, end_seconds: float) -> np.ndarray:
@@ -135,7 +165,13 @@ class FramePicker:
         self._wanted = wanted_seconds
         self._rounding = rounding_seconds
         self._seen = 0
+        self._taken = 0
         self._reached = -1
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the rule's `first_frames` have been taken, so that no later frame can be."""
+        return self._rule.first_frames is not None and self._taken >= self._rule.first_frames
 
     def takes(self, pts_seconds: float) -> bool:
         """Whether the clip's next frame is taken; to be asked once for each frame of the clip, in order.
@@ -144,12 +180,31 @@ class FramePicker:
             pts_seconds: The frame's timestamp.
         """
         self._seen += 1
-        if self._rule.kind == "every":
-            return (self._seen - 1) % int(self._rule.value) == 0
         if self._wanted is not None:
-            reached = int(np.searchsorted(self._wanted, pts_seconds + self._rounding, side="right")) - 1
+            return self._reaches(int(np.searchsorted(self._wanted, pts_seconds + self._rounding, side="right")) - 1)
+        seen = self._seen - self._rule.skip_frames
+        if seen < 1 or self.has_all:
+            return False
+        if seen == 1 and self._rule.skip_frames:
+            self._start = pts_seconds
+        if self._rule.kind == "every":
+            taken = (seen - 1) % int(self._rule.value) == 0
         else:
-            reached = math.floor((pts_seconds - self._start + self._rounding) * self._rule.value)
-        taken = reached > self._reached
-        self._reached = max(reached, self._reached)
+            taken = self._reaches(math.floor((pts_seconds - self._start + self._rounding) * self._rule.value))
+        self._taken += taken
         return taken
+
+    def _reaches(self, slot: int) -> bool:
+        """Whether a slot is further than all before it."""
+        is_new = slot > self._reached
+        self._reached = max(slot, self._reached)
+        return is_new
+
+
+def _at_centres(times: np.ndarray, count: int, start: float, end: float, rounding_seconds: float) -> np.ndarray:
+    """int64 (N,), which of the rising `times` are on display at the centres of `count` equal parts of [start, end)."""
+    if len(times) <= count:
+        return np.arange(len(times))
+    centres = start + (np.arange(count) + 0.5) * (end - start) / count
+    shown = np.searchsorted(times, centres + rounding_seconds, side="right") - 1
+    return np.unique(np.maximum(shown, 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -30,29 +31,31 @@ class Estimate:
 
 
 def estimate_cost(
-    totals: ScanTotals, *, embedding_dim: int, threads: int, frames_per_second: float = EMBEDDED_PER_SECOND
+    totals: ScanTotals, *, row_bytes: int, threads: int, frames_per_second: float = EMBEDDED_PER_SECOND
 ) -> Estimate:
     """What extracting the scanned clips would cost.
 
     Args:
         totals: Sums of the scan.
-        embedding_dim: Numbers per frame.
+        row_bytes: Bytes that are stored of a frame.
         threads: Videos decoded at the same time.
-        frames_per_second: How fast the backbone embeds.
+        frames_per_second: How fast the backbone embeds; infinity where frames are only stored.
 
     Returns:
         The estimate; decoding and embedding overlap, so the slower of the two counts.
     """
     embedding = totals.sampled_frames / frames_per_second
     decoding = totals.read_pixels / DECODED_PIXELS_PER_SECOND / threads
-    slower = "embedding" if embedding >= decoding else "decoding"
+    assumed = f"{DECODED_PIXELS_PER_SECOND / 1e6:g} million pixels/s decoded by each of {threads} threads"
+    if math.isfinite(frames_per_second):
+        slower = "embedding" if embedding >= decoding else "decoding"
+        rate = f"{frames_per_second:g} frames/s embedded (EfficientNet-Lite0 on 2 CPU cores)"
+        assumed = f"{rate}, {assumed}, of which {slower} is the slower"
     return Estimate(
         frames=totals.sampled_frames,
         seconds=max(embedding, decoding),
-        bytes=totals.sampled_frames * (embedding_dim * 2 + ROW_EXTRA_BYTES),
-        assumption=f"{frames_per_second:g} frames/s embedded (EfficientNet-Lite0 on 2 CPU cores), "
-        f"{DECODED_PIXELS_PER_SECOND / 1e6:g} million pixels/s decoded by each of {threads} threads, of which "
-        f"{slower} is the slower; {embedding_dim} x 2 + {ROW_EXTRA_BYTES} bytes per frame",
+        bytes=totals.sampled_frames * (row_bytes + ROW_EXTRA_BYTES),
+        assumption=f"{assumed}; {row_bytes:,} + {ROW_EXTRA_BYTES} bytes per frame",
     )
 
 

@@ -1,7 +1,7 @@
 """A contact sheet: the frames that were really sampled, as the backbone sees them, one row per clip, as one picture.
 
-From videos they are read as an extraction reads them; from a store they are read again from its sources, at the stored
-timestamps.
+From videos they are read as an extraction reads them; from a store of frames they are taken as they are stored, and
+from a store of embeddings they are read again from its sources, at the stored timestamps.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ SAME_TIME_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
+class Change:
+    """What is done to the shown frames of a clip, uint8 (N, H, W, C) -> uint8 (N, H, W, C'), and that in words."""
+
+    apply: Callable[[np.ndarray], np.ndarray]
+    fact: str
+
+
+@dataclass(frozen=True)
 class Sheet:
     """What is on a sheet: clips and frames shown and left out, and (clip_id, reason) of clips that cannot be read."""
 
@@ -44,6 +52,7 @@ def sheet_of_videos(
     output: Path,
     *,
     title: str,
+    changes: Sequence[Change] = (),
     max_clips: int = 20,
     max_frames: int = 10,
 ) -> Sheet:
@@ -54,6 +63,7 @@ def sheet_of_videos(
         settings: As for the extraction.
         output: The picture to write, ending in .png, .jpg or .webp.
         title: What was pointed at.
+        changes: Done to the frames of each clip, in order.
         max_clips: Rows at most; of more clips, so many spread over the list.
         max_frames: Frames per row at most; of more, so many spread over the clip.
 
@@ -66,15 +76,18 @@ def sheet_of_videos(
     check_output(output)
     shown = [items[position] for position in _spread(len(items), max_clips)]
     rows = [_attempt(item.clip_id, partial(_row_of_video, item, settings, max_frames)) for item in shown]
-    return _finish(rows, settings, output, title=title, clips=len(items))
+    return _finish(rows, settings, output, title=title, clips=len(items), changes=changes)
 
 
-def sheet_of_store(store: Store, output: Path, *, max_clips: int = 20, max_frames: int = 10) -> Sheet:
-    """Draw the frames whose embeddings a store holds.
+def sheet_of_store(
+    store: Store, output: Path, *, changes: Sequence[Change] = (), max_clips: int = 20, max_frames: int = 10
+) -> Sheet:
+    """Draw the frames that a store holds, or those whose embeddings it holds.
 
     Args:
         store: An open store.
         output: As for `sheet_of_videos`.
+        changes: As for `sheet_of_videos`; only of stored frames.
         max_clips: As for `sheet_of_videos`.
         max_frames: As for `sheet_of_videos`.
 
@@ -82,17 +95,27 @@ def sheet_of_store(store: Store, output: Path, *, max_clips: int = 20, max_frame
         What is on the sheet.
 
     Raises:
-        UsageError: The output has another ending, or the store holds features of another tool.
+        UsageError: The output has another ending, the store holds features of another tool, or changes are asked for
+            and it holds no frames.
     """
     check_output(output)
     if "sampling" not in store.recipe:
         raise UsageError(f"{store.path} holds imported features, of which there are no videos; give the videos instead")
+    holds_frames = len(store.row_shape) == 3
+    if changes and not holds_frames:
+        raise UsageError(
+            f"{store.path} holds no frames, and only frames are augmented; give a store made with "
+            "extract --backbone pixels, or leave out --augment"
+        )
     recipe = {name: str(store.recipe[name]) for name in ("fit", "input", "decoder", "on_corrupt")}
     size = int(str(store.recipe["image_size"]))
     settings = DecodeSettings(SamplingRule.parse(str(store.recipe["sampling"])), size, **recipe)
     shown = [store.clip_ids[position] for position in _spread(len(store), max_clips)]
-    rows = [_attempt(name, partial(_row_of_store, store, name, settings, max_frames)) for name in shown]
-    return _finish(rows, settings, output, title=str(store.path), clips=len(store))
+    if holds_frames:
+        rows = [_row_of_frames(store, name, max_frames) for name in shown]
+    else:
+        rows = [_attempt(name, partial(_row_of_store, store, name, settings, max_frames)) for name in shown]
+    return _finish(rows, settings, output, title=str(store.path), clips=len(store), changes=changes)
 
 
 def _row_of_video(item: VideoItem, settings: DecodeSettings, max_frames: int) -> SheetRow:
@@ -107,9 +130,20 @@ def _row_of_video(item: VideoItem, settings: DecodeSettings, max_frames: int) ->
     return SheetRow(item.clip_id, tuple(kept), seen, remark=_remark(reader.truth))
 
 
-def _remark(truth: VideoTruth) -> str:
+def _remark(truth: VideoTruth | None) -> str:
+    if truth is None:
+        return ""
     lost = [f"lost {start:.2f}-{end:.2f} s" for start, end in truth.lost_spans[:3]]
     return "; ".join((*lost, *truth.notes))
+
+
+def _row_of_frames(store: Store, clip_id: str, max_frames: int) -> SheetRow:
+    """Reads only the stored frames that are shown, and no video."""
+    clip = store.read_lazily(clip_id)
+    chosen = np.array(_spread(len(clip), max_frames))
+    pictures = np.asarray(clip.embeddings[chosen])  # (N, H, W, C)
+    shown = zip(pictures, clip.frame_indices[chosen], clip.pts_seconds[chosen], strict=True)
+    return SheetRow(clip_id, tuple(SheetFrame(*frame) for frame in shown), len(clip), remark=_remark(clip.truth))
 
 
 def _row_of_store(store: Store, clip_id: str, settings: DecodeSettings, max_frames: int) -> SheetRow:
@@ -165,7 +199,24 @@ def _spread(count: int, at_most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, at_most).round().astype(int)).tolist()
 
 
-def _finish(rows: Sequence[SheetRow], settings: DecodeSettings, output: Path, *, title: str, clips: int) -> Sheet:
+def _changed_row(row: SheetRow, change: Change) -> SheetRow:
+    if not row.frames:
+        return row
+    pictures = change.apply(np.stack([frame.picture for frame in row.frames]))  # (N, H, W, C)
+    return replace(row, frames=tuple(replace(f, picture=p) for f, p in zip(row.frames, pictures, strict=True)))
+
+
+def _finish(
+    rows: Sequence[SheetRow],
+    settings: DecodeSettings,
+    output: Path,
+    *,
+    title: str,
+    clips: int,
+    changes: Sequence[Change],
+) -> Sheet:
+    for change in changes:
+        rows = [_changed_row(row, change) for row in rows]
     sheet = Sheet(
         path=output,
         clips=len(rows),
@@ -180,7 +231,8 @@ def _finish(rows: Sequence[SheetRow], settings: DecodeSettings, output: Path, *,
         output,
         title=title,
         facts=(
-            f"input {settings.input}", str(settings.sampling), size, f"{sheet.clips} of {clips} clips",
+            f"input {settings.input}", str(settings.sampling), size, *(change.fact for change in changes),
+            f"{sheet.clips} of {clips} clips",
             f"{sheet.frames:,} of {sheet.frames + sheet.frames_left_out:,} sampled frames of these",
         ),
         brighten=settings.input == "diff",

@@ -32,7 +32,7 @@ CLASS_COLOURS = ((0, 94, 148), (176, 78, 0), (0, 122, 90), (142, 66, 120), (120,
 
 @dataclass(frozen=True)
 class SheetFrame:
-    """One thumbnail: uint8 (H, W, 3) as the backbone sees it, its index in the video, its time in seconds."""
+    """One thumbnail: uint8 (H, W, 3), or (H, W, 1) grey, its index in the video, its time in seconds."""
 
     picture: np.ndarray
     index: int
@@ -158,7 +158,8 @@ def _write(
 
 def _thumbnail(picture: np.ndarray, *, brighten: bool) -> np.ndarray:
     """uint8 (THUMB, THUMB, 3)."""
-    small = fit_frame(picture, image_size=THUMB, fit="pad")
+    coloured = picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
+    small = fit_frame(coloured, image_size=THUMB, fit="pad")
     return np.minimum(small.astype(np.uint16) * DIFF_GAIN, 255).astype(np.uint8) if brighten else small
 
 

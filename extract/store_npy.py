@@ -10,6 +10,7 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -145,20 +146,30 @@ def export_features(store: Store, folder: str | Path) -> int:
     Raises:
         StoreError: A clip cannot be read, or a file cannot be written.
     """
-    for clip_id in store.clip_ids:
+    for clip_id, length in store.lengths().items():
         try:
             check_clip_id(clip_id)
         except UnstorableClipError as error:
             raise StoreError(f"{store.path} names a clip {clip_id!r} outside {folder}: it is not exported.") from error
-        embeddings = store.read(clip_id).embeddings
         path = Path(folder, f"{clip_id}.npy")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(path, error) from error
         with sealed_file(path) as temporary, temporary.open("xb") as file:
-            np.save(file, embeddings if embeddings.dtype == np.uint8 else embeddings.astype(np.float32))
+            _write_npy(file, store, clip_id, length)
     return len(store)
+
+
+def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
+    """What `numpy.save` writes, block by block: frames of a long video do not fit in memory."""
+    dtype = store.dtype if store.dtype == np.uint8 else np.dtype("<f4")
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (length, *store.row_shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    rows = store.read_lazily(clip_id).embeddings
+    step = max(1, BLOCK_BYTES // (dtype.itemsize * math.prod(store.row_shape)))
+    for first in range(0, length, step):
+        file.write(np.asarray(rows[first : first + step], dtype).data)
 
 
 def _find(folder: Path, output: Path) -> dict[str, Path]:

@@ -10,8 +10,10 @@ import json
 import logging
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from extract.records import ClipEmbeddings, Source, VideoTruth
 from extract.store_index import ShardIndex
 from extract.store_ledger import latest_failures, parse_ledger, read_ledgers
 from extract.store_parts import ClipRows, Segment, longest_beginning
+from extract.store_rows import LazyRows
 from extract.store_schema import (
     RECIPE_NAME,
     SCHEMA_VERSION,
@@ -121,17 +124,22 @@ class Store:
             StoreError: The store has no such clip.
             DamagedShardError: Its rows cannot be read; the text names shard and clip.
         """
+        clip = self.read_lazily(clip_id)
+        return replace(clip, embeddings=np.asarray(clip.embeddings))
+
+    def read_lazily(self, clip_id: str) -> ClipEmbeddings:
+        """One clip as `read` gives it, but for its embeddings: `LazyRows`, which stay in the store until asked for."""
         parts = self.parts(clip_id)
         num_rows = sum(part.length for part in parts)
-        embeddings = np.empty((num_rows, *self.row_shape), self.dtype)
         frame_indices, pts_seconds = np.empty(num_rows, np.int64), np.empty(num_rows, np.float64)
-        try:
+        with _naming(clip_id):
             for part in parts:
                 rows = slice(part.first_row, part.first_row + part.length)
-                self._read_part(part, embeddings[rows], frame_indices[rows], pts_seconds[rows])
-            return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, self.truth(clip_id))
-        except DamagedShardError as error:
-            raise DamagedShardError(f"{clip_id}: {error}") from error
+                self._read_column(part, "frame_index", frame_indices[rows])
+                self._read_column(part, "pts_seconds", pts_seconds[rows])
+            truth = self.truth(clip_id)
+        embeddings = LazyRows(partial(self._read_rows, clip_id), np.arange(num_rows), self.row_shape, self.dtype)
+        return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, truth)  # type: ignore[arg-type]
 
     def lengths(self) -> dict[str, int]:
         """Number of rows of every complete clip."""
@@ -257,12 +265,22 @@ class Store:
             "warnings": _warnings(engines, versions),
         }
 
-    def _read_part(self, part: Segment, embeddings: np.ndarray, indices: np.ndarray, times: np.ndarray) -> None:
-        shard, file = self.shards[part.shard], self._file(part.shard)
-        start = int(shard.columns["start"][part.row])
-        file.read_into(embeddings, shard.embeddings, start)
-        file.read_into(indices, shard.extents["frame_index"], start)
-        file.read_into(times, shard.extents["pts_seconds"], start)
+    def _read_rows(self, clip_id: str, rows: np.ndarray) -> np.ndarray:
+        """Rows int64 (n,) of a clip; rows that follow one another are one read."""
+        values = np.empty((len(rows), *self.row_shape), self.dtype)
+        with _naming(clip_id):
+            for part in self.parts(clip_id):
+                inside = np.flatnonzero((rows >= part.first_row) & (rows < part.first_row + part.length))
+                gaps = np.flatnonzero((np.diff(inside) != 1) | (np.diff(rows[inside]) != 1)) + 1
+                for run in np.split(inside, gaps) if len(inside) else ():
+                    first = int(rows[run[0]]) - part.first_row
+                    self._read_column(part, "embeddings", values[run[0] : run[-1] + 1], first)
+        return values
+
+    def _read_column(self, part: Segment, name: str, into: np.ndarray, first: int = 0) -> None:
+        """Fills an array with the rows of a part from its row `first` on."""
+        shard = self.shards[part.shard]
+        self._file(part.shard).read_into(into, shard.extents[name], int(shard.columns["start"][part.row]) + first)
 
     def _file(self, number: int) -> ShardFile:
         """The open file of a shard; the least recently used beyond 64 are forgotten, and so closed when unused."""
@@ -323,6 +341,15 @@ def _foreign(shard: Shard, recipe: dict[str, object], path: Path) -> RecipeMisma
     differing = recipe_differences(recipe_of(shard), recipe)
     listed = "; ".join(f"{key}={theirs} instead of {ours}" for key, theirs, ours in differing)
     return RecipeMismatchError(f"{shard.path} was made with {listed}: move it out of {path}.")
+
+
+@contextmanager
+def _naming(clip_id: str) -> Iterator[None]:
+    """Names the clip whose rows cannot be read."""
+    try:
+        yield
+    except DamagedShardError as error:
+        raise DamagedShardError(f"{clip_id}: {error}") from error
 
 
 def _warnings(engines: list[str], versions: list[str]) -> list[str]:

@@ -317,12 +317,28 @@ def test_the_digest_covers_values_and_shapes():
             "--image-size 16 is too small for efficientnet_lite0: it takes 32",
         ),
         ({"name": "inception_v3", "image_size": 64}, "--image-size 64 is too small for inception_v3: it takes 75"),
+        ({"name": "pixels", "image_size": 0}, "--image-size 0 is too small for pixels: it takes 1 pixels or more"),
+        ({"name": "pixels", "channels": 2}, r"--channels 2 must be 3 \(RGB\) or 1 \(grey\)"),
+        (
+            {"name": "pixels", "weights": Path(__file__)},
+            "does not go with --backbone pixels, which has no model; leave it out",
+        ),
+        ({"name": "tiny", "channels": 3}, "--channels 3 goes with --backbone pixels only, not with tiny; leave it out"),
         ({"name": "vgg16", "weights": Path("none.h5")}, r"none\.h5: there is no such weights file"),
     ],
 )
 def test_each_mistake_has_its_sentence(arguments, message):
     with pytest.raises(BackboneError, match=message):
         load_backbone(**arguments)
+
+
+def test_pixels_keeps_what_others_embed():
+    tiny, colour, grey = load_backbone("tiny"), load_backbone("pixels"), load_backbone("pixels", channels=1)
+    assert [b.stored_dtype for b in (tiny, colour, grey)] == [np.float16, np.uint8, np.uint8]
+    assert [b.row_bytes for b in (tiny, colour, grey)] == [2 * 16, 112 * 112 * 3, 112 * 112]
+    assert load_backbone("pixels", image_size=5).row_bytes == 75
+    with pytest.raises(BackboneError, match="pixels keeps the frames as they are and has no model; use another"):
+        colour.build()
 
 
 def test_names_are_unique_and_lower_case():

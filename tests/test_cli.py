@@ -143,11 +143,34 @@ def test_multi_label_and_background_exclude_each_other(capsys, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flag", ("--fps", "--every", "--num-frames", "--batch-size", "--decode-threads", "--image-size")
+    "flag", ("--fps", "--every", "--num-frames", "--first-frames", "--batch-size", "--decode-threads", "--image-size")
 )
 def test_numbers_out_of_range_name_the_flag(capsys, tmp_path, flag):
     code, _, err = run(capsys, "extract", tmp_path, "--output", tmp_path / "f", flag, "0")
     assert code == 2 and f"{flag} 0" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    (
+        ("", "fps=8"),
+        ("--fps 12.5", "fps=12.5"),
+        ("--num-frames 5 --skip-frames 2", "skip_frames=2,num_frames=5"),
+        ("--first-frames 16", "every=1,first_frames=16"),  # of the clip itself
+        ("--every 3 --first-frames 16", "every=3,first_frames=16"),
+        ("--fps 8 --first-frames 16 --skip-frames 30", "skip_frames=30,fps=8,first_frames=16"),
+    ),
+)
+def test_flags_become_a_sampling_rule(flags, rule):
+    from extract.cli import sampling_rule
+
+    assert str(sampling_rule(pipeline.make_parser().parse_args(["scan", "videos", *flags.split()]))) == rule
+
+
+def test_frames_spread_over_a_clip_are_not_its_first_ones(capsys, tmp_path):
+    (tmp_path / "a.mp4").touch()
+    code, _, err = run(capsys, "scan", tmp_path, "--num-frames", 8, "--first-frames", 4)
+    assert code == 2 and "num_frames=8 spreads frames over the clip and first_frames=4 takes them from its start" in err
 
 
 @pytest.mark.parametrize("part", ("0/2", "3/2", "x", "1"))

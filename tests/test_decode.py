@@ -76,6 +76,11 @@ def test_colour_bars_come_out_as_rgb(tmp_path, decoder):
         ("every=7", [0, 7, 14]),
         ("num_frames=4", [2, 7, 12, 17]),
         ("num_frames=50", range(20)),
+        ("every=1,first_frames=12", range(12)),
+        ("fps=5,first_frames=3", [0, 2, 4]),
+        ("skip_frames=4,every=7", [4, 11, 18]),
+        ("skip_frames=10,num_frames=2", [12, 17]),
+        ("skip_frames=3,every=1,first_frames=99", range(3, 20)),
     ],
 )
 def test_rules_choose_the_same_frames_with_any_decoder(plain, decoder, rule, expected):
@@ -96,6 +101,24 @@ def test_a_span_keeps_the_clock_and_the_numbers_of_its_video(plain, decoder):
 def test_a_span_outside_its_video_is_named(plain):
     message = error_of(plain, NoFramesError, span=(7.0, 8.0))
     assert message == f"{plain} has no frame between 7 and 8 s, it is 2 s long; correct the span of clip"
+
+
+def test_frames_that_are_all_skipped_are_named(plain):
+    message = error_of(plain, NoFramesError, rule="skip_frames=20,every=1")
+    assert message == "clip has 20 frames, and --skip-frames 20 leaves none of them; skip fewer, or leave the clip out"
+
+
+@BOTH
+def test_the_first_frames_of_a_span_count_from_its_start(plain, decoder):
+    rule = "skip_frames=1,every=2,first_frames=2"
+    assert read(plain, rule, span=(0.45, 1.2), decoder=decoder)[1].tolist() == [6, 8]
+    assert read(plain, rule, span=(0.45, 0.75), decoder=decoder)[1].tolist() == [6]
+
+
+def test_behind_the_first_frames_nothing_is_read_and_nothing_counts_as_lost(plain):
+    truth = read(plain, "every=1,first_frames=12", decoder="opencv", on_corrupt="fail")[3]
+    assert (truth.decoded_frames, truth.lost_spans) == (12, ())
+    assert truth.notes == ("reading ended after 12 frames, the last of which was the last one wanted",)
 
 
 def test_the_size_of_chunks_does_not_matter(plain):

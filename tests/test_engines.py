@@ -199,6 +199,26 @@ def test_each_impossible_choice_has_its_sentence(arguments, message):
         make_engine(load_backbone("tiny"), **arguments)
 
 
+@pytest.mark.parametrize(("image_size", "batch_size"), [(8, 32), (112, 27), (224, 6), (2000, 1)])
+def test_a_batch_of_stored_frames_is_about_a_mebibyte(image_size, batch_size):
+    assert make_engine(load_backbone("pixels", image_size=image_size)).batch_size == batch_size
+
+
+def test_pixels_gives_a_copy_of_the_frames():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    engine = make_engine(load_backbone("pixels", image_size=8), batch_size=2)
+    rows = engine(frames)
+    assert rows.dtype == np.uint8 and np.array_equal(rows, frames) and not np.shares_memory(rows, frames)
+    assert make_engine(load_backbone("pixels", image_size=8, channels=1), batch_size=2)(frames).shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize(("flag", "value"), [("engine", "litert"), ("engine", "keras"), ("precision", "mixed_float16")])
+def test_what_runs_a_model_does_not_go_with_pixels(flag, value):
+    with pytest.raises(BackboneError) as error:
+        make_engine(load_backbone("pixels"), **{"kind" if flag == "engine" else flag: value})
+    assert str(error.value) == f"--{flag} {value} does not go with pixels, which has no model; leave it out"
+
+
 @pytest.mark.parametrize("frames", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((1, 8, 8, 3), np.uint8)])
 def test_frames_of_another_kind_or_number_are_a_programming_error(frames):
     with pytest.raises(ValueError, match=r"frames must be uint8\(2, 8, 8, 3\), got"):

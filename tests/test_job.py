@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from extract.backbones import load_backbone
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
-from extract.job import ExtractSettings, extract, failure_limit, settings_from_recipe
+from extract.job import ExtractSettings, extract, failure_limit, recipe_of, settings_from_recipe
 from extract.plan import decide, in_part
 from extract.sampling import SamplingRule
 from extract.store_read import open_store
+from extract.store_schema import fingerprint
 from extract.videos import find_videos
 
 
@@ -43,6 +46,25 @@ def statuses(videos, settings, **more):
 def contents(settings):
     store = open_store(settings.output)
     return {clip_id: store.read(clip_id).embeddings.tobytes() for clip_id in store.clip_ids}
+
+
+@pytest.mark.parametrize(
+    ("rule", "digits"),
+    [("fps=8", "81ecfeaf7fea10a61fffa9713466fe18"), ("num_frames=16", "602029adc6579d90d5dbf835052b1a2f")],
+)
+def test_the_fingerprint_of_stores_from_before_frames_were_stored(rule, digits):
+    backbone = replace(load_backbone("tiny"), weights_digest="d")
+    settings = ExtractSettings(Path("x"), backbone="tiny", sampling=SamplingRule.parse(rule))
+    assert fingerprint(recipe_of(settings, backbone)) == digits
+
+
+def test_grey_pictures_of_motion_mean_nothing():
+    with pytest.raises(UsageError) as error:
+        ExtractSettings(Path("x"), backbone="pixels", channels=1, input="flow")
+    assert str(error.value) == (
+        "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion downwards "
+        "and speed; leave it out"
+    )
 
 
 def test_all_is_done_and_then_all_is_skipped(videos, settings):

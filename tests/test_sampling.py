@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract.errors import UsageError
-from extract.sampling import FramePicker, SamplingRule, sample_indices
+from extract.sampling import EXAMPLES, FramePicker, SamplingRule, sample_indices
 
 
 def take(pts, text, **where):
@@ -33,6 +33,17 @@ TENTHS = np.arange(10) / 10
         ("num_frames=5", [1, 3, 5, 7, 9]),
         ("num_frames=10", list(range(10))),
         ("num_frames=99", list(range(10))),  # a shorter clip gives all its frames
+        ("every=1,first_frames=3", [0, 1, 2]),
+        ("every=4,first_frames=2", [0, 4]),
+        ("fps=4,first_frames=3", [0, 3, 5]),
+        ("every=4,first_frames=99", [0, 4, 8]),
+        ("skip_frames=1,every=4", [1, 5, 9]),
+        ("skip_frames=4,every=1,first_frames=3", [4, 5, 6]),
+        ("skip_frames=3,fps=4", [3, 6, 8]),  # 0.3 s, 0.55 s, 0.8 s: counted from the first frame that is left
+        ("skip_frames=2,num_frames=2", [4, 8]),  # the centres of 0.2-0.6 s and 0.6-1 s
+        ("skip_frames=8,num_frames=5", [8, 9]),
+        ("skip_frames=10,every=1", []),
+        ("skip_frames=99,num_frames=2", []),
     ],
 )
 def test_frames_of_one_second_at_ten_frames_per_second(text, expected):
@@ -53,6 +64,8 @@ def test_a_span_counts_from_its_own_start():
     assert take(TENTHS, "every=3", start_seconds=0.25, end_seconds=0.85) == [3, 6]
     assert take(TENTHS, "fps=4", start_seconds=0.25, end_seconds=0.85) == [3, 5, 8]
     assert take(TENTHS, "num_frames=2", start_seconds=0.2, end_seconds=0.6) == [3, 5]
+    assert take(TENTHS, "skip_frames=2,every=1,first_frames=2", start_seconds=0.25, end_seconds=0.85) == [5, 6]
+    assert take(TENTHS, "every=1,first_frames=9", start_seconds=0.25, end_seconds=0.55) == [3, 4, 5]
 
 
 def test_a_span_behind_the_end_has_no_frames():
@@ -64,7 +77,13 @@ def test_timestamps_rounded_to_milliseconds_lose_no_frames_at_their_own_rate():
     assert take(pts, "fps=30", rounding_seconds=0.0005) == list(range(90))
 
 
-@pytest.mark.parametrize("text", ["fps=8", "fps=12.5", "every=3", "num_frames=16"])
+RULES = [
+    *("fps=8", "fps=12.5", "every=3", "num_frames=16", "every=1,first_frames=16", "fps=8,first_frames=2"),
+    *("skip_frames=5,every=3", "skip_frames=5,num_frames=16", "skip_frames=1,fps=2.5,first_frames=4"),
+]
+
+
+@pytest.mark.parametrize("text", RULES)
 def test_a_rule_and_its_name_are_one(text):
     assert str(SamplingRule.parse(text)) == text
 
@@ -76,7 +95,17 @@ def test_a_rule_and_its_name_are_one(text):
         ("fps=inf", "sampling fps=inf must be above zero"),
         ("every=1.5", "sampling every=1.5 must be a whole number"),
         ("often=3", "sampling 'often' is unknown, use one of fps, every, num_frames"),
-        ("fps", "sampling 'fps' must look like fps=8, every=3 or num_frames=16"),
+        ("fps", "sampling 'fps' must look like " + EXAMPLES),
+        ("every=3,first_frames=1.5", "sampling 'every=3,first_frames=1.5' must look like " + EXAMPLES),
+        ("every=3,fps=8", "sampling 'every=3,fps=8' must look like " + EXAMPLES),
+        ("first_frames=3", "sampling 'first_frames=3' must look like " + EXAMPLES),
+        ("every=3,first_frames=0", "sampling first_frames=0 must be above zero"),
+        ("skip_frames=-1,every=3", "sampling skip_frames=-1 must not be below zero"),
+        (
+            "num_frames=8,first_frames=4",
+            "sampling num_frames=8 spreads frames over the clip and first_frames=4 takes them from its start: "
+            "use one of them",
+        ),
     ],
 )
 def test_a_rule_that_means_nothing_is_named(text, message):
@@ -87,7 +116,7 @@ def test_a_rule_that_means_nothing_is_named(text, message):
 
 @given(
     intervals=st.lists(st.integers(1, 400), min_size=1, max_size=60),
-    rule=st.sampled_from(["fps=0.7", "fps=8", "fps=30", "every=1", "every=7", "num_frames=1", "num_frames=9"]),
+    rule=st.sampled_from([*RULES, "fps=0.7", "fps=30", "every=1", "num_frames=1", "num_frames=9"]),
     start=st.integers(0, 3000),
     length=st.integers(1, 9000),
 )
@@ -109,3 +138,15 @@ def test_the_next_frame_stands_in_for_a_lost_one():
 
 def test_infinity_is_the_end_of_the_video():
     assert take(TENTHS, "every=5", end_seconds=math.inf) == [0, 5]
+
+
+def test_a_picker_knows_when_nothing_more_can_be_taken():
+    picker = FramePicker(SamplingRule.parse("skip_frames=1,every=2,first_frames=2"))
+    told = [(picker.takes(time / 10), picker.has_all) for time in range(5)]
+    assert told == [(False, False), (True, False), (False, False), (True, True), (False, True)]
+
+
+def test_examples_of_rules_are_rules():
+    assert [str(SamplingRule.parse(text)) for text in EXAMPLES.replace(" or ", ", ").split(", ")] == [
+        *("fps=8", "every=3", "num_frames=16", "skip_frames=5,every=1,first_frames=16"),
+    ]

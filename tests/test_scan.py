@@ -1,9 +1,12 @@
 import math
 import shutil
+import threading
 
 import pytest
 from video_files import grey_frames, moving_frames, odd_video, write_video
 
+from extract import scan as scan_module
+from extract.decode import probe_clip
 from extract.records import VideoItem, VideoTruth
 from extract.sampling import SamplingRule
 from extract.scan import ScanTotals, odd_flags, scan_videos
@@ -106,7 +109,22 @@ def test_every_oddity_of_a_record_has_its_flag():
     assert odd_flags(VideoTruth("opencv", "h264", 8, 8), duration_seconds=math.inf) == ()
 
 
-def test_leaving_early_stops_the_threads(folder):
+def test_leaving_early_stops_the_threads(folder, monkeypatch):
+    """Of the four clips that lie ready for the thread it ends the one that it has begun, and begins no other."""
+    begun, may_go_on = [], threading.Event()
+
+    def probe_one_by_one(item, sampling):
+        begun.append(item.clip_id)
+        if len(begun) > 1:
+            may_go_on.wait()
+        return probe_clip(item, sampling)
+
+    monkeypatch.setattr(scan_module, "probe_clip", probe_one_by_one)
     results = scan_videos(find_videos(folder) * 30, FPS_4, threads=1)
-    next(results)
+    assert next(results).clip_id == "a/plain.mp4"
+    (thread,) = [thread for thread in threading.enumerate() if thread.name.startswith("scan")]
     results.close()  # type: ignore[attr-defined]
+    may_go_on.set()
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    assert begun in (["a/plain.mp4"], ["a/plain.mp4", "a/turned.mp4"])

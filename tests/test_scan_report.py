@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -61,16 +62,22 @@ def test_long_remarks_are_cut():
 
 
 def test_the_estimate_takes_the_slower_of_embedding_and_decoding():
-    many = estimate_cost(totals(GOOD), embedding_dim=1280, threads=2, frames_per_second=20)
+    many = estimate_cost(totals(GOOD), row_bytes=2560, threads=2, frames_per_second=20)
     assert (many.frames, many.seconds, many.bytes) == (80, 4.0, 80 * (2560 + 16))
     assert "20 frames/s embedded" in many.assumption and "embedding is the slower" in many.assumption
-    few = estimate_cost(totals(GOOD), embedding_dim=1280, threads=2, frames_per_second=20000)
+    few = estimate_cost(totals(GOOD), row_bytes=2560, threads=2, frames_per_second=20000)
     assert few.seconds == 300 * 640 * 480 / 3e8 / 2 and "decoding is the slower" in few.assumption
+
+
+def test_frames_that_are_only_stored_cost_decoding_and_room():
+    frames = estimate_cost(totals(GOOD), row_bytes=112 * 112 * 3, threads=2, frames_per_second=math.inf)
+    assert (frames.seconds, frames.bytes) == (300 * 640 * 480 / 3e8 / 2, 80 * (37632 + 16))
+    assert frames.assumption == "300 million pixels/s decoded by each of 2 threads; 37,632 + 16 bytes per frame"
 
 
 def test_the_summary_names_counts_oddities_and_cost():
     sums = totals(GOOD, BAD)
-    estimate = estimate_cost(sums, embedding_dim=1280, threads=2)
+    estimate = estimate_cost(sums, row_bytes=2560, threads=2)
     assert summary_text(sums, estimate).splitlines()[:4] == [
         "clips 2  readable 1  failing 1  frames 300  length 10.0 s  size 1.5 MB",
         "codecs: h264 1",
@@ -81,7 +88,7 @@ def test_the_summary_names_counts_oddities_and_cost():
 
 def test_records_are_json():
     sums = totals(GOOD, BAD)
-    record = {"clips": [clip_record(GOOD)], **scan_record(sums, estimate_cost(sums, embedding_dim=8, threads=1))}
+    record = {"clips": [clip_record(GOOD)], **scan_record(sums, estimate_cost(sums, row_bytes=16, threads=1))}
     read = json.loads(json.dumps(record, allow_nan=False))
     assert read["clips"][0]["truth"]["declared_frames"] == 302
     assert (read["totals"]["failed"], read["totals"]["flags"]["rotated"]) == (1, 1)

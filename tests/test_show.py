@@ -9,9 +9,10 @@ from extract.decode import DecodeSettings
 from extract.errors import UsageError
 from extract.job import ExtractSettings, extract
 from extract.sampling import SamplingRule
-from extract.show import sheet_of_store, sheet_of_videos
+from extract.show import Change, sheet_of_store, sheet_of_videos
 from extract.show_draw import GAP, HEADER, MARGIN, THUMB, TIME_LINE, TITLE_LINE, SheetRow, _legible
 from extract.store_read import open_store
+from extract.transforms import grey
 from extract.videos import find_videos
 
 FPS_5 = SamplingRule("fps", 5)
@@ -77,6 +78,49 @@ def test_a_store_shows_the_frames_of_its_videos_at_its_times(videos, tmp_path, n
         for column in range(4):
             a, b = (thumbnail(tmp_path / f, row=row, column=column) for f in ("a.png", "b.png"))
             assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_store_of_frames_shows_what_it_holds_without_its_videos(videos, tmp_path, channels):
+    settings = DecodeSettings(FPS_5, image_size=64)
+    items = find_videos(videos / "hug")
+    shown = [Change(grey, "grey")] if channels == 1 else []
+    sheet_of_videos(items, settings, tmp_path / "b.png", title="x", max_frames=4, changes=shown)
+    job = ExtractSettings(tmp_path / "store", "pixels", image_size=64, channels=channels, sampling=FPS_5)
+    list(extract(items, job))
+    shutil.rmtree(videos)
+    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "a.png", max_frames=4)
+    assert (sheet.clips, sheet.frames, sheet.frames_left_out, sheet.problems) == (2, 8, 12, ())
+    for row in (0, 1):
+        for column in range(4):
+            a, b = (thumbnail(tmp_path / f, row=row, column=column) for f in ("a.png", "b.png"))
+            assert a.any() and np.array_equal(a, b)
+
+
+def test_a_change_is_done_to_all_shown_frames_of_a_clip_at_once(videos, tmp_path):
+    list(extract(find_videos(videos / "hug"), ExtractSettings(tmp_path / "store", "pixels", sampling=FPS_5)))
+    seen = []
+
+    def flip(frames):
+        seen.append(frames.shape)
+        return frames[:, :, ::-1]
+
+    store = open_store(tmp_path / "store")
+    sheet_of_store(store, tmp_path / "a.png", max_frames=4)
+    sheet_of_store(store, tmp_path / "b.png", max_frames=4, changes=[Change(flip, "flipped")])
+    assert seen == [(4, 112, 112, 3), (4, 112, 112, 3)]
+    a, b = thumbnail(tmp_path / "a.png", row=1, column=2), thumbnail(tmp_path / "b.png", row=1, column=2)
+    assert np.abs(a[:, ::-1].astype(int) - b).max() <= 2 and (a != b).any()
+
+
+def test_only_frames_are_changed(videos, tmp_path):
+    list(extract(find_videos(videos / "hug"), ExtractSettings(tmp_path / "store", "tiny", sampling=FPS_5)))
+    with pytest.raises(UsageError) as error:
+        sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", changes=[Change(grey, "grey")])
+    assert str(error.value) == (
+        f"{tmp_path / 'store'} holds no frames, and only frames are augmented; give a store made with extract "
+        "--backbone pixels, or leave out --augment"
+    )
 
 
 def test_a_store_whose_videos_are_gone_or_changed_says_so(videos, tmp_path):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_examples import assert_clip, make_store, rows_of
+from store_examples import RECIPE, SOURCE, assert_clip, make_store, rows_of
 
 from extract.errors import RecipeMismatchError, StoreError, UnstorableClipError, UsageError
 from extract.store_npy import Imported, ImportSettings, export_features, import_features, load_rows
 from extract.store_read import open_store
+from extract.store_write import StoreWriter
 
 RATS = Path(__file__).parents[2] / "shared" / "data" / "rat_behaviour"
 NAN = np.nan
@@ -225,6 +226,21 @@ def test_export_writes_float32_that_imports_again(tmp_path):
     export_features(open_store(tmp_path / "g"), tmp_path / "out")
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "hug" / "a.mp4.npy"), exported)
     assert_clip(tmp_path / "f", "hug/a.mp4", 7)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("uint8", (3, 5, 1)), ("float16", (6,)), ("float32", (6,))])
+def test_export_goes_block_by_block_and_keeps_frames_as_they_are(tmp_path, monkeypatch, dtype, shape):
+    monkeypatch.setattr("extract.store_npy.BLOCK_BYTES", 50)  # 3 frames, or 2 rows of float32
+    rows = np.random.default_rng(0).integers(0, 256, (7, *shape)).astype(dtype)
+    with StoreWriter(tmp_path / "f", RECIPE, engine="none", dtype=dtype) as writer:
+        writer.append("a", rows, np.arange(7), np.arange(7.0), SOURCE)
+        writer.finish("a", None)
+
+    export_features(open_store(tmp_path / "f"), tmp_path / "out")
+
+    exported = np.load(tmp_path / "out" / "a.npy")
+    assert exported.dtype == ("uint8" if dtype == "uint8" else "float32")
+    np.testing.assert_array_equal(exported, rows)
 
 
 def test_a_store_that_names_clips_outside_the_folder_is_not_exported(tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 import json
 
 import pytest
+from store_examples import make_store
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnstorableClipError
 from extract.records import Source
+from extract.store_read import open_store
 from extract.store_schema import (
     Failure,
     check_clip_id,
@@ -31,9 +33,12 @@ def test_fingerprint_differs_for_another_recipe(other):
     assert fingerprint(other) != fingerprint(RECIPE)
 
 
-def test_check_recipe_is_fine_where_nothing_exists(tmp_path):
-    check_recipe(tmp_path / "features", RECIPE)
-    check_recipe(tmp_path, RECIPE)
+def test_where_nothing_exists_every_recipe_is_fine_and_nothing_is_made(tmp_path):
+    for recipe in (RECIPE, {}, {"x": 1}):
+        check_recipe(tmp_path / "features", recipe)
+        check_recipe(tmp_path, recipe)
+    assert list(tmp_path.iterdir()) == []
+    assert read_recipe(tmp_path / "features") is None
 
 
 def test_recipe_survives_the_file(tmp_path):
@@ -113,8 +118,9 @@ def test_names_that_leave_the_folder_are_refused(clip_id):
 
 
 @pytest.mark.parametrize("clip_id", ["a", "a/b.mp4", "clap/#20_ü [x].avi", "v#t=1.5,3", "..a", "a..b/c"])
-def test_odd_but_relative_names_are_fine(clip_id):
-    check_clip_id(clip_id)
+def test_odd_but_relative_names_are_fine(tmp_path, clip_id):
+    make_store(tmp_path, {clip_id: 2})
+    assert open_store(tmp_path).clip_ids == [clip_id]
 
 
 def test_failure_tells_when_in_utc():

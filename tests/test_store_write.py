@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import time
 
@@ -9,7 +8,6 @@ from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, ass
 
 from extract import store_write
 from extract.errors import RecipeMismatchError, StoreError, UnstorableClipError
-from extract.records import Source
 from extract.store_read import open_store
 from extract.store_write import StoreWriter
 
@@ -110,49 +108,6 @@ def test_leaving_the_block_seals_after_ctrl_c(tmp_path):
 
     assert_clip(tmp_path, "done", 3)
     assert open_store(tmp_path).partial("open", SOURCE).rows == 2
-
-
-def test_a_later_writer_goes_on_after_the_last_sealed_part(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "long", 0, 3)
-        writer.seal()
-        append(writer, "long", 3, 5)
-    partial = open_store(tmp_path).partial("long", SOURCE)
-    assert (partial.rows, partial.parts, partial.last_frame_index, partial.last_pts_seconds) == (5, 2, 12, 0.5)
-
-    with writer_on(tmp_path) as writer:
-        writer.resume(partial)
-        append(writer, "long", 5, 8)
-        writer.finish("long", TRUTH)
-
-    assert_clip(tmp_path, "long", 8)
-
-
-def test_a_resumed_clip_whose_rows_do_not_follow_is_refused(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "long", 0, 3)
-    with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("long", SOURCE))
-        with pytest.raises(UnstorableClipError, match="long: the timestamps do not rise strictly"):
-            append(writer, "long", 2, 4)
-
-
-def test_resuming_what_has_no_beginning_starts_at_row_0(tmp_path):
-    make_store(tmp_path)
-    with writer_on(tmp_path) as writer:
-        partial = open_store(tmp_path).partial("new", SOURCE)
-        writer.resume(partial)
-        add_clip(writer, "new", 4)
-
-    assert partial.rows == 0
-    assert_clip(tmp_path, "new", 4)
-
-
-def test_a_clip_that_is_open_cannot_be_resumed(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "a", 0, 2)
-        with pytest.raises(ValueError, match="a is open already"):
-            writer.resume(open_store(tmp_path).partial("a", SOURCE))
 
 
 def test_discard_forgets_what_is_not_sealed(tmp_path):
@@ -299,41 +254,6 @@ def test_programming_errors_are_value_errors(tmp_path):
             writer.append("a", np.zeros((2, 3), np.uint8), np.arange(3), np.arange(2.0), SOURCE)
 
 
-def test_the_later_of_two_versions_counts(tmp_path):
-    for source, length in ((SOURCE, 5), (Source("/videos/a.mp4", 1001, 2001, "d2"), 4)):
-        with writer_on(tmp_path) as writer:
-            add_clip(writer, "a", length, source)
-
-    assert open_store(tmp_path).lengths() == {"a": 4}
-    assert open_store(tmp_path).source("a").digest == "d2"
-
-
-def test_parts_of_different_sources_are_never_joined(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "a", 0, 3, SOURCE)
-    changed = Source("/videos/a.mp4", 1001, 2001, "d2")
-    assert open_store(tmp_path).partial("a", changed).rows == 0
-    with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("a", SOURCE))
-        append(writer, "a", 3, 5, changed)
-        writer.finish("a", TRUTH)
-
-    assert "a" not in open_store(tmp_path)
-
-
-def test_a_touched_source_with_the_same_content_goes_on(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "a", 0, 3, SOURCE)
-    touched = Source("/videos/a.mp4", 1000, 9999, "d1")
-    with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("a", touched))
-        append(writer, "a", 3, 5, touched)
-        writer.finish("a", TRUTH)
-
-    assert_clip(tmp_path, "a", 5)
-    assert open_store(tmp_path).source("a") == touched
-
-
 def test_a_shard_records_engine_versions_and_seconds(tmp_path):
     with writer_on(tmp_path) as writer:
         writer.add_seconds("decode", 1.5)
@@ -362,51 +282,6 @@ def test_a_failure_is_one_line_that_is_there_at_once(tmp_path):
         ("gone.mp4", "OSError", "gone", None),
     ]
     assert open_store(tmp_path).clip_ids == []
-
-
-def _extract(path, clip_ids, barrier):
-    barrier.wait()
-    for _ in range(3):
-        with writer_on(path, flush_seconds=0.0) as writer:
-            for clip_id in clip_ids:
-                add_clip(writer, clip_id, 5)
-
-
-@pytest.mark.parametrize("same_list", [True, False])
-def test_two_processes_on_one_store_end_with_each_clip_once(tmp_path, same_list):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    lists = [["a", "b", "c"], ["a", "b", "c"] if same_list else ["d", "e"]]
-    processes = [context.Process(target=_extract, args=(tmp_path / "f", ids, barrier)) for ids in lists]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-
-    assert [process.exitcode for process in processes] == [0, 0]
-    store = open_store(tmp_path / "f")
-    assert store.clip_ids == (["a", "b", "c"] if same_list else ["a", "b", "c", "d", "e"])
-    assert not store.damaged
-    for clip_id in store.clip_ids:
-        assert_clip(tmp_path / "f", clip_id, 5)
-
-
-def test_two_writers_that_both_resumed_a_clip_agree(tmp_path):
-    with writer_on(tmp_path) as writer:
-        append(writer, "a", 0, 3)
-    partial = open_store(tmp_path).partial("a", SOURCE)
-    first, second = writer_on(tmp_path), writer_on(tmp_path)
-    for writer, middle in ((first, 5), (second, 6)):
-        writer.resume(partial)
-        append(writer, "a", 3, middle)
-        writer.seal()
-    append(second, "a", 6, 9)
-    second.seal()  # and is killed; the first one ends
-    append(first, "a", 5, 10)
-    first.finish("a", TRUTH)
-    first.seal()
-
-    assert_clip(tmp_path, "a", 10)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

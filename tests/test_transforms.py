@@ -5,7 +5,7 @@ from video_files import colour_bars, moving_frames
 
 from extract.errors import UsageError
 from extract.records import SampledFrames
-from extract.transforms import FRAME_TRANSFORMS, fit_frame, make_transform
+from extract.transforms import FRAME_TRANSFORMS, fit_frame, grey, make_transform
 
 
 def chunk(frames, *, first=0):
@@ -94,6 +94,11 @@ def test_an_unknown_fit_is_named():
 def test_an_unknown_input_is_named():
     with pytest.raises(UsageError, match="input 'depth' is unknown, use one of rgb, diff, flow"):
         make_transform("depth")
+
+
+def test_grey_weighs_the_colours_as_eyes_do():
+    bars = colour_bars(height=2, width=8)[None]  # (1, 2, 8, 3)
+    assert grey(bars).tolist() == [[[[76], [76], [150], [150], [29], [29], [226], [226]]] * 2]
 
 
 def test_diff_is_the_absolute_difference_to_the_frame_before():

@@ -1,0 +1,72 @@
+"""The rows of one clip as an array that reads what is asked for: raw frames of many clips need not fit into memory.
+
+Slicing and indexing choose among the rows and read nothing; NumPy reads them where it needs the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LazyRows:
+    """Some rows of one clip, still in their store.
+
+    Args:
+        read: Rows int64 (n,) of the clip -> their values (n, *row_shape).
+        rows: int64 (T,), which rows of the clip these are.
+        row_shape: (D,) or (H, W, C).
+        dtype: Of the values.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    rows: np.ndarray
+    row_shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(T, D) or (T, H, W, C)."""
+        return (len(self.rows), *self.row_shape)
+
+    @property
+    def ndim(self) -> int:
+        """2 or 4."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"LazyRows({self.dtype}{self.shape})"
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> LazyRows:
+        """Choose among the rows, by a slice or an array of indices or of booleans."""
+        return replace(self, rows=self.rows[chosen])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Read the rows; there is always a new array."""
+        values = self.read(self.rows)
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+
+def join_channels(parts: Sequence[LazyRows]) -> LazyRows:
+    """Lay clips of equally many rows side by side along the last axis, such as RGB frames and optical flow.
+
+    Args:
+        parts: At least one; shapes differ in the last axis only.
+
+    Returns:
+        Rows of shape (..., C1 + C2 + ...).
+    """
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.read(part.rows[rows]) for part in parts], axis=-1)
+
+    first = parts[0]
+    row_shape = (*first.row_shape[:-1], sum(part.row_shape[-1] for part in parts))
+    return LazyRows(read, np.arange(len(first)), row_shape, np.result_type(*(part.dtype for part in parts)))
