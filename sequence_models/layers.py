@@ -36,6 +36,43 @@ class Standardise(keras.layers.Layer):
         return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
 
 
+class RealFrames(keras.layers.Layer):
+    """Runs a CNN on the real frames of a batch, and on nothing else.
+
+    Frames are gathered by the mask and their features scattered back, so that padding costs no time and batch
+    normalisation never sees it. The number of real frames differs from batch to batch: JAX cannot compile that.
+
+    Args:
+        cnn: Model of frames (R, H, W, C), 0..255 -> features (R, F).
+        update_statistics: In training, batch normalisation takes and updates the statistics of the batch; otherwise
+            the CNN runs as at inference, though its weights may be trained.
+    """
+
+    supports_masking = True
+
+    def __init__(self, cnn: keras.Model, *, update_statistics: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.cnn = cnn
+        self.update_statistics = update_statistics
+
+    def build(self, frames_shape):
+        """The CNN is built already."""
+
+    def compute_output_shape(self, frames_shape, mask_shape=None):
+        """(B, T, F)."""
+        return (*frames_shape[:2], self.cnn.output_shape[-1])
+
+    def call(self, frames, mask, training=None):
+        """Features (B, T, F) of frames (B, T, H, W, C); zeros on padding."""
+        batch, steps = ops.shape(mask)[0], ops.shape(mask)[1]
+        (real,) = ops.nonzero(ops.reshape(mask, (-1,)))  # (R,)
+        gathered = ops.take(ops.reshape(frames, (-1, *frames.shape[2:])), real, axis=0)  # (R, H, W, C)
+        features = self.cnn(ops.cast(gathered, "float32"), training=bool(training) and self.update_statistics)
+        width = features.shape[-1]
+        scattered = ops.scatter(ops.expand_dims(real, -1), features, (batch * steps, width))
+        return ops.reshape(scattered, (batch, steps, width))
+
+
 class Readout(keras.layers.Layer):
     """One vector per clip from its real timesteps.
 

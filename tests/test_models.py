@@ -6,9 +6,10 @@ import pytest
 from clip_factory import make_clip
 
 from extract.errors import UsageError
+from sequence_models.architectures import build_model, output_stages
 from sequence_models.batches import pad_clips
 from sequence_models.layers import AttentionReadout, Readout, SegmentMean, SmoothnessLoss, Standardise
-from sequence_models.models import MODELS, build_model, output_stages
+from sequence_models.models import MODELS
 from sequence_models.settings import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS, TrainSettings
 
 MASK = np.array([[True, True, True, False], [True, False, False, False]])
@@ -167,7 +168,7 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}."),
+        ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}, td_cnn_lstm, "),
         ({"readout": "sum"}, "readout 'sum' is unknown; choose one of last, mean, max, attention, concat."),
         ({"task": "one"}, "task 'one' is unknown; choose one of many-to-one, many-to-many."),
         ({"optimizer": "lion"}, "optimizer 'lion' is unknown; choose one of adam, adamw, sgd, adadelta."),

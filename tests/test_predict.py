@@ -6,7 +6,7 @@ import pytest
 from clip_factory import make_clip, make_clips
 
 from extract.errors import ClipError
-from sequence_models.models import build_model
+from sequence_models.architectures import build_model
 from sequence_models.predict import Prediction, average, predict, softmax
 from sequence_models.settings import TrainSettings
 
