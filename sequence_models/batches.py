@@ -7,12 +7,13 @@ for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from extract.errors import ClipError, LabelError
 from sequence_models.clips import Clip, EmbeddingDim
+from sequence_models.frame_augmentation import FrameAugmentation, augment_frames
 from sequence_models.windows import select_steps
 
 SHORTEST = 8
@@ -157,6 +158,7 @@ def make_batches(
     class_weights: np.ndarray | None = None,
     pad_to: int | None = None,
     augmentation: Augmentation | None = None,
+    frame_augmentation: FrameAugmentation | None = None,
 ) -> Iterator[PaddedBatch]:
     """Batch clips with others of about their length.
 
@@ -168,6 +170,7 @@ def make_batches(
         class_weights: (K,) weight of an example of each class; None = 1.
         pad_to: T of every batch, at least the longest clip; None rounds up each batch's longest by `padded_length`.
         augmentation: How clips vary from epoch to epoch, drawn by `seed`; None = not at all.
+        frame_augmentation: How the pictures of raw frames do, each clip in its own way; drawn by `seed` as well.
 
     Yields:
         Padded batches that hold every clip once.
@@ -175,8 +178,11 @@ def make_batches(
     if augmentation is not None and seed is not None:
         rng = np.random.default_rng(seed)
         clips = [augment_clip(clip, augmentation, rng) for clip in clips]
+    pictures = np.random.default_rng(seed).integers(2**31, size=len(clips))  # a seed per clip
     for rows in _bucket(clips, batch_size, seed):
         chosen = [clips[row] for row in rows]
+        if frame_augmentation and seed is not None:
+            chosen = [_vary_frames(clips[row], frame_augmentation, int(pictures[row])) for row in rows]
         steps = pad_to or padded_length(max(map(len, chosen)))
         full = batch_size if chosen[0].embeddings.ndim == 2 else len(chosen)
         yield pad_clips(chosen, rows=full, steps=steps, class_weights=class_weights)
@@ -218,6 +224,12 @@ def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.n
     weights = np.maximum(counts, 1) ** -power
     scale = counts.sum() / max((counts * weights).sum(), 1e-12)
     return np.where(counts > 0, weights * scale, 1.0).astype(np.float32)
+
+
+def _vary_frames(clip: Clip, frame_augmentation: FrameAugmentation, seed: int) -> Clip:
+    """The clip with its frames read and varied; only those of one batch are ever in memory."""
+    varied = augment_frames(np.asarray(clip.embeddings), frame_augmentation, seed)
+    return replace(clip, embeddings=np.rint(varied).astype(np.uint8))
 
 
 def _bucket(clips: Sequence[Clip], batch_size: int, seed: int | Sequence[int] | None) -> list[np.ndarray]:

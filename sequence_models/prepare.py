@@ -82,8 +82,20 @@ def prepare(
 
 
 def _check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
-    """Raw frames go with raw-frame models, embeddings with the others."""
+    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene."""
     row_shape = data.clips[0].embeddings.shape[1:]
+    inputs = [recipe.get("input") for recipe in data.recipes]
+    turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]
+    if turned and "flow" in inputs:
+        raise UsageError(
+            f"{turned[0]} of optical flow would show other motions than there were; leave --{turned[0]} out, or train "
+            "on RGB frames alone (--shift and --zoom may stay)."
+        )
+    if settings.model == "two_stream" and None not in inputs and inputs[-1] != "flow":
+        raise UsageError(
+            f"model two_stream takes RGB frames and then optical flow, and the stores hold "
+            f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."
+        )
     if settings.on_frames == (len(row_shape) == 3):
         return
     where = ", ".join(map(str, stores))

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from extract.backbones import build_untrained, load_backbone
+from extract.backbones import Backbone, build_untrained, load_backbone
 from extract.errors import ClipError
 from sequence_models.clips import Clip
 from sequence_models.layers import RealFrames, Standardise
@@ -78,8 +78,8 @@ def start(model: keras.Model, clips: Sequence[Clip], *, channels: slice, head: k
         embeddings = _some_embeddings(backbone.cnn, clips, channels)
         standardise.set_statistics(embeddings.mean(axis=0), embeddings.std(axis=0))
         return
-    ours = [variable for layer in rest for variable in layer.variables]
-    theirs = [variable for layer in head.layers for variable in layer.variables]
+    ours = [weight for layer in rest for weight in layer.weights]
+    theirs = [weight for layer in head.layers for weight in layer.weights]
     for mine, other in zip(ours, theirs, strict=True):
         mine.assign(other.numpy())
 
@@ -97,9 +97,23 @@ def load_pretrained(model: keras.Model, settings: TrainSettings) -> None:
     if settings.backbone_weights == RANDOM:
         return
     (cnn,) = (layer.cnn for layer in model.layers if isinstance(layer, RealFrames))
+    cnn.set_weights(_pretrained(settings, image_size=cnn.input_shape[1]).build().get_weights())
+
+
+def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
+    """The digest of the weights that `load_pretrained` gives; "" for random ones.
+
+    Raises:
+        BackboneError: The weights are missing.
+    """
+    if settings.backbone_weights == RANDOM:
+        return ""
+    return _pretrained(settings, image_size=image_size).weights_digest
+
+
+def _pretrained(settings: TrainSettings, *, image_size: int) -> Backbone:
     path = None if settings.backbone_weights == PRETRAINED else Path(settings.backbone_weights)
-    trained = load_backbone(settings.backbone, weights=path, image_size=cnn.input_shape[1]).build()
-    cnn.set_weights(trained.get_weights())
+    return load_backbone(settings.backbone, weights=path, image_size=image_size)
 
 
 def _inner(cnn: keras.Model) -> keras.Model:

@@ -22,6 +22,7 @@ ALL_LAYERS = "all"
 READOUTS = ("last", "mean", "max", "attention", "concat")
 CONCAT_PARTS = 4
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
+FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
 CHOICES = {
     "task": TASKS,
     "model": (*MODEL_NAMES, *RAW_MODEL_NAMES),
@@ -74,6 +75,12 @@ class TrainSettings:
         learning_rate: Step size of the optimizer, constant.
         weight_decay: Decoupled weight decay per unit of learning rate.
         class_weight_power: Examples of a class weigh count ** -power; 0 = all alike.
+        flip: Raw frames of half of the training clips are mirrored left to right; wrong where sides matter.
+        shift: The largest shift of raw frames, as a share of height and width.
+        zoom: The largest zoom of raw frames, in or out, as a share.
+        rotation: The largest rotation of raw frames, either way, as a share of a full turn.
+        brightness: The largest change of brightness of raw frames, as a share of white.
+        contrast: The largest change of contrast of raw frames, as a share.
         filters: Channels of the convolutions of a raw-frame model, such as 16,32; "" = the model's own.
         units: Units of the recurrence of a raw-frame model of its own; 0 = the model's own, 64 or 128.
         dense: Widths of the dense layers of td_convnet_gru; "" = 1024,512,128,64.
@@ -119,6 +126,12 @@ class TrainSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     class_weight_power: float = 0.25
+    flip: bool = False
+    shift: float = 0.0
+    zoom: float = 0.0
+    rotation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
     filters: str = ""
     units: int = 0
     dense: str = ""
@@ -135,7 +148,8 @@ class TrainSettings:
             _check_name(name, getattr(self, name), known)
         for name in ("stride", "hidden", "layers", "tcn_stages", "tcn_layers", "epochs", "patience", "batch_size"):
             _check_range(name, getattr(self, name), 1, float("inf"))
-        for name in ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop"):
+        shares = ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop")
+        for name in (*shares, *FRAME_VARIATIONS[1:]):
             _check_range(name, getattr(self, name), 0, 0.95)
         for name in (
             "projection",
@@ -204,6 +218,12 @@ class TrainSettings:
             causal = RAW_RECURRENT_MODELS if model in RAW_POOLING_MODELS else CAUSAL_MODELS
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
+            )
+        varied = [name for name in FRAME_VARIATIONS if getattr(self, name)]
+        if varied and not self.on_frames:
+            raise UsageError(
+                f"{varied[0]} varies raw frames, and model {self.model} takes embeddings; leave --{varied[0]} out, or "
+                f"choose one of {', '.join(RAW_MODEL_NAMES)}."
             )
         if self.start_from and self.model != "td_backbone_rnn":
             raise UsageError(

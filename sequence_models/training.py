@@ -24,10 +24,11 @@ from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
 from sequence_models.clips import Clip, EmbeddingDim
 from sequence_models.compiled import CompiledModel, compiled, copy_variables
+from sequence_models.frame_augmentation import FrameAugmentation
 from sequence_models.metrics_multilabel import mean_average_precision
 from sequence_models.predict import forward
 from sequence_models.raw_models import start_training
-from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.settings import FRAME_VARIATIONS, MANY_TO_ONE, TrainSettings
 from sequence_models.windows import training_pieces
 
 LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
@@ -265,6 +266,7 @@ def _run_epoch(job: _Job, epoch: int) -> dict:
         seed=(job.seed, epoch),
         class_weights=job.class_weights,
         augmentation=None if varied == Augmentation() else varied,
+        frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
     )
     losses, sizes = zip(*((job.twin.train(batch), batch.sample_weight.sum()) for batch in batches), strict=True)
     validation_loss, score = _validate(job)

@@ -31,9 +31,9 @@ CASES = [
 STEPS = 10
 
 
-def twin_of(task, name, **changes):
-    settings = TrainSettings(task, name, filters=FILTERS.get(name, "3,4"), **SIZES, **changes)
-    shape = (*SHAPE[:2], 6) if name == "two_stream" else SHAPE
+def twin_of(task, name, *, size=SHAPE[0], **changes):
+    settings = TrainSettings(task, name, filters=FILTERS.get(name, "3,4"), **{**SIZES, **changes})
+    shape = (size, size, 6 if name == "two_stream" else 3)
     return CompiledModel(Architecture(settings, shape, num_classes=3))
 
 
@@ -96,3 +96,25 @@ def test_eager_code_gives_what_the_compiled_function_gives():
     (compiled,) = forward(twin, [clip])
     twin.model.run_eagerly = True
     np.testing.assert_allclose(forward(twin, [clip])[0].probabilities, compiled.probabilities, atol=1e-6)
+
+
+def test_a_backbone_that_updates_its_statistics_never_sees_padding():
+    """MobileNet has batch normalisation in every block; a frozen one would hide what padding does."""
+    twin = twin_of(
+        *("many-to-one", "td_backbone_rnn"),
+        **{"backbone": "mobilenet", "backbone_weights": "random", "trainable_layers": "all", "update_batchnorm": True},
+        size=32,
+    )
+    twin.trainer.run_eagerly = True  # the same numbers without tracing 28 layers
+    start = build_model(twin.settings, embedding_dim=twin.embedding_dim, num_classes=3)
+
+    def statistics(steps):
+        twin.load(start)
+        for _ in range(2):
+            twin.train(with_garbage(pad_clips(clips_of(twin, (2, 1)), rows=2, steps=steps)))
+        return [variable.numpy() for variable in twin.model.variables if "moving" in variable.path]
+
+    before = [variable.numpy() for variable in start.variables if "moving" in variable.path]
+    for fresh, plain, padded in zip(before, statistics(2), statistics(26), strict=True):
+        assert not np.allclose(fresh, plain)
+        np.testing.assert_allclose(plain, padded, rtol=1e-3, atol=1e-4)
