@@ -7,6 +7,7 @@ do. A CNN per frame runs on the real frames only (`RealFrames`); convolutions ov
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -129,8 +130,11 @@ def _pooled(readout: str) -> FrameBuilder:
 
 
 def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """Convolutions over time and space, each followed by pooling by two; what is left is averaged over real steps."""
-    sequence = _rescaled(frames)
+    """Convolutions over time and space, each followed by pooling by two; what is left is averaged over real steps.
+
+    With a fixed number of frames it is flattened instead, which keeps places in the picture and in time apart.
+    """
+    sequence, steps = _rescaled(frames), settings.fixed_frames
     for filters in _numbers(settings.filters) or (32, 64):
         sequence = _zero_padding(sequence, mask)  # what a convolution finds beyond the end of a clip
         convolution = layers.Conv3D(
@@ -139,6 +143,10 @@ def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seed
         sequence = _zero_padding(ops.relu(convolution(sequence)), mask)
         sequence = layers.MaxPooling3D(2, padding="same")(sequence)
         mask = mask[:, ::2]  # real steps come first, so that of each pair the first decides
+        steps = -(-steps // 2)
+    if steps:
+        flat = ops.reshape(sequence[:, :steps], (-1, steps * math.prod(sequence.shape[2:])))
+        return dense(num_classes, seeds, name="logits")(flat)
     sequence = ops.mean(sequence, axis=(2, 3))  # (B, T', F)
     return dense(num_classes, seeds, name="logits")(Readout("mean")(sequence, mask=mask))
 

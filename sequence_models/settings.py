@@ -84,6 +84,8 @@ class TrainSettings:
         filters: Channels of the convolutions of a raw-frame model, such as 16,32; "" = the model's own.
         units: Units of the recurrence of a raw-frame model of its own; 0 = the model's own, 64 or 128.
         dense: Widths of the dense layers of td_convnet_gru; "" = 1024,512,128,64.
+        fixed_frames: conv3d flattens clips of exactly this many timesteps; 0 = averages what it finds in clips of any
+            length.
         backbone: The image model inside td_backbone_rnn, by the names of clipseq extract.
         backbone_weights: Where that backbone begins: "pretrained", "random", or a weights file.
         trainable_layers: How many of the backbone's last layers are trained, or "all".
@@ -135,6 +137,7 @@ class TrainSettings:
     filters: str = ""
     units: int = 0
     dense: str = ""
+    fixed_frames: int = 0
     backbone: str = "efficientnet_lite0"
     backbone_weights: str = PRETRAINED
     trainable_layers: str = "9"
@@ -161,6 +164,7 @@ class TrainSettings:
             "weight_decay",
             "class_weight_power",
             "units",
+            "fixed_frames",
         ):
             _check_range(name, getattr(self, name), 0, float("inf"))
         _check_range("learning_rate", self.learning_rate, 1e-8, 100)
@@ -224,6 +228,11 @@ class TrainSettings:
             raise UsageError(
                 f"{varied[0]} varies raw frames, and model {self.model} takes embeddings; leave --{varied[0]} out, or "
                 f"choose one of {', '.join(RAW_MODEL_NAMES)}."
+            )
+        if self.fixed_frames and (self.model != "conv3d" or self.crop or self.speed or self.frame_drop):
+            raise UsageError(
+                f"fixed_frames {self.fixed_frames} is for conv3d, without crop, speed and frame_drop, which change the "
+                "number of frames; leave it or them at 0."
             )
         if self.start_from and self.model != "td_backbone_rnn":
             raise UsageError(

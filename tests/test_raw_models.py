@@ -15,6 +15,7 @@ from sequence_models.predict import predict
 from sequence_models.raw_models import RAW_MODELS, start_training
 from sequence_models.settings import RAW_MODEL_NAMES, TrainSettings
 from sequence_models.training import fit_model
+from sequence_models.windows import training_pieces
 
 LEARNING = {"epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 1e-2, "dropout": 0.0}
 SMALL = {"filters": "8,8", "units": 16}
@@ -109,6 +110,24 @@ def test_flattening_warns_of_its_size_once(caplog):
         "td_cnn_flatten_lstm: flattening makes 2,304 numbers per frame, and 1,245,696 weights of the LSTM on them; "
         "smaller frames or td_cnn_lstm need fewer."
     )
+
+
+def test_conv3d_flattens_clips_of_a_fixed_number_of_frames_whatever_the_padding():
+    how = TrainSettings("many-to-one", "conv3d", filters="3,4", fixed_frames=5)
+    twin = CompiledModel(Architecture(how, (8, 10, 3), num_classes=3))
+    assert [weight.shape for weight in twin.model.weights][-2] == (2 * 2 * 3 * 4, 3)
+    clips = frame_clips((5, 5), "many-to-one", shape=(8, 10, 3))
+    plain, padded = (twin.logits(pad_clips(clips, rows=2, steps=steps)) for steps in (5, 12))
+    np.testing.assert_allclose(plain, padded, atol=1e-5)
+    message = (
+        "1-4.mp4 comes in pieces of 4 timesteps, and conv3d with fixed_frames 5 takes exactly that many; "
+        "extract with --num-frames 5, or leave --fixed-frames out."
+    )
+    short = frame_clip(4, 0, seed=1, shape=(8, 10, 3))
+    with pytest.raises(ClipError, match=re.escape(message)):
+        predict(twin.model, [*clips, short])
+    with pytest.raises(ClipError, match=re.escape(message)):
+        training_pieces([*clips, short], how, np.random.default_rng(0))
 
 
 def twin(task="many-to-one"):
@@ -235,6 +254,8 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
             {"model": "two_stream", "stream": "conv3d", "task": "many-to-many", "causal": True},
             "model conv3d gives one label per clip",
         ),
+        ({"fixed_frames": 8}, "fixed_frames 8 is for conv3d, without crop, speed and frame_drop, which change the"),
+        ({"fixed_frames": 8, "model": "conv3d", "crop": 0.1}, "fixed_frames 8 is for conv3d, without crop, speed"),
         ({"stream": "two_stream"}, "stream 'two_stream' is unknown; choose one of td_cnn_lstm, "),
     ],
 )
