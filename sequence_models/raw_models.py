@@ -19,7 +19,7 @@ from sequence_models.batches import MOST_CHANNELS
 from sequence_models.clips import Clip
 from sequence_models.layers import Readout, RealFrames
 from sequence_models.models import Seeds, dense, drop, embedding_logits, last_layer
-from sequence_models.raw_models_backbone import backbone_layer, load_pretrained, start
+from sequence_models.raw_models_backbone import backbone_layer, start
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 log = logging.getLogger(__name__)
@@ -71,17 +71,14 @@ def start_training(
     Raises:
         BackboneError: Pretrained weights are missing.
     """
+    streams, kind = [(model, slice(None))], settings.model
     if settings.model == "two_stream":
         rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
-        streams = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)]
-    else:
-        streams = [(model, slice(None))]
-    single = settings.stream if settings.model == "two_stream" else settings.model
+        streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
     for stream, channels in streams:
-        if single == "td_backbone_rnn":
-            load_pretrained(stream, settings)
-            start(stream, clips, channels=channels, head=head)
-        elif single == "td_cnn_flatten_lstm":
+        if kind == "td_backbone_rnn":
+            start(stream, settings, clips, channels=channels, head=head)
+        elif kind == "td_cnn_flatten_lstm":
             (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
             _warn_of_width(width, settings.units or FLATTEN_UNITS)
 

@@ -15,7 +15,7 @@ import numpy as np
 from extract.backbones import Backbone, build_untrained, load_backbone
 from extract.errors import ClipError
 from sequence_models.clips import Clip
-from sequence_models.layers import RealFrames, Standardise
+from sequence_models.layers import FRAMES_AT_ONCE, RealFrames, Standardise
 from sequence_models.models import Seeds
 from sequence_models.settings import ALL_LAYERS, PRETRAINED, RANDOM, TrainSettings
 
@@ -59,20 +59,31 @@ def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds:
     return RealFrames(cnn, update_statistics=settings.update_batchnorm)
 
 
-def start(model: keras.Model, clips: Sequence[Clip], *, channels: slice, head: keras.Model | None = None) -> None:
+def start(
+    model: keras.Model,
+    settings: TrainSettings,
+    clips: Sequence[Clip],
+    *,
+    channels: slice,
+    head: keras.Model | None = None,
+) -> None:
     """Give a model that `backbone_layer` is in its first weights: those of the backbone, and of what follows it.
 
     Args:
         model: Fresh from `build_model`, or one stream of it.
+        settings: Of these `backbone` and `backbone_weights`.
         clips: Training clips, which standardise the embeddings where there is no head.
         channels: Which channels of their frames the model takes.
         head: A trained model on embeddings of the same structure as what follows the backbone; None = that stays fresh.
 
     Raises:
-        BackboneError: The pretrained weights are missing.
+        BackboneError: The pretrained weights are missing, or do not fit.
     """
     (backbone,) = (layer for layer in model.layers if isinstance(layer, RealFrames))
     rest = [layer for layer in model.layers if layer is not backbone]
+    if settings.backbone_weights != RANDOM:
+        trained = _pretrained(settings, image_size=backbone.cnn.input_shape[1]).build()
+        backbone.cnn.set_weights(trained.get_weights())
     if head is None:
         (standardise,) = (layer for layer in rest if isinstance(layer, Standardise))
         embeddings = _some_embeddings(backbone.cnn, clips, channels)
@@ -84,24 +95,8 @@ def start(model: keras.Model, clips: Sequence[Clip], *, channels: slice, head: k
         mine.assign(other.numpy())
 
 
-def load_pretrained(model: keras.Model, settings: TrainSettings) -> None:
-    """Give the backbone in a model its pretrained weights, unless the settings want it to begin at random.
-
-    Args:
-        model: Fresh from `build_model`, or one stream of it.
-        settings: Of these `backbone` and `backbone_weights`.
-
-    Raises:
-        BackboneError: The weights are missing, or do not fit.
-    """
-    if settings.backbone_weights == RANDOM:
-        return
-    (cnn,) = (layer.cnn for layer in model.layers if isinstance(layer, RealFrames))
-    cnn.set_weights(_pretrained(settings, image_size=cnn.input_shape[1]).build().get_weights())
-
-
 def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
-    """The digest of the weights that `load_pretrained` gives; "" for random ones.
+    """The digest of the weights that the backbone begins with; "" for random ones.
 
     Raises:
         BackboneError: The weights are missing.
@@ -135,11 +130,9 @@ def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -
     """float32 (n, D) of frames from all over the clips."""
     chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
     stride = -(-sum(map(len, chosen)) // MOST_FRAMES)
-    return np.concatenate(
-        [
-            keras.ops.convert_to_numpy(
-                cnn(np.asarray(clip.embeddings[::stride], np.float32)[..., channels], training=False)
-            )
-            for clip in chosen
-        ]
-    )
+    parts = [
+        cnn(np.asarray(frames[start : start + FRAMES_AT_ONCE], np.float32)[..., channels], training=False)
+        for frames in (clip.embeddings[::stride] for clip in chosen)
+        for start in range(0, len(frames), FRAMES_AT_ONCE)
+    ]
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])

@@ -13,7 +13,7 @@ from sequence_models.compiled import CompiledModel
 from sequence_models.frame_augmentation import FrameAugmentation
 from sequence_models.predict import predict
 from sequence_models.raw_models import RAW_MODELS, start_training
-from sequence_models.settings import RAW_MODEL_NAMES, TrainSettings
+from sequence_models.settings import RAW_MODEL_NAMES, RAW_RECURRENT_MODELS, TrainSettings
 from sequence_models.training import fit_model
 from sequence_models.windows import training_pieces
 
@@ -89,6 +89,17 @@ def test_default_sizes_are_those_that_are_listed(name, expected):
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     assert norms == ([0.9] * 4 if name == "td_convnet_gru" else [])
+
+
+@pytest.mark.parametrize("name", RAW_RECURRENT_MODELS)
+def test_causal_outputs_do_not_change_when_later_frames_do(name):
+    how = TrainSettings("many-to-many", name, causal=True, filters="2,3", units=3, dense="4")
+    model = build_model(how, embedding_dim=(8, 8, 3), num_classes=3)
+    frames = frame_clip(6).embeddings
+    other = np.where(np.arange(6)[:, None, None, None] < 4, frames, 255 - frames)
+    first, changed = keras.ops.convert_to_numpy(model([np.stack([frames, other]), np.ones((2, 6), bool)]))
+    np.testing.assert_allclose(first[:4], changed[:4], atol=1e-6)
+    assert not np.allclose(first[4:], changed[4:], atol=1e-6)
 
 
 def test_the_two_streams_say_the_mean_of_what_each_says():
