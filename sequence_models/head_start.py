@@ -61,10 +61,10 @@ def _check_structure(run: Run, earlier: Run) -> None:
 def _check_embeddings(run: Run, earlier: Run) -> None:
     """The cache has to hold what the backbone gives on these frames before it is trained."""
     theirs, frames = earlier.recipes[0], run.recipes[0]
-    size = int(str(frames["image_size"]))
+    size = run.embedding_dim[0] if isinstance(run.embedding_dim, tuple) else run.embedding_dim
     digest = pretrained_digest(run.settings, image_size=size)
     ours = {"backbone": run.settings.backbone, "weights_digest": digest, "image_size": size}
-    ours |= {name: frames[name] for name in ("fit", "input")}
+    ours |= {name: frames.get(name) for name in ("fit", "input")}
     differing = [f"{name} {theirs.get(name)} (not {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
     if differing or len(earlier.recipes) != 1:
         raise RunError(

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from extract.backbones import Backbone, build_untrained, load_backbone
-from extract.errors import ClipError
+from extract.errors import BackboneError, ClipError
 from sequence_models.clips import Clip
 from sequence_models.layers import FRAMES_AT_ONCE, RealFrames, Standardise
 from sequence_models.models import Seeds
@@ -108,6 +108,10 @@ def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
 
 def _pretrained(settings: TrainSettings, *, image_size: int) -> Backbone:
     path = None if settings.backbone_weights == PRETRAINED else Path(settings.backbone_weights)
+    if path is not None and not path.is_file():
+        raise BackboneError(
+            f"{path}: there is no such weights file; give --backbone-weights another path, {PRETRAINED} or {RANDOM}."
+        )
     return load_backbone(settings.backbone, weights=path, image_size=image_size)
 
 

@@ -4,7 +4,7 @@ import pytest
 from frame_clips import frame_clips, moving_clips
 
 from extract.backbones import load_backbone
-from extract.errors import ClipError
+from extract.errors import BackboneError, ClipError
 from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import pad_clips
 from sequence_models.clips import Clip
@@ -170,3 +170,12 @@ def test_a_backbone_takes_square_pictures_of_three_channels(shape):
     )
     with pytest.raises(ClipError, match=message):
         build(shape=shape)
+
+
+def test_a_backbone_or_weights_file_that_is_not_there_is_named():
+    with pytest.raises(BackboneError, match="there is no backbone 'resnet5': did you mean resnet50"):
+        build(backbone="resnet5")
+    how = settings(backbone_weights="gone.h5")
+    message = "gone.h5: there is no such weights file; give --backbone-weights another path, pretrained or random."
+    with pytest.raises(BackboneError, match=message):
+        start_training(build(backbone_weights="gone.h5"), how, moving_clips(2))
