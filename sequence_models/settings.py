@@ -39,7 +39,7 @@ class TrainSettings:
 
     Args:
         task: "many-to-one" (one label per clip) or "many-to-many" (one label per timestep).
-        model: Name in `MODEL_NAMES` (on embeddings) or `RAW_MODEL_NAMES` (on raw frames: td_cnn_..., conv3d, ...).
+        model: Name in `MODEL_NAMES`, on embeddings, or `RAW_MODEL_NAMES` (td_..., conv3d, two_stream), on raw frames.
         readout: How a many-to-one model turns its timesteps into one vector, over real timesteps only: "last" (of a
             bidirectional model: the last of each direction), "mean", "max", "attention", or "concat", which keeps the
             order of equal parts of the clip. The models attention, meanpool, maxpool and pyramid leave it unused.
