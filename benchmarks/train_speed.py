@@ -76,8 +76,8 @@ def read_clips(path: Path) -> tuple[list[Clip], float]:
 def compare(clips: list[Clip], reading: float, *, epochs: int) -> None:
     """Time epochs of both kinds by turns, so that a busy machine slows both."""
     import_keras_quietly()
+    from sequence_models.architectures import Architecture
     from sequence_models.compiled import CompiledModel
-    from sequence_models.models import Architecture
 
     settings = TrainSettings(model="bilstm", readout="mean")  # no pooling to a few steps before the recurrence
     twin = CompiledModel(Architecture(settings, CHANNELS, CLASSES))

@@ -25,7 +25,7 @@ from extract.keras_applications import FAMILIES, build_family, digest_of_weights
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["Backbone", "backbone_names", "cache_folder", "load_backbone"]
+__all__ = ["Backbone", "backbone_names", "build_untrained", "cache_folder", "load_backbone"]
 
 _TINY_CHANNELS = 4
 _SMALLEST_LITE = 32
@@ -87,10 +87,7 @@ def load_backbone(
     Raises:
         BackboneError: The name is unknown, the weights are missing, or a setting does not go with this backbone.
     """
-    if name not in backbone_names():
-        close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
+    _check_name(name)
     if weights is not None and not weights.is_file():
         raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
     if name == PIXELS:
@@ -102,6 +99,36 @@ def load_backbone(
     if name in VARIANTS:
         return _load_lite(name, weights=weights, image_size=image_size)
     return _load_family(name, weights=weights, image_size=image_size)
+
+
+def build_untrained(name: str, *, image_size: int) -> keras.Model:
+    """Builds the model of a backbone without its weights: to load trained ones into it, or to train it from scratch.
+
+    Args:
+        name: One of `backbone_names()`.
+        image_size: Side of the images in pixels.
+
+    Returns:
+        Keras model as `Backbone.build` gives it.
+
+    Raises:
+        BackboneError: The name is unknown, or the image size is impossible.
+    """
+    _check_name(name)
+    if name == "tiny":
+        return _load_tiny(weights=None, image_size=image_size).build()
+    if name in VARIANTS:
+        _check_image_size(name, image_size, smallest=_SMALLEST_LITE)
+        return build_lite(name, None, image_size=image_size)
+    _check_image_size(name, image_size, smallest=FAMILIES[name].smallest)
+    return build_family(name, image_size=image_size, weights=None)
+
+
+def _check_name(name: str) -> None:
+    if name not in backbone_names():
+        close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
 
 
 def _load_tiny(*, weights: Path | None, image_size: int | None) -> Backbone:

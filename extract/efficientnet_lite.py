@@ -97,13 +97,13 @@ def lite_arrays(path: Path, *, digest: str) -> dict[str, np.ndarray]:
 
 
 def build_lite(
-    name: str, arrays: Mapping[str, np.ndarray], *, image_size: int, classifier: bool = False
+    name: str, arrays: Mapping[str, np.ndarray] | None, *, image_size: int, classifier: bool = False
 ) -> keras.Model:
-    """Builds a lite model and gives it its weights.
+    """Builds a lite model, with its weights if they are given.
 
     Args:
         name: A key of `VARIANTS`.
-        arrays: As `lite_arrays` gives them.
+        arrays: As `lite_arrays` gives them; None leaves the weights random.
         image_size: Side of the images in pixels.
         classifier: Ends in the 1000 ImageNet probabilities instead of the embedding.
 
@@ -131,7 +131,8 @@ def build_lite(
     if classifier:
         x = keras.layers.Dense(NUM_CLASSES, activation="softmax", dtype="float32", name="fc")(x)  # (B, K)
     model = keras.Model(images, x, name=name)
-    _set_weights(model, arrays)
+    if arrays is not None:
+        _set_weights(model, arrays)
     return model
 
 

@@ -112,7 +112,7 @@ def build_family(name: str, *, image_size: int, weights: Path | Literal["imagene
     if isinstance(weights, Path):
         _load_weights(model, name, weights)
     images = keras.Input((image_size, image_size, 3), name="images")
-    embedding = model(_preprocess(images, family.preprocessing), training=False)
+    embedding = model(_preprocess(images, family.preprocessing))
     embedding = keras.layers.Activation("linear", dtype="float32", name="embedding")(embedding)  # (B, D)
     return keras.Model(images, embedding, name=name)
 

@@ -14,13 +14,14 @@ def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq train`."""
     parser = verbs.add_parser(
         "train",
-        help="train a sequence model on cached embeddings",
-        description="Train a masked sequence model on cached embeddings, with baselines beside it. An interrupted run "
-        "goes on where it stopped when the same command is given again.",
+        help="train a sequence model on cached embeddings, or on raw frames",
+        description="Train a masked sequence model on cached embeddings or raw frames, with baselines beside it. "
+        "An interrupted run goes on where it stopped when the same command is given again.",
         epilog="examples:\n"
         "  clipseq train features/ --task many-to-one --run runs/first        (the folders are the classes)\n"
         "  clipseq train features/ --labels labels.csv --task many-to-one --cv 5 --seeds 3 --run runs/cv\n"
-        "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n",
+        "  clipseq train features/ --labels segments.csv --task many-to-many --model bilstm --run runs/frames\n"
+        "  clipseq train frames/ --task many-to-one --model td_cnn_lstm --run runs/raw   (extract --backbone pixels)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_run_flags(parser)
@@ -183,7 +184,9 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
     for field in fields(TrainSettings):
         if field.name in ("task", *without):
             continue
-        flag, text = f"--{field.name.replace('_', '-')}", f"{_field_help(field.name)} ({field.default})"
+        flag, text = f"--{field.name.replace('_', '-')}", _field_help(field.name)
+        if field.default != "":
+            text += f" ({field.default})"
         if isinstance(field.default, bool):
             group.add_argument(flag, action="store_true", help=text)
         elif field.name in CHOICES:

@@ -1,7 +1,8 @@
 """What needs no sequence model: the floor under every score.
 
 Each baseline is one linear layer and a softmax on a fixed summary of the embeddings, fitted as an L2-penalised
-logistic regression on standardised summaries, so all are stored as the same four arrays.
+logistic regression on standardised summaries, so all are stored as the same four arrays. Raw frames are averaged down
+to at most 16 x 16 pixels first: a floor for what needs no CNN and no memory.
 """
 
 from __future__ import annotations
@@ -22,9 +23,39 @@ FRAME_INVERSE_PENALTY = 1.0
 MAX_FRAMES = 50_000
 MAX_FRAME_VALUES = 20_000_000
 MAX_ITERATIONS = 1000
+SMALL_SIDE = 16  # of the frames that raw frames are averaged to
+FRAMES_AT_ONCE = 256
 NEVER = -30.0  # logit of a class that the training clips do not hold
 
 Summary = Callable[[np.ndarray], np.ndarray]
+
+
+def frame_features(embeddings: np.ndarray) -> np.ndarray:
+    """What summaries are made of.
+
+    Args:
+        embeddings: (T, D), or raw frames uint8 (T, H, W, C), which are averaged over about equal areas.
+
+    Returns:
+        float32 (T, D), or (T, h * w * C) with h and w at most 16.
+    """
+    if embeddings.ndim == 2:
+        return embeddings.astype(np.float32)
+    parts = [
+        _averaged(np.asarray(embeddings[start : start + FRAMES_AT_ONCE]))
+        for start in range(0, len(embeddings), FRAMES_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _averaged(frames: np.ndarray) -> np.ndarray:
+    means: np.ndarray = frames.astype(np.float32)
+    for axis in (1, 2):
+        side = frames.shape[axis]
+        starts = np.arange(min(side, SMALL_SIDE)) * side // min(side, SMALL_SIDE)
+        counts = np.diff(np.append(starts, side)).astype(np.float32)
+        means = np.add.reduceat(means, starts, axis=axis) / np.expand_dims(counts, tuple({0, 1, 2, 3} - {axis}))
+    return means.reshape(len(frames), -1)
 
 
 def no_summary(embeddings: np.ndarray) -> np.ndarray:
@@ -101,7 +132,7 @@ class Baseline:
         """Predicts clips.
 
         Args:
-            clips: Clips with embeddings (T, D).
+            clips: Clips with embeddings (T, D) or raw frames.
 
         Returns:
             Probabilities (K,) per clip, or (T, K), in the order of the clips.
@@ -120,7 +151,7 @@ class Baseline:
         return cls(str(arrays["task"]), str(arrays["name"]), **numbers, multi_label=bool(arrays["multi_label"]))
 
     def _probabilities(self, clip: Clip) -> np.ndarray:
-        summary = BASELINES[self.task][self.name](clip.embeddings.astype(np.float32))
+        summary = BASELINES[self.task][self.name](frame_features(clip.embeddings))
         logits = (summary - self.mean) / self.scale @ self.weights + self.bias
         probabilities = np.asarray(sigmoid(logits) if self.multi_label else softmax(logits), np.float32)
         return probabilities if self.task == MANY_TO_MANY else probabilities[0]
@@ -163,10 +194,10 @@ def _examples(summary: Summary, clips: Sequence[Clip], *, task: str, seed: int) 
     if not labelled:
         raise LabelError("no training clip has a label; check the labels and the split.")
     if task == MANY_TO_ONE:
-        rows = [summary(clip.embeddings.astype(np.float32))[:1] for clip in labelled]
+        rows = [summary(frame_features(clip.embeddings))[:1] for clip in labelled]
         return np.concatenate(rows), np.array([int(clip.labels) for clip in labelled])
     chosen = _chosen_frames(labelled, seed)
-    rows = [summary(clip.embeddings[steps].astype(np.float32)) for clip, steps in zip(labelled, chosen, strict=True)]
+    rows = [summary(frame_features(clip.embeddings[steps])) for clip, steps in zip(labelled, chosen, strict=True)]
     return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(labelled, chosen, strict=True)])
 
 
@@ -175,7 +206,7 @@ def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
     known = [clip.labels >= 0 if clip.labels.ndim == 1 else clip.labels.min(axis=1) >= 0 for clip in clips]
     steps = [np.flatnonzero(each) for each in known]
     total = sum(map(len, steps))
-    most = min(MAX_FRAMES, MAX_FRAME_VALUES // clips[0].embeddings.shape[1])
+    most = min(MAX_FRAMES, MAX_FRAME_VALUES // frame_features(clips[0].embeddings[:1]).shape[1])
     if total <= most:
         return steps
     drawn = np.zeros(total, bool)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from extract.errors import LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
+from extract.store_rows import join_channels
 from sequence_models.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
 from sequence_models.intervals import (
     UNLABELLED,
@@ -34,6 +36,8 @@ from sequence_models.targets import (
 
 PTS_TOLERANCE_SECONDS = 1e-3
 
+EmbeddingDim = int | tuple[int, ...]  # D, or (H, W, C) of raw frames
+
 
 @dataclass(frozen=True, repr=False)
 class Clip:
@@ -41,7 +45,7 @@ class Clip:
 
     Args:
         clip_id: Name of the clip in its store.
-        embeddings: float16 or float32 (T, D).
+        embeddings: float16 or float32 (T, D); of raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
         labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
@@ -68,9 +72,9 @@ class Clip:
 
     def __post_init__(self) -> None:
         steps, labels = len(self.embeddings), self.labels
-        if self.embeddings.ndim != 2 or labels.ndim > 2 or labels.shape[:1] not in ((), (steps,)):
+        if self.embeddings.ndim not in (2, 4) or labels.ndim > 2 or labels.shape[:1] not in ((), (steps,)):
             raise ValueError(
-                f"{self.clip_id}: embeddings must be (T, D) and labels (), (T,) or (T, K), "
+                f"{self.clip_id}: embeddings must be (T, D) or (T, H, W, C) and labels (), (T,) or (T, K), "
                 f"got {self.embeddings.shape} and {labels.shape}"
             )
         if (self.label_steps is None) != (self.frame_labels is None):
@@ -85,6 +89,12 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def embedding_dim(self) -> EmbeddingDim:
+        """D, or (H, W, C) of raw frames."""
+        row_shape = self.embeddings.shape[1:]
+        return row_shape[0] if len(row_shape) == 1 else row_shape
 
     def __repr__(self) -> str:
         return f"Clip({self.clip_id!r}, embeddings={self.embeddings.shape}, labels={self.labels.shape})"
@@ -153,7 +163,8 @@ def load_clips(
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
 
     Returns:
-        The clips with embeddings (T, D) and labels (), (T,) or, for multi_label, (T, K).
+        The clips with embeddings (T, D), or raw frames that stay in their stores, and labels (), (T,) or, for
+        multi_label, (T, K).
 
     Raises:
         LabelError: Labels and clips do not fit together.
@@ -263,16 +274,26 @@ def _kept(clip_ids: list[str], keep: Sequence[str] | None) -> list[str]:
 
 
 def _read_joined(stores: Sequence[Store], clip_id: str) -> ClipEmbeddings:
-    """One clip with the embeddings of all stores side by side, (T, D1 + D2 + ...)."""
-    parts = [store.read(clip_id) for store in stores]
+    """One clip with the embeddings of all stores side by side, (T, D1 + D2 + ...) or (T, H, W, C1 + C2 + ...)."""
+    raw = len(stores[0].row_shape) > 1
+    parts = [store.read_lazily(clip_id) if raw else store.read(clip_id) for store in stores]
     for store, part in zip(stores, parts, strict=True):
-        if part.embeddings.ndim != 2:
-            raise StoreError(f"{store.path} holds raw frames, not embeddings; extract it with a backbone.")
+        if store.row_shape[:-1] != stores[0].row_shape[:-1]:
+            raise StoreError(
+                f"{store.path} holds {_held(store)} and {stores[0].path} {_held(stores[0])}, which cannot be joined; "
+                "give stores of embeddings, or stores of raw frames of one size."
+            )
         _refuse_other_times(parts[0], part, paths=(stores[0].path, store.path))
     if len(parts) == 1:
         return parts[0]
-    embeddings = np.concatenate([part.embeddings for part in parts], axis=1)
-    return replace(parts[0], embeddings=embeddings)
+    rows: list[Any] = [part.embeddings for part in parts]
+    joined: Any = join_channels(rows) if raw else np.concatenate(rows, axis=1)
+    return replace(parts[0], embeddings=joined)
+
+
+def _held(store: Store) -> str:
+    size = " x ".join(map(str, store.row_shape))
+    return f"raw frames of {size}" if len(store.row_shape) > 1 else f"embeddings of {size} numbers"
 
 
 def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: tuple[object, object]) -> None:

@@ -12,8 +12,9 @@ from functools import lru_cache, partial
 import keras
 import numpy as np
 
-from sequence_models.batches import PaddedBatch
-from sequence_models.models import Architecture, build_model, output_stages
+from sequence_models.architectures import Architecture, build_model, output_stages
+from sequence_models.batches import PaddedBatch, check_batch
+from sequence_models.settings import MANY_TO_MANY
 
 KEPT = 8  # architectures; the least recently used is forgotten
 GRADIENT_NORM = 1.0  # one odd batch must not undo an epoch
@@ -37,9 +38,8 @@ class CompiledModel:
     def __init__(self, architecture: Architecture):
         settings = architecture.settings
         self.settings, self.num_classes = settings, architecture.num_classes
-        self.model = build_model(
-            settings, embedding_dim=architecture.embedding_dim, num_classes=architecture.num_classes
-        )
+        self.embedding_dim = architecture.embedding_dim
+        self.model = build_model(settings, embedding_dim=self.embedding_dim, num_classes=self.num_classes)
         self.optimizer = OPTIMIZER_CLASSES[settings.optimizer](
             settings.learning_rate, weight_decay=settings.weight_decay or None, clipnorm=GRADIENT_NORM
         )
@@ -68,6 +68,9 @@ class CompiledModel:
 
     def train(self, batch: PaddedBatch) -> float:
         """Take one step on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
+        per_step = (batch.mask.shape[1],) if self.settings.task == MANY_TO_MANY else ()
+        label_shape = (*per_step, self.num_classes) if self.settings.multi_label else per_step
+        check_batch(batch, embedding_dim=self.embedding_dim, label_shape=label_shape)
         one_hot = np.eye(self.num_classes, dtype=np.float32)
         targets = batch.labels if self.settings.multi_label else one_hot[batch.labels]  # (B, K) or (B, T, K)
         inputs, stages = [batch.embeddings, batch.mask], len(self.trainer.outputs)

@@ -99,7 +99,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
-    if not any(clip.group for clip in clips.values()):
+    if not any(clip.group for clip in clips.values()) and not run.settings.on_frames:  # it compares embeddings
         record["doctor"] = _doctor(run, clips, truth, said)
     write_json(run.path / "metrics.json", record)
     return record

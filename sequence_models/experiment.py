@@ -16,6 +16,7 @@ import numpy as np
 from sequence_models.baselines import baseline_names, fit_baseline
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import score_predictions
+from sequence_models.head_start import start_head
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import FINAL, MODEL, POSTPROCESSED, Run, write_arrays, write_json
@@ -161,6 +162,7 @@ def _fit(
         checkpoint=weights,
         log=run.log_path(fold, seed),
         epochs=epochs,
+        head=start_head(run, fold, seed),
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     write_json(note, {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds})

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+FRAMES_AT_ONCE = 64  # that a CNN sees when nothing is trained
 LARGEST_STEP = 16.0  # of T-MSE, per class: a real change of label costs no more
 LOWEST = -1e9  # below any activation, and finite, so that a masked step has a gradient of zero and not of NaN
 
@@ -34,6 +35,63 @@ class Standardise(keras.layers.Layer):
         """Standardise (B, T, D)."""
         standard = (embeddings - self.mean) * self.scale
         return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
+
+
+class RealFrames(keras.layers.Layer):
+    """Runs a CNN on the real frames of a batch, and on nothing else.
+
+    Frames are gathered by the mask and their features scattered back, so that padding costs no time and batch
+    normalisation never sees it; at inference a few frames go after the other, so that a recording of any length fits
+    into memory. The number of real frames differs from batch to batch: JAX cannot compile that.
+
+    Args:
+        cnn: Model of frames (R, H, W, C), 0..255 -> features (R, F).
+        update_statistics: In training, batch normalisation takes and updates the statistics of the batch; otherwise
+            the CNN runs as at inference, though its weights may be trained.
+    """
+
+    supports_masking = True
+
+    def __init__(self, cnn: keras.Model, *, update_statistics: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.cnn = cnn
+        self.update_statistics = update_statistics
+
+    def build(self, frames_shape):
+        """The CNN is built already."""
+
+    def compute_output_shape(self, frames_shape, mask_shape=None):
+        """(B, T, F)."""
+        return (*frames_shape[:2], self.cnn.output_shape[-1])
+
+    def call(self, frames, mask, training=None):
+        """Features (B, T, F) of frames (B, T, H, W, C); zeros on padding."""
+        batch, steps = ops.shape(mask)[0], ops.shape(mask)[1]
+        (real,) = ops.nonzero(ops.reshape(mask, (-1,)))  # (R,)
+        pictures = ops.reshape(frames, (-1, *frames.shape[2:]))  # (B T, H, W, C)
+        nothing = ops.zeros((batch * steps, self.cnn.output_shape[-1]))
+        if training:  # batch normalisation wants all frames of the batch at once
+            features = self._with_features(nothing, pictures, real, training=self.update_statistics)
+        else:
+            features = self._in_parts(nothing, pictures, real)
+        return ops.reshape(features, (batch, steps, features.shape[-1]))
+
+    def _in_parts(self, nothing, pictures, real):
+        """The features (B T, F) of the real pictures, a few after the other."""
+        _, features = ops.while_loop(
+            lambda start, features: start < ops.shape(real)[0],
+            lambda start, features: (
+                start + FRAMES_AT_ONCE,
+                self._with_features(features, pictures, real[start : start + FRAMES_AT_ONCE], training=False),
+            ),
+            (0, nothing),
+        )
+        return features
+
+    def _with_features(self, features, pictures, chosen, *, training: bool):
+        """The features (B T, F) with those of the chosen pictures in their places."""
+        gathered = ops.cast(ops.take(pictures, chosen, axis=0), "float32")  # (n, H, W, C)
+        return ops.scatter_update(features, ops.expand_dims(chosen, -1), self.cnn(gathered, training=training))
 
 
 class Readout(keras.layers.Layer):

@@ -9,7 +9,7 @@ batch statistics would see the padding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -23,21 +23,6 @@ PYRAMID_LEVELS = (1, 2, 3)
 Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, seeds) -> logits
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What fixes a model up to its weights; equal ones share one compiled training step.
-
-    Args:
-        settings: How it is built and trained.
-        embedding_dim: D.
-        num_classes: K.
-    """
-
-    settings: TrainSettings
-    embedding_dim: int
-    num_classes: int
-
-
 class Seeds:
     """Gives every layer a seed of its own: Keras draws the same numbers for equal seeds and shapes."""
 
@@ -49,32 +34,23 @@ class Seeds:
         return int(self._random.integers(2**31))
 
 
-def build_model(settings: TrainSettings, *, embedding_dim: int, num_classes: int, seed: int = 0) -> keras.Model:
-    """Build a model with fresh weights.
+def embedding_logits(embeddings, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
+    """The logits of one model of the registry.
 
     Args:
-        settings: Which model, and its sizes.
-        embedding_dim: D.
+        embeddings: (B, T, D).
+        mask: (B, T).
+        settings: Sizes.
         num_classes: K.
-        seed: Decides the weights and the dropout; nothing else does.
+        seeds: Decides the weights and the dropout.
+        name: A key of `MODELS`.
 
     Returns:
-        A model [embeddings (B, T, D), mask (B, T)] -> logits (B, K) or (B, T, K), with its `architecture` as attribute.
+        Logits (B, K) or (B, T, K).
     """
-    seeds = Seeds(seed)
-    embeddings = keras.Input((None, embedding_dim), name="embeddings")
-    mask = keras.Input((None,), dtype="bool", name="mask")
     sequence = Standardise(name="standardise")(embeddings, mask=mask)
-    sequence = _drop(sequence, settings.channel_dropout, seeds)
-    logits = MODELS[settings.model](sequence, mask, settings, num_classes, seeds)
-    model = keras.Model([embeddings, mask], logits, name=settings.model)
-    model.architecture = Architecture(settings, embedding_dim, num_classes)
-    return model
-
-
-def output_stages(model: keras.Model) -> list:
-    """The logits that a loss is taken of: one tensor, or one per refining stage, the final one last."""
-    return [layer.output for layer in model.layers if layer.name.startswith("logits")]
+    sequence = drop(sequence, settings.channel_dropout, seeds)
+    return MODELS[name](sequence, mask, settings, num_classes, seeds)
 
 
 def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
@@ -91,12 +67,12 @@ def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
         for _ in range(settings.layers):
             recurrent = _directions(cell, settings, bidirectional, seeds)
             sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
-            sequence = _drop(sequence, settings.dropout, seeds)
+            sequence = drop(sequence, settings.dropout, seeds)
         sequence = layers.Concatenate()([projected, sequence])
         if settings.task == MANY_TO_ONE:
             backward = settings.hidden if bidirectional else 0
             sequence = _read_out(sequence, mask, settings, seeds, backward=backward)  # (B, C)
-        return _logits(sequence, mask, settings, num_classes, seeds, name="logits")
+        return last_layer(sequence, mask, settings, num_classes, seeds, name="logits")
 
     return build
 
@@ -121,7 +97,7 @@ def _pooled(readout: str) -> Builder:
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
         sequence = _project(sequence, settings, seeds)
         pooled = _read_out(sequence, mask, replace(settings, readout=readout), seeds)
-        return _logits(pooled, mask, settings, num_classes, seeds, name="logits")
+        return last_layer(pooled, mask, settings, num_classes, seeds, name="logits")
 
     return build
 
@@ -130,7 +106,7 @@ def _pyramid(sequence, mask, settings: TrainSettings, num_classes: int, seeds: S
     """One dense layer on the means of the whole clip, its halves and its thirds."""
     parts = [SegmentMean(level)(sequence, mask=mask) for level in PYRAMID_LEVELS]
     parts = _project(layers.Concatenate(axis=1)(parts), settings, seeds)  # (B, 6, P)
-    return _logits(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
+    return last_layer(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
 
 
 def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
@@ -138,17 +114,17 @@ def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: See
     features = _tcn_stage(sequence, mask, settings, seeds)
     if settings.task == MANY_TO_ONE:  # later stages refine labels per timestep; here there are none
         pooled = _read_out(features, mask, settings, seeds)
-        return _logits(pooled, mask, settings, num_classes, seeds, name="logits")
-    logits = _logits(features, mask, settings, num_classes, seeds, name="logits_1")
+        return last_layer(pooled, mask, settings, num_classes, seeds, name="logits")
+    logits = last_layer(features, mask, settings, num_classes, seeds, name="logits_1")
     for stage in range(2, settings.tcn_stages + 1):
         guess = ops.sigmoid(logits) if settings.multi_label else ops.softmax(logits)
-        features = _tcn_stage(_masked(guess, mask), mask, settings, seeds)
-        logits = _logits(features, mask, settings, num_classes, seeds, name=f"logits_{stage}")
+        features = _tcn_stage(masked(guess, mask), mask, settings, seeds)
+        logits = last_layer(features, mask, settings, num_classes, seeds, name=f"logits_{stage}")
     return logits
 
 
 def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
-    sequence = _masked(_dense(settings.hidden, seeds)(sequence), mask)
+    sequence = masked(dense(settings.hidden, seeds)(sequence), mask)
     for layer in range(settings.tcn_layers):
         convolution = layers.Conv1D(
             settings.hidden,
@@ -158,12 +134,13 @@ def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
             activation="relu",
             kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
         )
-        change = _dense(settings.hidden, seeds)(convolution(sequence))
-        sequence = _masked(sequence + _drop(change, settings.dropout, seeds), mask)  # a bias would leak from padding
+        change = dense(settings.hidden, seeds)(convolution(sequence))
+        sequence = masked(sequence + drop(change, settings.dropout, seeds), mask)  # a bias would leak from padding
     return sequence
 
 
-def _masked(sequence, mask):
+def masked(sequence, mask):
+    """(B, T, C) with zeros on padding."""
     return ops.where(ops.expand_dims(mask, -1), sequence, 0.0)
 
 
@@ -171,7 +148,7 @@ def _project(sequence, settings: TrainSettings, seeds: Seeds):
     """Narrow (B, T, D) to (B, T, P), or leave it where there is no projection."""
     if not settings.projection:
         return sequence
-    return _drop(_dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
+    return drop(dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
 
 
 def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward: int = 0):
@@ -184,15 +161,15 @@ def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward
     return layer(sequence, mask=mask)
 
 
-def _logits(features, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
+def last_layer(features, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
     """The last dense layer, and the smoothing loss where there is one label per timestep."""
     if settings.task == MANY_TO_ONE or not settings.smoothing_loss:
-        return _dense(num_classes, seeds, name=name)(features)
+        return dense(num_classes, seeds, name=name)(features)
     smooth = SmoothnessLoss(settings.smoothing_loss, multi_label=settings.multi_label, name=name)
-    return smooth(_dense(num_classes, seeds)(features), mask=mask)
+    return smooth(dense(num_classes, seeds)(features), mask=mask)
 
 
-def _drop(tensor, rate: float, seeds: Seeds):
+def drop(tensor, rate: float, seeds: Seeds):
     """Drop whole channels of (B, T, C) over time, or units of (B, C)."""
     if not rate:
         return tensor
@@ -200,7 +177,8 @@ def _drop(tensor, rate: float, seeds: Seeds):
     return layers.Dropout(rate, noise_shape=noise_shape, seed=seeds.next())(tensor)
 
 
-def _dense(units: int, seeds: Seeds, *, name: str | None = None) -> layers.Dense:
+def dense(units: int, seeds: Seeds, *, name: str | None = None) -> layers.Dense:
+    """A dense layer with weights of its own seed."""
     return layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seeds.next()), name=name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from sequence_models.clips import Clip
 from sequence_models.windows import merge_pieces, prediction_pieces, select_steps
 
 FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
+RAW_VALUES_PER_BATCH = 2**24  # of raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,11 +73,13 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
 def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
     """Predict checked clips with a `CompiledModel` that has its weights already; otherwise as `predict`."""
     pieces = prediction_pieces(clips, twin.settings)
+    row_shape = clips[0].embeddings.shape[1:]
+    most_frames = RAW_VALUES_PER_BATCH // math.prod(row_shape) if len(row_shape) > 1 else FRAMES_PER_BATCH
     by_length = sorted(range(len(pieces)), key=lambda number: len(pieces[number].steps))
     said: dict[int, np.ndarray] = {}
     while by_length:
         steps = padded_length(len(pieces[by_length[-1]].steps))
-        size = max(1, min(batch_size, FRAMES_PER_BATCH // steps))
+        size = max(1, min(batch_size, most_frames // steps))
         by_length, numbers = by_length[:-size], by_length[-size:]
         chosen = [select_steps(clips[pieces[number].row], pieces[number].steps) for number in numbers]
         said.update(zip(numbers, _forward_batch(twin, chosen, steps), strict=True))

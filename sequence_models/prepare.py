@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from extract.errors import SplitError
+from extract.errors import SplitError, UsageError
 from extract.store_schema import fingerprint
 from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.official_splits import official_lists
 from sequence_models.runs import OFFICIAL, Run, create_run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
 from sequence_models.splits import make_folds
 
 
@@ -44,7 +44,8 @@ def prepare(
         load: Further arguments of `load_clips`.
 
     Raises:
-        LabelError, SplitError, StoreError, RunError: the data do not fit together; the message says what does not.
+        LabelError, SplitError, StoreError, RunError, UsageError: the data, or data and settings, do not fit together;
+            the message says what does not.
     """
     lists = official_lists(split_file)
     if lists is not None and not load.get("group_from"):
@@ -54,6 +55,7 @@ def prepare(
     )
     if len(data.vocabulary) < 2 and not settings.multi_label:
         raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
+    _check_input(settings, data, stores)
     folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
     wanted = Run(
         path=run,
@@ -69,7 +71,7 @@ def prepare(
         seeds=seeds,
         background=background,
         clips={clip.clip_id: _clip_record(clip, data.vocabulary) for clip in data.clips},
-        embedding_dim=data.clips[0].embeddings.shape[1],
+        embedding_dim=data.clips[0].embedding_dim,
         versions=_versions(),
     )
     created = create_run(wanted)
@@ -77,6 +79,35 @@ def prepare(
         with open(created.path / "alignment.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(alignment_rows(data.alignment))
     return created, data
+
+
+def _check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
+    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene."""
+    row_shape = data.clips[0].embeddings.shape[1:]
+    inputs = [recipe.get("input") for recipe in data.recipes]
+    turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]
+    if turned and "flow" in inputs:
+        raise UsageError(
+            f"{turned[0]} of optical flow would show other motions than there were; leave --{turned[0]} out, or train "
+            "on RGB frames alone (--shift and --zoom may stay)."
+        )
+    if settings.model == "two_stream" and None not in inputs and inputs[-1] != "flow":
+        raise UsageError(
+            f"model two_stream takes RGB frames and then optical flow, and the stores hold "
+            f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."
+        )
+    if settings.on_frames == (len(row_shape) == 3):
+        return
+    where = ", ".join(map(str, stores))
+    if settings.on_frames:
+        raise UsageError(
+            f"model {settings.model} takes raw frames, and {where} holds embeddings of {row_shape[0]} numbers; "
+            f"choose one of {', '.join(MODEL_NAMES)}, or extract frames with --backbone pixels."
+        )
+    raise UsageError(
+        f"model {settings.model} takes embeddings, and {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
+        f"choose one of {', '.join(RAW_MODEL_NAMES)}, or extract embeddings with another --backbone."
+    )
 
 
 def _clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict:

@@ -55,7 +55,7 @@ class Run:
         seeds: Number of seeds, 0 to seeds - 1.
         background: Class that the segment metrics leave out, or None.
         clips: Per clip_id its group and, for many-to-one, its label.
-        embedding_dim: Width of the joined embeddings.
+        embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
         versions: Of the libraries.
     """
@@ -73,7 +73,7 @@ class Run:
     seeds: int
     background: str | None
     clips: dict[str, dict]
-    embedding_dim: int
+    embedding_dim: int | tuple[int, ...]
     test_opened: int = 0
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -156,6 +156,8 @@ def read_run(path: str | Path) -> Run:
         )
         for key in ("vocabulary", "stores", "recipes", "fingerprints"):
             record[key] = tuple(record[key])
+        if isinstance(record["embedding_dim"], list):
+            record["embedding_dim"] = tuple(record["embedding_dim"])
         return Run(path=path, **record)
     except FileNotFoundError:
         raise RunError(

@@ -14,10 +14,24 @@ POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector p
 ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool")  # say the same whatever order the timesteps come in
 MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
 CAUSAL_MODELS = ("lstm", "gru", "mstcn")
+RAW_RECURRENT_MODELS = ("td_cnn_lstm", "td_cnn_flatten_lstm", "td_convnet_gru")
+RAW_POOLING_MODELS = ("td_cnn_avgpool", "td_cnn_maxpool", "conv3d")  # many-to-one only
+STREAM_MODELS = (*RAW_RECURRENT_MODELS, *RAW_POOLING_MODELS, "td_backbone_rnn")
+RAW_MODEL_NAMES = (*STREAM_MODELS, "two_stream")  # on raw frames; all others are on embeddings
+PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
+ALL_LAYERS = "all"
 READOUTS = ("last", "mean", "max", "attention", "concat")
 CONCAT_PARTS = 4
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
-CHOICES = {"task": TASKS, "model": MODEL_NAMES, "readout": READOUTS, "optimizer": OPTIMIZERS}
+FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
+CHOICES = {
+    "task": TASKS,
+    "model": (*MODEL_NAMES, *RAW_MODEL_NAMES),
+    "readout": READOUTS,
+    "optimizer": OPTIMIZERS,
+    "head": MODEL_NAMES,
+    "stream": STREAM_MODELS,
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class TrainSettings:
 
     Args:
         task: "many-to-one" (one label per clip) or "many-to-many" (one label per timestep).
-        model: Name in `MODEL_NAMES`.
+        model: Name in `MODEL_NAMES`, on embeddings, or `RAW_MODEL_NAMES` (td_..., conv3d, two_stream), on raw frames.
         readout: How a many-to-one model turns its timesteps into one vector, over real timesteps only: "last" (of a
             bidirectional model: the last of each direction), "mean", "max", "attention", or "concat", which keeps the
             order of equal parts of the clip. The models attention, meanpool, maxpool and pyramid leave it unused.
@@ -44,7 +58,8 @@ class TrainSettings:
         hop: Seconds from one window to the next; 0 = half a window.
         chunk: Many-to-many training without windows cuts longer clips into chunks of this many timesteps, at new
             places in every epoch; a prediction sees the whole clip. 0 = never.
-        causal: A timestep may only see those before it, as for a live stream: many-to-many with lstm, gru or mstcn.
+        causal: A timestep may only see those before it, as for a live stream: many-to-many with lstm, gru, mstcn, or
+            a raw-frame model with such a recurrence.
         tcn_stages: Stages of mstcn; each refines the labels of the one before.
         tcn_layers: Dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far.
         dropout: Share of units dropped, the same ones at every timestep of a clip.
@@ -61,6 +76,25 @@ class TrainSettings:
         learning_rate: Step size of the optimizer, constant.
         weight_decay: Decoupled weight decay per unit of learning rate.
         class_weight_power: Examples of a class weigh count ** -power; 0 = all alike.
+        flip: Raw frames of half of the training clips are mirrored left to right; wrong where sides matter.
+        shift: The largest shift of raw frames, as a share of height and width.
+        zoom: The largest zoom of raw frames, in or out, as a share.
+        rotation: The largest rotation of raw frames, either way, as a share of a full turn.
+        brightness: The largest change of brightness of raw frames, as a share of white.
+        contrast: The largest change of contrast of raw frames, as a share.
+        filters: Channels of the convolutions of a raw-frame model, such as 16,32; "" = the model's own.
+        units: Units of the recurrence of a raw-frame model of its own; 0 = the model's own, 64 or 128.
+        dense: Widths of the dense layers of td_convnet_gru; "" = 1024,512,128,64.
+        fixed_frames: conv3d flattens clips of exactly this many timesteps; 0 = averages what it finds in clips of any
+            length.
+        backbone: The image model inside td_backbone_rnn, by the names of clipseq extract.
+        backbone_weights: Where that backbone begins: "pretrained", "random", or a weights file.
+        trainable_layers: How many of the backbone's last layers are trained, or "all".
+        update_batchnorm: Statistics of the backbone's batch normalisation follow the training frames; without it they
+            stay as they were.
+        head: The model on embeddings that td_backbone_rnn ends in.
+        start_from: A run of that head on embeddings of the same backbone, where td_backbone_rnn begins.
+        stream: The model that two_stream has once on RGB and once on optical flow.
 
     Raises:
         UsageError: A name is unknown or a number is out of its range.
@@ -95,15 +129,31 @@ class TrainSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     class_weight_power: float = 0.25
+    flip: bool = False
+    shift: float = 0.0
+    zoom: float = 0.0
+    rotation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    filters: str = ""
+    units: int = 0
+    dense: str = ""
+    fixed_frames: int = 0
+    backbone: str = "efficientnet_lite0"
+    backbone_weights: str = PRETRAINED
+    trainable_layers: str = "9"
+    update_batchnorm: bool = False
+    head: str = "bilstm"
+    start_from: str = ""
+    stream: str = "td_cnn_lstm"
 
     def __post_init__(self) -> None:
-        _check_name("task", self.task, TASKS)
-        _check_name("model", self.model, MODEL_NAMES)
-        _check_name("readout", self.readout, READOUTS)
-        _check_name("optimizer", self.optimizer, OPTIMIZERS)
+        for name, known in CHOICES.items():
+            _check_name(name, getattr(self, name), known)
         for name in ("stride", "hidden", "layers", "tcn_stages", "tcn_layers", "epochs", "patience", "batch_size"):
             _check_range(name, getattr(self, name), 1, float("inf"))
-        for name in ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop"):
+        shares = ("dropout", "channel_dropout", "label_smoothing", "crop", "speed", "frame_drop")
+        for name in (*shares, *FRAME_VARIATIONS[1:]):
             _check_range(name, getattr(self, name), 0, 0.95)
         for name in (
             "projection",
@@ -114,10 +164,30 @@ class TrainSettings:
             "smoothing_loss",
             "weight_decay",
             "class_weight_power",
+            "units",
+            "fixed_frames",
         ):
             _check_range(name, getattr(self, name), 0, float("inf"))
         _check_range("learning_rate", self.learning_rate, 1e-8, 100)
+        for name in ("filters", "dense"):
+            _check_widths(name, getattr(self, name))
+        if self.trainable_layers != ALL_LAYERS and not self.trainable_layers.isdecimal():
+            raise UsageError(
+                f"trainable_layers must be a whole number of the last layers, or {ALL_LAYERS}, got "
+                f"{self.trainable_layers!r}; choose another --trainable-layers."
+            )
         self._check_combinations()
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether the model takes raw frames; the others take embeddings."""
+        return self.model in RAW_MODEL_NAMES
+
+    @property
+    def sequence_model(self) -> str:
+        """The model that decides what can be done over time: the head of a backbone, the one inside two_stream."""
+        model = self.stream if self.model == "two_stream" else self.model
+        return self.head if model == "td_backbone_rnn" else model
 
     @property
     def parts(self) -> int:
@@ -137,26 +207,52 @@ class TrainSettings:
             )
         if self.multi_label and self.task == MANY_TO_ONE:
             raise UsageError("multi_label is for overlapping labels per timestep; use it with --task many-to-many.")
-        if self.task == MANY_TO_MANY and self.model in POOLING_MODELS:
+        model = self.sequence_model
+        if self.task == MANY_TO_MANY and model in (*POOLING_MODELS, *RAW_POOLING_MODELS):
+            framewise = RAW_RECURRENT_MODELS if model in RAW_POOLING_MODELS else (*RECURRENT_MODELS, "mstcn")
             raise UsageError(
-                f"model {self.model} gives one label per clip and cannot do many-to-many; "
-                f"choose one of {', '.join(name for name in MODEL_NAMES if name not in POOLING_MODELS)}."
+                f"model {model} gives one label per clip and cannot do many-to-many; "
+                f"choose one of {', '.join(framewise)}."
             )
-        if self.steps and (self.task == MANY_TO_MANY or self.model not in RECURRENT_MODELS):
+        if self.steps and (self.task == MANY_TO_MANY or model not in RECURRENT_MODELS):
             raise UsageError(
                 f"steps {self.steps} averages a clip before the recurrence of a many-to-one model; "
-                f"leave it at 0 for {self.model}, {self.task}."
+                f"leave it at 0 for {model}, {self.task}."
             )
-        if self.causal and (self.model not in CAUSAL_MODELS or self.task == MANY_TO_ONE):
+        if self.causal and (model not in (*CAUSAL_MODELS, *RAW_RECURRENT_MODELS) or self.task == MANY_TO_ONE):
+            causal = RAW_RECURRENT_MODELS if model in RAW_POOLING_MODELS else CAUSAL_MODELS
             raise UsageError(
-                f"model {self.model}, {self.task}, cannot be causal; "
-                f"choose one of {', '.join(CAUSAL_MODELS)} for many-to-many."
+                f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
+            )
+        varied = [name for name in FRAME_VARIATIONS if getattr(self, name)]
+        if varied and not self.on_frames:
+            raise UsageError(
+                f"{varied[0]} varies raw frames, and model {self.model} takes embeddings; leave --{varied[0]} out, or "
+                f"choose one of {', '.join(RAW_MODEL_NAMES)}."
+            )
+        if self.fixed_frames and (self.model != "conv3d" or self.crop or self.speed or self.frame_drop):
+            raise UsageError(
+                f"fixed_frames {self.fixed_frames} is for conv3d, without crop, speed and frame_drop, which change the "
+                "number of frames; leave it or them at 0."
+            )
+        if self.start_from and self.model != "td_backbone_rnn":
+            raise UsageError(
+                f"start_from is where the head of td_backbone_rnn begins, and model is {self.model}; "
+                "use --model td_backbone_rnn, or leave --start-from out."
             )
 
 
 def _check_name(field: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise UsageError(f"{field} {value!r} is unknown; choose one of {', '.join(known)}.")
+
+
+def _check_widths(field: str, text: str) -> None:
+    if text and not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise UsageError(
+            f"{field} must be whole numbers with commas between them, such as 16,32, got {text!r}; "
+            f"choose another --{field}."
+        )
 
 
 def _check_range(field: str, value: float, low: float, high: float) -> None:

@@ -20,13 +20,15 @@ import numpy as np
 from tqdm import tqdm
 
 from extract.errors import LabelError, RunError, UsageError
+from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
-from sequence_models.clips import Clip
+from sequence_models.clips import Clip, EmbeddingDim
 from sequence_models.compiled import CompiledModel, compiled, copy_variables
+from sequence_models.frame_augmentation import FrameAugmentation
 from sequence_models.metrics_multilabel import mean_average_precision
-from sequence_models.models import Architecture, build_model
 from sequence_models.predict import Prediction, forward
-from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.raw_models import start_training
+from sequence_models.settings import FRAME_VARIATIONS, MANY_TO_ONE, TrainSettings
 from sequence_models.windows import training_pieces
 
 LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
@@ -67,6 +69,7 @@ def fit_model(
     checkpoint: Path,
     log: Path,
     epochs: int | None = None,
+    head: keras.Model | None = None,
     tensorboard: Path | None = None,
     quiet: bool = False,
 ) -> FitResult:
@@ -81,6 +84,7 @@ def fit_model(
         checkpoint: Where the best weights go, ending in `.weights.h5`; its folder is made.
         log: CSV file, one line per epoch, columns `LOG_COLUMNS`; its folder is made.
         epochs: Overrides `settings.epochs`.
+        head: A model on embeddings, where what follows the backbone in td_backbone_rnn begins.
         tensorboard: A folder for an event file with the columns of the log; None = none. Needs tensorboardX.
         quiet: No progress bar.
 
@@ -97,7 +101,10 @@ def fit_model(
         raise LabelError("No training clip has a label; label some, or use another split.")
     embedding_dim = check_clips([*train, *validation], num_classes=num_classes)
     model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
-    model.get_layer("standardise").set_statistics(*embedding_statistics(train))
+    if settings.on_frames:
+        start_training(model, settings, train, head=head)
+    else:
+        model.get_layer("standardise").set_statistics(*embedding_statistics(train))
     twin = compiled(Architecture(settings, embedding_dim, num_classes))
     twin.load(model)
     weights = None
@@ -112,13 +119,13 @@ def fit_model(
     return FitResult(model, best.epoch, best.score, len(history), time.perf_counter() - started, tuple(history))
 
 
-def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: int, num_classes: int) -> keras.Model:
+def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: EmbeddingDim, num_classes: int) -> keras.Model:
     """Build a model and load what `fit_model` saved, the standardisation with it.
 
     Args:
         settings: Those it was trained with.
         weights: The `.weights.h5` file.
-        embedding_dim: D.
+        embedding_dim: D, or (H, W, C) of raw frames.
         num_classes: K.
 
     Returns:
@@ -279,6 +286,7 @@ def _run_epoch(job: _Job, epoch: int) -> dict:
         seed=(job.seed, epoch),
         class_weights=job.class_weights,
         augmentation=None if varied == Augmentation() else varied,
+        frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
     )
     losses, sizes = zip(*((job.twin.train(batch), batch.sample_weight.sum()) for batch in batches), strict=True)
     validation_loss, score = _validate(job)

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from extract.errors import ClipError
 from sequence_models.clips import Clip
 from sequence_models.settings import MANY_TO_MANY, TrainSettings
 
@@ -55,13 +56,19 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
 
     Returns:
         The pieces, in the order of the clips.
+
+    Raises:
+        ClipError: The model wants pieces of another number of timesteps.
     """
-    return [
+    pieces = [
         Piece(row, phase[start:stop])
         for row, clip in enumerate(clips)
         for phase in _phases(len(clip), settings.stride)
         for start, stop in _windows(clip.pts_seconds[phase], settings, 0.0)
     ]
+    for piece in pieces:
+        _check_length(clips[piece.row], len(piece.steps), settings)
+    return pieces
 
 
 def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.random.Generator) -> list[Clip]:
@@ -75,6 +82,9 @@ def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.rand
     Returns:
         At least one piece per clip; without stride, window and chunk the clips themselves. Of one clip, pieces without
         any label are left out.
+
+    Raises:
+        ClipError: The model wants pieces of another number of timesteps.
     """
     pieces = []
     for clip in clips:
@@ -85,6 +95,7 @@ def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.rand
             spans = _chunks(len(phase), settings.chunk, rng)
         for start, stop in spans:
             steps = phase[start:stop]
+            _check_length(clip, len(steps), settings)
             if not clip.labels.ndim or np.any(clip.labels[steps] >= 0):
                 pieces.append(clip if len(steps) == len(clip) else select_steps(clip, steps))
     return pieces
@@ -113,6 +124,15 @@ def merge_pieces(
         counts[piece.row][where] += 1
     means = [np.asarray(total / count, np.float32) for total, count in zip(sums, counts, strict=True)]
     return means if task == MANY_TO_MANY else [mean[0] for mean in means]
+
+
+def _check_length(clip: Clip, steps: int, settings: TrainSettings) -> None:
+    if settings.fixed_frames and steps != settings.fixed_frames:
+        raise ClipError(
+            f"{clip.clip_id} comes in pieces of {steps} timesteps, and {settings.model} with fixed_frames "
+            f"{settings.fixed_frames} takes exactly that many; extract with --num-frames {settings.fixed_frames}, or "
+            "leave --fixed-frames out."
+        )
 
 
 def _phases(length: int, stride: int) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
+from frame_clips import frame_clips
 
 from extract.errors import LabelError, UsageError
 from sequence_models import baselines
@@ -9,6 +10,7 @@ from sequence_models.baselines import (
     Baseline,
     baseline_names,
     fit_baseline,
+    frame_features,
     mean_max_std,
     mean_pool,
     thirds,
@@ -36,6 +38,41 @@ def test_pooled_summaries_by_hand():
     embeddings = np.array([[1.0, 0.0], [3.0, 0.0]], np.float32)
     assert mean_pool(embeddings).tolist() == [[2, 0]]
     assert mean_max_std(embeddings).tolist() == [[2, 0, 3, 0, 1, 0]]
+
+
+def test_raw_frames_are_averaged_over_areas():
+    frames = np.zeros((300, 32, 8, 1), np.uint8)
+    frames[299, :2] = 100  # one of 16 rows of areas, 2 x 1 pixels each
+    frames[299, 1, 0] = 40
+    features = frame_features(frames)
+    assert (features.shape, features.dtype) == ((300, 16 * 8), np.float32)
+    assert features[299, :9].tolist() == [70, *[100] * 7, 0]
+    assert not features[:299].any()
+
+
+def test_areas_differ_by_a_pixel_where_the_side_does_not_divide():
+    frames = np.arange(20, dtype=np.uint8).reshape(1, 20, 1, 1)
+    assert frame_features(frames)[0].tolist() == [
+        0,
+        1,
+        2,
+        3.5,
+        *range(5, 8),
+        8.5,
+        *range(10, 13),
+        13.5,
+        15,
+        16,
+        17,
+        18.5,
+    ]
+
+
+@pytest.mark.parametrize(("task", "name"), EVERY)
+def test_every_baseline_takes_raw_frames(task, name):
+    clips = frame_clips((9, 4, 7, 6, 5, 8), task)
+    (prediction, *_) = fit_baseline(name, clips, 3, seed=0).predict(clips)
+    assert prediction.probabilities.shape == ((3,) if task == "many-to-one" else (9, 3))
 
 
 @pytest.mark.parametrize(("task", "name"), EVERY)

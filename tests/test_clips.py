@@ -6,6 +6,7 @@ from label_examples import write_labels, write_store
 
 from extract.errors import LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
+from extract.store_rows import LazyRows
 from extract.store_write import StoreWriter
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 
@@ -278,15 +279,31 @@ def test_a_clip_that_one_store_lacks_is_refused_or_skipped(store):
 
 
 def test_stores_that_give_no_clip_say_so(store, labels, tmp_path):
-    raw = store({"x/1": 2}, name="raw", shape=(4, 4, 3), dtype="uint8")
-    with pytest.raises(StoreError, match="raw holds raw frames, not embeddings; extract it with a backbone"):
-        load_clips([raw], None, task=WHOLE)
     with pytest.raises(LabelError, match="no clip lies in a folder that could be its class"):
         load_clips([store({"1.avi": 2})], None, task=WHOLE)
     with pytest.raises(StoreError, match="empty holds no clip; extract some with clipseq extract"):
         load_clips([store({}, name="empty")], None, task=WHOLE)
     with pytest.raises(LabelError, match=r"no clip of .*features has a label in .*labels.csv; check the clip ids"):
         load_clips([tmp_path / "features"], labels("clip_id,label", "2.avi,x"), task=WHOLE, missing="skip")
+
+
+def test_raw_frames_stay_in_their_stores_and_join_in_the_channels(store):
+    colour = store({"x/1": 2, "x/2": 3}, name="raw", shape=(4, 5, 3), dtype="uint8")
+    flow = store({"x/1": 2, "x/2": 3}, name="flow", shape=(4, 5, 3), dtype="uint8")
+    (one, _), (both, _) = (load_clips(stores, None, task=WHOLE).clips for stores in ([colour], [colour, flow]))
+    assert isinstance(one.embeddings, LazyRows)
+    assert (one.embeddings.dtype, one.embedding_dim, both.embedding_dim) == (np.uint8, (4, 5, 3), (4, 5, 6))
+    np.testing.assert_array_equal(np.asarray(both.embeddings)[..., 3:], np.asarray(one.embeddings))
+
+
+def test_raw_frames_and_embeddings_cannot_be_joined(store):
+    raw = store({"x/1": 2}, name="raw", shape=(4, 4, 3), dtype="uint8")
+    message = (
+        "features holds embeddings of 2 numbers and .*raw raw frames of 4 x 4 x 3, which cannot be joined; "
+        "give stores of embeddings, or stores of raw frames of one size"
+    )
+    with pytest.raises(StoreError, match=message):
+        load_clips([raw, store({"x/1": 2})], None, task=WHOLE)
 
 
 def test_unlabelled_clips_have_labels_of_the_shape_of_the_task(store):

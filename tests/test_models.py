@@ -6,9 +6,10 @@ import pytest
 from clip_factory import make_clip
 
 from extract.errors import UsageError
+from sequence_models.architectures import build_model, output_stages
 from sequence_models.batches import pad_clips
-from sequence_models.layers import AttentionReadout, Readout, SegmentMean, SmoothnessLoss, Standardise
-from sequence_models.models import MODELS, build_model, output_stages
+from sequence_models.layers import AttentionReadout, Readout, RealFrames, SegmentMean, SmoothnessLoss, Standardise
+from sequence_models.models import MODELS
 from sequence_models.settings import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS, TrainSettings
 
 MASK = np.array([[True, True, True, False], [True, False, False, False]])
@@ -36,6 +37,16 @@ def test_readout_sees_real_steps_only(kind, backward, expected):
 def test_max_readout_of_negative_steps_is_negative():
     read = Readout("max")(-SEQUENCE, mask=MASK)
     assert keras.ops.convert_to_numpy(read).tolist() == [[-1, -1], [-7, -4]]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_cnn_sees_every_real_frame_once_and_padding_stays_zero(training):
+    """More frames than go through it at once."""
+    cnn = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Rescaling(2)])
+    frames = np.random.default_rng(0).integers(1, 256, (2, 110, 2, 2, 1), dtype=np.uint8)
+    mask = np.arange(110) < np.array([[100], [50]])
+    features = keras.ops.convert_to_numpy(RealFrames(cnn)(frames, mask=mask, training=training))
+    np.testing.assert_array_equal(features, np.where(mask[..., None], 2.0 * frames.reshape(2, 110, 4), 0))
 
 
 def test_standardise_leaves_padding_at_zero_even_where_it_is_nan():
@@ -167,7 +178,7 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}."),
+        ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}, td_cnn_lstm, "),
         ({"readout": "sum"}, "readout 'sum' is unknown; choose one of last, mean, max, attention, concat."),
         ({"task": "one"}, "task 'one' is unknown; choose one of many-to-one, many-to-many."),
         ({"optimizer": "lion"}, "optimizer 'lion' is unknown; choose one of adam, adamw, sgd, adadelta."),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips
 
+from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import PaddedBatch, pad_clips
 from sequence_models.compiled import CompiledModel
-from sequence_models.models import Architecture, build_model
 from sequence_models.predict import forward, predict
 from sequence_models.settings import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS, READOUTS, TrainSettings
 

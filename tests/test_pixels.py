@@ -258,7 +258,6 @@ def show(capsys, *arguments):
 
 
 def test_the_sheet_shows_frames_as_training_augments_them(videos, tmp_path, capsys):
-    pytest.importorskip("sequence_models.frame_augmentation", reason="needs training on frames")
     settings = settings_for(tmp_path)
     statuses(find_videos(videos), settings)
     for name, flags in (("plain", []), ("moved", ["--shift", "0.4"]), ("again", ["--augment", "0", "--shift", "0.4"])):
@@ -286,7 +285,6 @@ def test_an_augmentation_that_means_nothing_is_named(tmp_path, capsys, flags, me
 
 
 def test_videos_are_augmented_only_as_pixels(videos, tmp_path, capsys):
-    pytest.importorskip("sequence_models.frame_augmentation", reason="needs training on frames")
     command = (videos, "--output", tmp_path / "s.png", "--backbone", "tiny", "--flip")
     code, _, err = show(capsys, *command)
     assert code == 2 and "--augment shows frames as training on frames sees them; add --backbone pixels" in err

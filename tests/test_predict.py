@@ -4,10 +4,12 @@ import sys
 import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips
+from frame_clips import frame_clips
 
+import sequence_models.predict
 from extract.errors import ClipError
-from sequence_models.models import build_model
-from sequence_models.predict import Prediction, average, predict, softmax
+from sequence_models.architectures import build_model
+from sequence_models.predict import Prediction, average, forward, predict, softmax
 from sequence_models.settings import TrainSettings
 
 MANY_TO_MANY = TrainSettings(task="many-to-many", model="lstm", hidden=3, projection=0)
@@ -68,3 +70,18 @@ def test_softmax_of_large_logits_is_finite():
 def test_importing_predictions_loads_no_keras():
     code = "import sequence_models.predict, sequence_models.settings, sys; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_raw_frames_go_in_few_rows_so_that_memory_stays_bounded(monkeypatch):
+    monkeypatch.setattr(sequence_models.predict, "RAW_VALUES_PER_BATCH", 8 * 8 * 3 * 16)  # two clips of 8 timesteps
+    rows = []
+
+    class Twin:
+        settings = TrainSettings("many-to-one", "td_cnn_avgpool")
+
+        def logits(self, batch):
+            rows.append(len(batch.mask))
+            return np.zeros((len(batch.mask), 3))
+
+    forward(Twin(), frame_clips((5, 3, 6, 4, 20), "many-to-one"))
+    assert rows == [1, 2, 2]

@@ -38,6 +38,11 @@ def test_a_run_reads_back_as_it_was_written(run):
     assert read_run(run.path) == run
 
 
+def test_the_shape_of_raw_frames_reads_back(run):
+    create_run(replace(run, embedding_dim=(16, 20, 3)))
+    assert read_run(run.path).embedding_dim == (16, 20, 3)
+
+
 def test_the_same_experiment_goes_on_and_keeps_its_count(run):
     note_test_opened(create_run(run))
     assert create_run(run).test_opened == 1
