@@ -43,11 +43,20 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  clipseq compare features/ --task many-to-one --cv leave-one-group-out --seeds 5 --run runs/all\n"
         "  clipseq compare features/ --labels labels.csv --task many-to-one --cv 5 --run runs/two \\\n"
-        "      --models bilstm,attention --grid hidden=48,96 dropout=.3,.5\n",
+        "      --models bilstm,attention --grid hidden=48,96 dropout=.3,.5\n"
+        "  clipseq compare features/ --frames-store frames/ --task many-to-one --run runs/raw \\\n"
+        "      --models bilstm,td_cnn_lstm\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_run_flags(parser)
     parser.add_argument("--models", metavar="A,B,C", help="models to train (default: all that can do the task)")
+    parser.add_argument(
+        "--frames-store",
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="raw frames of the same clips (extract --backbone pixels), for raw-frame models in the same table",
+    )
     parser.add_argument(
         "--grid", nargs="+", default=[], metavar="SETTING=A,B", help="settings to choose inside the training folds"
     )

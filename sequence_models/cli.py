@@ -40,22 +40,27 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from sequence_models.grid import grid_points, models_for, parse_grid
-    from sequence_models.prepare import prepare
-    from sequence_models.settings import TrainSettings
+    from sequence_models.prepare import check_input, holds_frames, prepare, prepare_frames
+    from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
-    possible = models_for(given)
-    points = grid_points(
-        arguments.models.split(",") if arguments.models else possible, given, parse_grid(arguments.grid)
-    )
-    shared = TrainSettings(**given, model=possible[0])
-    run, clips = prepare(arguments.stores, arguments.labels, shared, **data)
+    frame_stores = arguments.frames_store
+    raw = [name for name in RAW_MODEL_NAMES if name != "two_stream" or len(frame_stores or arguments.stores) > 1]
+    possible = models_for(given, among=raw if holds_frames(arguments.stores) else MODEL_NAMES)
+    default = possible + (models_for(given, among=raw) if frame_stores else [])
+    models = arguments.models.split(",") if arguments.models else default
+    points = grid_points(models, given, parse_grid(arguments.grid))
+    run, clips = prepare(arguments.stores, arguments.labels, TrainSettings(**given, model=possible[0]), **data)
+    on_frames, frames = prepare_frames(run, clips, frame_stores) if frame_stores else (None, None)
+    for settings in (each for of_model in points.values() for each in of_model.values()):
+        given_frames = settings.on_frames and frames
+        check_input(settings, given_frames or clips, frame_stores if given_frames else arguments.stores)
     print(_data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
     from sequence_models.compare import compare, sub_runs
     from sequence_models.verdict import comparison_text
 
-    runs = sub_runs(run, points)
+    runs = sub_runs(run, points, on_frames=on_frames)
     fits = sum(map(len, runs.values())) * (len(run.folds) + bool(run.cv)) * run.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
@@ -63,7 +68,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result)}", refresh=False)
             bar.update()
 
-        record = compare(run, runs, clips, on_fit=on_fit)
+        record = compare(run, runs, clips, frames=frames, on_fit=on_fit)
     print(comparison_text(record))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0

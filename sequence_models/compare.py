@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.store_read import open_store
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import decide, load_baseline, load_fitted, prediction_arrays
@@ -35,13 +36,18 @@ from sequence_models.settings import TrainSettings
 from sequence_models.training import FitResult
 from sequence_models.verdict import Entry, comparison_record, rank
 
+WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
 
-def sub_runs(run: Run, points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
+
+def sub_runs(
+    run: Run, points: Mapping[str, Mapping[str, TrainSettings]], *, on_frames: Run | None = None
+) -> dict[str, list[Run]]:
     """Create the run directories of a comparison, or go on with those that are there.
 
     Args:
         run: From `prepare`; each sub-run has its data, folds and seeds.
         points: From `grid_points`.
+        on_frames: From `prepare_frames`, for raw-frame models.
 
     Returns:
         Model -> its runs; also those that an earlier call put into the comparison.
@@ -54,10 +60,12 @@ def sub_runs(run: Run, points: Mapping[str, Mapping[str, TrainSettings]]) -> dic
     wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
     for model, of_model in points.items():
         folders[model] = [*folders.get(model, []), *(name for name in of_model if name not in folders.get(model, []))]
-    runs = {
-        model: [create_run(replace(run, path=run.path / name, settings=_settings(run, name, wanted))) for name in names]
-        for model, names in folders.items()
-    }
+    runs: dict[str, list[Run]] = {}
+    for model, names in folders.items():
+        for name in names:
+            settings = _settings(run, name, wanted)
+            data = on_frames if settings.on_frames and on_frames else run
+            runs.setdefault(model, []).append(create_run(replace(data, path=run.path / name, settings=settings)))
     write_json(path, folders)
     return runs
 
@@ -67,6 +75,7 @@ def compare(
     runs: Mapping[str, Sequence[Run]],
     data: ClipSet,
     *,
+    frames: ClipSet | None = None,
     on_fit: Callable[[str, str, int, FitResult | None], None],
 ) -> dict[str, Any]:
     """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
@@ -75,6 +84,7 @@ def compare(
         run: From `prepare`.
         runs: From `sub_runs`.
         data: From `prepare`.
+        frames: From `prepare_frames`, for raw-frame models.
         on_fit: Called after each fit with (folder, fold, seed, result); result None = it was done before.
 
     Returns:
@@ -86,12 +96,12 @@ def compare(
             def after(fold: str, seed: int, result: FitResult | None, name: str = each.path.name) -> None:
                 on_fit(name, fold, seed, result)
 
-            note_validation(each, [train_models(each, data, on_fit=after)])
+            note_validation(each, [train_models(each, _input(each, data, frames), on_fit=after)])
     note_validation(run, list(train_baselines(run, data).values()))
     run = note_test_opened(run)
+    entries = [_model_entry(model, each, _input(each[0], data, frames)) for model, each in runs.items()]
+    entries += [_baseline_entry(name, run, data) for name in baseline_names(run.settings.task)]
     clips = {clip.clip_id: clip for clip in data.clips}
-    entries = [_model_entry(model, of_model, clips) for model, of_model in runs.items()]
-    entries += [_baseline_entry(name, run, clips) for name in baseline_names(run.settings.task)]
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth)
     write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
@@ -118,9 +128,14 @@ def _settings(run: Run, folder: str, wanted: Mapping[str, TrainSettings]) -> Tra
     return wanted[folder] if folder in wanted else read_run(run.path / folder).settings
 
 
-def _model_entry(model: str, runs: Sequence[Run], clips: Mapping[str, Clip]) -> Entry:
+def _input(run: Run, data: ClipSet, frames: ClipSet | None) -> ClipSet:
+    return frames if run.settings.on_frames and frames else data
+
+
+def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:
     """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
-    entry = Entry(model, seeds=[[] for _ in range(runs[0].seeds)])
+    entry = Entry(model, extraction=_extraction_seconds(runs[0]), seeds=[[] for _ in range(runs[0].seeds)])
+    clips = {clip.clip_id: clip for clip in data.clips}
     choices = [read_json(run.path / "choices.json")[MODEL] for run in runs]
     sizes = []
     for fold in runs[0].folds:
@@ -136,18 +151,21 @@ def _model_entry(model: str, runs: Sequence[Run], clips: Mapping[str, Clip]) -> 
             collected += predictions
         entry.said[fold.name] = decide(run, fold, MODEL, entry.plain[fold.name])
     entry.parameters = float(np.mean(sizes))
-    entry.seconds = sum(_seconds_of(run) for run in runs)
+    fits = [read_json(run.fit_path(fold.name, seed)) for run in runs for fold in run.folds for seed in range(run.seeds)]
+    entry.seconds = float(sum(fit["seconds"] for fit in fits))
+    entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit["peak_mb"]), default=None)
     return entry
 
 
-def _seconds_of(run: Run) -> float:
-    """Seconds of training, all folds and seeds."""
-    paths = [run.fit_path(fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
-    return float(sum(read_json(path)["seconds"] for path in paths))
+def _extraction_seconds(run: Run) -> float:
+    """What the extraction of the stores took, on the wall clock; 0 of imported features."""
+    stages: list[Any] = [open_store(store).summary()["seconds"] for store in run.stores]
+    return float(sum(each.get(stage, 0.0) for each in stages for stage in WALL_STAGES))
 
 
-def _baseline_entry(name: str, run: Run, clips: Mapping[str, Clip]) -> Entry:
-    entry = Entry(name, choices=read_json(run.path / "choices.json")[name])
+def _baseline_entry(name: str, run: Run, data: ClipSet) -> Entry:
+    entry = Entry(name, extraction=_extraction_seconds(run), choices=read_json(run.path / "choices.json")[name])
+    clips = {clip.clip_id: clip for clip in data.clips}
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)
         _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], [baseline])

@@ -17,6 +17,7 @@ from sequence_models.baselines import baseline_names, fit_baseline
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.evaluate import score_predictions
 from sequence_models.head_start import start_head
+from sequence_models.memory import peak_mb, reset_peak
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import FINAL, MODEL, POSTPROCESSED, Run, write_arrays, write_json
@@ -153,6 +154,7 @@ def _fit(
     if note.exists() and weights.exists():
         on_fit(fold, seed, None)
         return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
+    reset_peak()
     result = fit_model(
         training,
         validation,
@@ -165,7 +167,8 @@ def _fit(
         head=start_head(run, fold, seed),
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
-    write_json(note, {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds})
+    told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
+    write_json(note, told | {"peak_mb": peak_mb()})
     on_fit(fold, seed, result)
     return result.model
 

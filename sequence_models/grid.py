@@ -74,15 +74,19 @@ def grid_points(
     return found
 
 
-def models_for(given: Mapping[str, Any]) -> list[str]:
+def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) -> list[str]:
     """All models that can do with some settings, in the order of the registry.
+
+    Args:
+        given: Settings of all models.
+        among: Names of models; the default is all that take embeddings.
 
     Raises:
         UsageError: None can; says what stands against the last one.
     """
     found: list[str] = []
     refused = None
-    for model in MODEL_NAMES:
+    for model in among:
         try:
             found += grid_points([model], given, {})
         except UsageError as error:

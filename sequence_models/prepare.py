@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from extract.errors import SplitError, UsageError
+from extract.store_read import open_store
 from extract.store_schema import fingerprint
 from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
@@ -55,7 +57,7 @@ def prepare(
     )
     if len(data.vocabulary) < 2 and not settings.multi_label:
         raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
-    _check_input(settings, data, stores)
+    check_input(settings, data, stores)
     folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
     wanted = Run(
         path=run,
@@ -81,8 +83,56 @@ def prepare(
     return created, data
 
 
-def _check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
-    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene."""
+def holds_frames(stores: Sequence[str | Path]) -> bool:
+    """Whether stores hold raw frames and not embeddings, by the first of them."""
+    return len(open_store(stores[0]).row_shape) > 1
+
+
+def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tuple[Run, ClipSet]:
+    """The same clips, labels and folds on raw frames, for the raw-frame models of a comparison.
+
+    Args:
+        run, data: From `prepare`, on embeddings.
+        stores: Stores of raw frames of the same clips, joined per frame.
+
+    Returns:
+        The run as raw-frame models see it, on the same path, and its clips.
+
+    Raises:
+        SplitError: The frame stores lack some of the clips.
+        LabelError, StoreError: As `prepare`.
+    """
+    labels = Path(run.labels) if run.labels else None
+    load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
+    task, multi_label = run.settings.task, run.settings.multi_label
+    frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
+    lacking = sorted(run.clips.keys() - {clip.clip_id for clip in frames.clips})
+    if lacking:
+        raise SplitError(
+            f"{', '.join(map(str, stores))} lacks {len(lacking)} of {len(run.clips)} clips (first: {lacking[0]}); "
+            "extract the same videos with --backbone pixels."
+        )
+    on_frames = replace(
+        run,
+        stores=tuple(str(Path(store).resolve()) for store in stores),
+        recipes=frames.recipes,
+        fingerprints=tuple(fingerprint(recipe) for recipe in frames.recipes),
+        embedding_dim=frames.clips[0].embedding_dim,
+    )
+    return on_frames, frames
+
+
+def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
+    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene.
+
+    Args:
+        settings: Of one model.
+        data: From `load_clips`.
+        stores: Where the data are from, for the message.
+
+    Raises:
+        UsageError: They do not go together.
+    """
     row_shape = data.clips[0].embeddings.shape[1:]
     inputs = [recipe.get("input") for recipe in data.recipes]
     turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]

@@ -57,6 +57,8 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
         "single": "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} ± {deviation:.3f}",
         "parameters": row["parameters"],
         "seconds": row["seconds"],
+        "extraction_seconds": row["extraction_seconds"],
+        "peak_mb": row["peak_mb"],
         "points": [name for name in row["points"] if "=" in name],
     }
 

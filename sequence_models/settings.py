@@ -11,10 +11,11 @@ MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
 RECURRENT_MODELS = ("lstm", "bilstm", "gru", "bigru")
 POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector per clip: many-to-one only
-ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool")  # say the same whatever order the timesteps come in
 MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
 CAUSAL_MODELS = ("lstm", "gru", "mstcn")
 RAW_RECURRENT_MODELS = ("td_cnn_lstm", "td_cnn_flatten_lstm", "td_convnet_gru")
+# These say the same whatever order the timesteps come in.
+ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool", "td_cnn_avgpool", "td_cnn_maxpool")
 RAW_POOLING_MODELS = ("td_cnn_avgpool", "td_cnn_maxpool", "conv3d")  # many-to-one only
 STREAM_MODELS = (*RAW_RECURRENT_MODELS, *RAW_POOLING_MODELS, "td_backbone_rnn")
 RAW_MODEL_NAMES = (*STREAM_MODELS, "two_stream")  # on raw frames; all others are on embeddings

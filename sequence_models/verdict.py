@@ -32,6 +32,8 @@ class Entry:
         name: Model or baseline.
         parameters: Trained numbers; the mean over the folds where a grid changes them.
         seconds: Of training, all folds, seeds and points of the grid together.
+        extraction: Seconds that making its features took, once for all that use them.
+        peak_mb: The most memory that the process had while it was trained, in 10^6 bytes; None where that is unknown.
         choices: Fold -> how good it was on validation, "score" and "loss"; empty where nothing validates.
         points: Fold -> the folder of the point of the grid that was chosen there; empty for a baseline.
         said: Fold -> predictions of its test clips, post-processed.
@@ -43,6 +45,8 @@ class Entry:
     name: str
     parameters: float = 0.0
     seconds: float = 0.0
+    extraction: float = 0.0
+    peak_mb: float | None = None
     choices: dict[str, dict[str, float]] = field(default_factory=dict)
     points: dict[str, str] = field(default_factory=dict)
     said: dict[str, list[Prediction]] = field(default_factory=dict)
@@ -133,20 +137,13 @@ def comparison_text(record: Mapping[str, Any]) -> str:
         record: From `comparison_record`.
     """
     main = record["main_score"]
-    rows = [["test", main, "macro_f1", "shuffled", "single seeds", "parameters", "seconds"]]
+    rows = [["test", main, "macro_f1", "shuffled", "single seeds", "parameters", "train s", "extract s", "peak MB"]]
     every = record["models"] | record["baselines"]
     for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
-        rows.append([name, _with_interval(row[main]), f"{row['macro_f1']['value']:.3f}", *_costs(row)])
-    rows.append(
-        [
-            "chosen per fold",
-            _with_interval(record["test"][main]),
-            f"{record['test']['macro_f1']['value']:.3f}",
-            *4 * ("",),
-        ]
-    )
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        rows.append([name, *_scores(row, main), *_costs(row)])
+    rows.append([record["model"], *_scores(record["test"], main)])
+    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
     lines.append("shuffled: the same score where the timesteps of test clips come in random order")
@@ -160,15 +157,17 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _with_interval(score: Mapping[str, Any]) -> str:
-    low, high = score["ci95"]
-    return f"{score['value']:.3f} [{low:.3f}, {high:.3f}]"
+def _scores(scores: Mapping[str, Any], main: str) -> list[str]:
+    low, high = scores[main]["ci95"]
+    return [f"{scores[main]['value']:.3f} [{low:.3f}, {high:.3f}]", f"{scores['macro_f1']['value']:.3f}"]
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:
     deviation = row["seed_deviation"]
     single = "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} sd {deviation:.3f}"
-    return [f"{row['order_test']['shuffled']:.3f}", single, f"{row['parameters']:,.0f}", f"{row['seconds']:.1f}"]
+    peak = "" if row["peak_mb"] is None else f"{row['peak_mb']:,.0f}"
+    times = (f"{row['seconds']:.1f}", f"{row['extraction_seconds']:.1f}")
+    return [f"{row['order_test']['shuffled']:.3f}", single, f"{row['parameters']:,.0f}", *times, peak]
 
 
 def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[str, Any] | None:
@@ -209,6 +208,8 @@ def _row(run: Run, entry: Entry, truth: Sequence[Clip]) -> dict[str, Any]:
         "seed_deviation": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         "parameters": entry.parameters,
         "seconds": entry.seconds,
+        "extraction_seconds": entry.extraction,
+        "peak_mb": entry.peak_mb,
         "points": dict(Counter(entry.points.values()).most_common()),
     }
 
