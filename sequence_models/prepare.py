@@ -102,16 +102,16 @@ def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tup
         SplitError: The frame stores lack some of the clips.
         LabelError, StoreError: As `prepare`.
     """
-    labels = Path(run.labels) if run.labels else None
-    load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
-    task, multi_label = run.settings.task, run.settings.multi_label
-    frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
-    lacking = sorted(run.clips.keys() - {clip.clip_id for clip in frames.clips})
+    lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
     if lacking:
         raise SplitError(
             f"{', '.join(map(str, stores))} lacks {len(lacking)} of {len(run.clips)} clips (first: {lacking[0]}); "
             "extract the same videos with --backbone pixels."
         )
+    labels = Path(run.labels) if run.labels else None
+    load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
+    task, multi_label = run.settings.task, run.settings.multi_label
+    frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
     on_frames = replace(
         run,
         stores=tuple(str(Path(store).resolve()) for store in stores),

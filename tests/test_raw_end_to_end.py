@@ -64,6 +64,24 @@ def test_every_frame_gets_its_label_from_windows_of_frames(home):
     assert arrays["probabilities"].shape == (arrays["lengths"].sum(), 2)
 
 
+def test_frames_and_embeddings_are_compared_on_the_same_folds(home, capsys):
+    run, frames = home / "compared", ["--frames-store", str(home / "frames")]
+    how = ["--models", "lstm,td_cnn_lstm,td_cnn_avgpool", "--epochs", "1", "--cv", "2", "--run", str(run)]
+    assert pipeline.main(["compare", str(home / "cache"), *frames, *ONE, *how, *SIZES, *GROUPS]) == 0
+    assert "\ntd_cnn_lstm " in capsys.readouterr().out
+    models = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["models"]
+    assert [models[name]["knows_order"] for name in ("lstm", "td_cnn_lstm", "td_cnn_avgpool")] == [True, True, False]
+    cached, raw = read_run(run / "lstm"), read_run(run / "td_cnn_lstm")
+    assert (cached.embedding_dim, raw.embedding_dim) == (16, (16, 16, 3)) and cached.folds == raw.folds
+
+
+def test_frames_of_other_clips_are_no_frames_of_a_comparison(home, tmp_path, capsys):
+    write_frames(tmp_path / "few", moving_clips(40))
+    how = ["--models", "lstm,conv3d", "--run", str(tmp_path / "run"), *GROUPS]
+    assert pipeline.main(["compare", str(home / "cache"), "--frames-store", str(tmp_path / "few"), *ONE, *how]) == 1
+    assert "/few lacks 8 of 48 clips (first: left/0-40-1.mp4); extract the same videos" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("stores", "how", "message"),
     [

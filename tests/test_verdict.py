@@ -80,7 +80,8 @@ def entry_of(name, labels, *, scores, points=None):
     of_fold = {"one": said[:2], "two": said[2:]}
     choices = {fold: {"score": score, "loss": 1.0} for fold, score in zip(("one", "two"), scores, strict=True)}
     seeds = [said, said[::-1]] if points else []
-    return Entry(name, 10.0, 2.5, choices, points or {}, of_fold, of_fold, of_fold, seeds)
+    said = {"said": of_fold, "plain": of_fold, "shuffled": of_fold, "seeds": seeds}
+    return Entry(name, 10.0, 2.5, 7.5, 800.0, choices, points or {}, **said)
 
 
 def test_what_is_best_is_chosen_in_each_fold_on_validation(comparison):
@@ -107,5 +108,5 @@ def test_the_table_has_a_row_for_each_best_first(comparison):
     lines = comparison_text(comparison_record(*comparison)[0]).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["test", "meanpool_logreg", "bilstm", "majority", "chosen"]
     assert lines[0].split("  ")[0] == "test" and "shuffled" in lines[0] and "parameters" in lines[0]
-    assert "0.500 sd 0.000" in lines[2] and lines[2].endswith("10          2.5")
+    assert "0.500 sd 0.000" in lines[2] and lines[2].split()[-4:] == ["10", "2.5", "7.5", "800"]
     assert lines[-1] == "4 test clips of 4 groups; the test split was opened once"
