@@ -112,9 +112,13 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
         Keras model as `Backbone.build` gives it.
 
     Raises:
-        BackboneError: The name is unknown, or the image size is impossible.
+        BackboneError: The name is unknown or that of no model, or the image size is impossible.
     """
     _check_name(name)
+    if name == PIXELS:
+        raise BackboneError(
+            "pixels is no model that could be trained: choose another --backbone to train on its frames"
+        )
     if name == "tiny":
         return _load_tiny(weights=None, image_size=image_size).build()
     if name in VARIANTS:

@@ -183,7 +183,10 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     from sequence_models.settings import TrainSettings
 
     names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
-    return {name: getattr(arguments, name) for name in names}
+    settings = {name: getattr(arguments, name) for name in names}
+    if settings["start_from"]:
+        settings["start_from"] = str(Path(settings["start_from"]).resolve())
+    return settings
 
 
 def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from extract import cache as cache_module
-from extract.backbones import Backbone, backbone_names, cache_folder, load_backbone
+from extract.backbones import Backbone, backbone_names, build_untrained, cache_folder, load_backbone
 from extract.cache import read_cached, write_cached
 from extract.efficientnet_lite import build_lite, lite_arrays, lite_weights_file
 from extract.errors import BackboneError
@@ -352,7 +352,7 @@ def test_loading_waits_for_no_keras(name, tmp_path):
     (tmp_path / "some.weights.h5").write_bytes(b"weights")
     weights = f"Path({str(tmp_path / 'some.weights.h5')!r})" if name == "mobilenet_v2" else None
     code = (
-        "import sys, json; from pathlib import Path; from extract.backbones import load_backbone;"
+        "import sys, json; from pathlib import Path; from extract.backbones import build_untrained, load_backbone;"
         "import extract.engines;"
         f"load_backbone({name!r}, weights={weights});"
         "print(json.dumps(sorted({'keras', 'tensorflow', 'torch', 'jax', 'h5py'} & set(sys.modules))))"
@@ -380,3 +380,8 @@ def test_a_whole_keras_model_as_weights_is_refused_before_anything_is_loaded(tmp
     (tmp_path / "evil.keras").write_bytes(b"evil")
     with pytest.raises(BackboneError, match=r"evil\.keras must be a Keras weights file that ends in \.h5"):
         load_backbone("mobilenet_v2", weights=tmp_path / "evil.keras")
+
+
+def test_pixels_cannot_be_trained():
+    with pytest.raises(BackboneError, match="pixels is no model that could be trained: choose another --backbone"):
+        build_untrained("pixels", image_size=16)
