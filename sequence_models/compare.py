@@ -153,7 +153,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:
     entry.parameters = float(np.mean(sizes))
     fits = [read_json(run.fit_path(fold.name, seed)) for run in runs for fold in run.folds for seed in range(run.seeds)]
     entry.seconds = float(sum(fit["seconds"] for fit in fits))
-    entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit["peak_mb"]), default=None)
+    entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit.get("peak_mb")), default=None)
     return entry
 
 

@@ -20,7 +20,8 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
 
     Returns:
         None for a run that is no comparison; else "score", its title; "kind" and "sentence" of the verdict, "" without
-        one; "chosen"; "rows", one mapping per model or baseline, the best first; "charts", "title" and "svg" of each.
+        one; "chosen"; "rows", one mapping per model or baseline, the best first; "summary", the
+        scores of what was chosen and of the average of all; "charts", "title" and "svg" of each.
     """
     metrics = run.metrics
     if "chosen" not in metrics:
@@ -37,6 +38,10 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
         "sentence": verdict["sentence"],
         "chosen": ", ".join(f"{title_of(name)} in {count}" for name, count in metrics["chosen"].items()),
         "rows": rows,
+        "summary": {
+            title: {name: _score(metrics[part], name) for name in (main, "macro_f1")}
+            for part, title in (("test", str(metrics["model"])), ("average", "average of all"))
+        },
         "charts": [
             {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
             for name in (main, "macro_f1")
@@ -49,10 +54,7 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
     return {
         "title": title_of(name),
         "knows_order": row["knows_order"],
-        "scores": {
-            name: Score(row[name]["value"], row[name]["protocol"], interval_of(row[name]["ci95"]))
-            for name in (main, "macro_f1")
-        },
+        "scores": {name: _score(row, name) for name in (main, "macro_f1")},
         "marks": {main: row["order_test"]["shuffled"]},
         "single": "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} ± {deviation:.3f}",
         "parameters": row["parameters"],
@@ -61,6 +63,10 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
         "peak_mb": row["peak_mb"],
         "points": [name for name in row["points"] if "=" in name],
     }
+
+
+def _score(row: dict[str, Any], name: str) -> Score:
+    return Score(row[name]["value"], row[name]["protocol"], interval_of(row[name]["ci95"]))
 
 
 def _bar(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
 from sequence_models.evaluate import compare_predictions, score_predictions
-from sequence_models.predict import Prediction
+from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
 from sequence_models.settings import MANY_TO_ONE, ORDER_FREE_MODELS
 
@@ -87,6 +87,7 @@ def comparison_record(
         "model": "chosen per fold",
         "vocabulary": list(run.vocabulary),
         "test": test,
+        "average": _score(run, truth, _average_of_all(run, entries)),
         "main_score": _main_score(test),
         "chosen": names,
         "verdict": _verdict(run, entries, truth),
@@ -142,6 +143,7 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
         rows.append([name, *_scores(row, main), *_costs(row)])
     rows.append([record["model"], *_scores(record["test"], main)])
+    rows.append(["average of all", *_scores(record["average"], main)])
     widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
@@ -187,6 +189,11 @@ def _chosen(run: Run, entries: Sequence[Entry]) -> tuple[list[Prediction], dict[
     best = {fold.name: _best(entries, fold.name) for fold in run.folds}
     said = [prediction for fold, entry in best.items() for prediction in entry.said[fold]]
     return said, dict(Counter(entry.name for entry in best.values()).most_common())
+
+
+def _average_of_all(run: Run, entries: Sequence[Entry]) -> list[Prediction]:
+    """What all models and baselines but the majority say together, with nothing chosen and nothing post-processed."""
+    return average([_pooled(run, entry.plain) for entry in entries if entry.name != "majority" or len(entries) == 1])
 
 
 def _best(entries: Sequence[Entry], fold: str) -> Entry:

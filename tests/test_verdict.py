@@ -93,6 +93,15 @@ def test_what_is_best_is_chosen_in_each_fold_on_validation(comparison):
     assert record["baselines"]["meanpool_logreg"]["accuracy"]["value"] == 0.75
 
 
+def test_the_average_of_all_leaves_out_the_majority(comparison):
+    run, entries, clips = comparison
+    entries[1].plain = {
+        fold: [Prediction(p.clip_id, 0.9 * p.probabilities) for p in said] for fold, said in entries[1].plain.items()
+    }
+    record, _ = comparison_record(run, entries, clips)
+    assert record["average"]["accuracy"]["value"] == 0.5  # where the two disagree bilstm is a little surer
+
+
 def test_the_verdict_compares_the_best_of_both_sides(comparison):
     verdict = comparison_record(*comparison)[0]["verdict"]
     assert (verdict["sequence"], verdict["order_free"]) == ({"bilstm": 2}, {"meanpool_logreg": 2})
@@ -107,6 +116,7 @@ def test_without_a_sequence_model_there_is_no_verdict(comparison):
 def test_the_table_has_a_row_for_each_best_first(comparison):
     lines = comparison_text(comparison_record(*comparison)[0]).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["test", "meanpool_logreg", "bilstm", "majority", "chosen"]
+    assert lines[5].startswith("average of all")
     assert lines[0].split("  ")[0] == "test" and "shuffled" in lines[0] and "parameters" in lines[0]
     assert "0.500 sd 0.000" in lines[2] and lines[2].split()[-4:] == ["10", "2.5", "7.5", "800"]
     assert lines[-1] == "4 test clips of 4 groups; the test split was opened once"
