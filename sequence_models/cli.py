@@ -39,7 +39,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from tqdm import tqdm
 
-    from sequence_models.grid import grid_points, models_for, parse_grid
+    from sequence_models.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.prepare import check_input, holds_frames, prepare, prepare_frames
     from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
 
@@ -50,7 +50,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     default = possible + (models_for(given, among=raw) if frame_stores else [])
     models = arguments.models.split(",") if arguments.models else default
     points = grid_points(models, given, parse_grid(arguments.grid))
-    run, clips = prepare(arguments.stores, arguments.labels, TrainSettings(**given, model=possible[0]), **data)
+    run, clips = prepare(
+        arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
+    )
     on_frames, frames = prepare_frames(run, clips, frame_stores) if frame_stores else (None, None)
     for settings in (each for of_model in points.values() for each in of_model.values()):
         given_frames = settings.on_frames and frames

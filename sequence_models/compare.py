@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from extract.errors import RunError, SplitError
 from extract.store_read import open_store
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, ClipSet
-from sequence_models.evaluate import decide, load_baseline, load_fitted, prediction_arrays
+from sequence_models.compiled import compiled
+from sequence_models.evaluate import decide, doctor_record, load_baseline, load_fitted, prediction_arrays
 from sequence_models.experiment import note_validation, train_baselines, train_models
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import (
@@ -32,9 +35,9 @@ from sequence_models.runs import (
     write_arrays,
     write_json,
 )
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import ORDER_FREE_MODELS, TrainSettings
 from sequence_models.training import FitResult
-from sequence_models.verdict import Entry, comparison_record, rank
+from sequence_models.verdict import ORDERED_BASELINES, Entry, comparison_record, rank
 
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
 
@@ -50,23 +53,27 @@ def sub_runs(
         on_frames: From `prepare_frames`, for raw-frame models.
 
     Returns:
-        Model -> its runs; also those that an earlier call put into the comparison.
+        Model -> its runs; also those that earlier calls trained to their end.
 
     Raises:
-        RunError: A folder holds another experiment.
+        RunError: A folder holds another experiment, or models on raw frames and `on_frames` is None.
+        SplitError: A fold has no validation part to choose on.
     """
+    unchosen = [fold.name for fold in run.folds if not fold.validation]
+    if unchosen:
+        raise SplitError(f"fold {unchosen[0]} has no validation part, and a comparison chooses on it; add groups.")
     path = run.path / COMPARISON
-    folders: dict[str, list[str]] = read_json(path) if path.exists() else {}
+    done: dict[str, list[str]] = read_json(path) if path.exists() else {}
     wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
-    for model, of_model in points.items():
-        folders[model] = [*folders.get(model, []), *(name for name in of_model if name not in folders.get(model, []))]
     runs: dict[str, list[Run]] = {}
-    for model, names in folders.items():
-        for name in names:
-            settings = _settings(run, name, wanted)
+    for model in dict.fromkeys([*done, *points]):
+        for name in dict.fromkeys([*done.get(model, []), *points.get(model, {})]):
+            settings = wanted[name] if name in wanted else read_run(run.path / name).settings
+            if settings.on_frames and on_frames is None and isinstance(run.embedding_dim, int):
+                raise RunError(f"{run.path} has {name} on raw frames; give --frames-store again, or use another --run.")
             data = on_frames if settings.on_frames and on_frames else run
             runs.setdefault(model, []).append(create_run(replace(data, path=run.path / name, settings=settings)))
-    write_json(path, folders)
+    write_json(path, done)
     return runs
 
 
@@ -90,20 +97,23 @@ def compare(
     Returns:
         What metrics.json holds.
     """
-    for of_model in runs.values():
+    validation: dict[str, Any] = {}
+    for model, of_model in runs.items():
         for each in of_model:
-
-            def after(fold: str, seed: int, result: FitResult | None, name: str = each.path.name) -> None:
-                on_fit(name, fold, seed, result)
-
-            note_validation(each, [train_models(each, _input(each, data, frames), on_fit=after)])
-    note_validation(run, list(train_baselines(run, data).values()))
+            name = each.path.name
+            said = train_models(each, _input(each, data, frames), on_fit=partial(on_fit, name))
+            validation[name] = note_validation(each, [said])[MODEL]
+            _note_done(run, model, name)
+        compiled.cache_clear()  # so that the next model's memory is its own
+    validation |= note_validation(run, list(train_baselines(run, data).values()))
     run = note_test_opened(run)
     entries = [_model_entry(model, each, _input(each[0], data, frames)) for model, each in runs.items()]
     entries += [_baseline_entry(name, run, data) for name in baseline_names(run.settings.task)]
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
-    record, final = comparison_record(run, entries, truth)
+    record, final = comparison_record(run, entries, truth, validation=validation)
+    if not any(clip.group for clip in data.clips) and isinstance(run.embedding_dim, int):
+        record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
     write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
     write_json(run.path / "metrics.json", record)
     return record
@@ -123,9 +133,12 @@ def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
     return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
 
 
-def _settings(run: Run, folder: str, wanted: Mapping[str, TrainSettings]) -> TrainSettings:
-    """Those that are asked for, or those of the run that is there."""
-    return wanted[folder] if folder in wanted else read_run(run.path / folder).settings
+def _note_done(run: Run, model: str, name: str) -> None:
+    """List a sub-run as trained to its end; one that cannot be trained is never listed."""
+    done = read_json(run.path / COMPARISON)
+    if name not in done.setdefault(model, []):
+        done[model].append(name)
+        write_json(run.path / COMPARISON, done)
 
 
 def _input(run: Run, data: ClipSet, frames: ClipSet | None) -> ClipSet:
@@ -134,7 +147,10 @@ def _input(run: Run, data: ClipSet, frames: ClipSet | None) -> ClipSet:
 
 def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:
     """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
-    entry = Entry(model, extraction=_extraction_seconds(runs[0]), seeds=[[] for _ in range(runs[0].seeds)])
+    for run in runs:
+        note_test_opened(run)
+    ordered = any(run.settings.sequence_model not in ORDER_FREE_MODELS for run in runs)
+    entry = Entry(model, ordered, extraction=_extraction_seconds(runs[0]), seeds=[[] for _ in range(runs[0].seeds)])
     clips = {clip.clip_id: clip for clip in data.clips}
     choices = [read_json(run.path / "choices.json")[MODEL] for run in runs]
     sizes = []
@@ -164,7 +180,8 @@ def _extraction_seconds(run: Run) -> float:
 
 
 def _baseline_entry(name: str, run: Run, data: ClipSet) -> Entry:
-    entry = Entry(name, extraction=_extraction_seconds(run), choices=read_json(run.path / "choices.json")[name])
+    choices = read_json(run.path / "choices.json")[name]
+    entry = Entry(name, name in ORDERED_BASELINES, extraction=_extraction_seconds(run), choices=choices)
     clips = {clip.clip_id: clip for clip in data.clips}
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)

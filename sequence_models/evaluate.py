@@ -100,7 +100,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
     if not any(clip.group for clip in clips.values()) and not run.settings.on_frames:  # it compares embeddings
-        record["doctor"] = _doctor(run, clips, truth, said)
+        record["doctor"] = doctor_record(run, clips, truth, said)
     write_json(run.path / "metrics.json", record)
     return record
 
@@ -273,10 +273,17 @@ def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Pred
     }
 
 
-def _doctor(
+def doctor_record(
     run: Run, clips: Mapping[str, Clip], truth: Sequence[Clip], said: Mapping[str, Sequence[Prediction]]
 ) -> dict[str, Any]:
-    """Near-duplicates across the parts of each fold, and the scores without the test clips that have one."""
+    """Near-duplicates across the parts of each fold, and the scores without the test clips that have one.
+
+    Args:
+        run: A trained run on embeddings.
+        clips: clip_id -> clip, all of the run.
+        truth: The test clips, pooled over the folds.
+        said: Name -> predictions of them.
+    """
     across = pairs_across(run.folds, list(clips.values()))
     copies = {(fold, pair.clip_id) for fold, pairs in across.items() for pair in pairs}
     tested = [(fold.name, clip_id) for fold in run.folds for clip_id in fold.test]

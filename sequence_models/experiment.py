@@ -132,11 +132,17 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
             if pooled:
                 truth, predictions = zip(*pooled, strict=True)
                 scores[name] = score_predictions(truth, predictions, run.vocabulary, background=run.background)
-        labelled = {fold: [pair for pair in pairs if pair[0].labels.max() >= 0] for fold, pairs in said.folds.items()}
-        choices[said.name] = {fold: validation_score(pairs) for fold, pairs in labelled.items() if pairs}
+        comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
+        choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
     write_json(run.path / "validation.json", scores)
     write_json(run.path / "choices.json", choices)
     return scores
+
+
+def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:
+    """The labelled validation clips that all models and baselines were asked about; of frames the first part only."""
+    asked = set(fold.known if run.settings.task == MANY_TO_ONE else fold.validation)
+    return [(clip, said) for clip, said in pairs if clip.clip_id in asked and clip.labels.max() >= 0]
 
 
 def _fit(

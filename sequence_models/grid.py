@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.settings import MODEL_NAMES, TrainSettings
+from sequence_models.settings import FRAME_VARIATIONS, MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
 
+ONLY_FOR = dict.fromkeys(FRAME_VARIATIONS, "raw-frame models") | {
+    "fixed_frames": "conv3d",
+    "start_from": "td_backbone_rnn",
+}
 YES_OR_NO = {"yes": True, "no": False}
 
 
@@ -63,7 +67,7 @@ def grid_points(
         for values in product(*grid.values()):
             chosen = dict(zip(grid, values, strict=True))
             try:
-                settings = TrainSettings(**{**given, "model": model, **chosen})
+                settings = TrainSettings(**{**fitting(model, given), "model": model, **chosen})
             except UsageError as error:
                 refused = error
                 continue
@@ -71,7 +75,20 @@ def grid_points(
             found.setdefault(model, {})[folder] = settings
         if model not in found and refused is not None:
             raise refused
+    used = [asdict(settings) for of_model in found.values() for settings in of_model.values()]
+    for name in (name for name in ONLY_FOR if name in given):
+        if used and all(settings[name] != given[name] for settings in used):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for {ONLY_FOR[name]}; none of {', '.join(models)} takes it."
+            )
     return found
+
+
+def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that only other models take."""
+    takes = {"raw-frame models": model in RAW_MODEL_NAMES, "conv3d": model == "conv3d"}
+    takes["td_backbone_rnn"] = model == "td_backbone_rnn"
+    return {name: value for name, value in given.items() if name not in ONLY_FOR or takes[ONLY_FOR[name]]}
 
 
 def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) -> list[str]:
@@ -88,7 +105,7 @@ def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) 
     refused = None
     for model in among:
         try:
-            found += grid_points([model], given, {})
+            found.append(TrainSettings(**{**fitting(model, given), "model": model}).model)
         except UsageError as error:
             refused = error
     if not found and refused is not None:

@@ -37,7 +37,7 @@ def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
     earlier = read_run(run.settings.start_from)
     _check_structure(run, earlier)
     _check_embeddings(run, earlier)
-    _check_folds(run, earlier, fold)
+    _check_folds(run, earlier, fold, seed)
     weights = earlier.model_path(fold, seed % earlier.seeds)
     return load_model(earlier.settings, weights, embedding_dim=earlier.embedding_dim, num_classes=earlier.num_classes)
 
@@ -73,16 +73,22 @@ def _check_embeddings(run: Run, earlier: Run) -> None:
         )
 
 
-def _check_folds(run: Run, earlier: Run, fold: str) -> None:
+def _check_folds(run: Run, earlier: Run, fold: str, seed: int) -> None:
     if fold == FINAL:
         return
     known = {each.name: each for each in earlier.folds}
     if fold not in known:
         raise RunError(f"{earlier.path} has no fold {fold} (it has {', '.join(known)}); train it with the same --cv.")
     (ours,) = (each for each in run.folds if each.name == fold)
-    seen = {*known[fold].train, *known[fold].validation}.intersection(ours.test)
+    seen = set(known[fold].known).intersection(ours.test)
     if seen:
         raise RunError(
             f"{earlier.path} learnt from {len(seen)} test clips of fold {fold} (first: {min(seen)}), so the test would "
             "be no test; train both with the same labels and the same --cv or --split."
+        )
+    learnt = set(known[fold].of_seed(seed % earlier.seeds).train).intersection(ours.of_seed(seed).validation)
+    if learnt:
+        raise RunError(
+            f"{earlier.path} has {earlier.seeds} seeds, and what seed {seed} would begin with learnt from "
+            f"{len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 ALL_PATTERNS = 16  # up to so many groups every sign pattern is tried
 DRAWS = 20_000
+FEW_GROUPS, BLOCK = 100, 500  # of more groups the subsets are drawn in blocks, so that they fit in memory
 MISS = 0.05
 
 
@@ -53,8 +54,9 @@ def sign_flip_test(differences: np.ndarray, *, seed: int = 0) -> float:
     Returns:
         The share of sign patterns whose mean is at least as far from zero (Fisher 1935).
     """
-    signs = 1 - 2 * _subsets(len(differences), seed)
-    return float(np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12))
+    total = differences.sum()
+    flipped = total - 2 * _subset_sums(differences[:, None], seed)[:, 0]
+    return float(np.mean(np.abs(flipped) >= abs(total) - 1e-12))
 
 
 def sign_flip_interval(differences: np.ndarray, weights: np.ndarray, *, seed: int = 0) -> tuple[float, float, float]:
@@ -69,20 +71,36 @@ def sign_flip_interval(differences: np.ndarray, weights: np.ndarray, *, seed: in
     Returns:
         Low, high, and how often such an interval holds the true difference: 0.95, or the nearest there is.
     """
-    subsets = _subsets(len(differences), seed)[1:]
-    means = subsets @ differences / (subsets @ weights)
-    patterns = len(subsets) + 1
+    sums = _subset_sums(np.stack([differences, weights], axis=1), seed)[1:]
+    means = sums[:, 0] / sums[:, 1]
+    patterns = len(means) + 1
     k = max(1, int(MISS / 2 * patterns))
     means.partition((k - 1, len(means) - k))
     return float(means[k - 1]), float(means[-k]), 1 - 2 * k / patterns
 
 
+def _subset_sums(columns: np.ndarray, seed: int) -> np.ndarray:
+    """Sums (n, C) of columns (G, C) over subsets of the groups: all of them, or many at random; first the empty one."""
+    groups = len(columns)
+    if groups <= FEW_GROUPS:
+        return _subsets(groups, seed) @ columns
+    rng = np.random.default_rng(seed)
+    sums = np.concatenate([_draw_subsets(rng, BLOCK, groups) @ columns for _ in range(DRAWS // BLOCK)])
+    sums[0] = 0
+    return sums
+
+
 @lru_cache(maxsize=4)
 def _subsets(groups: int, seed: int) -> np.ndarray:
-    """Subsets of the groups as rows, float64 (n, G) of 0 and 1: all of them, or many at random; first the empty one."""
+    """Subsets as rows, float64 (n, G) of 0 and 1; the first one is empty."""
     if groups <= ALL_PATTERNS:
         return (np.arange(2**groups)[:, None] >> np.arange(groups) & 1).astype(np.float64)
-    drawn = np.random.default_rng(seed).random((DRAWS, groups)) < 0.5
+    drawn = _draw_subsets(np.random.default_rng(seed), DRAWS, groups)
+    drawn[0] = 0
+    return drawn
+
+
+def _draw_subsets(rng: np.random.Generator, draws: int, groups: int) -> np.ndarray:
+    drawn = rng.random((draws, groups)) < 0.5
     drawn[~drawn.any(axis=1), 0] = True
-    drawn[0] = False
     return drawn.astype(np.float64)

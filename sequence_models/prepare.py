@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from extract.errors import SplitError, UsageError
 from extract.store_read import open_store
 from extract.store_schema import fingerprint
@@ -15,7 +17,7 @@ from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.official_splits import official_lists
 from sequence_models.runs import OFFICIAL, Run, create_run
-from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
+from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
 from sequence_models.splits import make_folds
 
 
@@ -99,7 +101,7 @@ def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tup
         The run as raw-frame models see it, on the same path, and its clips.
 
     Raises:
-        SplitError: The frame stores lack some of the clips.
+        SplitError: The frame stores lack some of the clips, or per frame hold other frames of one.
         LabelError, StoreError: As `prepare`.
     """
     lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
@@ -112,6 +114,8 @@ def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tup
     load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
     task, multi_label = run.settings.task, run.settings.multi_label
     frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
+    if run.settings.task == MANY_TO_MANY:
+        _refuse_other_frames(data, frames, stores)
     on_frames = replace(
         run,
         stores=tuple(str(Path(store).resolve()) for store in stores),
@@ -120,6 +124,15 @@ def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tup
         embedding_dim=frames.clips[0].embedding_dim,
     )
     return on_frames, frames
+
+
+def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | Path]) -> None:
+    for clip, other in zip(data.clips, frames.clips, strict=True):
+        if not np.array_equal(clip.frame_indices, other.frame_indices):
+            raise SplitError(
+                f"{', '.join(map(str, stores))} holds {len(other)} frames of {clip.clip_id} and the embeddings are of "
+                f"{len(clip)}; to compare frame by frame, extract both with the same --fps, --every or --num-frames."
+            )
 
 
 def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:

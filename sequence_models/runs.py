@@ -176,7 +176,8 @@ def refuse_comparison(run: Run, verb: str) -> None:
     path = run.path / COMPARISON
     if path.exists():
         folders = [str(run.path / name) for names in read_json(path).values() for name in names]
-        raise RunError(f"{run.path} compares models; {verb} one of them: {', '.join(folders)}")
+        which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
+        raise RunError(f"{run.path} compares models; {verb} {which}")
 
 
 def note_test_opened(run: Run) -> Run:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from sequence_models.clips import Clip
 from sequence_models.evaluate import compare_predictions, score_predictions
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
-from sequence_models.settings import MANY_TO_ONE, ORDER_FREE_MODELS
+from sequence_models.settings import MANY_TO_ONE
 
-KNOWS_ORDER = ("thirds_logreg",)  # of the baselines
+ORDERED_BASELINES = ("thirds_logreg",)
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
 SURE, LIKELY = 0.01, 0.05
+HOPELESS_GROUPS = 5  # all of them alike give a sign-flip p of 2 ** (1 - groups), which is above LIKELY
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Entry:
 
     Args:
         name: Model or baseline.
+        knows_order: Whether its answers can depend on the order of the timesteps.
         parameters: Trained numbers; the mean over the folds where a grid changes them.
         seconds: Of training, all folds, seeds and points of the grid together.
         extraction: Seconds that making its features took, once for all that use them.
@@ -43,6 +45,7 @@ class Entry:
     """
 
     name: str
+    knows_order: bool
     parameters: float = 0.0
     seconds: float = 0.0
     extraction: float = 0.0
@@ -54,11 +57,6 @@ class Entry:
     shuffled: dict[str, list[Prediction]] = field(default_factory=dict)
     seeds: list[list[Prediction]] = field(default_factory=list)
 
-    @property
-    def knows_order(self) -> bool:
-        """Whether its answers can depend on the order of the timesteps."""
-        return self.name in KNOWS_ORDER or (bool(self.points) and self.name not in ORDER_FREE_MODELS)
-
 
 def rank(choice: Mapping[str, float] | None) -> tuple[float, float]:
     """The place of one of `Entry.choices` among others: by score, of equals by the lower loss."""
@@ -66,7 +64,7 @@ def rank(choice: Mapping[str, float] | None) -> tuple[float, float]:
 
 
 def comparison_record(
-    run: Run, entries: Sequence[Entry], truth: Sequence[Clip]
+    run: Run, entries: Sequence[Entry], truth: Sequence[Clip], *, validation: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Prediction]]:
     """Score a comparison.
 
@@ -74,6 +72,7 @@ def comparison_record(
         run: The run of the comparison.
         entries: All models and baselines.
         truth: The test clips, pooled over the folds.
+        validation: Validation scores of each model and baseline.
 
     Returns:
         What metrics.json holds, and the predictions of what each fold chose.
@@ -93,6 +92,7 @@ def comparison_record(
         "verdict": _verdict(run, entries, truth),
         "models": {name: row for name, row in rows.items() if name not in baselines},
         "baselines": {name: row for name, row in rows.items() if name in baselines},
+        "validation": validation,
         "against": {entry.name: compare_predictions(truth, final, _pooled(run, entry.said)) for entry in entries},
         "test_clips": len(truth),
         "test_groups": len({clip.group or clip.clip_id for clip in truth}),
@@ -124,6 +124,9 @@ def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]]
     groups = f"{lead['groups']} groups"
     allowed = "" if lead["level"] > 0.949 else f", {100 * lead['level']:.3g} % sure: {groups} allow no more"
     certainty = "" if kind == "open" else f", so surer than {99 if sure else 95} %"
+    if kind == "open" and lead["groups"] <= HOPELESS_GROUPS:
+        least = 2 ** (1 - lead["groups"])
+        certainty = f"; with {groups} it is never below {least:.4f}, so no difference could be sure: add some"
     return kind, (
         f"{opening}: the best sequence model of each fold ({ordered}) reaches {score} {lead['ours']:.3f}, the best "
         f"order-free one ({free}) {lead['theirs']:.3f}, a difference of {lead['difference']:+.3f} "
@@ -138,7 +141,8 @@ def comparison_text(record: Mapping[str, Any]) -> str:
         record: From `comparison_record`.
     """
     main = record["main_score"]
-    rows = [["test", main, "macro_f1", "shuffled", "single seeds", "parameters", "train s", "extract s", "peak MB"]]
+    costs = ["parameters", "train s", "extract s", "peak MB"]
+    rows = [["test", main, "macro_f1", "in order, shuffled", "single seeds", *costs]]
     every = record["models"] | record["baselines"]
     for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
         rows.append([name, *_scores(row, main), *_costs(row)])
@@ -148,7 +152,7 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
-    lines.append("shuffled: the same score where the timesteps of test clips come in random order")
+    lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")
     if record["verdict"]:
         lines.append(record["verdict"]["sentence"])
     opened = record["test_opened"]
@@ -169,15 +173,21 @@ def _costs(row: Mapping[str, Any]) -> list[str]:
     single = "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} sd {deviation:.3f}"
     peak = "" if row["peak_mb"] is None else f"{row['peak_mb']:,.0f}"
     times = (f"{row['seconds']:.1f}", f"{row['extraction_seconds']:.1f}")
-    return [f"{row['order_test']['shuffled']:.3f}", single, f"{row['parameters']:,.0f}", *times, peak]
+    order = f"{row['order_test']['in_order']:.3f}, {row['order_test']['shuffled']:.3f}"
+    return [order, single, f"{row['parameters']:,.0f}", *times, peak]
 
 
 def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[str, Any] | None:
-    """The best of those that know the order against the best of the others; None where one side is empty."""
-    sides = [[entry for entry in entries if entry.knows_order is knows] for knows in (True, False)]
-    if not all(sides):
+    """The best model that knows the order against the best order-free model or baseline; None where one is missing.
+
+    Post-processing over time uses the order too, so per frame the order-free side stays without it.
+    """
+    baselines = baseline_names(run.settings.task)
+    sequence = [entry for entry in entries if entry.knows_order and entry.name not in baselines]
+    order_free = [replace(entry, said=entry.plain) for entry in entries if not entry.knows_order]
+    if not sequence or not order_free:
         return None
-    (ordered, ordered_names), (free, free_names) = (_chosen(run, side) for side in sides)
+    (ordered, ordered_names), (free, free_names) = (_chosen(run, side) for side in (sequence, order_free))
     lead = compare_predictions(truth, ordered, free)
     score = "accuracy" if run.settings.task == MANY_TO_ONE else "frame accuracy"
     kind, sentence = verdict_sentence(lead, (ordered_names, free_names), score=score)

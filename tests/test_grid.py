@@ -57,3 +57,14 @@ def test_the_models_of_a_task_are_those_that_can_do_it():
 def test_settings_that_no_model_can_take_are_refused():
     with pytest.raises(UsageError, match="hidden must be at least 1, got 0"):
         models_for({"hidden": 0})
+
+
+def test_what_only_raw_frame_models_take_is_left_to_them():
+    points = grid_points(["bilstm", "conv3d"], {"flip": True, "fixed_frames": 5}, {})
+    assert [points[m][m].flip for m in ("bilstm", "conv3d")] == [False, True]
+    assert [points[m][m].fixed_frames for m in ("bilstm", "conv3d")] == [0, 5]
+
+
+def test_a_setting_that_no_model_takes_is_refused():
+    with pytest.raises(UsageError, match="--flip is for raw-frame models; none of bilstm, attention takes it"):
+        grid_points(["bilstm", "attention"], {"flip": True}, {})

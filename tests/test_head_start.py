@@ -39,7 +39,7 @@ def run(home):
 
 def test_every_fold_begins_with_the_head_of_its_own_fold(home, run):
     cached = read_run(home / "cached")
-    heads = [start_head(run, name, seed=3).get_weights() for name in (*(f.name for f in run.folds), FINAL)]
+    heads = [start_head(run, name, seed=0).get_weights() for name in (*(f.name for f in run.folds), FINAL)]
     assert not np.allclose(heads[0][2], heads[1][2])
     saved = [path.stem for path in sorted((home / "cached" / "models").glob("*.h5"))]
     assert len(saved) == 3 and cached.seeds == 1
@@ -98,3 +98,12 @@ def test_a_fold_that_the_head_does_not_have_is_refused(run):
     names = ", ".join(fold.name for fold in run.folds)
     with pytest.raises(RunError, match=rf"cached has no fold ninth \(it has {names}\); train it with the same --cv"):
         start_head(run, "ninth", 0)
+
+
+def test_a_head_that_learnt_from_validation_clips_of_another_seed_is_refused(run):
+    assert run.folds[0].rotation
+    message = (
+        r"cached has 1 seeds, and what seed 1 would begin with learnt from \d+ of its validation clips in fold fold1"
+    )
+    with pytest.raises(RunError, match=message + "; train it with --seeds 2 first"):
+        start_head(replace(run, seeds=2), "fold1", 1)

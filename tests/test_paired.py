@@ -34,7 +34,7 @@ def test_the_interval_of_five_groups_spans_their_subset_means_and_says_that_it_c
     assert "93.8 % interval" in paired_difference(differences, weights)["protocol"]
 
 
-@pytest.mark.parametrize("groups", [9, 20, 40])
+@pytest.mark.parametrize("groups", [9, 20, 40, 300])
 def test_the_interval_holds_what_the_test_does_not_reject(groups):
     rng = np.random.default_rng(groups)
     weights = rng.integers(5, 20, groups).astype(float)

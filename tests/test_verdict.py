@@ -44,14 +44,9 @@ def test_of_equal_scores_the_lower_loss_is_better_and_no_score_is_worst():
     assert sorted(choices, key=rank, reverse=True) == [choices[1], choices[0], choices[3], None]
 
 
-def test_an_entry_knows_order_unless_it_is_an_order_free_model_or_baseline():
-    names = ("bilstm", "attention", "meanpool", "pyramid")
-    assert [Entry(name, points={"f": name}).knows_order for name in names] == [True, False, False, True]
-    assert [Entry(name).knows_order for name in ("thirds_logreg", "meanpool_logreg", "majority")] == [
-        True,
-        False,
-        False,
-    ]
+def test_an_open_verdict_of_few_groups_says_that_it_could_not_be_sure():
+    _, sentence = verdict_sentence(lead_of(0.2, 0.0625, groups=5, level=0.9375), SIDES, score="accuracy")
+    assert sentence.endswith("; with 5 groups it is never below 0.0625, so no difference could be sure: add some.")
 
 
 @pytest.fixture
@@ -81,11 +76,11 @@ def entry_of(name, labels, *, scores, points=None):
     choices = {fold: {"score": score, "loss": 1.0} for fold, score in zip(("one", "two"), scores, strict=True)}
     seeds = [said, said[::-1]] if points else []
     said = {"said": of_fold, "plain": of_fold, "shuffled": of_fold, "seeds": seeds}
-    return Entry(name, 10.0, 2.5, 7.5, 800.0, choices, points or {}, **said)
+    return Entry(name, bool(points), 10.0, 2.5, 7.5, 800.0, choices, points or {}, **said)
 
 
 def test_what_is_best_is_chosen_in_each_fold_on_validation(comparison):
-    record, final = comparison_record(*comparison)
+    record, final = comparison_record(*comparison, validation={})
     assert record["chosen"] == {"bilstm": 1, "meanpool_logreg": 1}
     assert [int(said.labels) for said in final] == [0, 1, 0, 1]
     assert record["test"]["accuracy"]["value"] == 1.0
@@ -98,25 +93,25 @@ def test_the_average_of_all_leaves_out_the_majority(comparison):
     entries[1].plain = {
         fold: [Prediction(p.clip_id, 0.9 * p.probabilities) for p in said] for fold, said in entries[1].plain.items()
     }
-    record, _ = comparison_record(run, entries, clips)
+    record, _ = comparison_record(run, entries, clips, validation={})
     assert record["average"]["accuracy"]["value"] == 0.5  # where the two disagree bilstm is a little surer
 
 
 def test_the_verdict_compares_the_best_of_both_sides(comparison):
-    verdict = comparison_record(*comparison)[0]["verdict"]
+    verdict = comparison_record(*comparison, validation={})[0]["verdict"]
     assert (verdict["sequence"], verdict["order_free"]) == ({"bilstm": 2}, {"meanpool_logreg": 2})
     assert (verdict["ours"], verdict["theirs"], verdict["difference"], verdict["kind"]) == (0.5, 0.75, -0.25, "open")
 
 
 def test_without_a_sequence_model_there_is_no_verdict(comparison):
     run, entries, clips = comparison
-    assert comparison_record(run, entries[1:], clips)[0]["verdict"] is None
+    assert comparison_record(run, entries[1:], clips, validation={})[0]["verdict"] is None
 
 
 def test_the_table_has_a_row_for_each_best_first(comparison):
-    lines = comparison_text(comparison_record(*comparison)[0]).splitlines()
+    lines = comparison_text(comparison_record(*comparison, validation={})[0]).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["test", "meanpool_logreg", "bilstm", "majority", "chosen"]
     assert lines[5].startswith("average of all")
-    assert lines[0].split("  ")[0] == "test" and "shuffled" in lines[0] and "parameters" in lines[0]
+    assert lines[0].split("  ")[0] == "test" and "in order, shuffled" in lines[0] and "parameters" in lines[0]
     assert "0.500 sd 0.000" in lines[2] and lines[2].split()[-4:] == ["10", "2.5", "7.5", "800"]
     assert lines[-1] == "4 test clips of 4 groups; the test split was opened once"
