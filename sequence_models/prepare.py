@@ -130,8 +130,9 @@ def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | 
     for clip, other in zip(data.clips, frames.clips, strict=True):
         if not np.array_equal(clip.frame_indices, other.frame_indices):
             raise SplitError(
-                f"{', '.join(map(str, stores))} holds {len(other)} frames of {clip.clip_id} and the embeddings are of "
-                f"{len(clip)}; to compare frame by frame, extract both with the same --fps, --every or --num-frames."
+                f"{', '.join(map(str, stores))} holds other frames of {clip.clip_id} ({len(other)}) than the "
+                f"embeddings ({len(clip)}); to compare frame by frame, extract both with the same --fps, --every or "
+                "--num-frames."
             )
 
 

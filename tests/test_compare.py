@@ -110,10 +110,12 @@ def test_points_of_a_grid_are_chosen_in_each_fold(tmp_path):
     assert set(choices["model"]) == {"fold1", "fold2"}
 
 
-def test_timesteps_are_compared_after_post_processing(tmp_path):
+def test_per_frame_the_order_test_is_before_post_processing(tmp_path):
     record = compared(tmp_path / "run", task="many-to-many", models=("lstm",))
     assert set(record["baselines"]) == {"majority", "framewise_logreg"}
-    assert 0 <= record["models"]["lstm"]["order_test"]["shuffled"] <= 1
+    lstm, framewise = record["models"]["lstm"], record["baselines"]["framewise_logreg"]
+    assert lstm["order_test"]["shuffled"] < lstm["order_test"]["in_order"]
+    assert framewise["order_test"]["shuffled"] == framewise["order_test"]["in_order"]
     assert record["main_score"] == "frame_accuracy" and "reaches frame accuracy" in record["verdict"]["sentence"]
 
 
@@ -123,3 +125,17 @@ def test_shuffling_moves_embeddings_and_tells_where_they_went():
     assert not np.array_equal(shuffled.embeddings, clip.embeddings)
     np.testing.assert_array_equal(shuffled.embeddings[place], clip.embeddings)
     np.testing.assert_array_equal(shuffled.pts_seconds, clip.pts_seconds)
+
+
+def test_a_model_that_cannot_be_trained_does_not_stay_in_the_comparison(tmp_path, monkeypatch):
+    real = experiment.fit_model
+
+    def refusing(train, validation, settings, **more):
+        if settings.model == "meanpool":
+            raise RunError("meanpool is refused")
+        return real(train, validation, settings, **more)
+
+    monkeypatch.setattr(experiment, "fit_model", refusing)
+    with pytest.raises(RunError, match="meanpool is refused"):
+        compared(tmp_path / "run")
+    assert list(compared(tmp_path / "run", models=("lstm",))["models"]) == ["lstm"]

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,8 +73,31 @@ def test_frames_and_embeddings_are_compared_on_the_same_folds(home, capsys):
     assert "\ntd_cnn_lstm " in capsys.readouterr().out
     models = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["models"]
     assert [models[name]["knows_order"] for name in ("lstm", "td_cnn_lstm", "td_cnn_avgpool")] == [True, True, False]
+    assert all(models[name]["seconds"] > 0 and models[name]["single_seeds"] for name in models)
     cached, raw = read_run(run / "lstm"), read_run(run / "td_cnn_lstm")
     assert (cached.embedding_dim, raw.embedding_dim) == (16, (16, 16, 3)) and cached.folds == raw.folds
+    assert cached.test_opened == raw.test_opened == 1
+    assert pipeline.main(["compare", str(home / "cache"), *ONE, *how, *SIZES, *GROUPS]) == 2
+    assert "model td_cnn_lstm takes raw frames" in capsys.readouterr().err
+    how[1] = "gru"
+    assert pipeline.main(["compare", str(home / "cache"), *ONE, *how, *SIZES, *GROUPS]) == 1
+    assert "has td_cnn_lstm on raw frames; give --frames-store again" in capsys.readouterr().err
+
+
+def test_frame_by_frame_both_stores_must_hold_the_same_frames(home, tmp_path, capsys):
+    others = [replace(clip, frame_indices=2 * clip.frame_indices) for clip in moving_clips(48)]
+    write_frames(tmp_path / "few", others)
+    how = [
+        "--models",
+        "lstm,td_cnn_lstm",
+        "--labels",
+        str(home / "labels.csv"),
+        "--run",
+        str(tmp_path / "run"),
+        *GROUPS,
+    ]
+    assert pipeline.main(["compare", str(home / "cache"), "--frames-store", str(tmp_path / "few"), *FRAMES, *how]) == 1
+    assert re.search(r"holds other frames of .* \(6\) than the embeddings \(6\); to", capsys.readouterr().err)
 
 
 def test_frames_of_other_clips_are_no_frames_of_a_comparison(home, tmp_path, capsys):

@@ -103,6 +103,15 @@ def test_the_verdict_compares_the_best_of_both_sides(comparison):
     assert (verdict["ours"], verdict["theirs"], verdict["difference"], verdict["kind"]) == (0.5, 0.75, -0.25, "open")
 
 
+def test_the_order_free_side_goes_without_post_processing(comparison):
+    run, entries, clips = comparison
+    filtered = entries[1].said
+    entries[1].said = {fold: said[::-1] for fold, said in filtered.items()}
+    record, _ = comparison_record(run, entries, clips, validation={})
+    assert record["verdict"]["theirs"] == 0.75
+    assert record["baselines"]["meanpool_logreg"]["accuracy"]["value"] == 0.25
+
+
 def test_without_a_sequence_model_there_is_no_verdict(comparison):
     run, entries, clips = comparison
     assert comparison_record(run, entries[1:], clips, validation={})[0]["verdict"] is None
