@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.report_plots import bars_svg
-from sequence_models.report_run import EvaluatedRun
+from sequence_models.report_plots import bars_svg, curves_svg
+from sequence_models.report_run import EvaluatedRun, read_logs
 from sequence_models.report_scores import Score, interval_of, title_of
+from sequence_models.runs import FINAL
+
+MOST_CURVES = 60  # of one model
 
 
 def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
@@ -20,8 +23,8 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
 
     Returns:
         None for a run that is no comparison; else "score", its title; "kind" and "sentence" of the verdict, "" without
-        one; "chosen"; "rows", one mapping per model or baseline, the best first; "summary", the
-        scores of what was chosen and of the average of all; "charts", "title" and "svg" of each.
+        one; "chosen"; "rows", one mapping per model or baseline, the best first; "summary", the scores of what was
+        chosen and of the average of all; "charts", and "curves" of the training of each model, "title" and "svg" each.
     """
     metrics = run.metrics
     if "chosen" not in metrics:
@@ -46,7 +49,16 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
             {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
             for name in (main, "macro_f1")
         ],
+        "curves": [chart for name in metrics["models"] for chart in _curves(run, name)],
     }
+
+
+def _curves(run: EvaluatedRun, model: str) -> list[dict[str, str]]:
+    """The losses of a model's fits, of the point of the grid that most folds chose; nothing without logs."""
+    folder = next(iter(run.metrics["models"][model]["points"]))
+    logs = [log for name, log in read_logs(run.run.path / folder).items() if not name.startswith(f"{FINAL}-")]
+    svg = curves_svg(logs[:MOST_CURVES], lines={"loss": "training", "validation_loss": "validation"}, title=folder)
+    return [{"title": f"{folder}: loss", "svg": svg}] if svg else []
 
 
 def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:

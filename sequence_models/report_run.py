@@ -97,8 +97,12 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     run = read_run(path)
     metrics = _read_metrics(path / "metrics.json")
     clips = _read_predictions(path / "predictions.npz", run)
-    logs = {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
-    return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=logs)
+    return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
+
+
+def read_logs(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The epochs of every fit of a run directory: name of the log -> its columns; empty logs are left out."""
+    return {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
 
 
 def _group_of(run: Run, clip_id: str) -> str:

@@ -67,7 +67,8 @@ def test_the_record_has_what_a_table_needs(record, run_path):
 def test_a_comparison_has_a_report(record, run_path):
     page = write_report(run_path).read_text(encoding="utf-8")
     assert "Models compared" in page and record["verdict"]["sentence"] in html.unescape(page)
-    assert "logistic regression on thirds" in page and page.count("<svg") >= 2
+    assert "logistic regression on thirds" in page and "average of all" in page
+    assert "lstm: loss" in page and "meanpool: loss" in page and page.count("<svg") == 4
 
 
 def test_another_model_is_added_without_training_the_first_again(record, run_path):
