@@ -1,6 +1,6 @@
 """Precision and recall of the split doctor on planted near-duplicates of real clips, and how much they inflate a score.
 
-    python benchmarks/split_doctor.py ../shared/data/ut_interaction_set1/videos /tmp/doctor
+    python benchmarks/split_doctor.py ../shared/data/ut_interaction_set1/videos doctor/
 
 Every video is copied re-encoded at low quality, cropped by 5 to 10 %, without its first 10 frames, mirrored, and all
 but mirrored at once. Originals and copies are embedded with the default backbone. Then 10 times the originals are
