@@ -17,14 +17,6 @@ import sequence_models.cli
 from extract import __version__
 from extract.errors import ClipseqError, UsageError
 
-VARIATIONS = {
-    "shift": "the largest shift, as a share of height and width",
-    "zoom": "the largest zoom, in or out, as a share",
-    "rotation": "the largest rotation, either way, as a share of a full turn",
-    "brightness": "the largest change of brightness, as a share of white",
-    "contrast": "the largest change of contrast, as a share",
-}
-MOST_VARIED = 0.95
 DESCRIPTION = """\
 Learn from videos in two stages: embed every sampled frame once with a frozen pretrained
 backbone, then train sequence models on the cached embeddings in seconds.
@@ -114,14 +106,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """`clipseq show`: with --augment the frames of each clip as one epoch of training on frames sees them."""
-    amounts = {name: getattr(arguments, name) for name in ("flip", *VARIATIONS)}
+    from sequence_models.settings import FRAME_VARIATIONS, RAW_MODEL_NAMES, TrainSettings
+
+    amounts = {name: getattr(arguments, name) for name in FRAME_VARIATIONS}
     if arguments.augment is None and not any(amounts.values()):
         return extract.cli.run_show(arguments)
     if not any(amounts.values()):
-        raise UsageError(f"--augment needs to know how: give --flip or one of --{', --'.join(VARIATIONS)}")
-    for name in VARIATIONS:
-        if not 0 <= amounts[name] <= MOST_VARIED:
-            raise UsageError(f"--{name} {amounts[name]:g} must be a share from 0 to {MOST_VARIED}")
+        raise UsageError(f"--augment needs to know how: give one of --{', --'.join(FRAME_VARIATIONS)}")
+    TrainSettings(model=RAW_MODEL_NAMES[0], **amounts)  # refuses what training would refuse
     import numpy as np
 
     from extract.chatter import import_keras_quietly
@@ -197,13 +189,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_augmentation(show: argparse.ArgumentParser) -> None:
     """The flags with which `clipseq train` augments frames; here, because stage one knows nothing of training."""
+    from sequence_models.arguments import add_settings
+    from sequence_models.settings import FRAME_VARIATIONS
+
     group = show.add_argument_group("augmentation (of a store of frames, or of videos with --backbone pixels)")
     group.add_argument(
         "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each clip on its own (0)"
     )
-    group.add_argument("--flip", action="store_true", help="mirror half of the clips left to right")
-    for name, what in VARIATIONS.items():
-        group.add_argument(f"--{name}", type=float, default=0.0, metavar="X", help=f"{what} (0)")
+    add_settings(group, FRAME_VARIATIONS)
 
 
 def _check_opencv() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 TASKS = ("many-to-one", "many-to-many")
 
@@ -186,22 +188,11 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()) -> argparse._ArgumentGroup:
-    """One flag for every field of TrainSettings but the task; the help is the field's line in its docstring."""
-    from sequence_models.settings import CHOICES, TrainSettings
+    """One flag for every field of TrainSettings but the task."""
+    from sequence_models.settings import TrainSettings
 
     group = parser.add_argument_group("model and training")
-    for field in fields(TrainSettings):
-        if field.name in ("task", *without):
-            continue
-        flag, text = f"--{field.name.replace('_', '-')}", _field_help(field.name)
-        if field.default != "":
-            text += f" ({field.default})"
-        if isinstance(field.default, bool):
-            group.add_argument(flag, action="store_true", help=text)
-        elif field.name in CHOICES:
-            group.add_argument(flag, choices=CHOICES[field.name], default=field.default, help=text)
-        else:
-            group.add_argument(flag, type=type(field.default), default=field.default, metavar="X", help=text)
+    add_settings(group, [field.name for field in fields(TrainSettings) if field.name not in ("task", *without)])
     group.add_argument(
         "--seeds",
         type=int,
@@ -210,6 +201,24 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
         help="models per fold, averaged when predicting; each holds out other training groups for validation (1)",
     )
     return group
+
+
+def add_settings(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
+    """Add a flag for each of some fields of TrainSettings; the help is the field's line in its docstring."""
+    from sequence_models.settings import CHOICES, TrainSettings
+
+    defaults = {field.name: field.default for field in fields(TrainSettings)}
+    for name in names:
+        default: Any = defaults[name]
+        flag, text = f"--{name.replace('_', '-')}", _field_help(name)
+        if default != "":
+            text += f" ({default})"
+        if isinstance(default, bool):
+            group.add_argument(flag, action="store_true", help=text)
+        elif name in CHOICES:
+            group.add_argument(flag, choices=CHOICES[name], default=default, help=text)
+        else:
+            group.add_argument(flag, type=type(default), default=default, metavar="X", help=text)
 
 
 def _field_help(name: str) -> str:

@@ -63,7 +63,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from sequence_models.verdict import comparison_text
 
     runs = sub_runs(run, points, on_frames=on_frames)
-    fits = sum(map(len, runs.values())) * (len(run.folds) + bool(run.cv)) * run.seeds
+    fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
@@ -71,7 +71,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             bar.update()
 
         record = compare(run, runs, clips, frames=frames, on_fit=on_fit)
-    print(comparison_text(record))
+    print("\n".join([comparison_text(record), *_doctor_lines(record)]))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
 
@@ -255,6 +255,8 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
 
 
 def _evaluation_text(record: dict[str, Any]) -> str:
+    from sequence_models.evaluate import opened_text
+
     before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
     ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
     lines = [_table("test", {**ours, **record["baselines"]})]
@@ -267,15 +269,8 @@ def _evaluation_text(record: dict[str, Any]) -> str:
             lines.append(
                 f"single seeds, {name}: {min(values):.3f} to {max(values):.3f} (the table averages {len(values)} seeds)"
             )
-    lines.append(
-        f"{record['test_clips']} test clips of {record['test_groups']} groups; "
-        f"the test split was opened {_times(record['test_opened'])}"
-    )
+    lines.append(opened_text(record))
     return "\n".join(lines + _doctor_lines(record))
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
@@ -299,15 +294,14 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
     if not scores:
         return f"{part}: nothing to score"
+    from sequence_models.evaluate import aligned
+
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
     rows = [[part, *columns]] + [
         [name, *(_cell(values[column]) for column in columns)] for name, values in scores.items()
     ]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def _cell(score: dict[str, Any]) -> str:

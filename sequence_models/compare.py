@@ -4,7 +4,8 @@ What is best is chosen inside each fold, on its validation clips; the score of w
 
 runs/NAME/              a run directory: the baselines, and as its predictions those of what each fold chose
   compare.json          the folders of each model
-  bilstm,hidden=96/     a run directory for each model and point of the grid
+  bilstm,hidden=96/     a run directory for each model and point of the grid; after a cross-validation only the best
+                        point of each model has models fitted on all clips
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.compiled import compiled
 from sequence_models.evaluate import decide, doctor_record, load_baseline, load_fitted, prediction_arrays
-from sequence_models.experiment import note_validation, train_baselines, train_models
+from sequence_models.experiment import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import (
     COMPARISON,
@@ -100,12 +101,14 @@ def compare(
     validation: dict[str, Any] = {}
     for model, of_model in runs.items():
         for each in of_model:
-            name = each.path.name
-            said = train_models(each, _input(each, data, frames), on_fit=partial(on_fit, name))
-            validation[name] = note_validation(each, [said])[MODEL]
-            _note_done(run, model, name)
+            validation[each.path.name] = _train(each, _input(each, data, frames), partial(on_fit, each.path.name))
+            _note_done(run, model, each.path.name)
+        best = max(of_model, key=lambda each: validation[each.path.name]["macro_f1"]["value"])
+        train_final(best, _input(best, data, frames), on_fit=partial(on_fit, best.path.name))
         compiled.cache_clear()  # so that the next model's memory is its own
-    validation |= note_validation(run, list(train_baselines(run, data).values()))
+    if not read_choices(run):
+        note_validation(run, list(train_baselines(run, data).values()))
+    validation |= read_json(run.path / "validation.json")
     run = note_test_opened(run)
     entries = [_model_entry(model, each, _input(each[0], data, frames)) for model, each in runs.items()]
     entries += [_baseline_entry(name, run, data) for name in baseline_names(run.settings.task)]
@@ -133,6 +136,16 @@ def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
     return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
 
 
+def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, Any]:
+    """Train a sub-run, unless it is trained; returns its validation scores."""
+    if not read_choices(run):
+        return note_validation(run, [train_models(run, data, on_fit=on_fit)])[MODEL]
+    for fold in run.folds:
+        for seed in range(run.seeds):
+            on_fit(fold.name, seed, None)
+    return read_json(run.path / "validation.json")[MODEL]
+
+
 def _note_done(run: Run, model: str, name: str) -> None:
     """List a sub-run as trained to its end; one that cannot be trained is never listed."""
     done = read_json(run.path / COMPARISON)
@@ -152,7 +165,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:
     ordered = any(run.settings.sequence_model not in ORDER_FREE_MODELS for run in runs)
     entry = Entry(model, ordered, extraction=_extraction_seconds(runs[0]), seeds=[[] for _ in range(runs[0].seeds)])
     clips = {clip.clip_id: clip for clip in data.clips}
-    choices = [read_json(run.path / "choices.json")[MODEL] for run in runs]
+    choices = [read_choices(run)[MODEL] for run in runs]
     sizes = []
     for fold in runs[0].folds:
         best = max(range(len(runs)), key=lambda number: rank(choices[number].get(fold.name)))
@@ -180,7 +193,7 @@ def _extraction_seconds(run: Run) -> float:
 
 
 def _baseline_entry(name: str, run: Run, data: ClipSet) -> Entry:
-    choices = read_json(run.path / "choices.json")[name]
+    choices = read_choices(run)[name]
     entry = Entry(name, name in ORDERED_BASELINES, extraction=_extraction_seconds(run), choices=choices)
     clips = {clip.clip_id: clip for clip in data.clips}
     for fold in run.folds:

@@ -303,6 +303,20 @@ def doctor_record(
     return record
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns are as wide as they must be; later rows may be shorter than the first."""
+    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def opened_text(record: Mapping[str, Any]) -> str:
+    """How much was tested, and how often, from what metrics.json holds."""
+    opened = record["test_opened"]
+    times = "once" if opened == 1 else f"{opened} times"
+    clips = f"{record['test_clips']} test clips of {record['test_groups']} groups"
+    return f"{clips}; the test split was opened {times}"
+
+
 def compare_predictions(
     clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sequence_models.head_start import start_head
 from sequence_models.memory import peak_mb, reset_peak
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import FINAL, MODEL, POSTPROCESSED, Run, write_arrays, write_json
+from sequence_models.runs import CHOICES, FINAL, MODEL, POSTPROCESSED, Run, read_json, write_arrays, write_json
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits import Fold
 from sequence_models.training import FitResult, fit_model, load_model, validation_score
@@ -59,13 +59,14 @@ def train(
         frame also of each after its post-processing.
     """
     models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
+    train_final(run, data, on_fit=on_fit, tensorboard=tensorboard)
     return note_validation(run, [models, *train_baselines(run, data).values()])
 
 
 def train_models(
     run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
 ) -> Validation:
-    """Fit the model of a run with every fold and seed, and after a cross-validation on all clips; as `train`.
+    """Fit the model of a run with every fold and seed; as `train`.
 
     Returns:
         What the models said about the clips that they were not trained on.
@@ -85,10 +86,15 @@ def train_models(
         averaged = [(clips[c], average([[each] for each in collected[c]])[0]) for c in clips if c in collected]
         said.folds[fold.name] = averaged
         _post_process(run, fold, said, clips)
-    if run.cv:
-        for seed in range(run.seeds):
-            _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
     return said
+
+
+def train_final(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> None:
+    """After a cross-validation: fit the models for later use, on all clips; as `train`."""
+    for seed in range(run.seeds if run.cv else 0):
+        _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
 
 
 def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
@@ -135,8 +141,18 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
         comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
         choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
     write_json(run.path / "validation.json", scores)
-    write_json(run.path / "choices.json", choices)
+    write_json(run.path / CHOICES, {"seeds": run.seeds, "choices": choices})
     return scores
+
+
+def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
+    """What `note_validation` wrote into choices.json: model or baseline -> fold -> "score" and "loss"; {} without it.
+
+    What was written with another number of seeds does not count.
+    """
+    path = run.path / CHOICES
+    record = read_json(path) if path.exists() else {}
+    return record["choices"] if record.get("seeds") == run.seeds else {}
 
 
 def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:

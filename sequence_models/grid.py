@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.settings import FRAME_VARIATIONS, MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
+from sequence_models.settings import MODEL_NAMES, ONLY_FOR, TrainSettings
 
-ONLY_FOR = dict.fromkeys(FRAME_VARIATIONS, "raw-frame models") | {
-    "fixed_frames": "conv3d",
-    "start_from": "td_backbone_rnn",
-}
 YES_OR_NO = {"yes": True, "no": False}
 
 
@@ -75,20 +71,19 @@ def grid_points(
             found.setdefault(model, {})[folder] = settings
         if model not in found and refused is not None:
             raise refused
-    used = [asdict(settings) for of_model in found.values() for settings in of_model.values()]
-    for name in (name for name in ONLY_FOR if name in given):
-        if used and all(settings[name] != given[name] for settings in used):
+    taken = [settings for of_model in found.values() for settings in of_model.values()]
+    for name, takers in ONLY_FOR.items():
+        if taken and given.get(name) and not any(getattr(settings, name) for settings in taken):
+            flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"--{name.replace('_', '-')} is for {ONLY_FOR[name]}; none of {', '.join(models)} takes it."
+                f"{flag} is for {', '.join(takers)}; none of {', '.join(models)} takes it, so leave it out."
             )
     return found
 
 
 def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that only other models take."""
-    takes = {"raw-frame models": model in RAW_MODEL_NAMES, "conv3d": model == "conv3d"}
-    takes["td_backbone_rnn"] = model == "td_backbone_rnn"
-    return {name: value for name, value in given.items() if name not in ONLY_FOR or takes[ONLY_FOR[name]]}
+    return {name: value for name, value in given.items() if model in ONLY_FOR.get(name, (model,))}
 
 
 def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) -> list[str]:

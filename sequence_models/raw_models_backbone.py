@@ -7,6 +7,7 @@ is built again without any weights file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import keras
@@ -82,8 +83,8 @@ def start(
     (backbone,) = (layer for layer in model.layers if isinstance(layer, RealFrames))
     rest = [layer for layer in model.layers if layer is not backbone]
     if settings.backbone_weights != RANDOM:
-        trained = _pretrained(settings, image_size=backbone.cnn.input_shape[1]).build()
-        backbone.cnn.set_weights(trained.get_weights())
+        size = backbone.cnn.input_shape[1]
+        backbone.cnn.set_weights(_pretrained_weights(settings.backbone, settings.backbone_weights, size))
     if head is None:
         (standardise,) = (layer for layer in rest if isinstance(layer, Standardise))
         embeddings = _some_embeddings(backbone.cnn, clips, channels)
@@ -103,16 +104,22 @@ def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
     """
     if settings.backbone_weights == RANDOM:
         return ""
-    return _pretrained(settings, image_size=image_size).weights_digest
+    return _pretrained(settings.backbone, settings.backbone_weights, image_size).weights_digest
 
 
-def _pretrained(settings: TrainSettings, *, image_size: int) -> Backbone:
-    path = None if settings.backbone_weights == PRETRAINED else Path(settings.backbone_weights)
+@lru_cache(maxsize=1)
+def _pretrained_weights(name: str, weights: str, image_size: int) -> list[np.ndarray]:
+    """Built and read once for all folds and seeds."""
+    return _pretrained(name, weights, image_size).build().get_weights()
+
+
+def _pretrained(name: str, weights: str, image_size: int) -> Backbone:
+    path = None if weights == PRETRAINED else Path(weights)
     if path is not None and not path.is_file():
         raise BackboneError(
             f"{path}: there is no such weights file; give --backbone-weights another path, {PRETRAINED} or {RANDOM}."
         )
-    return load_backbone(settings.backbone, weights=path, image_size=image_size)
+    return load_backbone(name, weights=path, image_size=image_size)
 
 
 def _inner(cnn: keras.Model) -> keras.Model:

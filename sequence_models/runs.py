@@ -33,6 +33,7 @@ FINAL = "final"  # the "fold" of the models that are fitted on all clips after a
 OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a data set
 MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
+CHOICES = "choices.json"
 COMPARISON = "compare.json"  # in the run directory of a comparison: model -> the folders of its runs
 COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv", "load")
 

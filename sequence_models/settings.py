@@ -25,6 +25,10 @@ READOUTS = ("last", "mean", "max", "attention", "concat")
 CONCAT_PARTS = 4
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
 FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
+ONLY_FOR = dict.fromkeys(FRAME_VARIATIONS, RAW_MODEL_NAMES) | {  # setting -> the models that take it
+    "fixed_frames": ("conv3d",),
+    "start_from": ("td_backbone_rnn",),
+}
 CHOICES = {
     "task": TASKS,
     "model": (*MODEL_NAMES, *RAW_MODEL_NAMES),
@@ -225,21 +229,16 @@ class TrainSettings:
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
             )
-        varied = [name for name in FRAME_VARIATIONS if getattr(self, name)]
-        if varied and not self.on_frames:
+        for name, models in ONLY_FOR.items():
+            if getattr(self, name) and self.model not in models:
+                raise UsageError(
+                    f"{name} is for {', '.join(models)}, and model is {self.model}; choose one of them, or leave "
+                    f"--{name.replace('_', '-')} out."
+                )
+        if self.fixed_frames and (self.crop or self.speed or self.frame_drop):
             raise UsageError(
-                f"{varied[0]} varies raw frames, and model {self.model} takes embeddings; leave --{varied[0]} out, or "
-                f"choose one of {', '.join(RAW_MODEL_NAMES)}."
-            )
-        if self.fixed_frames and (self.model != "conv3d" or self.crop or self.speed or self.frame_drop):
-            raise UsageError(
-                f"fixed_frames {self.fixed_frames} is for conv3d, without crop, speed and frame_drop, which change the "
-                "number of frames; leave it or them at 0."
-            )
-        if self.start_from and self.model != "td_backbone_rnn":
-            raise UsageError(
-                f"start_from is where the head of td_backbone_rnn begins, and model is {self.model}; "
-                "use --model td_backbone_rnn, or leave --start-from out."
+                f"fixed_frames {self.fixed_frames} goes without crop, speed and frame_drop, which change the number of "
+                "frames; leave it or them at 0."
             )
 
 

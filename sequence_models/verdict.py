@@ -14,7 +14,7 @@ import numpy as np
 
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
-from sequence_models.evaluate import compare_predictions, score_predictions
+from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
 from sequence_models.settings import MANY_TO_ONE
@@ -148,18 +148,13 @@ def comparison_text(record: Mapping[str, Any]) -> str:
         rows.append([name, *_scores(row, main), *_costs(row)])
     rows.append([record["model"], *_scores(record["test"], main)])
     rows.append(["average of all", *_scores(record["average"], main)])
-    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    lines = aligned(rows)
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
     lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")
     if record["verdict"]:
         lines.append(record["verdict"]["sentence"])
-    opened = record["test_opened"]
-    lines.append(
-        f"{record['test_clips']} test clips of {record['test_groups']} groups; the test split was opened "
-        + ("once" if opened == 1 else f"{opened} times")
-    )
+    lines.append(opened_text(record))
     return "\n".join(lines)
 
 

@@ -78,6 +78,7 @@ def test_another_model_is_added_without_training_the_first_again(record, run_pat
     assert list(more["models"]) == ["lstm", "meanpool", "attention"]
     assert more["test_opened"] == 2
     assert more["models"]["lstm"]["accuracy"] == record["models"]["lstm"]["accuracy"]
+    assert more["validation"].keys() > record["validation"].keys()
 
 
 def test_a_comparison_has_no_model_of_its_own(record, run_path):
@@ -108,7 +109,9 @@ def test_points_of_a_grid_are_chosen_in_each_fold(tmp_path):
     record = compared(tmp_path / "run", models=("lstm",), grid={"learning_rate": [1e-8, 0.02]})
     assert record["models"]["lstm"]["points"] == {"lstm,learning_rate=0.02": 2}
     choices = json.loads((tmp_path / "run" / "lstm,learning_rate=1e-08" / "choices.json").read_text())
-    assert set(choices["model"]) == {"fold1", "fold2"}
+    assert set(choices["choices"]["model"]) == {"fold1", "fold2"}
+    finals = {path.parts[-3] for path in (tmp_path / "run").glob("*/models/final-seed0.json")}
+    assert finals == {"lstm,learning_rate=0.02"}  # models of all clips are for later use, so the best point has them
 
 
 def test_per_frame_the_order_test_is_before_post_processing(tmp_path):

@@ -66,5 +66,5 @@ def test_what_only_raw_frame_models_take_is_left_to_them():
 
 
 def test_a_setting_that_no_model_takes_is_refused():
-    with pytest.raises(UsageError, match="--flip is for raw-frame models; none of bilstm, attention takes it"):
+    with pytest.raises(UsageError, match=r"--flip is for td_cnn_lstm, .*; none of bilstm, attention takes it"):
         grid_points(["bilstm", "attention"], {"flip": True}, {})

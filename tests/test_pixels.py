@@ -273,10 +273,10 @@ def test_the_sheet_shows_frames_as_training_augments_them(videos, tmp_path, caps
     [
         (
             "--augment",
-            "--augment needs to know how: give --flip or one of --shift, --zoom, --rotation, --brightness, --contrast",
+            "--augment needs to know how: give one of --flip, --shift, --zoom, --rotation, --brightness, --contrast",
         ),
-        ("--zoom 1.5", "--zoom 1.5 must be a share from 0 to 0.95"),
-        ("--shift -0.1", "--shift -0.1 must be a share from 0 to 0.95"),
+        ("--zoom 1.5", "zoom must be between 0 and 0.95, got 1.5; choose another --zoom."),
+        ("--shift -0.1", "shift must be between 0 and 0.95, got -0.1; choose another --shift."),
     ],
 )
 def test_an_augmentation_that_means_nothing_is_named(tmp_path, capsys, flags, message):

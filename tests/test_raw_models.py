@@ -250,8 +250,11 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
     [
         ({"filters": "16,x"}, "filters must be whole numbers with commas between them, such as 16,32, got '16,x'"),
         ({"trainable_layers": "-1"}, "trainable_layers must be a whole number of the last layers, or all, got '-1'"),
-        ({"flip": True}, "flip varies raw frames, and model bilstm takes embeddings; leave --flip out, or choose one"),
-        ({"start_from": "runs/a", "model": "conv3d"}, "start_from is where the head of td_backbone_rnn begins, and"),
+        ({"flip": True}, "flip is for td_cnn_lstm, td_cnn_flatten_lstm, td_convnet_gru, "),
+        (
+            {"start_from": "runs/a", "model": "conv3d"},
+            "start_from is for td_backbone_rnn, and model is conv3d;",
+        ),
         (
             {"model": "conv3d", "task": "many-to-many"},
             "model conv3d gives one label per clip and cannot do many-to-many; choose one of td_cnn_lstm, "
@@ -265,8 +268,14 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
             {"model": "two_stream", "stream": "conv3d", "task": "many-to-many", "causal": True},
             "model conv3d gives one label per clip",
         ),
-        ({"fixed_frames": 8}, "fixed_frames 8 is for conv3d, without crop, speed and frame_drop, which change the"),
-        ({"fixed_frames": 8, "model": "conv3d", "crop": 0.1}, "fixed_frames 8 is for conv3d, without crop, speed"),
+        (
+            {"fixed_frames": 8},
+            "fixed_frames is for conv3d, and model is bilstm; choose one of them, or leave",
+        ),
+        (
+            {"fixed_frames": 8, "model": "conv3d", "crop": 0.1},
+            "fixed_frames 8 goes without crop, speed",
+        ),
         ({"stream": "two_stream"}, "stream 'two_stream' is unknown; choose one of td_cnn_lstm, "),
     ],
 )
