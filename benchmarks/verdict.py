@@ -28,6 +28,7 @@ from tqdm import tqdm
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.grid import grid_points
 from sequence_models.paired import sign_flip_interval
+from sequence_models.prepare import Source
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import make_folds
@@ -147,8 +148,9 @@ def verdict_of(data: list[Clip]) -> dict:
                 folds=tuple(make_folds(data, cv="4", split_file=None, seed=0, vocabulary=vocabulary)),
             )
         )  # fmt: skip
-        runs = sub_runs(run, grid_points(MODELS, asdict(SETTINGS), {}))
-        record = compare(run, runs, ClipSet(tuple(data), vocabulary), on_fit=lambda *_: None)
+        sources = [Source(run, ClipSet(tuple(data), vocabulary))]
+        runs = sub_runs(sources, grid_points(MODELS, asdict(SETTINGS), {}))
+        record = compare(sources, runs, on_fit=lambda *_: None)
     return record["verdict"]
 
 

@@ -57,7 +57,8 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="STORE",
-        help="raw frames of the same clips (extract --backbone pixels), for raw-frame models in the same table",
+        help="raw frames of the same clips (extract --backbone pixels), for raw-frame models in the same table; "
+        "a store of their optical flow (--input flow) given last is for two_stream alone",
     )
     parser.add_argument(
         "--grid", nargs="+", default=[], metavar="SETTING=A,B", help="settings to choose inside the training folds"

@@ -40,29 +40,30 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from sequence_models.grid import fitting, grid_points, models_for, parse_grid
-    from sequence_models.prepare import check_input, holds_frames, prepare, prepare_frames
-    from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
+    from sequence_models.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
+    from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
     frame_stores = arguments.frames_store
-    raw = [name for name in RAW_MODEL_NAMES if name != "two_stream" or len(frame_stores or arguments.stores) > 1]
+    raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or arguments.stores) > 1]
     possible = models_for(given, among=raw if holds_frames(arguments.stores) else MODEL_NAMES)
     default = possible + (models_for(given, among=raw) if frame_stores else [])
     models = arguments.models.split(",") if arguments.models else default
     points = grid_points(models, given, parse_grid(arguments.grid))
-    run, clips = prepare(
+    whole = prepare(
         arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
     )
-    on_frames, frames = prepare_frames(run, clips, frame_stores) if frame_stores else (None, None)
+    sources = [Source(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
     for settings in (each for of_model in points.values() for each in of_model.values()):
-        given_frames = settings.on_frames and frames
-        check_input(settings, given_frames or clips, frame_stores if given_frames else arguments.stores)
+        seen = source_of(settings, sources)
+        check_input(settings, seen.data, seen.run.stores)
+    run, clips = whole
     print(_data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
     from sequence_models.compare import compare, sub_runs
     from sequence_models.verdict import comparison_text
 
-    runs = sub_runs(run, points, on_frames=on_frames)
+    runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
@@ -70,7 +71,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result)}", refresh=False)
             bar.update()
 
-        record = compare(run, runs, clips, frames=frames, on_fit=on_fit)
+        record = compare(sources, runs, on_fit=on_fit)
     print("\n".join([comparison_text(record), *_doctor_lines(record)]))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0

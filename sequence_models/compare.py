@@ -25,6 +25,7 @@ from sequence_models.compiled import compiled
 from sequence_models.evaluate import decide, doctor_record, load_baseline, load_fitted, prediction_arrays
 from sequence_models.experiment import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.predict import Prediction, average, predict
+from sequence_models.prepare import Source, source_of
 from sequence_models.runs import (
     COMPARISON,
     MODEL,
@@ -43,23 +44,22 @@ from sequence_models.verdict import ORDERED_BASELINES, Entry, comparison_record,
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
 
 
-def sub_runs(
-    run: Run, points: Mapping[str, Mapping[str, TrainSettings]], *, on_frames: Run | None = None
-) -> dict[str, list[Run]]:
+def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
     """Create the run directories of a comparison, or go on with those that are there.
 
     Args:
-        run: From `prepare`; each sub-run has its data, folds and seeds.
+        sources: From `prepare`, then from `frame_sources` for raw-frame models; each sub-run has the data, folds and
+            seeds of its source.
         points: From `grid_points`.
-        on_frames: From `prepare_frames`, for raw-frame models.
 
     Returns:
         Model -> its runs; also those that earlier calls trained to their end.
 
     Raises:
-        RunError: A folder holds another experiment, or models on raw frames and `on_frames` is None.
+        RunError: A folder holds another experiment, or models on raw frames and no source does.
         SplitError: A fold has no validation part to choose on.
     """
+    run = sources[0].run
     unchosen = [fold.name for fold in run.folds if not fold.validation]
     if unchosen:
         raise SplitError(f"fold {unchosen[0]} has no validation part, and a comparison chooses on it; add groups.")
@@ -70,47 +70,45 @@ def sub_runs(
     for model in dict.fromkeys([*done, *points]):
         for name in dict.fromkeys([*done.get(model, []), *points.get(model, {})]):
             settings = wanted[name] if name in wanted else read_run(run.path / name).settings
-            if settings.on_frames and on_frames is None and isinstance(run.embedding_dim, int):
+            seen = source_of(settings, sources).run
+            if settings.on_frames and isinstance(seen.embedding_dim, int):
                 raise RunError(f"{run.path} has {name} on raw frames; give --frames-store again, or use another --run.")
-            data = on_frames if settings.on_frames and on_frames else run
-            runs.setdefault(model, []).append(create_run(replace(data, path=run.path / name, settings=settings)))
+            runs.setdefault(model, []).append(create_run(replace(seen, path=run.path / name, settings=settings)))
     write_json(path, done)
     return runs
 
 
 def compare(
-    run: Run,
+    sources: Sequence[Source],
     runs: Mapping[str, Sequence[Run]],
-    data: ClipSet,
     *,
-    frames: ClipSet | None = None,
     on_fit: Callable[[str, str, int, FitResult | None], None],
 ) -> dict[str, Any]:
     """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
 
     Args:
-        run: From `prepare`.
+        sources: As for `sub_runs`.
         runs: From `sub_runs`.
-        data: From `prepare`.
-        frames: From `prepare_frames`, for raw-frame models.
         on_fit: Called after each fit with (folder, fold, seed, result); result None = it was done before.
 
     Returns:
         What metrics.json holds.
     """
-    validation: dict[str, Any] = {}
+    (run, data), validation = sources[0], {}
     for model, of_model in runs.items():
         for each in of_model:
-            validation[each.path.name] = _train(each, _input(each, data, frames), partial(on_fit, each.path.name))
+            validation[each.path.name] = _train(
+                each, source_of(each.settings, sources).data, partial(on_fit, each.path.name)
+            )
             _note_done(run, model, each.path.name)
         best = max(of_model, key=lambda each: validation[each.path.name]["macro_f1"]["value"])
-        train_final(best, _input(best, data, frames), on_fit=partial(on_fit, best.path.name))
+        train_final(best, source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
         compiled.cache_clear()  # so that the next model's memory is its own
     if not read_choices(run):
         note_validation(run, list(train_baselines(run, data).values()))
     validation |= read_json(run.path / "validation.json")
     run = note_test_opened(run)
-    entries = [_model_entry(model, each, _input(each[0], data, frames)) for model, each in runs.items()]
+    entries = [_model_entry(model, each, source_of(each[0].settings, sources).data) for model, each in runs.items()]
     entries += [_baseline_entry(name, run, data) for name in baseline_names(run.settings.task)]
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
@@ -152,10 +150,6 @@ def _note_done(run: Run, model: str, name: str) -> None:
     if name not in done.setdefault(model, []):
         done[model].append(name)
         write_json(run.path / COMPARISON, done)
-
-
-def _input(run: Run, data: ClipSet, frames: ClipSet | None) -> ClipSet:
-    return frames if run.settings.on_frames and frames else data
 
 
 def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:

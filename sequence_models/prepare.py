@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from sequence_models.alignment import alignment_rows
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.official_splits import official_lists
 from sequence_models.runs import OFFICIAL, Run, create_run
-from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TrainSettings
+from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
 from sequence_models.splits import make_folds
 
 
@@ -90,20 +90,50 @@ def holds_frames(stores: Sequence[str | Path]) -> bool:
     return len(open_store(stores[0]).row_shape) > 1
 
 
-def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tuple[Run, ClipSet]:
+class Source(NamedTuple):
+    """What a model of a comparison learns from: the run as it sees it, with its stores, and the clips."""
+
+    run: Run
+    data: ClipSet
+
+
+def source_of(settings: TrainSettings, sources: Sequence[Source]) -> Source:
+    """The source of one model.
+
+    Args:
+        settings: Of the model.
+        sources: From `prepare`, then from `frame_sources`.
+
+    Returns:
+        The first where there is no other, or the model takes embeddings; else frames, of two_stream with the flow.
+    """
+    if len(sources) == 1 or not settings.on_frames:
+        return sources[0]
+    return sources[-1] if settings.model == TWO_STREAM else sources[1]
+
+
+def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list[Source]:
     """The same clips, labels and folds on raw frames, for the raw-frame models of a comparison.
 
     Args:
         run, data: From `prepare`, on embeddings.
-        stores: Stores of raw frames of the same clips, joined per frame.
+        stores: Stores of raw frames of the same clips, joined per frame; optical flow after others is for two_stream
+            alone.
 
     Returns:
-        The run as raw-frame models see it, on the same path, and its clips.
+        The run as raw-frame models see it, on the same path, and its clips; where there is flow after others, that
+        without it and then that with it.
 
     Raises:
         SplitError: The frame stores lack some of the clips, or per frame hold other frames of one.
         LabelError, StoreError: As `prepare`.
     """
+    flow_last = open_store(stores[-1]).recipe.get("input") == "flow"
+    parts = [stores[:-1], stores] if flow_last and len(stores) > 1 else [stores]
+    return [_frame_source(run, data, part) for part in parts]
+
+
+def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Source:
     lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
     if lacking:
         raise SplitError(
@@ -123,7 +153,7 @@ def prepare_frames(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> tup
         fingerprints=tuple(fingerprint(recipe) for recipe in frames.recipes),
         embedding_dim=frames.clips[0].embedding_dim,
     )
-    return on_frames, frames
+    return Source(on_frames, frames)
 
 
 def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | Path]) -> None:
@@ -155,7 +185,7 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
             f"{turned[0]} of optical flow would show other motions than there were; leave --{turned[0]} out, or train "
             "on RGB frames alone (--shift and --zoom may stay)."
         )
-    if settings.model == "two_stream" and None not in inputs and inputs[-1] != "flow":
+    if settings.model == TWO_STREAM and None not in inputs and inputs[-1] != "flow":
         raise UsageError(
             f"model two_stream takes RGB frames and then optical flow, and the stores hold "
             f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."

@@ -20,7 +20,7 @@ from sequence_models.clips import Clip
 from sequence_models.layers import Readout, RealFrames
 from sequence_models.models import Seeds, dense, drop, embedding_logits, last_layer
 from sequence_models.raw_models_backbone import backbone_layer, start
-from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.settings import MANY_TO_ONE, TWO_STREAM, TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def start_training(
         BackboneError: Pretrained weights are missing.
     """
     streams, kind = [(model, slice(None))], settings.model
-    if settings.model == "two_stream":
+    if settings.model == TWO_STREAM:
         rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
         streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
     for stream, channels in streams:
@@ -236,5 +236,5 @@ RAW_MODELS: dict[str, FrameBuilder] = {
     "td_cnn_maxpool": _pooled("max"),
     "conv3d": _conv3d,
     "td_backbone_rnn": _backbone,
-    "two_stream": _two_stream,
+    TWO_STREAM: _two_stream,
 }

@@ -18,7 +18,8 @@ RAW_RECURRENT_MODELS = ("td_cnn_lstm", "td_cnn_flatten_lstm", "td_convnet_gru")
 ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool", "td_cnn_avgpool", "td_cnn_maxpool")
 RAW_POOLING_MODELS = ("td_cnn_avgpool", "td_cnn_maxpool", "conv3d")  # many-to-one only
 STREAM_MODELS = (*RAW_RECURRENT_MODELS, *RAW_POOLING_MODELS, "td_backbone_rnn")
-RAW_MODEL_NAMES = (*STREAM_MODELS, "two_stream")  # on raw frames; all others are on embeddings
+TWO_STREAM = "two_stream"
+RAW_MODEL_NAMES = (*STREAM_MODELS, TWO_STREAM)  # on raw frames; all others are on embeddings
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
 ALL_LAYERS = "all"
 READOUTS = ("last", "mean", "max", "attention", "concat")
@@ -191,7 +192,7 @@ class TrainSettings:
     @property
     def sequence_model(self) -> str:
         """The model that decides what can be done over time: the head of a backbone, the one inside two_stream."""
-        model = self.stream if self.model == "two_stream" else self.model
+        model = self.stream if self.model == TWO_STREAM else self.model
         return self.head if model == "td_backbone_rnn" else model
 
     @property

@@ -12,6 +12,7 @@ from sequence_models.clips import ClipSet
 from sequence_models.compare import compare, shuffle_steps, sub_runs
 from sequence_models.evaluate import evaluate, predict_clips
 from sequence_models.grid import grid_points
+from sequence_models.prepare import Source
 from sequence_models.report import write_report
 from sequence_models.runs import Run, create_run, read_run
 from sequence_models.settings import TrainSettings
@@ -33,8 +34,8 @@ def compared(path, *, task="many-to-one", models=("lstm", "meanpool"), grid=None
         if fitted is not None and result is not None:
             fitted.append((name, fold, seed))
 
-    runs = sub_runs(run, grid_points(models, asdict(settings), grid or {}))
-    return compare(run, runs, ClipSet(tuple(data), run.vocabulary), on_fit=on_fit)
+    sources = [Source(run, ClipSet(tuple(data), run.vocabulary))]
+    return compare(sources, sub_runs(sources, grid_points(models, asdict(settings), grid or {})), on_fit=on_fit)
 
 
 @pytest.fixture(scope="module")

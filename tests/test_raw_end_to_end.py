@@ -84,6 +84,20 @@ def test_frames_and_embeddings_are_compared_on_the_same_folds(home, capsys):
     assert "has td_cnn_lstm on raw frames; give --frames-store again" in capsys.readouterr().err
 
 
+def test_optical_flow_given_last_is_for_two_stream_alone(home, capsys):
+    run, stores = home / "with_flow", ["--frames-store", str(home / "frames"), str(home / "flow")]
+    how = ["--stream", "td_cnn_avgpool", "--epochs", "8", "--cv", "2", "--run", str(run), *ONE, *SIZES, *GROUPS]
+    cache = ["compare", str(home / "cache")]
+    assert pipeline.main([*cache, *stores, "--models", "td_cnn_avgpool,two_stream", *how]) == 0
+    assert read_run(run / "td_cnn_avgpool").embedding_dim == (16, 16, 3)
+    assert read_run(run / "two_stream").embedding_dim == (16, 16, 6)
+    models = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["models"]
+    assert models["two_stream"]["accuracy"]["value"] >= 0.9 > 0.6 > models["td_cnn_avgpool"]["accuracy"]["value"]
+    capsys.readouterr()
+    assert pipeline.main([*cache, *stores[:2], "--models", "td_cnn_avgpool", *how]) == 1
+    assert "two_stream" in capsys.readouterr().err
+
+
 def test_frame_by_frame_both_stores_must_hold_the_same_frames(home, tmp_path, capsys):
     others = [replace(clip, frame_indices=2 * clip.frame_indices) for clip in moving_clips(48)]
     write_frames(tmp_path / "few", others)
