@@ -12,7 +12,6 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -124,21 +123,19 @@ class Store:
             StoreError: The store has no such clip.
             DamagedShardError: Its rows cannot be read; the text names shard and clip.
         """
-        clip = self.read_lazily(clip_id)
-        return replace(clip, embeddings=np.asarray(clip.embeddings))
+        parts = self.parts(clip_id)
+        embeddings = np.empty((sum(part.length for part in parts), *self.row_shape), self.dtype)
+        frame_indices, pts_seconds, truth = self._read_times(clip_id, parts)
+        with _naming(clip_id):
+            for part in parts:
+                self._read_column(part, "embeddings", embeddings[part.first_row : part.first_row + part.length])
+        return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, truth)
 
     def read_lazily(self, clip_id: str) -> ClipEmbeddings:
         """One clip as `read` gives it, but for its embeddings: `LazyRows`, which stay in the store until asked for."""
-        parts = self.parts(clip_id)
-        num_rows = sum(part.length for part in parts)
-        frame_indices, pts_seconds = np.empty(num_rows, np.int64), np.empty(num_rows, np.float64)
-        with _naming(clip_id):
-            for part in parts:
-                rows = slice(part.first_row, part.first_row + part.length)
-                self._read_column(part, "frame_index", frame_indices[rows])
-                self._read_column(part, "pts_seconds", pts_seconds[rows])
-            truth = self.truth(clip_id)
-        embeddings = LazyRows(partial(self._read_rows, clip_id), np.arange(num_rows), self.row_shape, self.dtype)
+        frame_indices, pts_seconds, truth = self._read_times(clip_id, self.parts(clip_id))
+        rows = np.arange(len(frame_indices))
+        embeddings = LazyRows(partial(self._read_rows, clip_id), rows, self.row_shape, self.dtype)
         return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, truth)  # type: ignore[arg-type]
 
     def lengths(self) -> dict[str, int]:
@@ -264,6 +261,17 @@ class Store:
             "seconds": {stage: round(value, 3) for stage, value in sorted(seconds.items())},
             "warnings": _warnings(engines, versions),
         }
+
+    def _read_times(self, clip_id: str, parts: list[Segment]) -> tuple[np.ndarray, np.ndarray, VideoTruth | None]:
+        """frame_indices (T,), pts_seconds (T,) and the truth record of a clip."""
+        num_rows = sum(part.length for part in parts)
+        frame_indices, pts_seconds = np.empty(num_rows, np.int64), np.empty(num_rows, np.float64)
+        with _naming(clip_id):
+            for part in parts:
+                rows = slice(part.first_row, part.first_row + part.length)
+                self._read_column(part, "frame_index", frame_indices[rows])
+                self._read_column(part, "pts_seconds", pts_seconds[rows])
+            return frame_indices, pts_seconds, self.truth(clip_id)
 
     def _read_rows(self, clip_id: str, rows: np.ndarray) -> np.ndarray:
         """Rows int64 (n,) of a clip; rows that follow one another are one read."""
