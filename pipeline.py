@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import logging
 import os
@@ -11,11 +12,17 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import extract.cli
 import sequence_models.cli
 from extract import __version__
 from extract.errors import ClipseqError, UsageError
+
+if TYPE_CHECKING:
+    from extract.show import Change
+    from extract.show_windows import WindowCut
+    from sequence_models.settings import TrainSettings
 
 DESCRIPTION = """\
 Learn from videos in two stages: embed every sampled frame once with a frozen pretrained
@@ -105,29 +112,44 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    """`clipseq show`: with --augment the frames of each clip as one epoch of training on frames sees them."""
+    """`clipseq show`: with --augment the frames as training on frames sees them, with --window its windows."""
     from sequence_models.settings import FRAME_VARIATIONS, RAW_MODEL_NAMES, TrainSettings
 
     amounts = {name: getattr(arguments, name) for name in FRAME_VARIATIONS}
-    if arguments.augment is None and not any(amounts.values()):
-        return extract.cli.run_show(arguments)
-    if not any(amounts.values()):
+    if arguments.augment is not None and not any(amounts.values()):
         raise UsageError(f"--augment needs to know how: give one of --{', --'.join(FRAME_VARIATIONS)}")
-    TrainSettings(model=RAW_MODEL_NAMES[0], **amounts)  # refuses what training would refuse
+    settings = TrainSettings(  # refuses what training would refuse
+        model=RAW_MODEL_NAMES[0], window=arguments.window, hop=arguments.hop, **amounts
+    )
+    changes = [_augmentation(amounts, arguments.augment or 0)] if any(amounts.values()) else []
+    return extract.cli.run_show(arguments, changes, _window_cut(settings) if settings.window else None)
+
+
+def _augmentation(amounts: dict[str, Any], seed: int) -> Change:
+    """What one epoch of training on frames does to them; drawn anew at every call."""
     import numpy as np
 
     from extract.chatter import import_keras_quietly
     from extract.show import Change
     from sequence_models.frame_augmentation import FrameAugmentation, augment_frames
 
-    seeds, how = itertools.count(arguments.augment or 0), FrameAugmentation(**amounts)
+    seeds, how = itertools.count(seed), FrameAugmentation(**amounts)
 
     def augmented(frames: np.ndarray) -> np.ndarray:
         import_keras_quietly()
         return np.rint(augment_frames(frames, how, next(seeds))).astype(np.uint8)
 
     said = ", ".join(f"{name} {value:g}" if name != "flip" else name for name, value in amounts.items() if value)
-    return extract.cli.run_show(arguments, [Change(augmented, f"augmented: {said}")])
+    return Change(augmented, f"augmented: {said}")
+
+
+def _window_cut(settings: TrainSettings) -> WindowCut:
+    """The windows that a prediction sees."""
+    from extract.show_windows import WindowCut
+    from sequence_models.windows import window_spans
+
+    fact = f"windows of {settings.window:g} s every {settings.hop_seconds:g} s"
+    return WindowCut(functools.partial(window_spans, settings=settings), fact)
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
@@ -181,20 +203,25 @@ def make_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
-    _add_augmentation(verbs.choices["show"])
+    _add_training_view(verbs.choices["show"])
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
 
 
-def _add_augmentation(show: argparse.ArgumentParser) -> None:
-    """The flags with which `clipseq train` augments frames; here, because stage one knows nothing of training."""
+def _add_training_view(show: argparse.ArgumentParser) -> None:
+    """Flags of `clipseq train` that change what a model sees; here, because stage one knows nothing of training."""
     from sequence_models.arguments import add_settings
     from sequence_models.settings import FRAME_VARIATIONS
 
+    about = (
+        "One row each, as predictions see them; of a long clip some that are spread over it, the first and the last\n"
+        "among them, and the sheet says how many are left out. Training shifts them by a part of a hop in every epoch."
+    )
+    add_settings(show.add_argument_group("windows", about), ("window", "hop"))
     group = show.add_argument_group("augmentation (of a store of frames, or of videos with --backbone pixels)")
     group.add_argument(
-        "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each clip on its own (0)"
+        "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each row on its own (0)"
     )
     add_settings(group, FRAME_VARIATIONS)
 

@@ -189,7 +189,13 @@ def add_show(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "show",
         help="a contact sheet of the frames that are really sampled",
         description="Draw the frames that are really sampled, one row per clip, with class and timestamps. A store "
-        "shows what it was made of, a store of frames (extract --backbone pixels) what it holds.",
+        "shows what it was made of, a store of frames (extract --backbone pixels) what it holds. With --window it is "
+        "one row per sliding window, at the same times as clipseq train and predict cut them with the same flags.",
+        epilog="examples:\n"
+        "  clipseq show videos/ --output sheet.png --num-frames 5\n"
+        "  clipseq show features/ --output sheet.png --window 2 --hop 1     (what train --window 2 --hop 1 sees)\n"
+        "  clipseq show frames/ --output sheet.png --augment 7 --flip --shift 0.1\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", metavar="VIDEOS_OR_STORE", help=f"{VIDEOS_HELP}; or a feature store")
     parser.add_argument("--output", type=Path, required=True, metavar="SHEET.png", help="the picture to write")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
     from extract.sampling import SamplingRule
     from extract.show import Change, Sheet
+    from extract.show_windows import WindowCut
     from extract.stages import StageSeconds
 
 
@@ -111,21 +112,28 @@ def run_scan(arguments: argparse.Namespace) -> int:
     return 1 if totals.failed else 0
 
 
-def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = ()) -> int:
-    """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each clip."""
+def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), windows: WindowCut | None = None) -> int:
+    """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
     from extract.show import sheet_of_store
     from extract.store_read import is_store, open_store
 
     check_positive(arguments, "image_size")
     if is_store(arguments.target):
-        sheet = sheet_of_store(open_store(arguments.target), arguments.output, changes=changes)
+        sheet = sheet_of_store(open_store(arguments.target), arguments.output, changes=changes, windows=windows)
     else:
-        sheet = _sheet_of_videos(arguments, changes)
+        sheet = _sheet_of_videos(arguments, changes, windows)
     for clip_id, reason in sheet.problems:
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
-    left_out = f" ({sheet.clips_left_out} more clips are not on it)" if sheet.clips_left_out else ""
-    print(f"wrote {arguments.output}: {sheet.frames} frames of {sheet.clips} clips{left_out}")
+    print(f"wrote {arguments.output}: {_sheet_line(sheet)}")
     return 1 if sheet.problems else 0
+
+
+def _sheet_line(sheet: Sheet) -> str:
+    windows = f"{sheet.windows:,} windows of " if sheet.windows else ""
+    others = ((sheet.windows_left_out, "windows of these"), (sheet.clips_left_out, "clips"))
+    left_out = " and ".join(f"{count:,} more {what}" for count, what in others if count)
+    shown = f"{sheet.frames} frames of {windows}{sheet.clips} clips"
+    return f"{shown} ({left_out} are not on it)" if left_out else shown
 
 
 def run_why(arguments: argparse.Namespace) -> int:
@@ -237,7 +245,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change]) -> Sheet:
+def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change], windows: WindowCut | None) -> Sheet:
     from extract.backbones import load_backbone
     from extract.decode import DecodeSettings
     from extract.errors import UsageError
@@ -254,7 +262,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change]) -
     same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
     settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
     items, title = find_videos(arguments.target), arguments.target
-    return sheet_of_videos(items, settings, arguments.output, title=title, changes=changes)
+    return sheet_of_videos(items, settings, arguments.output, title=title, changes=changes, windows=windows)
 
 
 def _clip_record(store, clip_id: str) -> dict:

@@ -1,4 +1,4 @@
-"""A contact sheet: the frames that were really sampled, as the backbone sees them, one row per clip, as one picture.
+"""A contact sheet: the frames that were really sampled, as the backbone sees them, one row per clip or window.
 
 From videos they are read as an extraction reads them; from a store of frames they are taken as they are stored, and
 from a store of embeddings they are read again from its sources, at the stored timestamps.
@@ -6,7 +6,7 @@ from a store of embeddings they are read again from its sources, at the stored t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,16 @@ import numpy as np
 
 from extract.decode import DecodeSettings, open_clip
 from extract.errors import UsageError, VideoError
-from extract.records import SampledFrames, Source, VideoItem, VideoTruth
+from extract.records import ClipEmbeddings, SampledFrames, Source, VideoItem, VideoTruth
 from extract.sampling import SamplingRule
 from extract.show_draw import SheetFrame, SheetRow, check_output, write_sheet
+from extract.show_windows import Picking, RowPlan, WindowCut, spread
 from extract.store_read import Store
 from extract.transforms import make_transform
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
+TINY_PIXELS = 8
 SAME_TIME_SECONDS = 0.001
 
 
@@ -36,11 +38,24 @@ class Change:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is on a sheet: clips and frames shown and left out, and (clip_id, reason) of clips that cannot be read."""
+    """What is on a sheet.
+
+    Args:
+        path: The picture.
+        clips: Clips shown.
+        clips_left_out: All others.
+        windows: Windows shown; 0 where clips are not cut into windows.
+        windows_left_out: All others of the clips shown.
+        frames: Frames shown; one that is in two windows counts twice.
+        frames_left_out: All others of the windows shown, or of the clips.
+        problems: (clip_id, reason) of clips that cannot be read.
+    """
 
     path: Path
     clips: int
     clips_left_out: int
+    windows: int
+    windows_left_out: int
     frames: int
     frames_left_out: int
     problems: tuple[tuple[str, str], ...]
@@ -53,7 +68,9 @@ def sheet_of_videos(
     *,
     title: str,
     changes: Sequence[Change] = (),
+    windows: WindowCut | None = None,
     max_clips: int = 20,
+    max_windows: int = 80,
     max_frames: int = 10,
 ) -> Sheet:
     """Draw the frames that an extraction would sample.
@@ -63,9 +80,11 @@ def sheet_of_videos(
         settings: As for the extraction.
         output: The picture to write, ending in .png, .jpg or .webp.
         title: What was pointed at.
-        changes: Done to the frames of each clip, in order.
-        max_clips: Rows at most; of more clips, so many spread over the list.
-        max_frames: Frames per row at most; of more, so many spread over the clip.
+        changes: Done to the frames of each row on its own, in order.
+        windows: Cuts each clip; one row per window. None = one row per clip.
+        max_clips: Clips at most; of more, so many spread over the list.
+        max_windows: Windows at most, as many of each clip, spread over it, but at least its first and its last.
+        max_frames: Frames per row at most; of more, so many spread over the clip or window.
 
     Returns:
         What is on the sheet.
@@ -74,13 +93,21 @@ def sheet_of_videos(
         UsageError: The output has another ending.
     """
     check_output(output)
-    shown = [items[position] for position in _spread(len(items), max_clips)]
-    rows = [_attempt(item.clip_id, partial(_row_of_video, item, settings, max_frames)) for item in shown]
-    return _finish(rows, settings, output, title=title, clips=len(items), changes=changes)
+    shown = [items[position] for position in spread(len(items), max_clips)]
+    picking = Picking(max_frames, windows, _windows_each(max_windows, len(shown)))
+    rows = [_attempt(item.clip_id, partial(_rows_of_video, item, settings, picking)) for item in shown]
+    return _finish(rows, settings, output, title=title, clips=len(items), changes=changes, cut=windows)
 
 
 def sheet_of_store(
-    store: Store, output: Path, *, changes: Sequence[Change] = (), max_clips: int = 20, max_frames: int = 10
+    store: Store,
+    output: Path,
+    *,
+    changes: Sequence[Change] = (),
+    windows: WindowCut | None = None,
+    max_clips: int = 20,
+    max_windows: int = 80,
+    max_frames: int = 10,
 ) -> Sheet:
     """Draw the frames that a store holds, or those whose embeddings it holds.
 
@@ -88,7 +115,9 @@ def sheet_of_store(
         store: An open store.
         output: As for `sheet_of_videos`.
         changes: As for `sheet_of_videos`; only of stored frames.
+        windows: As for `sheet_of_videos`.
         max_clips: As for `sheet_of_videos`.
+        max_windows: As for `sheet_of_videos`.
         max_frames: As for `sheet_of_videos`.
 
     Returns:
@@ -99,35 +128,74 @@ def sheet_of_store(
             and it holds no frames.
     """
     check_output(output)
-    if "sampling" not in store.recipe:
-        raise UsageError(f"{store.path} holds imported features, of which there are no videos; give the videos instead")
+    settings = _settings_of_store(store)
     holds_frames = len(store.row_shape) == 3
     if changes and not holds_frames:
-        raise UsageError(
-            f"{store.path} holds no frames, and only frames are augmented; give a store made with "
-            "extract --backbone pixels, or leave out --augment"
-        )
+        raise UsageError(_no_frames_to_change(store))
+    shown = [store.clip_ids[position] for position in spread(len(store), max_clips)]
+    picking = Picking(max_frames, windows, _windows_each(max_windows, len(shown)))
+    if holds_frames:
+        rows = [_rows_of_frames(store, name, picking) for name in shown]
+    else:
+        rows = [_attempt(name, partial(_rows_of_store, store, name, settings, picking)) for name in shown]
+    return _finish(rows, settings, output, title=str(store.path), clips=len(store), changes=changes, cut=windows)
+
+
+def _settings_of_store(store: Store) -> DecodeSettings:
+    """How its frames were decoded."""
+    if "sampling" not in store.recipe:
+        raise UsageError(f"{store.path} holds imported features, of which there are no videos; give the videos instead")
     recipe = {name: str(store.recipe[name]) for name in ("fit", "input", "decoder", "on_corrupt")}
     size = int(str(store.recipe["image_size"]))
-    settings = DecodeSettings(SamplingRule.parse(str(store.recipe["sampling"])), size, **recipe)
-    shown = [store.clip_ids[position] for position in _spread(len(store), max_clips)]
-    if holds_frames:
-        rows = [_row_of_frames(store, name, max_frames) for name in shown]
-    else:
-        rows = [_attempt(name, partial(_row_of_store, store, name, settings, max_frames)) for name in shown]
-    return _finish(rows, settings, output, title=str(store.path), clips=len(store), changes=changes)
+    return DecodeSettings(SamplingRule.parse(str(store.recipe["sampling"])), size, **recipe)
 
 
-def _row_of_video(item: VideoItem, settings: DecodeSettings, max_frames: int) -> SheetRow:
-    """Reads the whole clip: only then it is known which frames really come."""
-    kept: list[SheetFrame] = []
+def _no_frames_to_change(store: Store) -> str:
+    return (
+        f"{store.path} holds no frames, and only frames are augmented; give a store made with "
+        "extract --backbone pixels, or leave out --augment"
+    )
+
+
+def _windows_each(max_windows: int, clips: int) -> int:
+    return max(2, max_windows // max(1, clips))
+
+
+def _rows_of_video(item: VideoItem, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:
+    """Reads the whole clip: only then it is known which frames really come. For windows that is known beforehand."""
+    plans = picking.plan(_times_of_video(item, settings)) if picking.cut else []
+    shown = _shown(plans)
+    kept: dict[int, SheetFrame] = {}
     seen = 0
     with open_clip(item, settings, chunk_frames=CHUNK_FRAMES) as reader:
         for chunk in reader:
-            chosen = set(_spread(reader.expected_frames or 0, max_frames))
-            kept += [frame for row, frame in enumerate(_frames(chunk), start=seen) if row in chosen]
+            chosen = shown if plans else set(spread(reader.expected_frames or 0, picking.max_frames))
+            kept |= {row: _alone(frame) for row, frame in enumerate(_frames(chunk), start=seen) if row in chosen}
             seen += len(chunk)
-    return SheetRow(item.clip_id, tuple(kept), seen, remark=_remark(reader.truth))
+    return _rows(item.clip_id, plans or [RowPlan(tuple(kept), seen)], kept, remark=_remark(reader.truth))
+
+
+def _times_of_video(item: VideoItem, settings: DecodeSettings) -> np.ndarray:
+    """float64 (T,), of the frames that really come; their pictures are not kept."""
+    tiny = replace(settings, image_size=TINY_PIXELS, input="rgb")
+    with open_clip(item, tiny, chunk_frames=CHUNK_FRAMES) as reader:
+        return np.concatenate([chunk.pts_seconds for chunk in reader])
+
+
+def _shown(plans: Sequence[RowPlan]) -> set[int]:
+    return {row for plan in plans for row in plan.shown}
+
+
+def _rows(
+    clip_id: str, plans: Sequence[RowPlan], frames: Mapping[int, SheetFrame], *, remark: str = ""
+) -> list[SheetRow]:
+    rows = []
+    for plan in plans:
+        found = tuple(frames[row] for row in plan.shown if row in frames)
+        missing = len(plan.shown) - len(found)
+        said = f"{missing} frames are no longer at their stored times" if missing else ""
+        rows.append(SheetRow(clip_id, found, plan.timesteps, window=plan.window, remark=remark or said))
+    return rows
 
 
 def _remark(truth: VideoTruth | None) -> str:
@@ -137,41 +205,46 @@ def _remark(truth: VideoTruth | None) -> str:
     return "; ".join((*lost, *truth.notes))
 
 
-def _row_of_frames(store: Store, clip_id: str, max_frames: int) -> SheetRow:
+def _rows_of_frames(store: Store, clip_id: str, picking: Picking) -> list[SheetRow]:
     """Reads only the stored frames that are shown, and no video."""
     clip = store.read_lazily(clip_id)
-    chosen = np.array(_spread(len(clip), max_frames))
+    plans = picking.plan(clip.pts_seconds)
+    chosen = np.array(sorted(_shown(plans)))
     pictures = np.asarray(clip.embeddings[chosen])  # (N, H, W, C)
     shown = zip(pictures, clip.frame_indices[chosen], clip.pts_seconds[chosen], strict=True)
-    return SheetRow(clip_id, tuple(SheetFrame(*frame) for frame in shown), len(clip), remark=_remark(clip.truth))
+    frames = {row: SheetFrame(*frame) for row, frame in zip(chosen.tolist(), shown, strict=True)}
+    return _rows(clip_id, plans, frames, remark=_remark(clip.truth))
 
 
-def _row_of_store(store: Store, clip_id: str, settings: DecodeSettings, max_frames: int) -> SheetRow:
-    """Reads only the frames that are shown and, for motion, the sampled frame before each."""
-    clip = store.read(clip_id)
-    source = store.source(clip_id)
-    chosen = _spread(len(clip), max_frames)
-    needed = chosen if settings.input == "rgb" else sorted({max(0, row - back) for row in chosen for back in (0, 1)})
+def _rows_of_store(store: Store, clip_id: str, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:
+    clip, source = store.read_lazily(clip_id), store.source(clip_id)
+    plans = picking.plan(clip.pts_seconds)
     item = VideoItem(clip_id, Path(source.path), end_seconds=float(clip.pts_seconds[-1]) + SAME_TIME_SECONDS)
-    pictures: dict[float, np.ndarray] = {}
+    frames = _frames_again(item, settings, clip, _shown(plans))
+    return _rows(clip_id, plans, frames, remark=_changed(item, source))
+
+
+def _frames_again(
+    item: VideoItem, settings: DecodeSettings, clip: ClipEmbeddings, chosen: Collection[int]
+) -> dict[int, SheetFrame]:
+    """Reads only the frames that are shown and, for motion, the sampled frame before each."""
+    reach = 0 if settings.input == "rgb" else 1
+    needed = sorted({max(0, row - back) for row in chosen for back in range(reach + 1)})
+    row_at = {round(float(clip.pts_seconds[row]), 3): row for row in needed}
+    found: dict[int, SheetFrame] = {}
+    recent: dict[int, np.ndarray] = {}
     plain = replace(settings, input="rgb")
     with open_clip(item, plain, chunk_frames=CHUNK_FRAMES, at_seconds=clip.pts_seconds[needed]) as reader:
-        for chunk in reader:
-            pictures |= {round(s, 3): picture for s, picture in zip(chunk.pts_seconds, chunk.frames, strict=True)}
-    frames = []
-    for row in chosen:
-        rows = [row] if settings.input == "rgb" or row == 0 else [row - 1, row]
-        found = [pictures.get(round(float(clip.pts_seconds[k]), 3)) for k in rows]
-        if all(picture is not None for picture in found):
-            moved = make_transform(settings.input)(_sampled(found, clip.frame_indices[rows], clip.pts_seconds[rows]))
-            frames.append(_frames(moved)[-1])
-    missing = len(chosen) - len(frames)
-    remark = f"{missing} frames are no longer at their stored times" if missing else ""
-    return SheetRow(clip_id, tuple(frames), len(clip), remark=_changed(item, source) or remark)
-
-
-def _sampled(pictures: Sequence[np.ndarray | None], indices: np.ndarray, seconds: np.ndarray) -> SampledFrames:
-    return SampledFrames(np.stack([picture for picture in pictures if picture is not None]), indices, seconds)
+        for frame in (frame for chunk in reader for frame in _frames(chunk)):
+            row = row_at.get(round(frame.seconds, 3))
+            if row is None:
+                continue
+            pair = list(range(max(0, row - reach), row + 1))
+            recent = {k: picture for k, picture in {**recent, row: frame.picture}.items() if k in pair}
+            if row in chosen and len(recent) == len(pair):
+                both = SampledFrames(np.stack(list(recent.values())), clip.frame_indices[pair], clip.pts_seconds[pair])
+                found[row] = _alone(_frames(make_transform(settings.input)(both))[-1])
+    return found
 
 
 def _changed(item: VideoItem, then: Source) -> str:
@@ -180,23 +253,21 @@ def _changed(item: VideoItem, then: Source) -> str:
     return "the video has changed since the extraction" if changed else ""
 
 
-def _attempt(clip_id: str, make_row: Callable[[], SheetRow]) -> SheetRow:
-    """A row, or one that says why there is none."""
+def _attempt(clip_id: str, make_rows: Callable[[], list[SheetRow]]) -> list[SheetRow]:
+    """The rows of a clip, or one that says why there are none."""
     try:
-        return make_row()
+        return make_rows()
     except VideoError as error:
-        return SheetRow(clip_id, (), 0, error=str(error))
+        return [SheetRow(clip_id, (), 0, error=str(error))]
 
 
 def _frames(chunk: SampledFrames) -> list[SheetFrame]:
     return [SheetFrame(*row) for row in zip(chunk.frames, chunk.frame_indices, chunk.pts_seconds, strict=True)]
 
 
-def _spread(count: int, at_most: int) -> list[int]:
-    """Rising positions from 0 to count - 1, the first and last among them where there is room for two."""
-    if count <= at_most:
-        return list(range(count))
-    return np.unique(np.linspace(0, count - 1, at_most).round().astype(int)).tolist()
+def _alone(frame: SheetFrame) -> SheetFrame:
+    """Without the rest of its chunk, which a view would keep in memory."""
+    return replace(frame, picture=frame.picture.copy())
 
 
 def _changed_row(row: SheetRow, change: Change) -> SheetRow:
@@ -207,20 +278,26 @@ def _changed_row(row: SheetRow, change: Change) -> SheetRow:
 
 
 def _finish(
-    rows: Sequence[SheetRow],
+    clips_shown: Sequence[Sequence[SheetRow]],
     settings: DecodeSettings,
     output: Path,
     *,
     title: str,
     clips: int,
     changes: Sequence[Change],
+    cut: WindowCut | None,
 ) -> Sheet:
+    rows = [row for rows_of_clip in clips_shown for row in rows_of_clip]
     for change in changes:
         rows = [_changed_row(row, change) for row in rows]
+    windows = [row.window for row in rows if row.window]
+    all_windows = sum(own[0].window.count for own in clips_shown if own[0].window)
     sheet = Sheet(
         path=output,
-        clips=len(rows),
-        clips_left_out=clips - len(rows),
+        clips=len(clips_shown),
+        clips_left_out=clips - len(clips_shown),
+        windows=len(windows),
+        windows_left_out=all_windows - len(windows),
         frames=sum(len(row.frames) for row in rows),
         frames_left_out=sum(row.sampled_frames - len(row.frames) for row in rows),
         problems=tuple((row.clip_id, row.error) for row in rows if row.error),
@@ -232,7 +309,9 @@ def _finish(
         title=title,
         facts=(
             f"input {settings.input}", str(settings.sampling), size, *(change.fact for change in changes),
+            *([cut.fact] if cut else []),
             f"{sheet.clips} of {clips} clips",
+            *([f"{sheet.windows:,} of {all_windows:,} windows of these"] if cut else []),
             f"{sheet.frames:,} of {sheet.frames + sheet.frames_left_out:,} sampled frames of these",
         ),
         brighten=settings.input == "diff",

@@ -1,7 +1,8 @@
-"""Draws the contact sheet: text and thumbnails on one picture, wide enough for the longest row."""
+"""Draws the contact sheet: text and thumbnails on one picture, wide enough for the longest row and for the facts."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extract.errors import UsageError
+from extract.show_windows import Window
 from extract.transforms import fit_frame
 
 if TYPE_CHECKING:
@@ -41,13 +43,23 @@ class SheetFrame:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One clip: its shown frames, how many were sampled in all, and a remark or the reason why there are none."""
+    """One clip or window: its shown frames, how many were sampled in all, and a remark or why there are none."""
 
     clip_id: str
     frames: tuple[SheetFrame, ...]
     sampled_frames: int
+    window: Window | None = None
     remark: str = ""
     error: str = ""
+
+    @property
+    def name(self) -> str:
+        """What stands above the frames."""
+        if self.window is None:
+            return self.clip_id
+        window = self.window
+        span = f"{window.start_seconds:.2f}-{window.end_seconds:.2f} s"
+        return f"{self.clip_id}  {span}  (window {window.number:,} of {window.count:,})"
 
     @property
     def class_name(self) -> str:
@@ -74,7 +86,7 @@ def write_sheet(
     """Draw the rows and write the picture aside, then into place.
 
     Args:
-        rows: One per clip.
+        rows: One per clip or window.
         output: Where to; the ending names the format.
         title: The heading.
         facts: What stands under it.
@@ -83,12 +95,13 @@ def write_sheet(
     from PIL import Image, ImageDraw
 
     columns = max([LEAST_FRAMES_WIDE, *(len(row.frames) for row in rows)])
-    size = (2 * MARGIN + columns * (THUMB + GAP) - GAP, HEADER + sum(map(_height, rows)) + MARGIN)
+    line = "   ·   ".join([*facts, f"shown {DIFF_GAIN} times brighter"] if brighten else facts)
+    inside = max(columns * (THUMB + GAP) - GAP, math.ceil(_font("", 13).getlength(line)))
+    size = (2 * MARGIN + inside, HEADER + sum(map(_height, rows)) + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    facts = [*facts, f"shown {DIFF_GAIN} times brighter"] if brighten else facts
-    _write(draw, (MARGIN, 16), title, font=_font("Bold", 19), width=size[0] - 2 * MARGIN)
-    _write(draw, (MARGIN, 44), "   ·   ".join(facts), font=_font("", 13), fill=SOFT, width=size[0] - 2 * MARGIN)
+    _write(draw, (MARGIN, 16), title, font=_font("Bold", 19), width=inside)
+    _write(draw, (MARGIN, 44), line, font=_font("", 13), fill=SOFT, width=inside)
     classes = {name: number for number, name in enumerate(dict.fromkeys(row.class_name for row in rows))}
     top = HEADER
     for row in rows:
@@ -130,7 +143,7 @@ def _draw_row(draw: ImageDraw, row: SheetRow, top: int, *, colour: tuple[int, in
         left = int(right) + 10
     counts = f"{len(row.frames)} of {row.sampled_frames:,} sampled frames" if row.frames else ""
     counts_width = int(draw.textlength(counts, font=_font("", 13)))
-    _write(draw, (left, base + 2), row.clip_id, font=_font("", 14), width=width - MARGIN - left - counts_width - 16)
+    _write(draw, (left, base + 2), row.name, font=_font("", 14), width=width - MARGIN - left - counts_width - 16)
     draw.text((width - MARGIN, base + 2), counts, font=_font("", 13), fill=SOFT, anchor="ra")
     remark = row.error or row.remark
     if not remark:
@@ -138,7 +151,7 @@ def _draw_row(draw: ImageDraw, row: SheetRow, top: int, *, colour: tuple[int, in
     if row.error:
         _write(draw, (MARGIN, base + 27), remark, font=_font("", 13), fill=ALARM, width=width - 2 * MARGIN)
         return
-    left += int(draw.textlength(_legible(row.clip_id), font=_font("", 14))) + 14
+    left += int(draw.textlength(_legible(row.name), font=_font("", 14))) + 14
     room = width - MARGIN - left - counts_width - 16
     if room > 60:
         _write(draw, (left, base + 3), remark, font=_font("", 12), fill=REMARK, width=room)

@@ -64,7 +64,7 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
         Piece(row, phase[start:stop])
         for row, clip in enumerate(clips)
         for phase in _phases(len(clip), settings.stride)
-        for start, stop in _windows(clip.pts_seconds[phase], settings, 0.0)
+        for start, stop in window_spans(clip.pts_seconds[phase], settings)
     ]
     for piece in pieces:
         _check_length(clips[piece.row], len(piece.steps), settings)
@@ -90,7 +90,7 @@ def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.rand
     for clip in clips:
         phases = _phases(len(clip), settings.stride)
         phase = phases[rng.integers(len(phases))]
-        spans = _windows(clip.pts_seconds[phase], settings, rng.uniform())
+        spans = window_spans(clip.pts_seconds[phase], settings, offset=rng.uniform())
         if not settings.window and settings.task == MANY_TO_MANY:
             spans = _chunks(len(phase), settings.chunk, rng)
         for start, stop in spans:
@@ -99,6 +99,29 @@ def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.rand
             if not clip.labels.ndim or np.any(clip.labels[steps] >= 0):
                 pieces.append(clip if len(steps) == len(clip) else select_steps(clip, steps))
     return pieces
+
+
+def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: float = 0.0) -> list[tuple[int, int]]:
+    """The windows of some timesteps: they start every hop, and the last one ends at the end.
+
+    Args:
+        pts_seconds: float64 (T,), rising, at least one.
+        settings: Of these `window` and `hop`.
+        offset: Shifts all windows but the last, as a share (0 to 1) of a hop, so that training sees them elsewhere in
+            every epoch; predictions leave it at 0.
+
+    Returns:
+        Half-open spans of timesteps; one of all of them without a window, and where they are no longer than one.
+    """
+    first, end = float(pts_seconds[0]), _end_seconds(pts_seconds)
+    latest = end - settings.window
+    if not settings.window or latest <= first:
+        return [(0, len(pts_seconds))]
+    begin = first + offset * min(settings.hop_seconds, latest - first)
+    starts = np.append(np.arange(begin, latest, settings.hop_seconds), latest) - CLOCK_TOLERANCE_SECONDS
+    low, high = np.searchsorted(pts_seconds, starts), np.searchsorted(pts_seconds, starts + settings.window)
+    spans = zip(low.tolist(), high.tolist(), strict=True)
+    return list(dict.fromkeys((start, stop) for start, stop in spans if stop > start))
 
 
 def merge_pieces(
@@ -137,19 +160,6 @@ def _check_length(clip: Clip, steps: int, settings: TrainSettings) -> None:
 
 def _phases(length: int, stride: int) -> list[np.ndarray]:
     return [np.arange(phase, length, stride) for phase in range(min(stride, length))]
-
-
-def _windows(pts_seconds: np.ndarray, settings: TrainSettings, offset: float) -> list[tuple[int, int]]:
-    """Half-open spans of windows; `offset` (0 to 1) of a hop shifts them all, and the last one ends at the end."""
-    first, end = float(pts_seconds[0]), _end_seconds(pts_seconds)
-    latest = end - settings.window
-    if not settings.window or latest <= first:
-        return [(0, len(pts_seconds))]
-    begin = first + offset * min(settings.hop_seconds, latest - first)
-    starts = np.append(np.arange(begin, latest, settings.hop_seconds), latest) - CLOCK_TOLERANCE_SECONDS
-    low, high = np.searchsorted(pts_seconds, starts), np.searchsorted(pts_seconds, starts + settings.window)
-    spans = zip(low.tolist(), high.tolist(), strict=True)
-    return list(dict.fromkeys((start, stop) for start, stop in spans if stop > start))
 
 
 def _end_seconds(pts_seconds: np.ndarray) -> float:
