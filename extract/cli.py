@@ -119,6 +119,7 @@ def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), wind
 
     check_positive(arguments, "image_size")
     if is_store(arguments.target):
+        _refuse_recipe_flags(arguments)
         sheet = sheet_of_store(open_store(arguments.target), arguments.output, changes=changes, windows=windows)
     else:
         sheet = _sheet_of_videos(arguments, changes, windows)
@@ -126,6 +127,20 @@ def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), wind
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
     print(f"wrote {arguments.output}: {_sheet_line(sheet)}")
     return 1 if sheet.problems else 0
+
+
+def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
+    """What a store holds was decided when it was made."""
+    from extract.errors import UsageError
+
+    parser = argparse.ArgumentParser()
+    parsers.add_recipe_flags(parser)
+    given = [name for name, default in vars(parser.parse_args([])).items() if getattr(arguments, name) != default]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} does not go with {arguments.target}, a store whose recipe has decided it; "
+            "leave it out, or show the videos themselves"
+        )
 
 
 def _sheet_line(sheet: Sheet) -> str:

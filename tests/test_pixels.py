@@ -268,6 +268,14 @@ def test_the_sheet_shows_frames_as_training_augments_them(videos, tmp_path, caps
     assert show(capsys, *command)[0] == 0 and (tmp_path / "other.png").read_bytes() != moved
 
 
+def test_flags_that_a_store_has_decided_are_not_silently_ignored(videos, tmp_path, capsys):
+    settings = settings_for(tmp_path)
+    statuses(find_videos(videos), settings)
+    code, _, error = show(capsys, settings.output, "--output", tmp_path / "s.png", "--every", "3")
+    assert code == 2
+    assert f"--every does not go with {settings.output}, a store whose recipe has decided it; leave it out" in error
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
