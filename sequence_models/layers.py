@@ -42,7 +42,8 @@ class RealFrames(keras.layers.Layer):
 
     Frames are gathered by the mask and their features scattered back, so that padding costs no time and batch
     normalisation never sees it; at inference a few frames go after the other, so that a recording of any length fits
-    into memory. The number of real frames differs from batch to batch: JAX cannot compile that.
+    into memory. The number of real frames differs from batch to batch, and JAX compiles fixed shapes only: with it the
+    CNN runs on padding too, what it says of that becomes zero, and statistics cannot be updated.
 
     Args:
         cnn: Model of frames (R, H, W, C), 0..255 -> features (R, F).
@@ -52,10 +53,11 @@ class RealFrames(keras.layers.Layer):
 
     supports_masking = True
 
-    def __init__(self, cnn: keras.Model, *, update_statistics: bool = True, **kwargs):
+    def __init__(self, cnn: keras.Model, *, update_statistics: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.cnn = cnn
         self.update_statistics = update_statistics
+        self.supports_jit = keras.backend.backend() == "jax"  # Keras asks every layer before it compiles
 
     def build(self, frames_shape):
         """The CNN is built already."""
@@ -66,6 +68,8 @@ class RealFrames(keras.layers.Layer):
 
     def call(self, frames, mask, training=None):
         """Features (B, T, F) of frames (B, T, H, W, C); zeros on padding."""
+        if self.supports_jit:
+            return self._everywhere(frames, mask, training)
         batch, steps = ops.shape(mask)[0], ops.shape(mask)[1]
         (real,) = ops.nonzero(ops.reshape(mask, (-1,)))  # (R,)
         pictures = ops.reshape(frames, (-1, *frames.shape[2:]))  # (B T, H, W, C)
@@ -75,6 +79,27 @@ class RealFrames(keras.layers.Layer):
         else:
             features = self._in_parts(nothing, pictures, real)
         return ops.reshape(features, (batch, steps, features.shape[-1]))
+
+    def _everywhere(self, frames, mask, training):
+        """The features (B, T, F) computed for all frames; every shape is known, as it always is with JAX."""
+        pictures = ops.reshape(frames, (-1, *frames.shape[2:]))  # (B T, H, W, C)
+        whole = training or pictures.shape[0] <= FRAMES_AT_ONCE
+        features = self.cnn(ops.cast(pictures, "float32"), training=False) if whole else self._fixed_parts(pictures)
+        features = ops.reshape(features, (*mask.shape, features.shape[-1]))
+        return ops.where(ops.expand_dims(mask, -1), features, 0.0)
+
+    def _fixed_parts(self, pictures):
+        """The features (B T, F), a few after the other; the last few begin earlier, so that they are as many."""
+        total = pictures.shape[0]
+
+        def add(start, features):
+            first = ops.minimum(start, total - FRAMES_AT_ONCE)
+            part = ops.slice(pictures, (first, 0, 0, 0), (FRAMES_AT_ONCE, *pictures.shape[1:]))
+            said = self.cnn(ops.cast(part, "float32"), training=False)
+            return start + FRAMES_AT_ONCE, ops.slice_update(features, (first, 0), said)
+
+        nothing = ops.zeros((total, self.cnn.output_shape[-1]))
+        return ops.while_loop(lambda start, features: start < total, add, (0, nothing))[1]
 
     def _in_parts(self, nothing, pictures, real):
         """The features (B T, F) of the real pictures, a few after the other."""

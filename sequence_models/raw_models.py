@@ -14,7 +14,7 @@ from functools import lru_cache
 import keras
 from keras import layers, ops
 
-from extract.errors import ClipError
+from extract.errors import ClipError, UsageError
 from sequence_models.batches import MOST_CHANNELS
 from sequence_models.clips import Clip
 from sequence_models.layers import Readout, RealFrames
@@ -70,17 +70,28 @@ def start_training(
 
     Raises:
         BackboneError: Pretrained weights are missing.
+        UsageError: The backend cannot train it.
     """
     streams, kind = [(model, slice(None))], settings.model
     if settings.model == TWO_STREAM:
         rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
         streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
     for stream, channels in streams:
+        _refuse_statistics_with_jax(stream, kind)
         if kind == "td_backbone_rnn":
             start(stream, settings, clips, channels=channels, head=head)
         elif kind == "td_cnn_flatten_lstm":
             (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
             _warn_of_width(width, settings.units or FLATTEN_UNITS)
+
+
+def _refuse_statistics_with_jax(stream: keras.Model, kind: str) -> None:
+    if keras.backend.backend() == "jax" and any(getattr(layer, "update_statistics", False) for layer in stream.layers):
+        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
+        raise UsageError(
+            f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "
+            f"alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
+        )
 
 
 @lru_cache
@@ -98,7 +109,8 @@ def _recurrent(cnn: Callable, cell: type[layers.RNN], *, units: int, widths: tup
     """A builder of a CNN per frame, a recurrence, dense layers with dropout, and the last layer."""
 
     def build(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-        sequence = RealFrames(cnn(frames.shape[2:], settings, seeds))(frames, mask=mask)  # (B, T, F)
+        per_frame = RealFrames(cnn(frames.shape[2:], settings, seeds), update_statistics=cnn is _convnet)
+        sequence = per_frame(frames, mask=mask)  # (B, T, F)
         recurrence = cell(
             settings.units or units,
             return_sequences=True,
@@ -167,7 +179,8 @@ def _two_stream(frames, mask, settings: TrainSettings, num_classes: int, seeds: 
     said = []
     for name, part in (("rgb", frames[..., :-FLOW_CHANNELS]), ("flow", frames[..., -FLOW_CHANNELS:])):
         inputs = [keras.Input(part.shape[1:], dtype="uint8"), keras.Input((None,), dtype="bool")]
-        logits = RAW_MODELS[settings.stream](*inputs, settings, num_classes, seeds)
+        with keras.name_scope(name):  # PyTorch finds gradients by path, and would never zero those of a shared one
+            logits = RAW_MODELS[settings.stream](*inputs, settings, num_classes, seeds)
         said.append(keras.Model(inputs, logits, name=name)([part, mask]))
     return layers.Average(name="logits")(said)
 

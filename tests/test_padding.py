@@ -70,8 +70,11 @@ def score(twin, batch):
         weighted_metrics=[metric() for _ in range(stages)],
         run_eagerly=True,
     )
+    several = stages > 1
     return twin.trainer.test_on_batch(
-        [batch.embeddings, batch.mask], [targets] * stages, [batch.sample_weight] * stages
+        [batch.embeddings, batch.mask],
+        [targets] * stages if several else targets,
+        [batch.sample_weight] * stages if several else batch.sample_weight,
     )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -35,10 +37,8 @@ def cnn_of(model):
 def embedded(clips):
     """The clips as the cache would hold them: float16."""
     model = load_backbone("tiny", image_size=16).build()
-    return [
-        Clip(c.clip_id, np.asarray(model(c.embeddings), np.float16), c.pts_seconds, c.frame_indices, c.labels)
-        for c in clips
-    ]
+    rows = [keras.ops.convert_to_numpy(model(c.embeddings)).astype(np.float16) for c in clips]
+    return [replace(c, embeddings=each) for c, each in zip(clips, rows, strict=True)]
 
 
 def striped_clips(count, *, seed=0):
