@@ -5,7 +5,9 @@ Which decoder reads is decided in decode_choice.py; the choice and its reason st
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +25,19 @@ from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, check_file, scan_packets
 from extract.decode_truth import make_truth, reading_notes
 from extract.decode_watch import Heartbeat, Watched
-from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
+from extract.errors import (
+    ClipseqError,
+    CorruptVideoError,
+    NoFramesError,
+    UnexpectedVideoError,
+    UnreadableVideoError,
+    UsageError,
+)
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
+
+log = logging.getLogger(__name__)
 
 ON_CORRUPT = ("salvage", "skip", "fail")
 STALL_SECONDS = 30.0
@@ -175,12 +186,34 @@ def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
 
 
 def _probe(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Iterator[Probe]:
+    with _named(item.path):
+        yield _probe_packets(item, sampling, heart)
+
+
+def _probe_packets(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Probe:
     index = _index(item.path, heart)
     wanted = _wanted(item, sampling, index)
     decoder = decode_images.NAME if item.path.is_dir() else decode_pyav.NAME
     notes = ("only probed: the frames are counted from packets, not decoded",)
     truth = make_truth(index, decoder=decoder, decoded_frames=len(index.pts_seconds), notes=notes)
-    yield Probe(truth, len(wanted), frames_to_decode(item, index, wanted))
+    return Probe(truth, len(wanted), frames_to_decode(item, index, wanted))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """The decoders' own errors become one of ours, and so does what nobody foresaw: it must not stop other videos."""
+    try:
+        yield
+    except ClipseqError:
+        raise
+    except (av.error.FFmpegError, cv2.error, OSError) as error:
+        raise UnreadableVideoError(f"{path} cannot be decoded ({error}); replace or remove it") from error
+    except Exception as error:
+        log.debug("reading %s", path, exc_info=True)
+        raise UnexpectedVideoError(
+            f"{path} met a fault of clipseq or of a library ({type(error).__name__}: {error}); report it with this "
+            "file, leave the file out, or try --decoder with another decoder"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -207,11 +240,9 @@ def _read_clip(
     heart: Heartbeat,
     at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
-    """`_read_frames`, with the decoders' own errors turned into one of ours."""
-    try:
+    """`_read_frames`, with all errors as errors of the video."""
+    with _named(item.path):
         yield from _read_frames(item, settings, chunk_frames, heart, at_seconds)
-    except (av.error.FFmpegError, cv2.error, OSError) as error:
-        raise UnreadableVideoError(f"{item.path} cannot be decoded ({error}); replace or remove it") from error
 
 
 def _read_frames(

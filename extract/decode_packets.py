@@ -10,7 +10,7 @@ import stat
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type
 
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, UnreadableVideoError
 
@@ -360,9 +360,10 @@ def _container_rate(stream: av.VideoStream) -> float:
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    for side_data in cast(Iterable[SideData], frame.side_data):
-        if side_data.type.name == "DISPLAYMATRIX":
-            matrix = np.frombuffer(memoryview(side_data), np.int32)
-            a, b, c, d = (int(np.sign(matrix[i])) for i in (0, 1, 3, 4))
-            return (a, b, c, d) if (a and d and not (b or c)) or (b and c and not (a or d)) else UPRIGHT
-    return UPRIGHT
+    # Iterating over these gives other things in PyAV 18 than in 19.
+    turned = cast(Mapping[Type, Any], frame.side_data).get(Type.DISPLAYMATRIX)
+    if turned is None:
+        return UPRIGHT
+    matrix = np.frombuffer(memoryview(turned), np.int32)
+    a, b, c, d = (int(np.sign(matrix[i])) for i in (0, 1, 3, 4))
+    return (a, b, c, d) if (a and d and not (b or c)) or (b and c and not (a or d)) else UPRIGHT

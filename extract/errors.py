@@ -65,6 +65,10 @@ class VideoTimeoutError(VideoError):
     """Opening or reading took longer than it may."""
 
 
+class UnexpectedVideoError(VideoError):
+    """A fault of this program or of a library that one video brought to light; the other videos go on."""
+
+
 class UnstorableClipError(VideoError):
     """The rows of one clip cannot be stored, so this clip fails and the store is as it was."""
 

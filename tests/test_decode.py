@@ -9,7 +9,13 @@ from video_files import colour_bars, grey_frames, moving_frames, odd_video, shar
 from extract import decode
 from extract.decode import DecodeSettings, open_clip, probe_clip
 from extract.decode_watch import Heartbeat
-from extract.errors import CorruptVideoError, NoFramesError, UnreadableVideoError, UsageError
+from extract.errors import (
+    CorruptVideoError,
+    NoFramesError,
+    UnexpectedVideoError,
+    UnreadableVideoError,
+    UsageError,
+)
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
 
@@ -35,6 +41,12 @@ def error_of(path, error_class=UnreadableVideoError, **settings):
     with pytest.raises(error_class) as error:
         read(path, **settings)
     return str(error.value)
+
+
+def test_a_fault_that_nobody_foresaw_is_an_error_of_the_video(plain, monkeypatch):
+    monkeypatch.setattr(decode, "_start", lambda *_: 1 / 0)
+    message = error_of(plain, UnexpectedVideoError)
+    assert "plain.mp4 met a fault of clipseq or of a library (ZeroDivisionError: division by zero); report" in message
 
 
 @pytest.fixture(scope="module")

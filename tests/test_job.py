@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extract import decode
 from extract.backbones import load_backbone
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.job import ExtractSettings, extract, failure_limit, recipe_of, settings_from_recipe
@@ -108,6 +109,18 @@ def test_same_size_and_time_is_missed_unless_rehashed(videos, settings):
     os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
     assert statuses(videos, settings) == {"skipped": 3}
     assert statuses(videos, settings, rehash=True) == {"done": 1, "skipped": 2}
+
+
+def test_a_fault_of_ours_that_one_video_brings_to_light_stops_no_other(videos, settings, monkeypatch):
+    """PyAV 19 gave another type than PyAV 18, and every job with a phone's video in it ended in a traceback."""
+    start = decode._start
+
+    def breaks(item, *others):
+        return None.type if item.clip_id == "two.avi" else start(item, *others)
+
+    monkeypatch.setattr(decode, "_start", breaks)
+    assert statuses(videos, settings) == {"done": 2, "failed": 1}
+    assert open_store(settings.output).failures()["two.avi"].error == "UnexpectedVideoError"
 
 
 def test_a_bad_video_costs_itself_and_is_not_tried_again_until_it_changes(videos, settings, make_video):
