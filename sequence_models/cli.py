@@ -163,7 +163,9 @@ def train_with_bar(
     from tqdm import tqdm
 
     from sequence_models.prepare import prepare
+    from sequence_models.runs import refuse_training_into_comparison
 
+    refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(_data_text(prepared, clips.notes, clips.unlabelled))
     _import_keras()
