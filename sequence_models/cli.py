@@ -117,6 +117,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
     from sequence_models.evaluate import predict_clips
+    from sequence_models.matching import counted
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
@@ -125,7 +126,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with open(arguments.output, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    print(f"wrote {arguments.output}: {len(clips)} clips, {len(rows) - 1} lines")
+    print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
         from sequence_models.bouts import write_bouts
 
@@ -239,21 +240,27 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
+    from sequence_models.matching import counted
+
     groups = {record["group"] for record in run.clips.values()} - {""}
-    lines = [
-        f"{len(run.clips)} clips, {run.num_classes} classes ({', '.join(run.vocabulary)}), "
-        + (f"{len(groups)} groups" if groups else "no groups: every clip stands for itself, near-duplicates can leak")
-    ]
+    no_groups = (
+        "no groups: every clip stands for itself, near-duplicates can leak; where clips belong together, give "
+        "--group-from REGEX or a column group"
+    )
+    classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
+    lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
     if unlabelled:
-        lines.append(f"{len(unlabelled)} clips have no label and are left out: {_some(unlabelled)}")
+        verbs = "has no label and is" if len(unlabelled) == 1 else "have no label and are"
+        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {_some(unlabelled)}")
     lines += notes
     sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
     shown = [
         f"{low}" if low == high else f"{low} to {high}"
         for low, high in ((min(s), max(s)) for s in zip(*sizes, strict=True))
     ]
-    folds = f"{len(sizes)} folds" if run.cv else "one split"
-    lines.append(f"{folds}: {shown[0]} clips to train, {shown[1]} to choose the epoch, {shown[2]} to test")
+    folds = counted(sizes, "fold") if run.cv else "one split"
+    clips = "clip" if shown[0] == "1" else "clips"
+    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose the epoch, {shown[2]} to test")
     return "\n".join(lines)
 
 

@@ -69,8 +69,9 @@ def quoted(names: Sequence[str]) -> str:
 
 
 def counted(names: Collection[object], noun: str) -> str:
-    """How many there are: "1 clip", "2 clips"."""
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
+    """How many there are: "1 clip", "2 clips", "2 classes"."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{len(names)} {noun if len(names) == 1 else plural}"
 
 
 def span_of(clip_id: str) -> tuple[float, float]:

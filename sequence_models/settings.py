@@ -206,7 +206,9 @@ class TrainSettings:
         return self.hop or self.window / 2
 
     def _check_combinations(self) -> None:
-        if self.hop and not 0 < self.hop <= self.window:
+        if self.hop and not self.window:
+            raise UsageError(f"--hop needs --window; hop {self.hop:g} s is the step from one window to the next.")
+        if self.hop > self.window:
             raise UsageError(
                 f"hop {self.hop:g} must not be longer than the window, {self.window:g} s, or timesteps are never seen; "
                 "give a --window of at least that, or a smaller --hop."

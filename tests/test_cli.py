@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pipeline
+from sequence_models.cli import _data_text
+from sequence_models.splits import Fold
 
 ROOT = Path(__file__).parents[1]
 FAST = ("--backbone", "tiny", "--every", "1", "--engine", "keras")
@@ -225,3 +228,16 @@ def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, caps
     monkeypatch.setattr(extract.cli._FrameBar, "show", show)
     code, out, _ = run(capsys, *command)
     assert code == 0 and out.splitlines()[-1] == "done 2  skipped 1  failed 0"
+
+
+def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
+    fold = Fold("split", ("a",), (), ("b", "c"))
+    run = SimpleNamespace(clips={k: {"group": ""} for k in "abc"}, vocabulary=("x", "y"), folds=(fold,), cv="")
+    assert _data_text(run, [], ["d"]).splitlines() == [
+        "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
+        "belong together, give --group-from REGEX or a column group",
+        "1 clip has no label and is left out: d",
+        "one split: 1 clip to train, 0 to choose the epoch, 2 to test",
+    ]
+    run.clips["a"]["group"] = "g"
+    assert "2 classes (x, y), 1 group\n" in _data_text(run, [], [])
