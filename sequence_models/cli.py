@@ -284,15 +284,21 @@ def _evaluation_text(record: dict[str, Any]) -> str:
 
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
-    """What the split doctor found, nothing where it found nothing or the clips have groups."""
-    doctor = record.get("doctor") or {"pairs": []}
-    if not doctor["pairs"]:
+    """What the split doctor looked at and found; nothing where the clips have groups."""
+    from sequence_models.matching import counted
+
+    doctor = record.get("doctor")
+    if not doctor:
         return []
+    tested = counted(doctor["test_clips"], "test clip")
+    if not doctor["pairs"]:
+        looked = f"{tested} beside training and validation, in the embeddings"
+        return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
     named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
     copies = doctor["test_clips"] - doctor["test_clips_without"]
     lines = [
-        f"warning: {copies} of {doctor['test_clips']} test clips have a near-duplicate in training, so the score is "
-        f"too high: {_some(named)}; give the clips a group"
+        f"warning: {copies} of {tested} {'has' if copies == 1 else 'have'} a near-duplicate in training, so the score "
+        f"is too high: {_some(named)}; give the clips a group"
     ]
     if "without" in doctor:
         ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}

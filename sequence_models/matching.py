@@ -68,10 +68,11 @@ def quoted(names: Sequence[str]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def counted(names: Collection[object], noun: str) -> str:
+def counted(names: Collection[object] | int, noun: str) -> str:
     """How many there are: "1 clip", "2 clips", "2 classes"."""
+    number = names if isinstance(names, int) else len(names)
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{len(names)} {noun if len(names) == 1 else plural}"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def span_of(clip_id: str) -> tuple[float, float]:

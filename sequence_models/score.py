@@ -246,7 +246,7 @@ def score_text(record: Mapping[str, Any]) -> str:
         Lines of text, percent with two decimals.
     """
     splits = record["splits"]
-    where = f"{len(splits)} splits ({', '.join(splits)})" if splits else "one split"
+    where = f"{counted(splits, 'split')} ({', '.join(splits)})" if splits else "one split"
     background = ", ".join(record["background"]) or "none named, every class is a segment"
     rows = [["", *(_title(name) for name in _COLUMNS)]]
     for title, key in (("V  per video, mean over videos", "per_video"), ("P  pooled per split, mean", "per_split")):
@@ -255,7 +255,8 @@ def score_text(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *(f"note: {note}" for note in record["notes"]),
-            f"{record['videos']} videos in {where}, {record['frames']:,} frames, {len(record['vocabulary'])} classes",
+            f"{counted(record['videos'], 'video')} in {where}, {record['frames']:,} frames, "
+            f"{counted(record['vocabulary'], 'class')}",
             f"background: {background}",
             *(line.rstrip() for line in table),
             f"macro-F1 {record['macro_f1']['value']:.2f} ({record['macro_f1']['protocol'].split(';')[0]})",

@@ -15,6 +15,7 @@ import numpy as np
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
 from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
+from sequence_models.matching import counted
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
 from sequence_models.settings import MANY_TO_ONE
@@ -121,7 +122,7 @@ def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]]
     }[kind]
     ordered, free = (_names(side) for side in sides)
     low, high = lead["ci95"]
-    groups = f"{lead['groups']} groups"
+    groups = counted(lead["groups"], "group")
     allowed = "" if lead["level"] > 0.949 else f", {100 * lead['level']:.3g} % sure: {groups} allow no more"
     certainty = "" if kind == "open" else f", so surer than {99 if sure else 95} %"
     if kind == "open" and lead["groups"] <= HOPELESS_GROUPS:

@@ -15,6 +15,8 @@ import pytest
 
 import pipeline
 from sequence_models.cli import _data_text
+from sequence_models.runs import Run, create_run
+from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
 ROOT = Path(__file__).parents[1]
@@ -241,3 +243,15 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     ]
     run.clips["a"]["group"] = "g"
     assert "2 classes (x, y), 1 group\n" in _data_text(run, [], [])
+
+
+def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(store, tmp_path, capsys):
+    recipe = json.loads((store / "recipe.json").read_text())["recipe"]
+    run = Run(
+        path=tmp_path / "run", settings=TrainSettings(), vocabulary=("x", "y"), stores=(str(store),), labels="",
+        recipes=({**recipe, "sampling": "every=3"},), fingerprints=("other",), load={}, cv="", folds=(), seeds=1,
+        background=None, clips={}, embedding_dim=8,
+    )  # fmt: skip
+    create_run(run)
+    assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1
+    assert "trained on (sampling=every=1, the run has every=3); extract again with what" in capsys.readouterr().err
