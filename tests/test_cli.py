@@ -255,3 +255,20 @@ def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(sto
     create_run(run)
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1
     assert "trained on (sampling=every=1, the run has every=3); extract again with what" in capsys.readouterr().err
+
+
+def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
+    with pytest.raises(SystemExit):
+        pipeline.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "--model NAME On embeddings one of lstm, bilstm, gru, bigru, attention",
+        "--optimizer NAME One of adam, adamw, sgd, adadelta (adam)",
+        "--window SECONDS Seconds of the sliding windows",
+        "--dropout F Share",
+        "--epochs N The most",
+        "0 = none (0.15)",
+        "half a window (0) ",
+    ):
+        assert part in text
+    assert not [part for part in ("(False)", " X ", "_NAMES", "OPTIMIZERS") if part in text]
