@@ -311,19 +311,23 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     if not scores:
         return f"{part}: nothing to score"
     from sequence_models.evaluate import aligned
+    from sequence_models.metrics import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
-    rows = [[part, *columns]] + [
-        [name, *(_cell(values[column]) for column in columns)] for name, values in scores.items()
+    few = [text for values in scores.values() for column in columns if (text := no_interval(values[column]))]
+    rows = [[f"{part} ({few[0]})" if few else part, *columns]] + [
+        [name, *(_cell(column, values[column]) for column in columns)] for name, values in scores.items()
     ]
     return "\n".join(aligned(rows))
 
 
-def _cell(score: dict[str, Any]) -> str:
-    interval = score.get("ci95")
-    text = f"{score['value']:.3f}"
-    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
+def _cell(name: str, score: dict[str, Any]) -> str:
+    from sequence_models.metrics import PERCENT, shown_interval
+
+    digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
+    text = f"{score['value']:.{digits}f}"
+    return f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else text
 
 
 def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any]) -> list[list[Any]]:

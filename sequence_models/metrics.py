@@ -2,16 +2,18 @@
 
 Every score here but Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's
 form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few
-(FACTS 31a) and does not shrink to a point where every group is right.
+(FACTS 31a) and does not shrink to a point where every group is right. "groups" says how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sequence_models.matching import counted
 from sequence_models.metrics_segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
 
 # 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.
@@ -23,6 +25,8 @@ _T_QUANTILES = (
 )
 _T_DEGREES = (*range(1, 31), 40, 60, 120, np.inf)
 _TOP = (3, 5)
+FEWEST_GROUPS = 3  # that an interval is shown for
+PERCENT = re.compile(r"edit|f1@")  # begins the name of a score from 0 to 100
 
 
 def clip_metrics(
@@ -132,7 +136,26 @@ def ratio_score(
     value, num_groups = float(ratios.mean()), len(parts)
     low, high = _interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
     basis = f"95 % interval over {num_groups} groups" if num_groups > 1 else "one group, so no interval"
-    return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": [scale * low, scale * high]}
+    ends = [scale * low, scale * high]
+    return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": ends, "groups": num_groups}
+
+
+def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of a score as people should see it: none of fewer than three groups, and none without a width.
+
+    Args:
+        score: {"ci95": [low, high] or nothing, "groups": how many groups it is over, where that is known}.
+    """
+    low, high = score.get("ci95") or (None, None)
+    if low is None or high is None or low == high or no_interval(score):
+        return None
+    return float(low), float(high)
+
+
+def no_interval(score: Mapping[str, Any]) -> str:
+    """Says that a score is over too few groups for an interval; "" where it is not."""
+    groups = score.get("groups", FEWEST_GROUPS)
+    return f"{counted(groups, 'group')}: no interval" if groups < FEWEST_GROUPS else ""
 
 
 def cohens_kappa(table: np.ndarray) -> float:
@@ -212,7 +235,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
     groups, total = len(tables), tables.sum(axis=0)
     value = cohens_kappa(total)
     if groups < 2:
-        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0]}
+        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0], "groups": 1}
     without_one = np.array([cohens_kappa(total - table) for table in tables])
     half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
@@ -221,7 +244,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
         lowest, _ = _interval(1.0, 0.0, groups, units)
         low = float((lowest - shares @ shares) / (1 - shares @ shares))
     basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
-    return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high]}
+    return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high], "groups": groups}
 
 
 def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray) -> dict[str, Any]:

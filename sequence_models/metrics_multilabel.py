@@ -133,7 +133,7 @@ def _jackknife_score(parts: Sequence[Any], score: Callable[[Sequence[Any]], floa
     """A score between 0 and 1 of pooled groups, its interval from leaving out one group at a time."""
     value, groups = score(parts), len(parts)
     if groups < 2:
-        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [0.0, 1.0]}
+        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [0.0, 1.0], "groups": 1}
     without_one = np.array([score([*parts[:g], *parts[g + 1 :]]) for g in range(groups)])
     half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
@@ -141,4 +141,5 @@ def _jackknife_score(parts: Sequence[Any], score: Callable[[Sequence[Any]], floa
         "value": value,
         "protocol": f"{protocol}; {basis}",
         "ci95": [max(0.0, float(value - half)), min(1.0, float(value + half))],
+        "groups": groups,
     }

@@ -16,6 +16,7 @@ from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
 from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
 from sequence_models.matching import counted
+from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
 from sequence_models.settings import MANY_TO_ONE
@@ -143,7 +144,8 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     """
     main = record["main_score"]
     costs = ["parameters", "train s", "extract s", "peak MB"]
-    rows = [["test", main, "macro_f1", "in order, shuffled", "single seeds", *costs]]
+    few = no_interval(record["test"][main])
+    rows = [[f"test ({few})" if few else "test", main, "macro_f1", "in order, shuffled", "single seeds", *costs]]
     every = record["models"] | record["baselines"]
     for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
         rows.append([name, *_scores(row, main), *_costs(row)])
@@ -160,8 +162,9 @@ def comparison_text(record: Mapping[str, Any]) -> str:
 
 
 def _scores(scores: Mapping[str, Any], main: str) -> list[str]:
-    low, high = scores[main]["ci95"]
-    return [f"{scores[main]['value']:.3f} [{low:.3f}, {high:.3f}]", f"{scores['macro_f1']['value']:.3f}"]
+    interval = shown_interval(scores[main])
+    brackets = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return [f"{scores[main]['value']:.3f}{brackets}", f"{scores['macro_f1']['value']:.3f}"]
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import pipeline
-from sequence_models.cli import _data_text
+from sequence_models.cli import _data_text, _table
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
@@ -272,3 +272,17 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
     ):
         assert part in text
     assert not [part for part in ("(False)", " X ", "_NAMES", "OPTIMIZERS") if part in text]
+
+
+def test_the_console_shows_percent_with_one_digit_and_no_interval_of_two_groups():
+    edit = {"value": 20.0, "ci95": [0.383, 94.207]}
+    accuracy = {"value": 0.5, "ci95": [0.0, 0.991]}
+    assert _table("test", {"lstm": {"frame_accuracy": accuracy, "edit": edit}}).splitlines() == [
+        "test  frame_accuracy        edit",
+        "lstm  0.500 [0.000, 0.991]  20.0 [0.4, 94.2]",
+    ]
+    few = {"lstm": {"frame_accuracy": {**accuracy, "groups": 2}, "edit": {**edit, "groups": 2}}}
+    assert _table("test", few).splitlines() == [
+        "test (2 groups: no interval)  frame_accuracy  edit",
+        "lstm                          0.500           20.0",
+    ]

@@ -128,7 +128,7 @@ def test_json_holds_protocols_and_intervals(two_splits, capsys):
     assert pipeline.main(["score", str(two_splits / "predicted"), str(two_splits / "truth"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["vocabulary"] == ["x", "y"]
-    assert record["per_video"]["accuracy"].keys() == {"value", "protocol", "ci95"}
+    assert record["per_video"]["accuracy"].keys() == {"value", "protocol", "ci95", "groups"}
     assert record["per_video"]["accuracy"]["ci95"][0] < 50 < record["per_video"]["accuracy"]["ci95"][1]
 
 
