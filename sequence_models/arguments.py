@@ -176,7 +176,7 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--background",
         metavar="NAME",
-        help="class of frames outside all intervals, else unlabelled; not in segment scores",
+        help="class of frames outside all intervals; segment scores leave it out",
     )
     group.add_argument(
         "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
@@ -188,9 +188,7 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
     )
     group.add_argument(
-        "--group-from",
-        metavar="REGEX",
-        help="the group is what this captures in the clip_id; or a whole number: that folder level",
+        "--group-from", metavar="REGEX", help="the group is what this captures in the clip_id; N: its Nth folder"
     )
     splits = group.add_mutually_exclusive_group()
     splits.add_argument(

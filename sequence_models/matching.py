@@ -70,7 +70,7 @@ def quoted(names: Sequence[str]) -> str:
 
 def counted(names: Collection[object] | int, noun: str) -> str:
     """How many there are: "1 clip", "2 clips", "2 classes"."""
-    number = names if isinstance(names, int) else len(names)
+    number = len(names) if isinstance(names, Collection) else int(names)
     plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
 

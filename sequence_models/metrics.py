@@ -209,16 +209,16 @@ def _table_metrics(
         names[0]: ratio_score(
             correct.sum(axis=1)[:, None],
             tables.sum(axis=(1, 2))[:, None],
-            protocol=f"share of {total} {unit}s whose most probable class is right, pooled",
+            protocol=f"share of {counted(total, unit)} whose most probable class is right, pooled",
             units=units,
         ),
         names[1]: ratio_score(
             2 * correct,
             involved,
-            protocol=f"mean F1 of the {present.sum()} classes that occur, over pooled {unit}s",
+            protocol=f"mean F1 of the {counted(present.sum(), 'class')} occurring, over pooled {unit}s",
             units=units,
         ),
-        "kappa": _kappa_score(tables, protocol=f"Cohen's kappa over {total} pooled {unit}s", units=units),
+        "kappa": _kappa_score(tables, protocol=f"Cohen's kappa over {counted(total, f'pooled {unit}')}", units=units),
         "per_class_f1": {
             name: ratio_score(
                 2 * correct[:, [k]], involved[:, [k]], protocol=f"F1 of one class over pooled {unit}s", units=units
@@ -255,7 +255,7 @@ def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.nda
     for most in _TOP:
         if most < probabilities.shape[1]:
             parts = _sum_by_group(np.stack([places < most, np.ones(len(places))], axis=1), member)
-            protocol = f"share of {len(places)} clips whose class is among the {most} most probable, pooled"
+            protocol = f"share of {counted(places, 'clip')} whose class is among the {most} most probable, pooled"
             scores[f"top{most}_accuracy"] = ratio_score(
                 parts[:, :1], parts[:, 1:], protocol=protocol, units=len(places)
             )
@@ -266,7 +266,7 @@ def _video_metrics(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], member: np.ndarray, *, background: Sequence[int]
 ) -> dict[str, Any]:
     """Scores per video and of segments; `member` (n,) is the group of each clip."""
-    videos = len(clips)
+    videos, shown = len(clips), counted(clips, "video")
     without = "background is no segment" if background else "every class is a segment"
     pieces = [
         (_segments_of(truth, truth, background), _segments_of(predicted, truth, background))
@@ -279,18 +279,18 @@ def _video_metrics(
 
     accuracies = [float(np.mean(predicted[truth >= 0] == truth[truth >= 0])) for truth, predicted in clips]
     scores = {
-        "frame_accuracy_per_video": mean(accuracies, f"frame accuracy per video, mean over {videos} videos", 1.0),
+        "frame_accuracy_per_video": mean(accuracies, f"frame accuracy per video, mean over {shown}", 1.0),
         "edit": mean(
-            [edit_score(*pair) for pair in pieces], f"edit score per video, mean over {videos} videos, {without}", 100.0
+            [edit_score(*pair) for pair in pieces], f"edit score per video, mean over {shown}, {without}", 100.0
         ),
     }
     for percent in OVERLAPS:
         counts = np.array([f1_counts(*pair, overlap=percent / 100) for pair in pieces])  # (n, 3)
         values = [f1_from_counts(*row) for row in counts]
         name = f"segment F1 at IoU {percent / 100:.2f}"
-        scores[f"f1@{percent}"] = mean(values, f"{name} per video, mean over {videos} videos, {without}", 100.0)
+        scores[f"f1@{percent}"] = mean(values, f"{name} per video, mean over {shown}, {without}", 100.0)
         scores[f"f1@{percent}_pooled"] = _pooled_f1(
-            _sum_by_group(counts, member), f"{name}, pooled over {videos} videos, {without}", videos
+            _sum_by_group(counts, member), f"{name}, pooled over {shown}, {without}", videos
         )
     return scores
 
@@ -312,7 +312,7 @@ def _coverage(truths: Sequence[np.ndarray]) -> dict[str, Any]:
     total = sum(len(truth) for truth in truths)
     return {
         "value": labelled / total,
-        "protocol": f"share of {total} timesteps that have a label; a count, so its interval is a point",
+        "protocol": f"share of {counted(total, 'timestep')} that have a label; a count, so its interval is a point",
         "ci95": [labelled / total, labelled / total],
     }
 

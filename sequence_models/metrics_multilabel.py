@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sequence_models.matching import counted
 from sequence_models.metrics import ratio_score, t_quantile
 
 
@@ -102,14 +103,14 @@ def multilabel_metrics(
     said = [(joined(truths, m) > 0, joined(probabilities, m), joined(decided, m) > 0) for m in by_group.values()]
     classes = [k for k in range(len(vocabulary)) if any(truth[:, k].any() for truth, _, _ in said)]
     labelled, total = sum(int(rows.sum()) for rows in known), sum(map(len, truths))
-    share = {"value": labelled / total, "protocol": f"share of {total} timesteps that have a label; a count"}
+    share = {"value": labelled / total, "protocol": f"share of {counted(total, 'timestep')} that have a label; a count"}
     return {
         "mean_average_precision": _jackknife_score(
             [(truth, scores) for truth, scores, _ in said],
             lambda parts: mean_average_precision(*(np.concatenate(each) for each in zip(*parts, strict=True))),
-            protocol=f"mean over {len(classes)} classes of average precision over pooled timesteps",
+            protocol=f"mean over {counted(classes, 'class')} of average precision over pooled timesteps",
         ),
-        "macro_f1": _f1(said, classes, f"mean F1 of the {len(classes)} classes that occur, thresholds of validation"),
+        "macro_f1": _f1(said, classes, f"mean F1 of the {counted(classes, 'class')} occurring, validation thresholds"),
         "per_class_ap": {
             vocabulary[k]: _jackknife_score(
                 [(truth[:, [k]], scores[:, [k]]) for truth, scores, _ in said],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from sequence_models.matching import counted
 from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.report_plots import bars_svg
 from sequence_models.report_run import EvaluatedRun
@@ -171,7 +172,7 @@ def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
     difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
     kind = "open" if not p < SURE else "better" if difference > 0 else "worse"
     verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
-    groups = f"ahead in {rival.lead['groups_better']} of {rival.lead['groups']} groups"
+    groups = f"ahead in {rival.lead['groups_better']} of {counted(rival.lead['groups'], 'group')}"
     return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} accuracy, {groups}, sign-flip p {p:.3f}."}
 
 

@@ -127,7 +127,7 @@ def test_clip_metrics_by_hand():
         "share of 5 clips whose most probable class is right, pooled; 95 % interval over 3 groups"
     )
     assert scores["macro_f1"]["protocol"] == (
-        "mean F1 of the 2 classes that occur, over pooled clips; 95 % interval over 3 groups"
+        "mean F1 of the 2 classes occurring, over pooled clips; 95 % interval over 3 groups"
     )
 
 
@@ -281,3 +281,9 @@ def test_no_interval_is_shown_of_too_few_groups_or_without_width(score, interval
 def test_every_score_says_over_how_many_groups_it_is():
     scores = clip_metrics(np.array([0, 1, 0, 1]), np.eye(2)[[0, 1, 1, 1]], ("a", "b"), ("g", "g", "h", "h"))
     assert [scores[name]["groups"] for name in ("accuracy", "macro_f1", "kappa")] == [2, 2, 2]
+
+
+def test_protocols_count_one_as_one():
+    scores = clip_metrics(np.array([0]), np.eye(2)[[0]], ("a", "b"), ("g",))
+    assert scores["accuracy"]["protocol"].startswith("share of 1 clip whose")
+    assert scores["macro_f1"]["protocol"].startswith("mean F1 of the 1 class occurring, over")

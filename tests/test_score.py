@@ -88,7 +88,7 @@ def test_the_table_says_what_was_scored(two_splits):
         "                                  accuracy      edit     F1@10     F1@25     F1@50",
         "V  per video, mean over videos       50.00     66.67     66.67     66.67     66.67",
         "P  pooled per split, mean            43.75     50.00     50.00     50.00     50.00",
-        "macro-F1 69.70 (mean F1 of the 2 classes that occur, over the pooled frames of all videos, in percent)",
+        "macro-F1 69.70 (mean F1 of the 2 classes occurring, over the pooled frames of all videos, in percent)",
     ]
 
 
