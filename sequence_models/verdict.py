@@ -151,7 +151,8 @@ def comparison_text(record: Mapping[str, Any]) -> str:
         rows.append([name, *_scores(row, main), *_costs(row)])
     rows.append([record["model"], *_scores(record["test"], main)])
     rows.append(["average of all", *_scores(record["average"], main)])
-    lines = aligned(rows)
+    known = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:] if k < len(row))]
+    lines = aligned([[row[k] for k in known if k < len(row)] for row in rows])
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
     lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")
