@@ -165,12 +165,14 @@ def mismatches(alignments: Sequence[ClipAlignment]) -> list[str]:
     past = [clip for clip in alignments if clip.excess]
     if past:
         worst = sorted(past, key=lambda clip: -clip.excess)
-        named = [f"by {clip.excess:g} {clip.unit} (the features end at {clip.features_end:g})" for clip in worst]
+        named = [f"by {_amount(clip.excess, clip.unit)} (the features end at {clip.features_end:g})" for clip in worst]
         found.append(f"labels run past the end of the features in {counted(past, 'clip')}: {_named(worst, named)}")
     early = [clip for clip in alignments if clip.before]
     if early:
         worst = sorted(early, key=lambda clip: -clip.before)
-        named = [f"by {clip.before:g} {clip.unit} (the features start at {clip.features_start:g})" for clip in worst]
+        named = [
+            f"by {_amount(clip.before, clip.unit)} (the features start at {clip.features_start:g})" for clip in worst
+        ]
         found.append(f"labels begin before the features in {counted(early, 'clip')}: {_named(worst, named)}")
     return found + diagnosis(alignments)
 
@@ -211,17 +213,23 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     found = []
     both = sorted((clip for clip in alignments if clip.overlapping), key=lambda clip: -clip.overlapping)
     if both:
-        named = _named(both, [f"for {clip.overlapping:g} {clip.unit}" for clip in both])
-        lost = f"{sum(clip.overlapping_steps for clip in both)} timesteps lose their label"
+        named = _named(both, [f"for {_amount(clip.overlapping, clip.unit)}" for clip in both])
+        steps = sum(clip.overlapping_steps for clip in both)
+        lost = f"{counted(steps, 'timestep')} {'loses its' if steps == 1 else 'lose their'} label"
         found.append(f"labels of different classes overlap in {counted(both, 'clip')}: {named}; {lost}")
     others = sorted((clip for clip in alignments if clip.excluded), key=lambda clip: -clip.excluded)
     if others:
-        named = _named(others, [f"for {clip.excluded:g} {clip.unit}" for clip in others])
+        named = _named(others, [f"for {_amount(clip.excluded, clip.unit)}" for clip in others])
         found.append(f"classes that are not among --classes are left out in {counted(others, 'clip')}: {named}")
     open_steps, steps = sum(clip.unlabelled_steps for clip in alignments), sum(clip.timesteps for clip in alignments)
     if open_steps:
-        share = f"{open_steps} of {steps} timesteps ({100 * open_steps / steps:.1f} %)"
-        found.append(f"{share} have no label; they neither train nor count")
+        share = f"{open_steps} of {counted(steps, 'timestep')} ({100 * open_steps / steps:.1f} %)"
+        verbs = (
+            "has no label; it neither trains nor counts"
+            if open_steps == 1
+            else "have no label; they neither train nor count"
+        )
+        found.append(f"{share} {verbs}")
     return found
 
 
@@ -239,6 +247,11 @@ def alignment_rows(alignments: Sequence[ClipAlignment]) -> list[list[Any]]:
 
 def _above(difference: float, tolerance: float) -> float:
     return difference if difference > tolerance else 0.0
+
+
+def _amount(number: float, unit: str) -> str:
+    """A length on the axis of the labels: "2.5 s", "1 frame", "3 frames"."""
+    return f"{number:g} {'frame' if unit == 'frames' and number == 1 else unit}"
 
 
 def _named(worst: Sequence[ClipAlignment], texts: Sequence[str]) -> str:

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 TASKS = ("many-to-one", "many-to-many")
+METAVARS = {  # of settings whose type does not say it
+    "window": "SECONDS",
+    "hop": "SECONDS",
+    "filters": "N,N",
+    "dense": "N,N",
+    "backbone_weights": "WEIGHTS",
+    "trainable_layers": "N",
+    "start_from": "RUN",
+}
 
 
 def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -160,12 +169,14 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
     )
     group.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="what to do about labels that fit no clip"
+        "--missing", choices=("error", "skip"), default="error", help="labels that fit no clip: an error, or left out"
     )
     group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
     group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
     group.add_argument(
-        "--background", metavar="NAME", help="class of frames outside all intervals; segment scores leave it out"
+        "--background",
+        metavar="NAME",
+        help="class of frames outside all intervals; segment scores leave it out",
     )
     group.add_argument(
         "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
@@ -176,7 +187,9 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         default="strict",
         help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
     )
-    group.add_argument("--group-from", metavar="REGEX", help="the group is what this captures in the clip_id")
+    group.add_argument(
+        "--group-from", metavar="REGEX", help="the group is what this captures in the clip_id; N: its Nth folder"
+    )
     splits = group.add_mutually_exclusive_group()
     splits.add_argument(
         "--split",
@@ -212,20 +225,24 @@ def add_settings(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
     for name in names:
         default: Any = defaults[name]
         flag, text = f"--{name.replace('_', '-')}", _field_help(name)
-        if default != "":
-            text += f" ({default})"
         if isinstance(default, bool):
             group.add_argument(flag, action="store_true", help=text)
-        elif name in CHOICES:
-            group.add_argument(flag, choices=CHOICES[name], default=default, help=text)
-        else:
-            group.add_argument(flag, type=type(default), default=default, metavar="X", help=text)
+            continue
+        if default != "":
+            text += f" ({default:g})" if isinstance(default, float) else f" ({default})"
+        metavar = METAVARS.get(name) or {int: "N", float: "F", str: "NAME"}[type(default)]
+        group.add_argument(
+            flag, type=type(default), choices=CHOICES.get(name), default=default, metavar=metavar, help=text
+        )
 
 
 def _field_help(name: str) -> str:
+    """The field's line in the docstring of TrainSettings; a constant in backticks becomes the names it holds."""
+    from sequence_models import settings
     from sequence_models.settings import TrainSettings
 
     lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
     if lines is None:  # python -OO drops docstrings
         return ""
-    return re.sub(r"\s+", " ", lines.group(1)).replace("`", "").replace("%", "%%").strip()
+    text = re.sub(r"`([A-Z_]+)`", lambda found: ", ".join(getattr(settings, found[1])), lines.group(1))
+    return re.sub(r"\s+", " ", text).replace("`", "").replace("%", "%%").strip()

@@ -9,7 +9,7 @@ import numpy as np
 
 from extract.errors import SplitError
 from sequence_models.clips import Clip
-from sequence_models.matching import quoted
+from sequence_models.matching import counted, quoted
 
 TRAIN = 0  # the part that keeps every class
 MAX_SHUFFLES = 50
@@ -119,7 +119,7 @@ def divide(
     if not full:
         lone = [groups.vocabulary[number] for number in np.flatnonzero(has_class.sum(axis=0) == 1).tolist()]
         raise SplitError(
-            f"{name}: nothing can be held out of {len(kept)} groups without losing a class from training "
+            f"{name}: nothing can be held out of {counted(len(kept), 'group')} without losing a class from training "
             f"(in one group only: {quoted(lone)}); add groups, or leave classes out with --classes."
         )
     return min(full, key=lambda parts: _imbalance(counts, wanted, parts))

@@ -117,6 +117,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
     from sequence_models.evaluate import predict_clips
+    from sequence_models.matching import counted
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
@@ -125,7 +126,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with open(arguments.output, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    print(f"wrote {arguments.output}: {len(clips)} clips, {len(rows) - 1} lines")
+    print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
         from sequence_models.bouts import write_bouts
 
@@ -163,7 +164,9 @@ def train_with_bar(
     from tqdm import tqdm
 
     from sequence_models.prepare import prepare
+    from sequence_models.runs import refuse_training_into_comparison
 
+    refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(_data_text(prepared, clips.notes, clips.unlabelled))
     _import_keras()
@@ -237,21 +240,27 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
+    from sequence_models.matching import counted
+
     groups = {record["group"] for record in run.clips.values()} - {""}
-    lines = [
-        f"{len(run.clips)} clips, {run.num_classes} classes ({', '.join(run.vocabulary)}), "
-        + (f"{len(groups)} groups" if groups else "no groups: every clip stands for itself, near-duplicates can leak")
-    ]
+    no_groups = (
+        "no groups: every clip stands for itself, near-duplicates can leak; where clips belong together, give "
+        "--group-from REGEX or a column group"
+    )
+    classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
+    lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
     if unlabelled:
-        lines.append(f"{len(unlabelled)} clips have no label and are left out: {_some(unlabelled)}")
+        verbs = "has no label and is" if len(unlabelled) == 1 else "have no label and are"
+        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {_some(unlabelled)}")
     lines += notes
     sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
     shown = [
         f"{low}" if low == high else f"{low} to {high}"
         for low, high in ((min(s), max(s)) for s in zip(*sizes, strict=True))
     ]
-    folds = f"{len(sizes)} folds" if run.cv else "one split"
-    lines.append(f"{folds}: {shown[0]} clips to train, {shown[1]} to choose the epoch, {shown[2]} to test")
+    folds = counted(sizes, "fold") if run.cv else "one split"
+    clips = "clip" if shown[0] == "1" else "clips"
+    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose the epoch, {shown[2]} to test")
     return "\n".join(lines)
 
 
@@ -275,15 +284,21 @@ def _evaluation_text(record: dict[str, Any]) -> str:
 
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
-    """What the split doctor found, nothing where it found nothing or the clips have groups."""
-    doctor = record.get("doctor") or {"pairs": []}
-    if not doctor["pairs"]:
+    """What the split doctor looked at and found; nothing where the clips have groups."""
+    from sequence_models.matching import counted
+
+    doctor = record.get("doctor")
+    if not doctor:
         return []
+    tested = counted(doctor["test_clips"], "test clip")
+    if not doctor["pairs"]:
+        looked = f"{tested} beside training and validation, in the embeddings"
+        return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
     named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
     copies = doctor["test_clips"] - doctor["test_clips_without"]
     lines = [
-        f"warning: {copies} of {doctor['test_clips']} test clips have a near-duplicate in training, so the score is "
-        f"too high: {_some(named)}; give the clips a group"
+        f"warning: {copies} of {tested} {'has' if copies == 1 else 'have'} a near-duplicate in training, so the score "
+        f"is too high: {_some(named)}; give the clips a group"
     ]
     if "without" in doctor:
         ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
@@ -296,19 +311,23 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     if not scores:
         return f"{part}: nothing to score"
     from sequence_models.evaluate import aligned
+    from sequence_models.metrics import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
-    rows = [[part, *columns]] + [
-        [name, *(_cell(values[column]) for column in columns)] for name, values in scores.items()
+    few = [text for values in scores.values() for column in columns if (text := no_interval(values[column]))]
+    rows = [[f"{part} ({few[0]})" if few else part, *columns]] + [
+        [name, *(_cell(column, values[column]) for column in columns)] for name, values in scores.items()
     ]
     return "\n".join(aligned(rows))
 
 
-def _cell(score: dict[str, Any]) -> str:
-    interval = score.get("ci95")
-    text = f"{score['value']:.3f}"
-    return f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else text
+def _cell(name: str, score: dict[str, Any]) -> str:
+    from sequence_models.metrics import PERCENT, shown_interval
+
+    digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
+    text = f"{score['value']:.{digits}f}"
+    return f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else text
 
 
 def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any]) -> list[list[Any]]:

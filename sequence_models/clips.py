@@ -304,8 +304,9 @@ def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: 
     step = int(np.argmax(differs)) if differs.any() else shared
     longer = first if len(first) > step else other
     raise LabelError(
-        f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({len(other)} timesteps) than in {paths[0]} "
-        f"({len(first)} timesteps), first at {longer.pts_seconds[step]:.3f} s; extract both with the same sampling."
+        f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({counted(len(other), 'timestep')}) than in "
+        f"{paths[0]} ({counted(len(first), 'timestep')}), first at {longer.pts_seconds[step]:.3f} s; extract both "
+        "with the same sampling."
     )
 
 

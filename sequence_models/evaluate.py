@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from extract.errors import RunError
-from extract.store_read import open_store
-from extract.store_schema import fingerprint
+from extract.store_read import Store, open_store
+from extract.store_schema import fingerprint, recipe_differences
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 from sequence_models.doctor import pairs_across
+from sequence_models.matching import counted
 from sequence_models.metrics import clip_metrics, frame_metrics
 from sequence_models.metrics_multilabel import multilabel_metrics
 from sequence_models.paired import paired_difference
@@ -153,12 +154,13 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
         RunError: the stores were not made like those that the run was trained on.
     """
     refuse_comparison(run, "predict with")
-    fingerprints = tuple(open_store(store).fingerprint for store in stores)
+    opened = [open_store(store) for store in stores]
+    fingerprints = tuple(store.fingerprint for store in opened)
     if fingerprints != run.fingerprints:
         raise RunError(
             f"{', '.join(map(str, stores))} was made with another recipe than the features that {run.path} was "
-            f"trained on ({', '.join(fingerprints)} against {', '.join(run.fingerprints)}); compare them with "
-            "clipseq info, or predict straight from the videos"
+            f"trained on ({_recipes_apart(opened, run)}); extract again with what the run has, or predict straight "
+            "from the videos"
         )
     num_classes = run.num_classes if run.settings.multi_label else None
     clips = load_unlabelled(stores, task=run.settings.task, num_classes=num_classes)
@@ -170,6 +172,15 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
         decision = typical_decision([Decision.from_record(read_json(path)) for path in paths])
         predictions = [decision.apply(each) for each in predictions]
     return clips, predictions
+
+
+def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
+    """Which settings of the recipes differ, such as "sampling=every=5, the run has every=3"."""
+    if len(stores) != len(run.recipes):
+        return f"{counted(stores, 'store')}, the run has {len(run.recipes)}"
+    pairs = zip(stores, run.recipes, strict=True)
+    apart = [each for store, recipe in pairs for each in recipe_differences(store.recipe, recipe)]
+    return "; ".join(f"{key}={here}, the run has {there}" for key, here, there in apart)
 
 
 def load_fitted(run: Run, fold: str, seed: int) -> Any:
@@ -208,7 +219,7 @@ def _reload(run: Run) -> dict[str, Clip]:
     gone = [clip_id for fold in run.folds for clip_id in fold.test if clip_id not in clips]
     if gone:
         raise RunError(
-            f"{len(gone)} test clips of {run.path} are no longer in its store (first: {gone[0]}); extract them again"
+            f"{run.path} tests {counted(gone, 'clip')} no longer in its store (first: {gone[0]}); extract them again"
         )
     return clips
 
@@ -313,7 +324,7 @@ def opened_text(record: Mapping[str, Any]) -> str:
     """How much was tested, and how often, from what metrics.json holds."""
     opened = record["test_opened"]
     times = "once" if opened == 1 else f"{opened} times"
-    clips = f"{record['test_clips']} test clips of {record['test_groups']} groups"
+    clips = f"{counted(record['test_clips'], 'test clip')} of {counted(record['test_groups'], 'group')}"
     return f"{clips}; the test split was opened {times}"
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from extract.errors import LabelError, UsageError
-from sequence_models.matching import quoted
+from sequence_models.matching import counted, quoted
 
 NAMED_PATTERNS = {
     # v_ApplyEyeMakeup_g01_c02.avi: the clips of one g are cut from one video
@@ -38,7 +38,7 @@ def groups_of(clip_ids: Sequence[str], group_from: str | None) -> dict[str, str]
     without = [clip_id for clip_id, group in groups.items() if not group]
     if without:
         raise LabelError(
-            f"--group-from {group_from!r} finds no group in {len(without)} of {len(groups)} clip ids "
+            f"--group-from '{group_from}' finds no group in {len(without)} of {counted(groups, 'clip id')} "
             f"({quoted(without)}); change it or give a group column."
         )
     return groups
@@ -59,10 +59,11 @@ def _pattern_rule(group_from: str) -> Callable[[str], str]:
     try:
         pattern = re.compile(NAMED_PATTERNS.get(group_from, group_from))
     except re.error as error:
-        raise UsageError(f"--group-from {group_from!r} is no regular expression ({error}).") from error
+        raise UsageError(f"--group-from '{group_from}' is no regular expression ({error}).") from error
     if pattern.groups != 1 and "group" not in pattern.groupindex:
         raise UsageError(
-            f"--group-from {group_from!r} has {pattern.groups} capture groups; it must have one, as in 'v_.*_g(\\d+)'."
+            f"--group-from '{group_from}' has {pattern.groups or 'no'} capture groups; it must have one, as in "
+            "'v_.*_g(\\d+)'."
         )
     which: int | str = "group" if "group" in pattern.groupindex else 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 
 from extract.errors import RunError
+from sequence_models.matching import counted
 from sequence_models.raw_models_backbone import pretrained_digest
 from sequence_models.runs import FINAL, Run, read_run
 from sequence_models.training import load_model
@@ -83,12 +84,12 @@ def _check_folds(run: Run, earlier: Run, fold: str, seed: int) -> None:
     seen = set(known[fold].known).intersection(ours.test)
     if seen:
         raise RunError(
-            f"{earlier.path} learnt from {len(seen)} test clips of fold {fold} (first: {min(seen)}), so the test would "
-            "be no test; train both with the same labels and the same --cv or --split."
+            f"{earlier.path} learnt from {counted(seen, 'test clip')} of fold {fold} (first: {min(seen)}), so the test "
+            "would be no test; train both with the same labels and the same --cv or --split."
         )
     learnt = set(known[fold].of_seed(seed % earlier.seeds).train).intersection(ours.of_seed(seed).validation)
     if learnt:
         raise RunError(
-            f"{earlier.path} has {earlier.seeds} seeds, and what seed {seed} would begin with learnt from "
+            f"{earlier.path} has {counted(earlier.seeds, 'seed')}, and what seed {seed} would begin with learnt from "
             f"{len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
         )

@@ -68,9 +68,11 @@ def quoted(names: Sequence[str]) -> str:
     return f"{shown} and {rest} more" if rest > 0 else shown
 
 
-def counted(names: Collection[object], noun: str) -> str:
-    """How many there are: "1 clip", "2 clips"."""
-    return f"{len(names)} {noun}{'' if len(names) == 1 else 's'}"
+def counted(names: Collection[object] | int, noun: str) -> str:
+    """How many there are: "1 clip", "2 clips", "2 classes"."""
+    number = len(names) if isinstance(names, Collection) else int(names)
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def span_of(clip_id: str) -> tuple[float, float]:

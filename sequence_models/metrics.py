@@ -2,16 +2,18 @@
 
 Every score here but Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's
 form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few
-(FACTS 31a) and does not shrink to a point where every group is right.
+(FACTS 31a) and does not shrink to a point where every group is right. "groups" says how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sequence_models.matching import counted
 from sequence_models.metrics_segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
 
 # 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.
@@ -23,6 +25,8 @@ _T_QUANTILES = (
 )
 _T_DEGREES = (*range(1, 31), 40, 60, 120, np.inf)
 _TOP = (3, 5)
+FEWEST_GROUPS = 3  # that an interval is shown for
+PERCENT = re.compile(r"edit|f1@")  # begins the name of a score from 0 to 100
 
 
 def clip_metrics(
@@ -132,7 +136,26 @@ def ratio_score(
     value, num_groups = float(ratios.mean()), len(parts)
     low, high = _interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
     basis = f"95 % interval over {num_groups} groups" if num_groups > 1 else "one group, so no interval"
-    return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": [scale * low, scale * high]}
+    ends = [scale * low, scale * high]
+    return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": ends, "groups": num_groups}
+
+
+def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The interval of a score as people should see it: none of fewer than three groups, and none without a width.
+
+    Args:
+        score: {"ci95": [low, high] or nothing, "groups": how many groups it is over, where that is known}.
+    """
+    low, high = score.get("ci95") or (None, None)
+    if low is None or high is None or low == high or no_interval(score):
+        return None
+    return float(low), float(high)
+
+
+def no_interval(score: Mapping[str, Any]) -> str:
+    """Says that a score is over too few groups for an interval; "" where it is not."""
+    groups = score.get("groups", FEWEST_GROUPS)
+    return f"{counted(groups, 'group')}: no interval" if groups < FEWEST_GROUPS else ""
 
 
 def cohens_kappa(table: np.ndarray) -> float:
@@ -186,16 +209,16 @@ def _table_metrics(
         names[0]: ratio_score(
             correct.sum(axis=1)[:, None],
             tables.sum(axis=(1, 2))[:, None],
-            protocol=f"share of {total} {unit}s whose most probable class is right, pooled",
+            protocol=f"share of {counted(total, unit)} whose most probable class is right, pooled",
             units=units,
         ),
         names[1]: ratio_score(
             2 * correct,
             involved,
-            protocol=f"mean F1 of the {present.sum()} classes that occur, over pooled {unit}s",
+            protocol=f"mean F1 of the {counted(present.sum(), 'class')} occurring, over pooled {unit}s",
             units=units,
         ),
-        "kappa": _kappa_score(tables, protocol=f"Cohen's kappa over {total} pooled {unit}s", units=units),
+        "kappa": _kappa_score(tables, protocol=f"Cohen's kappa over {counted(total, f'pooled {unit}')}", units=units),
         "per_class_f1": {
             name: ratio_score(
                 2 * correct[:, [k]], involved[:, [k]], protocol=f"F1 of one class over pooled {unit}s", units=units
@@ -212,7 +235,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
     groups, total = len(tables), tables.sum(axis=0)
     value = cohens_kappa(total)
     if groups < 2:
-        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0]}
+        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [-1.0, 1.0], "groups": 1}
     without_one = np.array([cohens_kappa(total - table) for table in tables])
     half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
@@ -221,7 +244,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
         lowest, _ = _interval(1.0, 0.0, groups, units)
         low = float((lowest - shares @ shares) / (1 - shares @ shares))
     basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
-    return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high]}
+    return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high], "groups": groups}
 
 
 def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray) -> dict[str, Any]:
@@ -232,7 +255,7 @@ def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.nda
     for most in _TOP:
         if most < probabilities.shape[1]:
             parts = _sum_by_group(np.stack([places < most, np.ones(len(places))], axis=1), member)
-            protocol = f"share of {len(places)} clips whose class is among the {most} most probable, pooled"
+            protocol = f"share of {counted(places, 'clip')} whose class is among the {most} most probable, pooled"
             scores[f"top{most}_accuracy"] = ratio_score(
                 parts[:, :1], parts[:, 1:], protocol=protocol, units=len(places)
             )
@@ -243,7 +266,7 @@ def _video_metrics(
     clips: Sequence[tuple[np.ndarray, np.ndarray]], member: np.ndarray, *, background: Sequence[int]
 ) -> dict[str, Any]:
     """Scores per video and of segments; `member` (n,) is the group of each clip."""
-    videos = len(clips)
+    videos, shown = len(clips), counted(clips, "video")
     without = "background is no segment" if background else "every class is a segment"
     pieces = [
         (_segments_of(truth, truth, background), _segments_of(predicted, truth, background))
@@ -256,18 +279,18 @@ def _video_metrics(
 
     accuracies = [float(np.mean(predicted[truth >= 0] == truth[truth >= 0])) for truth, predicted in clips]
     scores = {
-        "frame_accuracy_per_video": mean(accuracies, f"frame accuracy per video, mean over {videos} videos", 1.0),
+        "frame_accuracy_per_video": mean(accuracies, f"frame accuracy per video, mean over {shown}", 1.0),
         "edit": mean(
-            [edit_score(*pair) for pair in pieces], f"edit score per video, mean over {videos} videos, {without}", 100.0
+            [edit_score(*pair) for pair in pieces], f"edit score per video, mean over {shown}, {without}", 100.0
         ),
     }
     for percent in OVERLAPS:
         counts = np.array([f1_counts(*pair, overlap=percent / 100) for pair in pieces])  # (n, 3)
         values = [f1_from_counts(*row) for row in counts]
         name = f"segment F1 at IoU {percent / 100:.2f}"
-        scores[f"f1@{percent}"] = mean(values, f"{name} per video, mean over {videos} videos, {without}", 100.0)
+        scores[f"f1@{percent}"] = mean(values, f"{name} per video, mean over {shown}, {without}", 100.0)
         scores[f"f1@{percent}_pooled"] = _pooled_f1(
-            _sum_by_group(counts, member), f"{name}, pooled over {videos} videos, {without}", videos
+            _sum_by_group(counts, member), f"{name}, pooled over {shown}, {without}", videos
         )
     return scores
 
@@ -289,7 +312,7 @@ def _coverage(truths: Sequence[np.ndarray]) -> dict[str, Any]:
     total = sum(len(truth) for truth in truths)
     return {
         "value": labelled / total,
-        "protocol": f"share of {total} timesteps that have a label; a count, so its interval is a point",
+        "protocol": f"share of {counted(total, 'timestep')} that have a label; a count, so its interval is a point",
         "ci95": [labelled / total, labelled / total],
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sequence_models.matching import counted
 from sequence_models.metrics import ratio_score, t_quantile
 
 
@@ -102,14 +103,14 @@ def multilabel_metrics(
     said = [(joined(truths, m) > 0, joined(probabilities, m), joined(decided, m) > 0) for m in by_group.values()]
     classes = [k for k in range(len(vocabulary)) if any(truth[:, k].any() for truth, _, _ in said)]
     labelled, total = sum(int(rows.sum()) for rows in known), sum(map(len, truths))
-    share = {"value": labelled / total, "protocol": f"share of {total} timesteps that have a label; a count"}
+    share = {"value": labelled / total, "protocol": f"share of {counted(total, 'timestep')} that have a label; a count"}
     return {
         "mean_average_precision": _jackknife_score(
             [(truth, scores) for truth, scores, _ in said],
             lambda parts: mean_average_precision(*(np.concatenate(each) for each in zip(*parts, strict=True))),
-            protocol=f"mean over {len(classes)} classes of average precision over pooled timesteps",
+            protocol=f"mean over {counted(classes, 'class')} of average precision over pooled timesteps",
         ),
-        "macro_f1": _f1(said, classes, f"mean F1 of the {len(classes)} classes that occur, thresholds of validation"),
+        "macro_f1": _f1(said, classes, f"mean F1 of the {counted(classes, 'class')} occurring, validation thresholds"),
         "per_class_ap": {
             vocabulary[k]: _jackknife_score(
                 [(truth[:, [k]], scores[:, [k]]) for truth, scores, _ in said],
@@ -133,7 +134,7 @@ def _jackknife_score(parts: Sequence[Any], score: Callable[[Sequence[Any]], floa
     """A score between 0 and 1 of pooled groups, its interval from leaving out one group at a time."""
     value, groups = score(parts), len(parts)
     if groups < 2:
-        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [0.0, 1.0]}
+        return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [0.0, 1.0], "groups": 1}
     without_one = np.array([score([*parts[:g], *parts[g + 1 :]]) for g in range(groups)])
     half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
@@ -141,4 +142,5 @@ def _jackknife_score(parts: Sequence[Any], score: Callable[[Sequence[Any]], floa
         "value": value,
         "protocol": f"{protocol}; {basis}",
         "ci95": [max(0.0, float(value - half)), min(1.0, float(value + half))],
+        "groups": groups,
     }

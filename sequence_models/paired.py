@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sequence_models.matching import counted
+
 ALL_PATTERNS = 16  # up to so many groups every sign pattern is tried
 DRAWS = 20_000
 FEW_GROUPS, BLOCK = 100, 500  # of more groups the subsets are drawn in blocks, so that they fit in memory
@@ -39,8 +41,8 @@ def paired_difference(differences: np.ndarray, weights: np.ndarray, *, seed: int
         "p": sign_flip_test(differences, seed=seed),
         "groups": len(differences),
         "groups_better": int((differences > 0).sum()),
-        "protocol": f"difference of pooled shares; two-sided sign-flip test over {len(differences)} groups, and the "
-        f"{100 * level:.3g} % interval of what it does not reject",
+        "protocol": f"difference of pooled shares; two-sided sign-flip test over {counted(differences, 'group')}, and "
+        f"the {100 * level:.3g} % interval of what it does not reject",
     }
 
 

@@ -92,6 +92,7 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
         "models": models,
         "variants": variants,
         "validation": bool(validation),
+        "intervals": any(score.ci95 for model in models for score in model.scores.values()),
         "scores": score_rows(models, variants, validation),
         "seeds": _seeds(run),
         "comparison": comparison_content(run),

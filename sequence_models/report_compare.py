@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from sequence_models.report_plots import bars_svg, curves_svg
 from sequence_models.report_run import EvaluatedRun, read_logs
-from sequence_models.report_scores import Score, interval_of, title_of
+from sequence_models.report_scores import Score, label_of, score_of, title_of
 from sequence_models.runs import FINAL
 
 MOST_CURVES = 60  # of one model
@@ -41,9 +40,13 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
         "sentence": verdict["sentence"],
         "chosen": ", ".join(f"{title_of(name)} in {count}" for name, count in metrics["chosen"].items()),
         "rows": rows,
+        "has_single": any(row["single"] for row in rows),
+        "has_extraction": any(row["extraction_seconds"] for row in rows),
+        "has_peak": any(row["peak_mb"] for row in rows),
         "summary": {
             title: {name: _score(metrics[part], name) for name in (main, "macro_f1")}
             for part, title in (("test", str(metrics["model"])), ("average", "average of all"))
+            if part in metrics  # runs of before have no average
         },
         "charts": [
             {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
@@ -78,10 +81,10 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
 
 
 def _score(row: dict[str, Any], name: str) -> Score:
-    return Score(row[name]["value"], row[name]["protocol"], interval_of(row[name]["ci95"]))
+    return score_of(row[name])
 
 
 def _bar(row: dict[str, Any], name: str) -> dict[str, Any]:
     score = row["scores"][name]
-    bar = {"name": "\n".join(wrap(row["title"], 22)), "value": score.value, "ci95": score.ci95, "text": score.text(2)}
+    bar = {"name": label_of(row["title"]), "value": score.value, "ci95": score.ci95, "text": score.text(2)}
     return bar | {"is_model": row["knows_order"], "mark": row["marks"].get(name)}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from sequence_models.matching import counted
+from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.report_plots import bars_svg
 from sequence_models.report_run import EvaluatedRun
 from sequence_models.runs import POSTPROCESSED
+from sequence_models.settings import RAW_MODEL_NAMES
 
 # The scores that lead, and that are drawn, the first that a run has first.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
@@ -168,7 +172,7 @@ def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
     difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
     kind = "open" if not p < SURE else "better" if difference > 0 else "worse"
     verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
-    groups = f"ahead in {rival.lead['groups_better']} of {rival.lead['groups']} groups"
+    groups = f"ahead in {rival.lead['groups_better']} of {counted(rival.lead['groups'], 'group')}"
     return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} accuracy, {groups}, sign-flip p {p:.3f}."}
 
 
@@ -219,7 +223,7 @@ def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[d
     for name in names[:MOST_CHARTS]:
         bars = [
             {
-                "name": "\n".join(wrap(model.title, 22)),
+                "name": label_of(model.title),
                 "value": model.scores[name].value,
                 "ci95": model.scores[name].ci95,
                 "text": model.scores[name].text(2),
@@ -233,25 +237,36 @@ def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[d
 
 
 def title_of(name: str) -> str:
-    """What the report calls a score or a baseline."""
+    """What the report calls a score or a baseline; a baseline's own name follows, as the verdict and files have it."""
     if name.endswith(POSTPROCESSED):
         return f"{title_of(name.removesuffix(POSTPROCESSED))}, post-processed"
+    if name in TITLES and name.endswith("_logreg"):
+        return f"{TITLES[name]} ({name})"
+    if name in RAW_MODEL_NAMES:
+        return name
     return TITLES.get(name, name.replace("_", " ").replace("f1@", "F1@"))
+
+
+def label_of(title: str) -> str:
+    """A title of `title_of` in the narrow lines beside a bar, without the name in brackets."""
+    return "\n".join(wrap(re.sub(r" \(\w+_logreg\)", "", title), 22))
 
 
 def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
     """The plain numbers among the scores; matrices and scores per class are left to the tables."""
     return {
-        name: Score(float(score["value"]), str(score.get("protocol", "")), interval_of(score.get("ci95")))
+        name: score_of(score)
         for name, score in (scores or {}).items()
         if isinstance(score, Mapping) and isinstance(score.get("value"), int | float) and math.isfinite(score["value"])
     }
 
 
-def interval_of(ends: Sequence[float | None] | None) -> tuple[float, float] | None:
-    """The ends of an interval in metrics.json, None where there is none."""
-    low, high = ends or (None, None)
-    return None if low is None or high is None else (float(low), float(high))
+def score_of(score: Mapping[str, Any]) -> Score:
+    """A score of metrics.json as the page shows it, without an interval over too few groups."""
+    protocol, few = str(score.get("protocol", "")), no_interval(score)
+    if few:
+        protocol = f"{protocol.rpartition('; ')[0]}; {few}"
+    return Score(float(score["value"]), protocol, shown_interval(score))
 
 
 def _groups_text(run: EvaluatedRun) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from extract.errors import RunError
+from extract.store_schema import RECIPE_NAME, recipe_differences
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -35,7 +36,8 @@ MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 CHOICES = "choices.json"
 COMPARISON = "compare.json"  # in the run directory of a comparison: model -> the folders of its runs
-COMPARED = ("settings", "vocabulary", "fingerprints", "folds", "clips", "labels", "background", "cv", "load")
+COMPARED = ("settings", "labels", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
+MOST_NAMES = 5  # of a list that a message shows
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,10 @@ def create_run(run: Run) -> Run:
         The run to work on.
 
     Raises:
-        RunError: the directory holds another experiment, or cannot be written.
+        RunError: the directory holds another experiment or what is no run, lies in a feature store, or cannot be
+            written.
     """
+    _refuse_folder(run.path)
     try:
         for folder in ("models", "logs", "baselines", "decisions"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
@@ -130,11 +134,10 @@ def create_run(run: Run) -> Run:
         return run
     old = read_run(run.path)
     before, now = _to_record(old), _to_record(run)
-    differing = [key for key in COMPARED if before[key] != now[key]]
+    differing = [text for key in COMPARED if before[key] != now[key] for text in _differences(key, before, now)]
     if differing:
         raise RunError(
-            f"{run.path} holds another experiment: {', '.join(_difference(key, before, now) for key in differing)}. "
-            "Use another --run, or delete that directory"
+            f"{run.path} holds another experiment: {'; '.join(differing)}. Use another --run, or delete that directory"
         )
     run = replace(run, test_opened=old.test_opened)
     write_json(run.path / "run.json", _to_record(run))
@@ -179,6 +182,19 @@ def refuse_comparison(run: Run, verb: str) -> None:
         folders = [str(run.path / name) for names in read_json(path).values() for name in names]
         which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
         raise RunError(f"{run.path} compares models; {verb} {which}")
+
+
+def refuse_training_into_comparison(path: Path) -> None:
+    """Raises where a single model would be trained into the directory of a comparison.
+
+    Raises:
+        RunError: Says where else it can go.
+    """
+    if (path / COMPARISON).exists():
+        raise RunError(
+            f"{path} holds a comparison of models; train into another --run, or add a model to the comparison with "
+            f"clipseq compare ... --models NAME --run {path}"
+        )
 
 
 def note_test_opened(run: Run) -> Run:
@@ -243,10 +259,50 @@ def _to_record(run: Run) -> dict[str, Any]:
     return json.loads(json.dumps(record))  # tuples and lists compare alike
 
 
-def _difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    if key == "settings":
-        names: Sequence[str] = [name for name in now[key] if before[key].get(name) != now[key][name]]
-        return ", ".join(f"{name} was {before[key].get(name)}, now {now[key][name]}" for name in names)
-    if key in ("cv", "background", "labels", "fingerprints", "vocabulary"):
-        return f"{key} was {before[key]}, now {now[key]}"
-    return f"{key} differ"
+def _refuse_folder(path: Path) -> None:
+    """A new run never goes among the files of anything else."""
+    whole = path.absolute()
+    store = next((each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file()), None)
+    if store is not None:
+        what = "is a feature store" if store == whole else f"lies in the feature store {store}"
+        raise RunError(f"--run {path} {what}; choose a folder of its own, such as --run runs/first")
+    if not path.is_dir() or (path / "run.json").exists():
+        return
+    held = next((file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")), None)
+    if held is not None:
+        raise RunError(
+            f"--run {path} holds files and is no run (such as {held.relative_to(path)}); choose a new or empty folder"
+        )
+
+
+def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs in a part of run.json, in the words of the command line."""
+    old, new = before[key], now[key]
+    if key in ("settings", "load"):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return [_changed(f"--{_flag(name)}", old.get(name), new.get(name)) for name in names]
+    if key in ("labels", "cv", "background"):
+        return [_changed(f"--{key}", old, new)]
+    if key == "vocabulary":
+        return [_changed("the list of classes", old, new)]
+    if key == "fingerprints":
+        pairs = zip(before["recipes"], now["recipes"], strict=False)
+        changed = [_changed(*each) for pair in pairs for each in recipe_differences(*pair)]
+        return changed or ["the feature stores differ"]
+    return [f"the {key} differ"]
+
+
+def _flag(name: str) -> str:
+    return {"keep": "clips"}.get(name, name).replace("_", "-")
+
+
+def _changed(name: str, before: Any, now: Any) -> str:
+    return f"{name} was {_shown(before)}, now {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, "", []) or value is False:
+        return "not given"
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:MOST_NAMES])) + (", ..." if len(value) > MOST_NAMES else "")
+    return "given" if value is True else str(value)

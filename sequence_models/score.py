@@ -246,7 +246,7 @@ def score_text(record: Mapping[str, Any]) -> str:
         Lines of text, percent with two decimals.
     """
     splits = record["splits"]
-    where = f"{len(splits)} splits ({', '.join(splits)})" if splits else "one split"
+    where = f"{counted(splits, 'split')} ({', '.join(splits)})" if splits else "one split"
     background = ", ".join(record["background"]) or "none named, every class is a segment"
     rows = [["", *(_title(name) for name in _COLUMNS)]]
     for title, key in (("V  per video, mean over videos", "per_video"), ("P  pooled per split, mean", "per_split")):
@@ -255,7 +255,8 @@ def score_text(record: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *(f"note: {note}" for note in record["notes"]),
-            f"{record['videos']} videos in {where}, {record['frames']:,} frames, {len(record['vocabulary'])} classes",
+            f"{counted(record['videos'], 'video')} in {where}, {record['frames']:,} frames, "
+            f"{counted(record['vocabulary'], 'class')}",
             f"background: {background}",
             *(line.rstrip() for line in table),
             f"macro-F1 {record['macro_f1']['value']:.2f} ({record['macro_f1']['protocol'].split(';')[0]})",
@@ -280,7 +281,7 @@ def _counts(truth: np.ndarray, predicted: np.ndarray, *, background: Sequence[in
 def _per_video(counts: np.ndarray, *, title: str) -> dict[str, Any]:
     """Protocol V: a ratio per video, 1 where there is nothing to find, and their mean."""
     ratios = np.divide(counts[:, 0], counts[:, 1], out=np.ones(len(counts)), where=counts[:, 1] > 0)
-    protocol = f"{title} per video in percent, mean over {len(counts)} videos, each its own group"
+    protocol = f"{title} per video in percent, mean over {counted(counts, 'video')}, each its own group"
     return ratio_score(ratios[:, None], np.ones((len(counts), 1)), protocol=protocol, units=len(counts), scale=100.0)
 
 
@@ -300,7 +301,9 @@ def _macro_f1(labels: Sequence[Sequence[np.ndarray]], num_classes: int) -> dict[
     tables = np.stack([confusion_matrix(truth, predicted, num_classes) for truth, predicted in labels])
     hits = 2 * np.diagonal(tables, axis1=1, axis2=2)  # (n, K)
     involved = tables.sum(axis=1) + tables.sum(axis=2)
-    protocol = f"mean F1 of the {num_classes} classes that occur, over the pooled frames of all videos, in percent"
+    protocol = (
+        f"mean F1 of the {counted(num_classes, 'class')} occurring, over the pooled frames of all videos, in percent"
+    )
     return ratio_score(hits, involved, protocol=protocol, units=len(labels), scale=100.0)
 
 

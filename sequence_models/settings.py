@@ -46,7 +46,7 @@ class TrainSettings:
 
     Args:
         task: "many-to-one" (one label per clip) or "many-to-many" (one label per timestep).
-        model: Name in `MODEL_NAMES`, on embeddings, or `RAW_MODEL_NAMES` (td_..., conv3d, two_stream), on raw frames.
+        model: On embeddings one of `MODEL_NAMES`; on raw frames one of `RAW_MODEL_NAMES`.
         readout: How a many-to-one model turns its timesteps into one vector, over real timesteps only: "last" (of a
             bidirectional model: the last of each direction), "mean", "max", "attention", or "concat", which keeps the
             order of equal parts of the clip. The models attention, meanpool, maxpool and pyramid leave it unused.
@@ -78,7 +78,7 @@ class TrainSettings:
         epochs: The most epochs to train.
         patience: Epochs without a better validation score before training stops.
         batch_size: Clips per training step.
-        optimizer: Name in `OPTIMIZERS`.
+        optimizer: One of `OPTIMIZERS`.
         learning_rate: Step size of the optimizer, constant.
         weight_decay: Decoupled weight decay per unit of learning rate.
         class_weight_power: Examples of a class weigh count ** -power; 0 = all alike.
@@ -98,9 +98,9 @@ class TrainSettings:
         trainable_layers: How many of the backbone's last layers are trained, or "all".
         update_batchnorm: Statistics of the backbone's batch normalisation follow the training frames; without it they
             stay as they were.
-        head: The model on embeddings that td_backbone_rnn ends in.
+        head: The model on embeddings that td_backbone_rnn ends in: one of `MODEL_NAMES`.
         start_from: A run of that head on embeddings of the same backbone, where td_backbone_rnn begins.
-        stream: The model that two_stream has once on RGB and once on optical flow.
+        stream: The model that two_stream has once on RGB and once on optical flow: one of `STREAM_MODELS`.
 
     Raises:
         UsageError: A name is unknown or a number is out of its range.
@@ -206,7 +206,9 @@ class TrainSettings:
         return self.hop or self.window / 2
 
     def _check_combinations(self) -> None:
-        if self.hop and not 0 < self.hop <= self.window:
+        if self.hop and not self.window:
+            raise UsageError(f"--hop needs --window; hop {self.hop:g} s is the step from one window to the next.")
+        if self.hop > self.window:
             raise UsageError(
                 f"hop {self.hop:g} must not be longer than the window, {self.window:g} s, or timesteps are never seen; "
                 "give a --window of at least that, or a smaller --hop."

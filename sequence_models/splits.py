@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from sequence_models.balance import (
 )
 from sequence_models.clips import Clip
 from sequence_models.labels import read_split_file
-from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
+from sequence_models.matching import FIRST_NAMES, ClipNames, counted, quoted
 from sequence_models.official_splits import ListedClip, official_lists, read_official
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
@@ -113,7 +114,7 @@ def make_folds(
     elif cv is None:
         folds = [_stratified_split(groups, rng)]
     else:
-        folds = _cross_validation(groups, cv, rng)
+        folds = _cross_validation(clips, groups, cv, rng)
     order = {clip.clip_id: number for number, clip in enumerate(clips)}
     folds = [_in_order(fold, order) for fold in folds]
     _check_classes(folds, clips, groups.vocabulary)
@@ -124,14 +125,21 @@ def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None
     clips_per_class = sum((label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips)
     for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
         if count < 2:
-            others = ",".join(other for other in vocabulary if other != name)
+            others = [other for other in vocabulary if other != name]
+            near = get_close_matches(name, others, n=1, cutoff=0.8)
+            meant = f" (did you mean {near[0]}?); correct the label," if near else ";"
             raise SplitError(
-                f"class {name!r} has {'one clip' if count else 'no clip'}, too few to train on and to test on; "
-                f"add clips, or leave it out with --classes {others}."
+                f"class {name!r} has {'one clip' if count else 'no clip'}, too few to train on and to test on{meant} "
+                f"add clips, or leave it out with --classes {','.join(others)}."
             )
 
 
-def _cross_validation(groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:
+def _cross_validation(clips: Sequence[Clip], groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:
+    if cv == LEAVE_ONE_GROUP_OUT and not any(clip.group for clip in clips):
+        raise SplitError(
+            f"--cv {LEAVE_ONE_GROUP_OUT} needs groups, and no clip has one; give --group-from or a column group, or "
+            "take --cv 5, where every clip stands for itself."
+        )
     if cv == LEAVE_ONE_GROUP_OUT:
         parts = np.arange(len(groups.names))
         names = _file_names(groups.names)
@@ -239,7 +247,8 @@ def _given_split(
     named = [clip.clip_id for clip in clips if split_of.get(clip.clip_id)]
     if len(named) < len(clips):
         left_out = [clip.clip_id for clip in clips if clip.clip_id not in set(named)]
-        _log.warning("%d clips are in no part of %s and are left out: %s", len(left_out), where, quoted(left_out))
+        verbs = "is in no part of %s and is" if len(left_out) == 1 else "are in no part of %s and are"
+        _log.warning(f"%s {verbs} left out: %s", counted(left_out, "clip"), where, quoted(left_out))
     parts = {part: [key for key in named if split_of[key] == part] for part in ("train", "validation", "test")}
     for part in ("train", "test"):
         if not parts[part]:
@@ -264,11 +273,10 @@ def _find_listed(listed: Sequence[ListedClip], clips: Sequence[Clip], *, where: 
         else:
             split_of[clip_id] = row.split
     if not split_of:
-        raise SplitError(
-            f"{where} names none of the {len(clips)} labelled clips (first: {quoted(unknown)}); check the clip ids."
-        )
+        clip_count = counted(clips, "labelled clip")
+        raise SplitError(f"{where} names none of the {clip_count} (first: {quoted(unknown)}); check the clip ids.")
     if unknown:
-        _log.warning("%s names %d clips without features or label: %s", where, len(unknown), quoted(unknown))
+        _log.warning("%s names %s without features or label: %s", where, counted(unknown, "clip"), quoted(unknown))
     return split_of
 
 
@@ -280,9 +288,9 @@ def _warn_of_cut_groups(clips: Sequence[Clip], split_of: Mapping[str, str], wher
     cut = [group for group, parts in parts_of.items() if "test" in parts and len(parts) > 1]
     if cut:
         _log.warning(
-            "%s puts %d groups into the test part and into another, so the score is too high: %s",
+            "%s puts %s into the test part and into another, so the score is too high: %s",
             where,
-            len(cut),
+            counted(cut, "group"),
             quoted(cut),
         )
 
@@ -312,7 +320,8 @@ def _check_classes(folds: Sequence[Fold], clips: Sequence[Clip], vocabulary: Seq
     if lacking:
         more = "; ..." if len(lacking) > FIRST_NAMES else ""
         listed = "; ".join(lacking[:FIRST_NAMES]) + more
-        _log.warning("%d of %d test parts lack a class: %s", len(lacking), len(folds), listed)
+        parts = counted(folds, "test part")
+        _log.warning("%d of %s lack%s a class: %s", len(lacking), parts, "s" * (len(lacking) == 1), listed)
 
 
 def _missing(clips: Sequence[Clip], vocabulary: Sequence[str]) -> list[str]:

@@ -15,6 +15,8 @@ import numpy as np
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
 from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
+from sequence_models.matching import counted
+from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
 from sequence_models.settings import MANY_TO_ONE
@@ -121,7 +123,7 @@ def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]]
     }[kind]
     ordered, free = (_names(side) for side in sides)
     low, high = lead["ci95"]
-    groups = f"{lead['groups']} groups"
+    groups = counted(lead["groups"], "group")
     allowed = "" if lead["level"] > 0.949 else f", {100 * lead['level']:.3g} % sure: {groups} allow no more"
     certainty = "" if kind == "open" else f", so surer than {99 if sure else 95} %"
     if kind == "open" and lead["groups"] <= HOPELESS_GROUPS:
@@ -142,13 +144,15 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     """
     main = record["main_score"]
     costs = ["parameters", "train s", "extract s", "peak MB"]
-    rows = [["test", main, "macro_f1", "in order, shuffled", "single seeds", *costs]]
+    few = no_interval(record["test"][main])
+    rows = [[f"test ({few})" if few else "test", main, "macro_f1", "in order, shuffled", "single seeds", *costs]]
     every = record["models"] | record["baselines"]
     for name, row in sorted(every.items(), key=lambda item: -item[1][main]["value"]):
         rows.append([name, *_scores(row, main), *_costs(row)])
     rows.append([record["model"], *_scores(record["test"], main)])
     rows.append(["average of all", *_scores(record["average"], main)])
-    lines = aligned(rows)
+    known = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:] if k < len(row))]
+    lines = aligned([[row[k] for k in known if k < len(row)] for row in rows])
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
     lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")
@@ -159,8 +163,9 @@ def comparison_text(record: Mapping[str, Any]) -> str:
 
 
 def _scores(scores: Mapping[str, Any], main: str) -> list[str]:
-    low, high = scores[main]["ci95"]
-    return [f"{scores[main]['value']:.3f} [{low:.3f}, {high:.3f}]", f"{scores['macro_f1']['value']:.3f}"]
+    interval = shown_interval(scores[main])
+    brackets = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return [f"{scores[main]['value']:.3f}{brackets}", f"{scores['macro_f1']['value']:.3f}"]
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 
@@ -78,9 +79,9 @@ def write_predictions(run, ids, truths, probabilities, *, decided=None, step_sec
 
 
 def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, group_of, test_opened=1):
-    create_run(
+    made = create_run(  # aside, since a run is never made among files that are there
         Run(
-            path=run,
+            path=run.with_name(f"{run.name}-facts"),
             settings=settings or TrainSettings(task=task, model="bilstm"),
             vocabulary=tuple(vocabulary),
             stores=("features/ut1",),
@@ -98,6 +99,8 @@ def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, gr
             versions={"keras": "3.15.1"},
         )
     )
+    shutil.copytree(made.path, run, dirs_exist_ok=True)
+    shutil.rmtree(made.path)
 
 
 def write_metrics(run, task="many-to-one", **changes):

@@ -43,7 +43,7 @@ def test_labels_past_the_features_are_refused_or_noted(load, tmp_path):
     lines = {"a.avi": 10, "b.avi": 10}, "a.avi,0,11,x", "b.avi,0,25,x"
     text = (
         f"{tmp_path / 'labels.csv'}: labels run past the end of the features in 2 clips: "
-        "'b.avi' by 15 frames (the features end at 10), 'a.avi' by 1 frames (the features end at 10)"
+        "'b.avi' by 15 frames (the features end at 10), 'a.avi' by 1 frame (the features end at 10)"
     )
     with pytest.raises(LabelError) as caught:
         load(*lines)
@@ -86,7 +86,7 @@ def test_times_rounded_to_milliseconds_lie_inside_imported_features(load):
 
 def test_the_frames_of_the_video_count_and_not_the_sampling_interval(load):
     truth = VideoTruth("test 1", "h264", 8, 8, decoded_frames=100, average_rate=30.0, duration_seconds=3.333)
-    with pytest.raises(LabelError, match=r"'a\.avi' by 1 frames \(the features end at 100\)"):
+    with pytest.raises(LabelError, match=r"'a\.avi' by 1 frame \(the features end at 100\)"):
         load({"a.avi": 4}, "a.avi,0,101,x", how={"every": 30, "fps": 30, "truth": truth})
 
 
@@ -113,8 +113,8 @@ def test_tolerant_leaves_overlaps_of_different_classes_unlabelled(load):
     assert data.vocabulary == ("none", "x", "y")
     assert data.clips[0].labels.tolist() == [1, 1, 1, -1, 2, 0]
     assert data.notes == (
-        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frames; 1 timesteps lose their label",
-        "1 of 6 timesteps (16.7 %) have no label; they neither train nor count",
+        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; 1 timestep loses its label",
+        "1 of 6 timesteps (16.7 %) has no label; it neither trains nor counts",
     )
 
 
@@ -201,7 +201,7 @@ def test_with_multi_label_an_overlap_is_labelled_and_past_the_features_is_refuse
     assert data.notes == ()
     first = data.alignment[0]
     assert (first.labelled, first.overlapping, first.unlabelled, first.unlabelled_steps) == (5, 0, 3, 0)
-    with pytest.raises(LabelError, match=r"run past the end of the features in 1 clip: 'a\.avi' by 1 frames"):
+    with pytest.raises(LabelError, match=r"run past the end of the features in 1 clip: 'a\.avi' by 1 frame"):
         load({"a.avi": 4}, *lines, multi_label=True)
 
 
@@ -245,7 +245,7 @@ def test_rat_labels_that_run_past_the_features_are_refused_and_all_named(shared,
     with pytest.raises(LabelError) as caught:
         load_clips([features], segments, task="many-to-many")
     assert f"{segments}: labels run past the end of the features in 6 clips: 'rec25' by 15" in str(caught.value)
-    assert all(f"{name!r} by {excess} frames" in str(caught.value) for name, excess in MISMATCHED.items())
+    assert all(f"{name!r} by {excess} frame" in str(caught.value) for name, excess in MISMATCHED.items())
     data = load_clips([features], segments, task="many-to-many", keep=good)
     assert (len(data.clips), data.notes) == (10, ())
     assert data.vocabulary == ("aggression", "base", "nonsocial", "social")

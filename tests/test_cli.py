@@ -9,10 +9,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import pipeline
+from sequence_models.cli import _data_text, _table
+from sequence_models.runs import Run, create_run
+from sequence_models.settings import TrainSettings
+from sequence_models.splits import Fold
 
 ROOT = Path(__file__).parents[1]
 FAST = ("--backbone", "tiny", "--every", "1", "--engine", "keras")
@@ -225,3 +230,59 @@ def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, caps
     monkeypatch.setattr(extract.cli._FrameBar, "show", show)
     code, out, _ = run(capsys, *command)
     assert code == 0 and out.splitlines()[-1] == "done 2  skipped 1  failed 0"
+
+
+def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
+    fold = Fold("split", ("a",), (), ("b", "c"))
+    run = SimpleNamespace(clips={k: {"group": ""} for k in "abc"}, vocabulary=("x", "y"), folds=(fold,), cv="")
+    assert _data_text(run, [], ["d"]).splitlines() == [
+        "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
+        "belong together, give --group-from REGEX or a column group",
+        "1 clip has no label and is left out: d",
+        "one split: 1 clip to train, 0 to choose the epoch, 2 to test",
+    ]
+    run.clips["a"]["group"] = "g"
+    assert "2 classes (x, y), 1 group\n" in _data_text(run, [], [])
+
+
+def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(store, tmp_path, capsys):
+    recipe = json.loads((store / "recipe.json").read_text())["recipe"]
+    run = Run(
+        path=tmp_path / "run", settings=TrainSettings(), vocabulary=("x", "y"), stores=(str(store),), labels="",
+        recipes=({**recipe, "sampling": "every=3"},), fingerprints=("other",), load={}, cv="", folds=(), seeds=1,
+        background=None, clips={}, embedding_dim=8,
+    )  # fmt: skip
+    create_run(run)
+    assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1
+    assert "trained on (sampling=every=1, the run has every=3); extract again with what" in capsys.readouterr().err
+
+
+def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
+    with pytest.raises(SystemExit):
+        pipeline.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "--model NAME On embeddings one of lstm, bilstm, gru, bigru, attention",
+        "--optimizer NAME One of adam, adamw, sgd, adadelta (adam)",
+        "--window SECONDS Seconds of the sliding windows",
+        "--dropout F Share",
+        "--epochs N The most",
+        "0 = none (0.15)",
+        "half a window (0) ",
+    ):
+        assert part in text
+    assert not [part for part in ("(False)", " X ", "_NAMES", "OPTIMIZERS") if part in text]
+
+
+def test_the_console_shows_percent_with_one_digit_and_no_interval_of_two_groups():
+    edit = {"value": 20.0, "ci95": [0.383, 94.207]}
+    accuracy = {"value": 0.5, "ci95": [0.0, 0.991]}
+    assert _table("test", {"lstm": {"frame_accuracy": accuracy, "edit": edit}}).splitlines() == [
+        "test  frame_accuracy        edit",
+        "lstm  0.500 [0.000, 0.991]  20.0 [0.4, 94.2]",
+    ]
+    few = {"lstm": {"frame_accuracy": {**accuracy, "groups": 2}, "edit": {**edit, "groups": 2}}}
+    assert _table("test", few).splitlines() == [
+        "test (2 groups: no interval)  frame_accuracy  edit",
+        "lstm                          0.500           20.0",
+    ]

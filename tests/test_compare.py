@@ -1,5 +1,6 @@
 import html
 import json
+import shutil
 from dataclasses import asdict
 
 import numpy as np
@@ -70,6 +71,16 @@ def test_a_comparison_has_a_report(record, run_path):
     assert "Models compared" in page and record["verdict"]["sentence"] in html.unescape(page)
     assert "logistic regression on thirds" in page and "average of all" in page
     assert "lstm: loss" in page and "meanpool: loss" in page and page.count("<svg") == 4
+
+
+def test_a_report_leaves_out_columns_and_sentences_about_what_is_not_known(record, run_path, tmp_path):
+    shutil.copytree(run_path, tmp_path / "one")
+    models = {name: {**row, "seed_deviation": None, "peak_mb": None} for name, row in record["models"].items()}
+    (tmp_path / "one" / "metrics.json").write_text(json.dumps({**record, "models": models}))
+    pages = [write_report(path).read_text(encoding="utf-8").lower() for path in (run_path, tmp_path / "one")]
+    for known, text in (([True, False], "single seeds"), ([False, False], "to extract, once")):
+        assert [text in page for page in pages] == known
+    assert not any("peak mb" in pages[1] or "is bold" in page for page in pages)
 
 
 def test_another_model_is_added_without_training_the_first_again(record, run_path):

@@ -7,7 +7,9 @@ from sequence_models.metrics import (
     cohens_kappa,
     confusion_matrix,
     frame_metrics,
+    no_interval,
     ratio_score,
+    shown_interval,
 )
 from sequence_models.metrics_segments import edit_score, f1_counts, f1_from_counts, segments
 
@@ -125,7 +127,7 @@ def test_clip_metrics_by_hand():
         "share of 5 clips whose most probable class is right, pooled; 95 % interval over 3 groups"
     )
     assert scores["macro_f1"]["protocol"] == (
-        "mean F1 of the 2 classes that occur, over pooled clips; 95 % interval over 3 groups"
+        "mean F1 of the 2 classes occurring, over pooled clips; 95 % interval over 3 groups"
     )
 
 
@@ -259,3 +261,29 @@ def test_the_interval_covers_the_true_score(num_groups, score):
         low, high = ratio_score(correct[:, None], sizes[:, None], protocol="", units=int(sizes.sum()))["ci95"]
         covered += low <= score <= high
     assert 0.93 <= covered / 1000 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("score", "interval", "words"),
+    [
+        ({"ci95": [0.1, 0.9], "groups": 3}, (0.1, 0.9), ""),
+        ({"ci95": [0.1, 0.9]}, (0.1, 0.9), ""),
+        ({"ci95": [0.0, 0.991], "groups": 2}, None, "2 groups: no interval"),
+        ({"ci95": [0.0, 1.0], "groups": 1}, None, "1 group: no interval"),
+        ({"ci95": [0.4, 0.4], "groups": 5}, None, ""),
+        ({"ci95": None}, None, ""),
+    ],
+)
+def test_no_interval_is_shown_of_too_few_groups_or_without_width(score, interval, words):
+    assert (shown_interval(score), no_interval(score)) == (interval, words)
+
+
+def test_every_score_says_over_how_many_groups_it_is():
+    scores = clip_metrics(np.array([0, 1, 0, 1]), np.eye(2)[[0, 1, 1, 1]], ("a", "b"), ("g", "g", "h", "h"))
+    assert [scores[name]["groups"] for name in ("accuracy", "macro_f1", "kappa")] == [2, 2, 2]
+
+
+def test_protocols_count_one_as_one():
+    scores = clip_metrics(np.array([0]), np.eye(2)[[0]], ("a", "b"), ("g",))
+    assert scores["accuracy"]["protocol"].startswith("share of 1 clip whose")
+    assert scores["macro_f1"]["protocol"].startswith("mean F1 of the 1 class occurring, over")

@@ -71,7 +71,7 @@ def test_hmdb51_reads_train_test_and_unused(hmdb51, caplog):
     }
     assert len(fold.train) + len(fold.validation) == 7
     assert caplog.messages == [
-        f"1 clips are in no part of split1 of {hmdb51} and are left out: "
+        f"1 clip is in no part of split1 of {hmdb51} and is left out: "
         "'fall_floor/TrumanShow_fall_floor_f_nm_np1_ba_med_5.avi'"
     ]
 

@@ -21,7 +21,8 @@ from sequence_models.splits import Fold
 def test_the_result_is_one_sentence_against_the_best_baseline(tmp_path):
     run = read_evaluated_run(make_run(tmp_path / "ut1"))
     assert result_sentence(run, scored_models(run)) == (
-        "bilstm: accuracy 0.81 [0.50, 0.90] on 12 test clips of 4 unseen groups; mean-pool logistic regression 0.67"
+        "bilstm: accuracy 0.81 [0.50, 0.90] on 12 test clips of 4 unseen groups; "
+        "mean-pool logistic regression (meanpool_logreg) 0.67"
     )
 
 

@@ -6,7 +6,14 @@ from page_reading import page_of, text_of
 from run_factory import make_run, one_hot, write_metrics, write_predictions
 
 from sequence_models.report_run import read_evaluated_run
-from sequence_models.report_scores import score_rows, scored_models, scored_variants, title_of, validation_scores
+from sequence_models.report_scores import (
+    label_of,
+    score_rows,
+    scored_models,
+    scored_variants,
+    title_of,
+    validation_scores,
+)
 
 
 def test_what_was_decided_is_reported_and_not_the_most_probable(tmp_path):
@@ -60,5 +67,11 @@ def test_the_page_shows_them_in_table_and_bars_and_never_as_the_best(tmp_path):
 def test_of_equal_baselines_the_post_processed_one_is_the_rival(tmp_path):
     run = read_evaluated_run(made_per_frame(tmp_path / "r"))
     titles = [model.title for model in scored_models(run)]
-    assert titles[1] == "frame-by-frame logistic regression, post-processed"
+    assert titles[1] == "frame-by-frame logistic regression (framewise_logreg), post-processed"
     assert title_of("majority_postprocessed") == "majority class, post-processed"
+
+
+def test_titles_hold_the_names_that_the_verdict_and_the_files_have():
+    assert title_of("thirds_logreg") == "logistic regression on thirds (thirds_logreg)"
+    assert label_of(title_of("thirds_logreg")) == "logistic regression on\nthirds"
+    assert (title_of("td_cnn_lstm"), title_of("frame_accuracy")) == ("td_cnn_lstm", "frame accuracy")

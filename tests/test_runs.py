@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from extract.errors import RunError
-from sequence_models.runs import Run, create_run, note_test_opened, read_arrays, read_run, write_arrays
+from sequence_models.runs import (
+    Run,
+    create_run,
+    note_test_opened,
+    read_arrays,
+    read_run,
+    refuse_training_into_comparison,
+    write_arrays,
+)
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -55,6 +63,42 @@ def test_another_experiment_is_refused_with_every_difference(run):
         create_run(other)
     for text in ("hidden was 64, now 32", "model was bilstm, now gru", "Use another --run"):
         assert text in str(caught.value)
+
+
+def test_differences_are_said_as_on_the_command_line_and_never_empty(run):
+    create_run(replace(run, cv="5", load={"missing": "error", "keep": ["a", "b"]}))
+    with pytest.raises(RunError) as caught:
+        create_run(replace(run, recipes=({"backbone": "other"},), fingerprints=("def",), vocabulary=("hug", "push")))
+    assert str(caught.value) == (
+        f"{run.path} holds another experiment: --clips was a, b, now not given; --cv was 5, now not given; the list "
+        "of classes was hug, kick, now hug, push; backbone was tiny, now other. Use another --run, or delete that "
+        "directory"
+    )
+
+
+def test_a_run_is_not_made_in_a_feature_store(run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "recipe.json").write_text("{}")
+    with pytest.raises(RunError, match=r"first lies in the feature store .*runs; choose a folder of its own"):
+        create_run(run)
+    with pytest.raises(RunError, match=r"is a feature store; choose a folder of its own, such as --run"):
+        create_run(replace(run, path=tmp_path / "runs"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "recipe.json"]
+
+
+def test_a_run_is_not_made_among_files_that_are_no_run(run):
+    (run.path / "models").mkdir(parents=True)
+    create_run(run)  # empty folders are what a run leaves that was killed at once
+    (run.path / "run.json").rename(run.path / "models" / "mine.txt")
+    with pytest.raises(RunError, match=r"first holds files and is no run \(such as models/mine\.txt\); choose a new"):
+        create_run(run)
+
+
+def test_training_into_a_comparison_says_what_to_do(tmp_path):
+    refuse_training_into_comparison(tmp_path)
+    (tmp_path / "compare.json").write_text("{}")
+    with pytest.raises(RunError, match=r"holds a comparison of models; train into another --run, or add a model"):
+        refuse_training_into_comparison(tmp_path)
 
 
 def test_more_seeds_continue_a_run(run):

@@ -88,7 +88,7 @@ def test_the_table_says_what_was_scored(two_splits):
         "                                  accuracy      edit     F1@10     F1@25     F1@50",
         "V  per video, mean over videos       50.00     66.67     66.67     66.67     66.67",
         "P  pooled per split, mean            43.75     50.00     50.00     50.00     50.00",
-        "macro-F1 69.70 (mean F1 of the 2 classes that occur, over the pooled frames of all videos, in percent)",
+        "macro-F1 69.70 (mean F1 of the 2 classes occurring, over the pooled frames of all videos, in percent)",
     ]
 
 
@@ -128,7 +128,7 @@ def test_json_holds_protocols_and_intervals(two_splits, capsys):
     assert pipeline.main(["score", str(two_splits / "predicted"), str(two_splits / "truth"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["vocabulary"] == ["x", "y"]
-    assert record["per_video"]["accuracy"].keys() == {"value", "protocol", "ci95"}
+    assert record["per_video"]["accuracy"].keys() == {"value", "protocol", "ci95", "groups"}
     assert record["per_video"]["accuracy"]["ci95"][0] < 50 < record["per_video"]["accuracy"]["ci95"][1]
 
 

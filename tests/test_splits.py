@@ -43,7 +43,7 @@ def test_leave_one_group_out_tests_every_group_once():
 
 
 def test_fold_names_can_be_file_names():
-    clips = [clip(f"{folder}/{n}.avi", n) for folder in ("a b", "a_b") for n in (0, 1)]
+    clips = [clip(f"{folder}/{n}.avi", n, f"{folder}/{n}.avi") for folder in ("a b", "a_b") for n in (0, 1)]
     names = [fold.name for fold in folds_of(clips, cv="leave-one-group-out")]
     assert names == ["a_b_0.avi", "a_b_1.avi", "a_b_0.avi-3", "a_b_1.avi-4"]
 
@@ -136,6 +136,26 @@ def test_a_class_with_one_clip_is_refused_with_a_way_out():
     )
 
 
+def test_a_class_that_looks_misspelt_is_refused_with_the_near_name():
+    words, clips = ("hand_shake", "hug", "hand_shakee"), [*grouped(4), clip("lone", 2, "g1")]
+    with pytest.raises(SplitError) as caught:
+        make_folds(clips, cv=None, split_file=None, seed=0, vocabulary=words)
+    assert str(caught.value) == (
+        "class 'hand_shakee' has one clip, too few to train on and to test on (did you mean hand_shake?); correct the "
+        "label, add clips, or leave it out with --classes hand_shake,hug."
+    )
+
+
+def test_leaving_groups_out_needs_groups():
+    clips = [clip(f"{n}", n % 2) for n in range(6)]
+    with pytest.raises(SplitError) as caught:
+        folds_of(clips, cv="leave-one-group-out")
+    assert str(caught.value) == (
+        "--cv leave-one-group-out needs groups, and no clip has one; give --group-from or a column group, or take "
+        "--cv 5, where every clip stands for itself."
+    )
+
+
 def test_a_class_in_one_group_cannot_be_cross_validated():
     clips = [*grouped(4), clip("1/a", 2, "g1"), clip("1/b", 2, "g1")]
     with pytest.raises(SplitError) as caught:
@@ -151,7 +171,7 @@ def test_a_class_in_one_group_stays_in_training_and_its_absence_from_the_test_pa
     with caplog.at_level(logging.WARNING):
         (fold,) = folds_of(clips)
     assert {"1/a", "1/b"} <= set(fold.train)
-    assert caplog.messages == ["1 of 1 test parts lack a class: split lacks 'cheese'"]
+    assert caplog.messages == ["1 of 1 test part lacks a class: split lacks 'cheese'"]
 
 
 def test_groups_that_each_hold_the_last_of_a_class_leave_nothing_to_validate_on():
@@ -227,7 +247,7 @@ def test_clips_that_the_split_leaves_out_and_unknown_ones_are_logged(split_file,
     with caplog.at_level(logging.WARNING):
         folds_of(clips, split_file=path)
     assert caplog.messages == [
-        f"{path} names 1 clips without features or label: 'nine'",
+        f"{path} names 1 clip without features or label: 'nine'",
         f"2 clips are in no part of {path} and are left out: '3', '6'",
     ]
 
@@ -238,7 +258,7 @@ def test_a_split_that_cuts_a_group_is_logged(split_file, caplog):
     with caplog.at_level(logging.WARNING):
         folds_of(clips, split_file=path)
     assert caplog.messages == [
-        f"{path} puts 1 groups into the test part and into another, so the score is too high: 'g1'"
+        f"{path} puts 1 group into the test part and into another, so the score is too high: 'g1'"
     ]
 
 

@@ -117,6 +117,14 @@ def test_without_a_sequence_model_there_is_no_verdict(comparison):
     assert comparison_record(run, entries[1:], clips, validation={})[0]["verdict"] is None
 
 
+def test_the_table_has_no_column_of_what_no_row_knows(comparison):
+    record = comparison_record(*comparison, validation={})[0]
+    for row in (record["models"] | record["baselines"]).values():
+        row |= {"seed_deviation": None, "peak_mb": None}
+    header = comparison_text(record).splitlines()[0]
+    assert "single seeds" not in header and "peak MB" not in header and header.endswith("extract s")
+
+
 def test_the_table_has_a_row_for_each_best_first(comparison):
     lines = comparison_text(comparison_record(*comparison, validation={})[0]).splitlines()
     assert [line.split()[0] for line in lines[:5]] == ["test", "meanpool_logreg", "bilstm", "majority", "chosen"]
