@@ -179,7 +179,7 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
         stores = []
         for number, recipe in enumerate(run.recipes):
             settings = settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
-            failed += extract_with_bar(items, settings)["failed"]
+            failed += extract_with_bar(items, settings, is_kept=bool(arguments.features))["failed"]
             stores.append(settings.output)
         code = sequence_models.cli.predict_from_stores(arguments, stores)
     return code or (1 if failed else 0)

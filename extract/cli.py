@@ -171,15 +171,22 @@ def run_extract(arguments: argparse.Namespace) -> int:
     return 1 if counts["failed"] else 0
 
 
-def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
-    """Run a job with a progress bar in frames, list its failures, and print the closing line.
+def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:
+    """Run a job with a progress bar in frames, list its failures and lost frames, and print the closing line.
+
+    Args:
+        items: The clips.
+        settings: What to do with them.
+        is_kept: Whether the store is still there afterwards, to be looked into.
 
     Returns:
         How many clips are done, skipped and failed.
     """
     from extract.job import extract
     from extract.stages import StageSeconds, bottleneck_line
+    from extract.wording import lost_frames_text
 
+    lost = []
     counts: Counter = Counter(done=0, skipped=0, failed=0)
     seconds = StageSeconds()
     bar = _FrameBar(len(items))
@@ -187,6 +194,8 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
         with closing(extract(items, settings, on_progress=bar.show, seconds=seconds)) as results:
             for result in results:
                 counts[result.status] += 1
+                if result.lost_spans:
+                    lost.append((result.clip_id, result.lost_spans))
                 if result.status == "failed":
                     bar.write(_failure_line(result))
     finally:
@@ -194,6 +203,8 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
     if counts["done"]:
         print(_speed_line(seconds, bar.seconds))
         print(bottleneck_line(seconds))
+    if lost:
+        print(lost_frames_text(lost, store=str(settings.output) if is_kept else ""))
     print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
     return counts
 

@@ -69,12 +69,13 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What became of one clip: status "done", "skipped" or "failed", its rows, and why."""
+    """What became of one clip: status "done", "skipped" or "failed", its rows, why, and where frames were lost."""
 
     clip_id: str
     status: str
     rows: int = 0
     reason: str = ""
+    lost_spans: tuple[tuple[float, float], ...] = ()  # half-open, seconds
 
 
 @dataclass(frozen=True)
@@ -330,7 +331,7 @@ class _Run:
             yield self._fail(clip_id, error)
             return
         self._end(clip_id)
-        yield ClipResult(clip_id, "done", self._rows[clip_id])
+        yield ClipResult(clip_id, "done", self._rows[clip_id], lost_spans=event.truth.lost_spans)
 
     def _fail(self, clip_id: str, error: VideoError) -> ClipResult:
         item = self._items.get(clip_id)

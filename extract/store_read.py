@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
@@ -35,8 +36,10 @@ from extract.store_schema import (
     recipe_differences,
 )
 from extract.store_shard import Shard, ShardFile, damaged, open_shard
+from extract.wording import lost_frames_text
 
 MAX_OPEN_FILES = 64
+LOST_SPANS = rb'"lost_spans": \[\['  # as VideoTruth.to_json writes it where there are any
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +169,21 @@ class Store:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise damaged(self.shards[part.shard].path, f"the truth record of {clip_id} is malformed") from error
 
+    def lost_spans(self) -> dict[str, tuple[tuple[float, float], ...]]:
+        """Half-open spans in seconds of every clip in whose video frames are missing; no other record is parsed."""
+        found = {}
+        for number, shard in enumerate(self.shards):
+            end = int(shard.columns["truth_end"][-1]) if len(shard) else 0
+            records = self._file(number).read(shard.extents[TRUTH], 0, end).tobytes()
+            places = [match.start() for match in re.finditer(LOST_SPANS, records)]
+            rows = np.searchsorted(shard.columns["truth_end"], places, side="right").tolist()
+            clip_ids = [bytes(shard.columns["clip_id"][row]).decode("utf-8", "surrogateescape") for row in rows]
+            for clip_id, row in zip(clip_ids, rows, strict=True):
+                if clip_id in self and self.parts(clip_id)[-1][2:4] == (number, row):  # no older version of it
+                    truth = self.truth(clip_id)
+                    found[clip_id] = truth.lost_spans if truth else ()
+        return dict(sorted(found.items()))
+
     def written_ns(self, clip_id: str) -> int:
         """When a clip was completed, nanoseconds since 1970."""
         return self.parts(clip_id)[-1].written_ns
@@ -259,8 +277,15 @@ class Store:
             "engines": engines,
             "versions": [json.loads(text) for text in versions],
             "seconds": {stage: round(value, 3) for stage, value in sorted(seconds.items())},
-            "warnings": _warnings(engines, versions),
+            "warnings": [*_warnings(engines, versions), *self._lost_warning()],
         }
+
+    def _lost_warning(self) -> list[str]:
+        try:
+            lost = list(self.lost_spans().items())
+        except DamagedShardError as error:
+            return [f"where frames were lost cannot be told: {error}"]
+        return [lost_frames_text(lost, store=str(self.path))] if lost else []
 
     def _read_times(self, clip_id: str, parts: list[Segment]) -> tuple[np.ndarray, np.ndarray, VideoTruth | None]:
         """frame_indices (T,), pts_seconds (T,) and the truth record of a clip."""

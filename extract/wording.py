@@ -1,0 +1,49 @@
+"""How stage one says numbers, times and spans on the screen; files and --json keep the plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun.
+
+    Args:
+        number: How many.
+        noun: Of one, such as "clip".
+        plural: Of several, where that is not `noun` with an s.
+
+    Returns:
+        Such as "1 clip" or "1,200 clips".
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span_text(span: Sequence[float]) -> str:
+    """A half-open span of seconds as "4.83-5.87 s"."""
+    return f"{span[0]:.2f}-{span[1]:.2f} s"
+
+
+def when_text(time_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO text in UTC, to the second."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def lost_frames_text(lost: Sequence[tuple[str, Sequence[Sequence[float]]]], *, store: str = "") -> str:
+    """The sentence that names clips with lost frames.
+
+    Args:
+        lost: (clip_id, its lost spans) of one clip or more.
+        store: Where to read more; "" leaves that out.
+
+    Returns:
+        Such as "2 clips have lost frames, the first is a.mp4 at 4.83-5.87 s; see `clipseq info STORE --clip a.mp4`".
+    """
+    clip_id, spans = lost[0]
+    first = f"{clip_id} at {span_text(spans[0])}" + (f" and {len(spans) - 1} more" if len(spans) > 1 else "")
+    if len(lost) == 1:
+        said = f"1 clip has lost frames: {first}"
+    else:
+        said = f"{len(lost):,} clips have lost frames, the first is {first}"
+    return f"{said}; see `clipseq info {store} --clip {clip_id}`" if store else said
