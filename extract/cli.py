@@ -221,7 +221,7 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """`clipseq verify`: exit code 1 if anything is damaged."""
-    from extract.store_verify import verify
+    from extract.store_verify import verdict_lines, verify
 
     report = verify(arguments.store, repair=arguments.repair)
     for damage in report.damages:
@@ -230,12 +230,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
             print(f"         {clip_id}")
     for line in report.notes:
         print(line)
-    print(f"read {report.num_clips:,} clips, {report.num_frames:,} frames in {report.num_shards:,} shards: ", end="")
-    print("all sound" if report.is_sound else f"{len(report.damaged_clip_ids):,} clips damaged")
-    if report.set_aside:
-        print(
-            f"set aside {', '.join(map(str, report.set_aside))}; run the same clipseq extract again to refill the store"
-        )
+    for line in verdict_lines(report):
+        print(line)
     return 0 if report.is_sound else 1
 
 

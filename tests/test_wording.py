@@ -7,7 +7,7 @@ from extract.wording import counted, lost_frames_text, span_text, when_text
 
 def test_one_is_not_several():
     assert [counted(n, "clip") for n in (0, 1, 1200)] == ["0 clips", "1 clip", "1,200 clips"]
-    assert counted(2, "half-written file", "half-written files") == "2 half-written files"
+    assert counted(2, "clip or part", "clips or parts") == "2 clips or parts"
 
 
 def test_times_and_spans_are_short():
