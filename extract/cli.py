@@ -212,10 +212,11 @@ def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = 
 def run_info(arguments: argparse.Namespace) -> int:
     """`clipseq info`: prints what a store holds."""
     from extract.store_read import open_store
+    from extract.wording import readable
 
     store = open_store(arguments.store)
     record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
-    print(json.dumps(record, indent=2, default=str) if arguments.json else _readable(record))
+    print(json.dumps(record, indent=2, default=str) if arguments.json else readable(record))
     return 0
 
 
@@ -297,18 +298,6 @@ def _clip_record(store, clip_id: str) -> dict:
         "source": asdict(source),
         "truth": asdict(truth) if truth else None,
     }
-
-
-def _readable(record: dict, indent: str = "") -> str:
-    width = max((len(str(key)) for key in record), default=0)
-    lines = []
-    for key, value in record.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{key}", _readable(value, indent + "  ")]
-        else:
-            text = "none" if value in (None, (), [], {}) else f"{value:,}" if type(value) is int else str(value)
-            lines.append(f"{indent}{key!s:<{width}}  {text}")
-    return "\n".join(lines)
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

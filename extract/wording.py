@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 
@@ -47,3 +47,50 @@ def lost_frames_text(lost: Sequence[tuple[str, Sequence[Sequence[float]]]], *, s
     else:
         said = f"{len(lost):,} clips have lost frames, the first is {first}"
     return f"{said}; see `clipseq info {store} --clip {clip_id}`" if store else said
+
+
+def readable(record: Mapping[str, object], *, indent: str = "") -> str:
+    """What `clipseq info` prints.
+
+    Args:
+        record: Names and plain values, as in --json; a mapping becomes an indented block.
+        indent: Before every line.
+
+    Returns:
+        One line per name, or one per entry of a list of sentences; values in one column.
+    """
+    shown = {("modified" if key == "mtime_ns" else str(key)): _value_text(key, value) for key, value in record.items()}
+    width = max(map(len, shown), default=0)
+    lines = []
+    for key, value, (name, text) in zip(record, record.values(), shown.items(), strict=True):
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}", readable(value, indent=indent + "  ")]
+        else:
+            lines.append(f"{indent}{name:<{width}}  " + text.replace("\n", f"\n{indent}{'':<{width}}  "))
+    return "\n".join(lines)
+
+
+def _value_text(key: str, value: object) -> str:
+    if key == "damaged" and not value:
+        return "not checked; clipseq verify reads everything"
+    if value in (None, "", (), [], {}):
+        return "none"
+    if key == "mtime_ns":
+        return when_text(value)  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list | tuple):
+        return _list_text(key, value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _list_text(key: str, values: Sequence) -> str:
+    if key == "lost_spans":
+        return ", ".join(map(span_text, values))
+    if key == "versions":
+        return "\n".join(", ".join(f"{name} {version}" for name, version in (v or {}).items()) for v in values)
+    if key == "row_shape":
+        return " x ".join(map(str, values))
+    return ("\n" if key in ("warnings", "notes") else ", ").join(map(str, values))

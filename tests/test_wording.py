@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from extract.wording import counted, lost_frames_text, span_text, when_text
+from extract.wording import counted, lost_frames_text, readable, span_text, when_text
 
 
 def test_one_is_not_several():
@@ -21,3 +21,31 @@ def test_the_first_clip_with_lost_frames_is_named():
     assert lost_frames_text(lost[1:], store="f") == (
         "1 clip has lost frames: b.mp4 at 0.00-1.00 s; see `clipseq info f --clip b.mp4`"
     )
+
+
+def test_a_record_is_readable():
+    record = {
+        "clips": 1200,
+        "row_shape": [112, 112, 3],
+        "damaged": {},
+        "versions": [{"keras": "3.15", "numpy": "2.4"}],
+        "warnings": ["one", "two"],
+        "source": {"size": 12, "mtime_ns": 1_700_000_000_000_000_000, "digest": ""},
+        "truth": {"rate": 29.97002997, "variable_rate": False, "lost_spans": ((4.8333, 5.8667), (7.0, 8.0))},
+    }
+    assert readable(record).splitlines() == [
+        "clips      1,200",
+        "row_shape  112 x 112 x 3",
+        "damaged    not checked; clipseq verify reads everything",
+        "versions   keras 3.15, numpy 2.4",
+        "warnings   one",
+        "           two",
+        "source",
+        "  size      12",
+        "  modified  2023-11-14T22:13:20+00:00",
+        "  digest    none",
+        "truth",
+        "  rate           29.97",
+        "  variable_rate  no",
+        "  lost_spans     4.83-5.87 s, 7.00-8.00 s",
+    ]
