@@ -86,15 +86,18 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     """
     clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
     item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
-    run = "import" if store.recipe.get("source") == "imported" else "extraction"
-    sentences = _stored_sentences(clip_id, store)
+    is_imported, sentences = store.recipe.get("source") == "imported", _stored_sentences(clip_id, store)
+    run = "import" if is_imported else "extraction"
+    if store.path.is_file():
+        run += " into the directory that was packed"
+        sentences.append(f"{store.path} is a packed file: nothing is added to it.")
     if item is None:
         first = f"{clip_id} is not in {store.path}: the next {run} computes it if its list of files includes it."
         if clip_id in store.failures():
             first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
         return " ".join([first, *sentences])
     try:
-        decision = decide(item, store, retry_failed=run == "import")
+        decision = decide(item, store, retry_failed=is_imported)
     except VideoError as error:
         return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
     sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")

@@ -25,6 +25,7 @@ from extract.store_ledger import latest_failures, parse_ledger, read_ledgers
 from extract.store_parts import ClipRows, Segment, longest_beginning
 from extract.store_rows import LazyRows
 from extract.store_schema import (
+    PACKED_ENDINGS,
     RECIPE_NAME,
     SCHEMA_VERSION,
     SHARD_PATTERN,
@@ -32,6 +33,7 @@ from extract.store_schema import (
     Failure,
     Partial,
     fingerprint,
+    no_store,
     read_recipe,
     recipe_differences,
 )
@@ -45,9 +47,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 file."""
+    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 or .hdf5 file."""
     path = Path(path)
-    return (path / RECIPE_NAME).exists() or (path.suffix == ".h5" and path.is_file())
+    return (path / RECIPE_NAME).exists() or (path.suffix in PACKED_ENDINGS and path.is_file())
 
 
 def open_store(path: str | Path) -> Store:
@@ -68,7 +70,7 @@ def open_store(path: str | Path) -> Store:
         return Store(path, recipe_of(shard), [shard], {})
     recipe = read_recipe(path)
     if recipe is None:
-        raise StoreError(f"{path} is no feature store: make one with `clipseq extract VIDEOS --output {path}`.")
+        raise no_store(path)
     shards, broken = _open_shards(path, recipe)
     if broken:
         logger.warning(

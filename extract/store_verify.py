@@ -17,7 +17,16 @@ from extract.store_compose import Block, RowsDigest
 from extract.store_index import indexed_clip_ids
 from extract.store_parts import Segment
 from extract.store_read import Store, recipe_of
-from extract.store_schema import RECIPE_NAME, SHARD_PATTERN, TRUTH, check_clip_id, fingerprint, read_recipe, recipe_text
+from extract.store_schema import (
+    RECIPE_NAME,
+    SHARD_PATTERN,
+    TRUTH,
+    check_clip_id,
+    fingerprint,
+    no_store,
+    read_recipe,
+    recipe_text,
+)
 from extract.store_seal import TEMPORARY_PATTERN, fsync_directory, sealed_file, write_error
 from extract.store_shard import Shard, ShardFile, open_shard, salvage_clip_ids
 from extract.wording import counted
@@ -192,7 +201,7 @@ def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, objec
     except DamagedShardError as error:
         return (recipe_of(shards[0]) if shards else None), [Damage(RECIPE_NAME, str(error))]
     if recipe is None:
-        raise StoreError(f"{path} is no feature store: there is nothing to verify.")
+        raise no_store(path)
     return recipe, []
 
 

@@ -61,6 +61,19 @@ def test_a_store_of_raw_frames_has_no_embedding_dim(tmp_path):
         _ = store.embedding_dim
 
 
+def test_where_a_run_or_videos_are_the_sentence_does_not_advise_to_extract_into_them(tmp_path):
+    for name, file in (("run", "run.json"), ("table", "compare.json"), ("videos", "a.mp4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+
+    with pytest.raises(StoreError, match="run is a run, no feature store: `clipseq evaluate`, `report` and `predict`"):
+        open_store(tmp_path / "run")
+    with pytest.raises(StoreError, match="table is a comparison, no feature store: `clipseq report "):
+        open_store(tmp_path / "table")
+    with pytest.raises(StoreError, match=r"if it holds videos.*`clipseq extract .*videos --output features/`"):
+        open_store(tmp_path / "videos")
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_where_no_store_is_the_sentence_says_how_to_make_one(tmp_path, name):
     (tmp_path / "empty").mkdir()

@@ -220,7 +220,7 @@ def test_a_packed_store_is_verified_and_cannot_be_repaired(tmp_path):
 def test_nothing_to_verify_is_one_sentence(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
 
-    with pytest.raises(StoreError, match="is no feature store: there is nothing to verify"):
+    with pytest.raises(StoreError, match="is no feature store: if it holds videos"):
         verify(tmp_path)
     with pytest.raises(SchemaError, match=r"a\.txt is no HDF5 file"):
         verify(tmp_path / "a.txt")
