@@ -144,11 +144,16 @@ def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
 
 
 def _sheet_line(sheet: Sheet) -> str:
-    windows = f"{sheet.windows:,} windows of " if sheet.windows else ""
-    others = ((sheet.windows_left_out, "windows of these"), (sheet.clips_left_out, "clips"))
-    left_out = " and ".join(f"{count:,} more {what}" for count, what in others if count)
-    shown = f"{sheet.frames} frames of {windows}{sheet.clips} clips"
-    return f"{shown} ({left_out} are not on it)" if left_out else shown
+    from extract.wording import counted
+
+    windows = f"{counted(sheet.windows, 'window')} of " if sheet.windows else ""
+    others = (
+        (sheet.windows_left_out, "more window of these", "more windows of these"),
+        (sheet.clips_left_out, "more clip", "more clips"),
+    )
+    left_out = " and ".join(counted(*other) for other in others if other[0])
+    shown = f"{counted(sheet.frames, 'frame')} of {windows}{counted(sheet.clips, 'clip')}"
+    return f"{shown} (not on it: {left_out})" if left_out else shown
 
 
 def run_why(arguments: argparse.Namespace) -> int:
@@ -239,10 +244,11 @@ def run_verify(arguments: argparse.Namespace) -> int:
 def run_pack(arguments: argparse.Namespace) -> int:
     """`clipseq pack`: one file of the same schema."""
     from extract.store_pack import pack
+    from extract.wording import counted
 
     packed = pack(arguments.store, arguments.file)
-    megabytes = packed.num_bytes / 1e6
-    print(f"wrote {packed.path}: {packed.num_clips:,} clips, {packed.num_frames:,} frames, {megabytes:,.1f} MB")
+    clips, frames = counted(packed.num_clips, "clip"), counted(packed.num_frames, "frame")
+    print(f"wrote {packed.path}: {clips}, {frames}, {packed.num_bytes / 1e6:,.1f} MB")
     return 0
 
 
@@ -263,8 +269,10 @@ def run_export(arguments: argparse.Namespace) -> int:
     """`clipseq export-features`: .npy files for other tools."""
     from extract.store_npy import export_features
     from extract.store_read import open_store
+    from extract.wording import counted
 
-    print(f"wrote {export_features(open_store(arguments.store), arguments.folder):,} files below {arguments.folder}")
+    written = export_features(open_store(arguments.store), arguments.folder)
+    print(f"wrote {counted(written, 'file')} below {arguments.folder}")
     return 0
 
 
@@ -317,7 +325,9 @@ def _failure_line(result: ClipResult) -> str:
 
 def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
     rate = seconds.frames / max(wall_seconds, 1e-9)
-    return f"{seconds.frames:,} frames in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
+    from extract.wording import counted
+
+    return f"{counted(seconds.frames, 'frame')} in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
 
 
 class _FrameBar:

@@ -28,6 +28,7 @@ from extract.store_read import open_store
 from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe, read_recipe
 from extract.store_write import StoreWriter
 from extract.videos import source_of
+from extract.wording import counted
 
 if TYPE_CHECKING:
     from extract.engines import Engine
@@ -344,8 +345,8 @@ class _Run:
             raise error
         if self._failed > self._limit:
             raise TooManyFailuresError(
-                f"{self._failed} clips failed, more than --max-failures {self._settings.max_failures}; the last was "
-                f"{clip_id}: {error}. What was done is kept; see the failures with clipseq info {self._settings.output}"
+                f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the last "
+                f"was {clip_id}: {error}. What was done is kept; see the failures with clipseq info {self._settings.output}"
             )
         return ClipResult(clip_id, "failed", reason=str(error))
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from extract.wording import counted
+
 STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
 BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than this part of its time
 
@@ -76,7 +78,7 @@ def bottleneck_line(seconds: StageSeconds) -> str:
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
     model = seconds.frames / max(seconds.backbone, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
-    threads = f"{seconds.decode_threads} thread{'' if seconds.decode_threads == 1 else 's'}"
+    threads = counted(seconds.decode_threads, "thread")
     rates = f"the backbone could take {model:,.0f} frames/s, decoding {decoding:,.0f} on {threads}"
     if max(waited, held) <= BOUND_SHARE:
         name = "model-bound"

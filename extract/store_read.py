@@ -38,7 +38,7 @@ from extract.store_schema import (
     recipe_differences,
 )
 from extract.store_shard import Shard, ShardFile, damaged, open_shard
-from extract.wording import lost_frames_text
+from extract.wording import counted, lost_frames_text
 
 MAX_OPEN_FILES = 64
 LOST_SPANS = rb'"lost_spans": \[\['  # as VideoTruth.to_json writes it where there are any
@@ -74,8 +74,8 @@ def open_store(path: str | Path) -> Store:
     shards, broken = _open_shards(path, recipe)
     if broken:
         logger.warning(
-            "%s: %d of %d shards cannot be read and their clips count as missing (%s). See `clipseq verify %s`.",
-            *(path, len(broken), len(broken) + len(shards), ", ".join(broken), path),
+            "%s: %d of %s cannot be read, and what was in there counts as missing (%s). See `clipseq verify %s`.",
+            *(path, len(broken), counted(len(broken) + len(shards), "shard"), ", ".join(broken), path),
         )
     return Store(path, recipe, shards, broken)
 
@@ -197,7 +197,7 @@ class Store:
             StoreError: The store has no such clip.
         """
         if clip_id not in self:
-            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {len(self)} clips.")
+            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {counted(len(self), 'clip')}.")
         return self._rows.parts(clip_id)
 
     def truth_bytes(self, part: Segment) -> bytes:

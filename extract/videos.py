@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from extract.errors import UnreadableVideoError, UsageError
 from extract.records import Source, VideoItem
+from extract.wording import counted
 
 # fmt: off
 VIDEO_ENDINGS = frozenset((
@@ -165,7 +166,7 @@ def _of_folder(folder: Path) -> list[VideoItem]:
     count = ignored["other"]
     if not items:
         raise UsageError(
-            f"{folder} holds no videos ({count} other files); looked for {' '.join(sorted(VIDEO_ENDINGS))} "
+            f"{folder} holds no videos ({counted(count, 'other file')}); looked for {' '.join(sorted(VIDEO_ENDINGS))} "
             f"and folders of numbered pictures"
         )
     if count:
@@ -191,7 +192,7 @@ def _of_glob(pattern: str) -> list[VideoItem]:
     kept = [path for path in matches if _is_clip(path)]
     if not kept:
         raise UsageError(
-            f"the glob {pattern} matches no video ({len(matches)} other files or folders); "
+            f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
             f"looked for {' '.join(sorted(VIDEO_ENDINGS))}"
         )
     if len(kept) < len(matches):

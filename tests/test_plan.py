@@ -190,7 +190,7 @@ def test_why_names_damaged_shards_where_the_clip_may_have_been(tmp_path, item):
     text = explain(item, open_store(store.path))
     assert text == (
         "a.mp4 is computed by the next extraction: it is not in the store. "
-        "1 shards are damaged, and it may have been in them: see clipseq verify."
+        "There is damage (1 damaged shard), and it may have been in there: see clipseq verify."
     )
 
 

@@ -99,7 +99,7 @@ def test_a_damaged_shard_hides_only_its_own_clips(tmp_path, caplog):
 
     assert store.clip_ids == ["b"]
     assert list(store.damaged) == [broken.name]
-    assert "1 of 2 shards cannot be read and their clips count as missing" in caplog.text
+    assert "1 of 2 shards cannot be read, and what was in there counts as missing" in caplog.text
     assert_clip(tmp_path, "b", 4)
     make_store(tmp_path, {"a": 3})
     assert_clip(tmp_path, "a", 3)

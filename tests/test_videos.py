@@ -183,7 +183,7 @@ def test_a_missing_target_is_named():
 def test_a_glob_without_videos_is_named(tmp_path):
     touch(tmp_path, "a.txt")
     message = message_of(UsageError, str(tmp_path / "*"))
-    assert "matches no video (1 other files or folders)" in message
+    assert "matches no video (1 other match)" in message
 
 
 def test_other_files_are_counted(tmp_path, caplog):
