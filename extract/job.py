@@ -345,8 +345,9 @@ class _Run:
             raise error
         if self._failed > self._limit:
             raise TooManyFailuresError(
-                f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the last "
-                f"was {clip_id}: {error}. What was done is kept; see the failures with clipseq info {self._settings.output}"
+                f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the "
+                f"last was {clip_id}: {error}. What was done is kept; see the failures with clipseq info "
+                f"{self._settings.output}"
             )
         return ClipResult(clip_id, "failed", reason=str(error))
 

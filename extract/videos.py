@@ -166,12 +166,17 @@ def _of_folder(folder: Path) -> list[VideoItem]:
     count = ignored["other"]
     if not items:
         raise UsageError(
-            f"{folder} holds no videos ({counted(count, 'other file')}); looked for {' '.join(sorted(VIDEO_ENDINGS))} "
-            f"and folders of numbered pictures"
+            f"{folder} holds no videos ({counted(count, 'other file')}); looked for {_endings()}, and for folders of "
+            "numbered pictures"
         )
     if count:
         logger.info("%s: %d files with other endings are left out", folder, count)
     return items
+
+
+def _endings() -> str:
+    usual = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+    return f"{' '.join(usual)} and {len(VIDEO_ENDINGS) - len(usual)} other endings"
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -193,7 +198,7 @@ def _of_glob(pattern: str) -> list[VideoItem]:
     if not kept:
         raise UsageError(
             f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
-            f"looked for {' '.join(sorted(VIDEO_ENDINGS))}"
+            f"looked for {_endings()}"
         )
     if len(kept) < len(matches):
         logger.info("%s: %d matches are no videos and left out", pattern, len(matches) - len(kept))

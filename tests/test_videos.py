@@ -170,8 +170,10 @@ def test_a_table_elsewhere_works_with_ids(tmp_path):
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     touch(tmp_path, "a.txt", "b.wav")
     message = message_of(UsageError, tmp_path)
-    assert message.startswith(f"{tmp_path} holds no videos (2 other files); looked for .264 .265 ")
-    assert ".mp4 " in message and message.endswith("and folders of numbered pictures")
+    assert message.startswith(
+        f"{tmp_path} holds no videos (2 other files); looked for .mp4 .avi .mov .mkv .webm and 45 other"
+    )
+    assert ".mp4 " in message and message.endswith("and for folders of numbered pictures")
 
 
 def test_a_missing_target_is_named():
