@@ -207,7 +207,7 @@ def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = 
         bar.close()
     if counts["done"]:
         print(_speed_line(seconds, bar.seconds))
-        print(bottleneck_line(seconds))
+        print(bottleneck_line(seconds, has_model=settings.backbone != "pixels"))
     if lost:
         print(lost_frames_text(lost, store=str(settings.output) if is_kept else ""))
     print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
