@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import functools
 import itertools
 import logging
@@ -48,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
     """
-    arguments = make_parser().parse_args(argv)
+    arguments, unknown = make_parser().parse_known_args(argv)
+    if unknown:
+        arguments.parser.error(_unknown_text(unknown, arguments.parser))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     for name in ("extract", "sequence_models"):
@@ -179,7 +182,7 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
         stores = []
         for number, recipe in enumerate(run.recipes):
             settings = settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
-            failed += extract_with_bar(items, settings)["failed"]
+            failed += extract_with_bar(items, settings, is_kept=bool(arguments.features))["failed"]
             stores.append(settings.output)
         code = sequence_models.cli.predict_from_stores(arguments, stores)
     return code or (1 if failed else 0)
@@ -204,9 +207,19 @@ def make_parser() -> argparse.ArgumentParser:
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
     _add_training_view(verbs.choices["show"])
+    for verb in verbs.choices.values():
+        verb.set_defaults(parser=verb)
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
+
+
+def _unknown_text(unknown: Sequence[str], verb: argparse.ArgumentParser) -> str:
+    """What argparse says of unknown arguments, and the flag that is most like the first."""
+    flags = [flag for action in verb._actions for flag in action.option_strings]
+    close = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unrecognized arguments: {' '.join(unknown)}{hint}"
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:

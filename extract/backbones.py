@@ -21,6 +21,7 @@ from extract.cache import cache_folder, read_cached, write_cached
 from extract.efficientnet_lite import EMBEDDING_DIM, VARIANTS, build_lite, lite_arrays, lite_weights_file
 from extract.errors import BackboneError
 from extract.keras_applications import FAMILIES, build_family, digest_of_weights
+from extract.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -130,9 +131,9 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
 
 def _check_name(name: str) -> None:
     if name not in backbone_names():
-        close = difflib.get_close_matches(name, backbone_names(), n=4, cutoff=0.5)
+        close = difflib.get_close_matches(name, [known for known in backbone_names() if known != "tiny"], n=2)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise BackboneError(f"there is no backbone {name!r}: {hint}The names are {', '.join(backbone_names())}")
+        raise BackboneError(f"there is no backbone {name!r}: {hint}`clipseq extract --help` lists all names")
 
 
 def _load_tiny(*, weights: Path | None, image_size: int | None) -> Backbone:
@@ -246,4 +247,6 @@ def _digest_of_file(path: Path) -> str:
 
 def _check_image_size(name: str, image_size: int, *, smallest: int) -> None:
     if image_size < smallest:
-        raise BackboneError(f"--image-size {image_size} is too small for {name}: it takes {smallest} pixels or more")
+        raise BackboneError(
+            f"--image-size {image_size} is too small for {name}: it takes {counted(smallest, 'pixel')} or more"
+        )

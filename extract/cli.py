@@ -144,11 +144,16 @@ def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
 
 
 def _sheet_line(sheet: Sheet) -> str:
-    windows = f"{sheet.windows:,} windows of " if sheet.windows else ""
-    others = ((sheet.windows_left_out, "windows of these"), (sheet.clips_left_out, "clips"))
-    left_out = " and ".join(f"{count:,} more {what}" for count, what in others if count)
-    shown = f"{sheet.frames} frames of {windows}{sheet.clips} clips"
-    return f"{shown} ({left_out} are not on it)" if left_out else shown
+    from extract.wording import counted
+
+    windows = f"{counted(sheet.windows, 'window')} of " if sheet.windows else ""
+    others = (
+        (sheet.windows_left_out, "more window of these", "more windows of these"),
+        (sheet.clips_left_out, "more clip", "more clips"),
+    )
+    left_out = " and ".join(counted(*other) for other in others if other[0])
+    shown = f"{counted(sheet.frames, 'frame')} of {windows}{counted(sheet.clips, 'clip')}"
+    return f"{shown} (not on it: {left_out})" if left_out else shown
 
 
 def run_why(arguments: argparse.Namespace) -> int:
@@ -171,15 +176,22 @@ def run_extract(arguments: argparse.Namespace) -> int:
     return 1 if counts["failed"] else 0
 
 
-def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
-    """Run a job with a progress bar in frames, list its failures, and print the closing line.
+def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:
+    """Run a job with a progress bar in frames, list its failures and lost frames, and print the closing line.
+
+    Args:
+        items: The clips.
+        settings: What to do with them.
+        is_kept: Whether the store is still there afterwards, to be looked into.
 
     Returns:
         How many clips are done, skipped and failed.
     """
     from extract.job import extract
     from extract.stages import StageSeconds, bottleneck_line
+    from extract.wording import lost_frames_text
 
+    lost = []
     counts: Counter = Counter(done=0, skipped=0, failed=0)
     seconds = StageSeconds()
     bar = _FrameBar(len(items))
@@ -187,13 +199,17 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
         with closing(extract(items, settings, on_progress=bar.show, seconds=seconds)) as results:
             for result in results:
                 counts[result.status] += 1
+                if result.lost_spans:
+                    lost.append((result.clip_id, result.lost_spans))
                 if result.status == "failed":
                     bar.write(_failure_line(result))
     finally:
         bar.close()
     if counts["done"]:
         print(_speed_line(seconds, bar.seconds))
-        print(bottleneck_line(seconds))
+        print(bottleneck_line(seconds, has_model=settings.backbone != "pixels"))
+    if lost:
+        print(lost_frames_text(lost, store=str(settings.output) if is_kept else ""))
     print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
     return counts
 
@@ -201,16 +217,17 @@ def extract_with_bar(items: list, settings: ExtractSettings) -> Counter:
 def run_info(arguments: argparse.Namespace) -> int:
     """`clipseq info`: prints what a store holds."""
     from extract.store_read import open_store
+    from extract.wording import readable
 
     store = open_store(arguments.store)
     record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
-    print(json.dumps(record, indent=2, default=str) if arguments.json else _readable(record))
+    print(json.dumps(record, indent=2, default=str) if arguments.json else readable(record))
     return 0
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """`clipseq verify`: exit code 1 if anything is damaged."""
-    from extract.store_verify import verify
+    from extract.store_verify import verdict_lines, verify
 
     report = verify(arguments.store, repair=arguments.repair)
     for damage in report.damages:
@@ -219,22 +236,19 @@ def run_verify(arguments: argparse.Namespace) -> int:
             print(f"         {clip_id}")
     for line in report.notes:
         print(line)
-    print(f"read {report.num_clips:,} clips, {report.num_frames:,} frames in {report.num_shards:,} shards: ", end="")
-    print("all sound" if report.is_sound else f"{len(report.damaged_clip_ids):,} clips damaged")
-    if report.set_aside:
-        print(
-            f"set aside {', '.join(map(str, report.set_aside))}; run the same clipseq extract again to refill the store"
-        )
+    for line in verdict_lines(report):
+        print(line)
     return 0 if report.is_sound else 1
 
 
 def run_pack(arguments: argparse.Namespace) -> int:
     """`clipseq pack`: one file of the same schema."""
     from extract.store_pack import pack
+    from extract.wording import counted
 
     packed = pack(arguments.store, arguments.file)
-    megabytes = packed.num_bytes / 1e6
-    print(f"wrote {packed.path}: {packed.num_clips:,} clips, {packed.num_frames:,} frames, {megabytes:,.1f} MB")
+    clips, frames = counted(packed.num_clips, "clip"), counted(packed.num_frames, "frame")
+    print(f"wrote {packed.path}: {clips}, {frames}, {packed.num_bytes / 1e6:,.1f} MB")
     return 0
 
 
@@ -255,8 +269,10 @@ def run_export(arguments: argparse.Namespace) -> int:
     """`clipseq export-features`: .npy files for other tools."""
     from extract.store_npy import export_features
     from extract.store_read import open_store
+    from extract.wording import counted
 
-    print(f"wrote {export_features(open_store(arguments.store), arguments.folder):,} files below {arguments.folder}")
+    written = export_features(open_store(arguments.store), arguments.folder)
+    print(f"wrote {counted(written, 'file')} below {arguments.folder}")
     return 0
 
 
@@ -292,18 +308,6 @@ def _clip_record(store, clip_id: str) -> dict:
     }
 
 
-def _readable(record: dict, indent: str = "") -> str:
-    width = max((len(str(key)) for key in record), default=0)
-    lines = []
-    for key, value in record.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{key}", _readable(value, indent + "  ")]
-        else:
-            text = "none" if value in (None, (), [], {}) else f"{value:,}" if type(value) is int else str(value)
-            lines.append(f"{indent}{key!s:<{width}}  {text}")
-    return "\n".join(lines)
-
-
 def _part(text: str | None) -> tuple[int, int] | None:
     from extract.errors import UsageError
 
@@ -321,7 +325,9 @@ def _failure_line(result: ClipResult) -> str:
 
 def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
     rate = seconds.frames / max(wall_seconds, 1e-9)
-    return f"{seconds.frames:,} frames in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
+    from extract.wording import counted
+
+    return f"{counted(seconds.frames, 'frame')} in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
 
 
 class _FrameBar:

@@ -36,6 +36,7 @@ from extract.errors import (
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
+from extract.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -302,8 +303,8 @@ def _no_frame(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> st
     count = len(frames_inside(index.pts_seconds, item.start_seconds, item.end_seconds))
     if count:
         return (
-            f"{item.clip_id} has {count} frames, and --skip-frames {sampling.skip_frames} leaves none of them; "
-            "skip fewer, or leave the clip out"
+            f"{item.clip_id} has {counted(count, 'frame')}, and --skip-frames {sampling.skip_frames} leaves none of "
+            "them; skip fewer, or leave the clip out"
         )
     return (
         f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
@@ -367,7 +368,7 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         lost = clock.lost_spans(job.item.end_seconds)
         if job.index.timestamps != "real" and job.stream.errors and not (job.item.is_span or clock.stopped):
             packets = len(job.index.pts_seconds)
-            notes.append(f"{packets - decoded} of {packets} packets gave no frame")
+            notes.append(f"{packets - decoded:,} of {counted(packets, 'packet')} gave no frame")
     if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):
         raise _corrupt(job, lost)
     decoder = f"{job.stream.decoder}: {job.reason}" if job.reason else job.stream.decoder

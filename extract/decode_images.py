@@ -13,6 +13,7 @@ from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import UPRIGHT, PacketIndex
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.videos import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
+from extract.wording import counted
 
 NAME = f"images, opencv {cv2.__version__}"
 RATE = 25.0  # what FFmpeg assumes for pictures
@@ -48,7 +49,7 @@ def index_images(folder: Path) -> PacketIndex:
         )
     first = next((picture for p in pictures if (picture := _load(p)) is not None), None)
     if first is None:
-        raise NoFramesError(f"{folder}: of {len(pictures)} pictures not one can be read; replace them")
+        raise NoFramesError(f"{folder}: of {counted(len(pictures), 'picture')} not one can be read; replace them")
     return PacketIndex(
         pts_seconds=np.arange(len(pictures)) / RATE,
         is_keyframe=np.ones(len(pictures), bool),

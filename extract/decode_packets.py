@@ -21,6 +21,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, UnreadableVideoError
+from extract.wording import counted
 
 OPEN_SECONDS = 20.0
 READ_SECONDS = 30.0
@@ -278,7 +279,7 @@ def _read_packets(
                 last_error = str(error.strerror)
     if frame is None or not len(packets):
         raise NoFramesError(
-            f"{path}: of {len(packets)} packets of {codec} video not one gives a frame "
+            f"{path}: of {counted(len(packets), 'packet')} of {codec} video not one gives a frame "
             f"({last_error}); the file is encrypted, damaged or only a header: replace it"
         )
     return packets, frame

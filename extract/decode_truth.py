@@ -10,6 +10,7 @@ from extract.decode_clock import FrameClock
 from extract.decode_frames import FrameStream
 from extract.decode_packets import PacketIndex
 from extract.records import VideoTruth
+from extract.wording import counted
 
 ROUNDING_SECONDS = 0.0011  # intervals that differ by a rounded millisecond are of one rate
 MOST_SPANS = 100
@@ -66,13 +67,15 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
     """
     notes = []
     if stream.errors:
-        notes.append(f"decoding failed {stream.errors} times (last: {stream.last_error})")
+        notes.append(f"decoding failed {counted(stream.errors, 'time')} (last: {stream.last_error})")
     if stream.damaged:
-        notes.append(f"{stream.damaged} frames are flagged as damaged by the decoder")
+        notes.append(f"{counted(stream.damaged, 'frame')} flagged as damaged by the decoder")
     if clock.moved:
-        notes.append(f"{clock.moved} frames came without a rising timestamp and got that of the next packet")
+        notes.append(
+            f"{counted(clock.moved, 'frame')} came without a rising timestamp and got the time of the next packet"
+        )
     if clock.stopped:
-        notes.append(f"reading ended after {len(clock)} frames, the last of which was the last one wanted")
+        notes.append(f"reading ended after {counted(len(clock), 'frame')}, the last of which was the last one wanted")
     return notes
 
 

@@ -28,6 +28,7 @@ from extract.store_read import open_store
 from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe, read_recipe
 from extract.store_write import StoreWriter
 from extract.videos import source_of
+from extract.wording import counted
 
 if TYPE_CHECKING:
     from extract.engines import Engine
@@ -69,12 +70,13 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What became of one clip: status "done", "skipped" or "failed", its rows, and why."""
+    """What became of one clip: status "done", "skipped" or "failed", its rows, why, and where frames were lost."""
 
     clip_id: str
     status: str
     rows: int = 0
     reason: str = ""
+    lost_spans: tuple[tuple[float, float], ...] = ()  # half-open, seconds
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,7 @@ class _Run:
             yield self._fail(clip_id, error)
             return
         self._end(clip_id)
-        yield ClipResult(clip_id, "done", self._rows[clip_id])
+        yield ClipResult(clip_id, "done", self._rows[clip_id], lost_spans=event.truth.lost_spans)
 
     def _fail(self, clip_id: str, error: VideoError) -> ClipResult:
         item = self._items.get(clip_id)
@@ -343,8 +345,9 @@ class _Run:
             raise error
         if self._failed > self._limit:
             raise TooManyFailuresError(
-                f"{self._failed} clips failed, more than --max-failures {self._settings.max_failures}; the last was "
-                f"{clip_id}: {error}. What was done is kept; see the failures with clipseq info {self._settings.output}"
+                f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the "
+                f"last was {clip_id}: {error}. What was done is kept; see the failures with clipseq info "
+                f"{self._settings.output}"
             )
         return ClipResult(clip_id, "failed", reason=str(error))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from extract.records import Source, VideoItem
 from extract.store_read import Store
 from extract.store_schema import Partial
 from extract.videos import source_of
+from extract.wording import counted, when_text
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
         reason = "it failed before, and is tried again"
     partial = _beginning(item, store, now)
     if partial.rows:
-        return Decision("extract", f"an earlier run sealed its first {partial.rows} rows; it goes on there", partial)
+        return Decision(
+            "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it goes on there", partial
+        )
     return Decision("extract", reason)
 
 
@@ -86,15 +88,18 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     """
     clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
     item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
-    run = "import" if store.recipe.get("source") == "imported" else "extraction"
-    sentences = _stored_sentences(clip_id, store)
+    is_imported, sentences = store.recipe.get("source") == "imported", _stored_sentences(clip_id, store)
+    run = "import" if is_imported else "extraction"
+    if store.path.is_file():
+        run += " into the directory that was packed"
+        sentences.append(f"{store.path} is a packed file: nothing is added to it.")
     if item is None:
         first = f"{clip_id} is not in {store.path}: the next {run} computes it if its list of files includes it."
         if clip_id in store.failures():
             first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
         return " ".join([first, *sentences])
     try:
-        decision = decide(item, store, retry_failed=run == "import")
+        decision = decide(item, store, retry_failed=is_imported)
     except VideoError as error:
         return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
     sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
@@ -147,25 +152,22 @@ def _stored_sentences(clip_id: str, store: Store) -> list[str]:
     if clip_id in store:
         source = store.source(clip_id)
         sentences.append(
-            f"{store.path} holds {store.lengths()[clip_id]} timesteps of it, written "
-            f"{_when(store.written_ns(clip_id))} from {source.path} ({_state(source)})."
+            f"{store.path} holds {counted(store.lengths()[clip_id], 'timestep')} of it, written "
+            f"{when_text(store.written_ns(clip_id))} from {source.path} ({_state(source)})."
         )
     if clip_id in store.unfinished():
-        sentences.append(f"{store.path} holds {store.unfinished()[clip_id]} rows of it, and not its end.")
+        sentences.append(f"{store.path} holds {counted(store.unfinished()[clip_id], 'row')} of it, and not its end.")
     failure = store.failures().get(clip_id)
     if failure is not None:
-        sentences.append(f"It failed {_when(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
+        sentences.append(f"It failed {when_text(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
     if not sentences:
         similar = get_close_matches(clip_id, [*store.clip_ids, *store.failures()], n=3)
         sentences += [f"Similar names in the store: {', '.join(similar)}."] if similar else []
     if store.damaged and clip_id not in store:
-        sentences.append(f"{len(store.damaged)} shards are damaged, and it may have been in them: see clipseq verify.")
+        shards = counted(len(store.damaged), "damaged shard")
+        sentences.append(f"There is damage ({shards}), and it may have been in there: see clipseq verify.")
     return sentences
 
 
 def _state(source: Source) -> str:
-    return f"{source.size:,} bytes, modified {_when(source.mtime_ns)}"
-
-
-def _when(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")
+    return f"{source.size:,} bytes, modified {when_text(source.mtime_ns)}"

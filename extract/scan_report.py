@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from extract.records import VideoItem
 from extract.scan import ScanResult, ScanTotals
+from extract.wording import counted
 
 CLIP_COLUMNS = 48
 REMARK_COLUMNS = 100
@@ -46,7 +47,7 @@ def estimate_cost(
     """
     embedding = totals.sampled_frames / frames_per_second
     decoding = totals.read_pixels / DECODED_PIXELS_PER_SECOND / threads
-    assumed = f"{DECODED_PIXELS_PER_SECOND / 1e6:g} million pixels/s decoded by each of {threads} threads"
+    assumed = f"{DECODED_PIXELS_PER_SECOND / 1e6:g} million pixels/s decoded by each of {counted(threads, 'thread')}"
     if math.isfinite(frames_per_second):
         slower = "embedding" if embedding >= decoding else "decoding"
         rate = f"{frames_per_second:g} frames/s embedded (EfficientNet-Lite0 on 2 CPU cores)"
@@ -110,7 +111,7 @@ def summary_text(totals: ScanTotals, estimate: Estimate) -> str:
         f"frames {totals.frames:,}  length {_duration(totals.seconds)}  size {_bytes(totals.size_bytes)}",
         f"codecs: {codecs or 'none'}",
         f"odd: {odd or 'nothing'}",
-        f"an extraction: {estimate.frames:,} frames, about {_duration(estimate.seconds)}, "
+        f"an extraction: {counted(estimate.frames, 'frame')}, about {_duration(estimate.seconds)}, "
         f"{_bytes(estimate.bytes)} on disk",
         f"  (assuming {estimate.assumption})",
     ))  # fmt: skip
@@ -146,9 +147,9 @@ def _remark(flag: str, result: ScanResult) -> str:
         return flag
     first = truth.lost_spans[0] if truth.lost_spans else (0.0, 0.0)
     said = {
-        "declared frames differ": f"declares {truth.declared_frames} frames",
+        "declared frames differ": f"declares {counted(truth.declared_frames or 0, 'frame')}",
         "rotated": f"rotated {truth.rotation_degrees}",
-        "lost spans": f"{len(truth.lost_spans)} lost spans from {first[0]:.2f} s",
+        "lost spans": f"{counted(len(truth.lost_spans), 'lost span')} from {first[0]:.2f} s",
         "duplicate content": f"same content as {result.same_content_as}",
     }
     return said.get(flag, flag)

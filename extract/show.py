@@ -22,6 +22,7 @@ from extract.show_windows import Picking, RowPlan, WindowCut, spread
 from extract.store_read import Store
 from extract.transforms import make_transform
 from extract.videos import source_of
+from extract.wording import counted
 
 CHUNK_FRAMES = 16
 TINY_PIXELS = 8
@@ -193,7 +194,7 @@ def _rows(
     for plan in plans:
         found = tuple(frames[row] for row in plan.shown if row in frames)
         missing = len(plan.shown) - len(found)
-        said = f"{missing} frames are no longer at their stored times" if missing else ""
+        said = f"no longer at the stored time: {counted(missing, 'frame')}" if missing else ""
         rows.append(SheetRow(clip_id, found, plan.timesteps, window=plan.window, remark=remark or said))
     return rows
 
@@ -310,7 +311,7 @@ def _finish(
         facts=(
             f"input {settings.input}", str(settings.sampling), size, *(change.fact for change in changes),
             *([cut.fact] if cut else []),
-            f"{sheet.clips} of {clips} clips",
+            f"{sheet.clips} of {counted(clips, 'clip')}",
             *([f"{sheet.windows:,} of {all_windows:,} windows of these"] if cut else []),
             f"{sheet.frames:,} of {sheet.frames + sheet.frames_left_out:,} sampled frames of these",
         ),

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from extract.wording import counted
+
 STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
+SHORT_SECONDS = 10.0  # a shorter job says nothing about a long one
 BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than this part of its time
 
 
@@ -63,11 +66,12 @@ class StageSeconds:
         return new
 
 
-def bottleneck_line(seconds: StageSeconds) -> str:
-    """One line for the user: who waited for whom, how fast each could go, and what would help.
+def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
+    """One line for the user: who waited for whom, how fast each could go, and what would help in a long job.
 
     Args:
         seconds: The stages of a job that embedded at least one frame.
+        has_model: False where the frames themselves are stored, so that nothing but decoding and writing takes time.
 
     Returns:
         Such as "model-bound: the backbone could take 195 frames/s, decoding 1,480 on 2 threads; ...".
@@ -76,17 +80,20 @@ def bottleneck_line(seconds: StageSeconds) -> str:
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
     model = seconds.frames / max(seconds.backbone, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
-    threads = f"{seconds.decode_threads} thread{'' if seconds.decode_threads == 1 else 's'}"
-    rates = f"the backbone could take {model:,.0f} frames/s, decoding {decoding:,.0f} on {threads}"
-    if max(waited, held) <= BOUND_SHARE:
+    threads = counted(seconds.decode_threads, "thread")
+    rates = f"the backbone could take {model:,.0f} frames/s, decoding" if has_model else "decoding could give"
+    rates += f" {decoding:,.0f} on {threads}" if has_model else f" {decoding:,.0f} frames/s on {threads}"
+    who = "the backbone" if has_model else "writing"
+    if max(waited, held) <= BOUND_SHARE and has_model:
         name = "model-bound"
         advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
     elif waited >= held:
         name = "decoding-bound"
-        advice = f"the backbone waited {waited:.0%} of the time; more --decode-threads or a faster disk would help"
+        advice = f"{who} waited {waited:.0%} of the time; more --decode-threads or a faster disk would help"
         if seconds.decode_threads == 1:
             advice += ", with several videos: one is decoded by one thread"
     else:
         name = "store-bound"
-        advice = f"the backbone waited {held:.0%} of the time for rows to be written; a faster disk would help"
-    return f"{name}: {rates}; {advice}"
+        who = who if has_model else "decoding"
+        advice = f"{who} waited {held:.0%} of the time for rows to be written; a faster disk would help"
+    return f"{name}: {rates}; {advice}" if whole >= SHORT_SECONDS else rates

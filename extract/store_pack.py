@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from extract.errors import DamagedShardError, StoreError
+from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store_compose import Block, Part, RowsDigest, write_shard
 from extract.store_ledger import ledger_line
 from extract.store_read import Store, made_of, open_store
-from extract.store_schema import canonical_json
+from extract.store_schema import PACKED_ENDINGS, canonical_json
 from extract.store_seal import sealed_file, write_error
 from extract.store_shard import ShardFile, damaged
 from extract.store_verify import part_blocks
@@ -41,9 +41,12 @@ def pack(path: str | Path, file: str | Path) -> Packed:
 
     Raises:
         DamagedShardError: A shard cannot be read, or its digest is wrong.
+        UsageError: The file has another ending than .h5 or .hdf5.
         StoreError: The store is empty, the file exists, or it cannot be written.
     """
     store, target = open_store(path), Path(file)
+    if target.suffix not in PACKED_ENDINGS:
+        raise UsageError(f"{target} must end in {' or '.join(PACKED_ENDINGS)}, by which the other verbs know a store")
     if target.exists():
         raise StoreError(f"{target} exists already: choose another name or remove it.")
     if store.damaged:

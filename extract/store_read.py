@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from extract.store_ledger import latest_failures, parse_ledger, read_ledgers
 from extract.store_parts import ClipRows, Segment, longest_beginning
 from extract.store_rows import LazyRows
 from extract.store_schema import (
+    PACKED_ENDINGS,
     RECIPE_NAME,
     SCHEMA_VERSION,
     SHARD_PATTERN,
@@ -31,20 +33,23 @@ from extract.store_schema import (
     Failure,
     Partial,
     fingerprint,
+    no_store,
     read_recipe,
     recipe_differences,
 )
 from extract.store_shard import Shard, ShardFile, damaged, open_shard
+from extract.wording import counted, lost_frames_text
 
 MAX_OPEN_FILES = 64
+LOST_SPANS = rb'"lost_spans": \[\['  # as VideoTruth.to_json writes it where there are any
 
 logger = logging.getLogger(__name__)
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 file."""
+    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 or .hdf5 file."""
     path = Path(path)
-    return (path / RECIPE_NAME).exists() or (path.suffix == ".h5" and path.is_file())
+    return (path / RECIPE_NAME).exists() or (path.suffix in PACKED_ENDINGS and path.is_file())
 
 
 def open_store(path: str | Path) -> Store:
@@ -65,12 +70,12 @@ def open_store(path: str | Path) -> Store:
         return Store(path, recipe_of(shard), [shard], {})
     recipe = read_recipe(path)
     if recipe is None:
-        raise StoreError(f"{path} is no feature store: make one with `clipseq extract VIDEOS --output {path}`.")
+        raise no_store(path)
     shards, broken = _open_shards(path, recipe)
     if broken:
         logger.warning(
-            "%s: %d of %d shards cannot be read and their clips count as missing (%s). See `clipseq verify %s`.",
-            *(path, len(broken), len(broken) + len(shards), ", ".join(broken), path),
+            "%s: %d of %s cannot be read, and what was in there counts as missing (%s). See `clipseq verify %s`.",
+            *(path, len(broken), counted(len(broken) + len(shards), "shard"), ", ".join(broken), path),
         )
     return Store(path, recipe, shards, broken)
 
@@ -166,6 +171,21 @@ class Store:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise damaged(self.shards[part.shard].path, f"the truth record of {clip_id} is malformed") from error
 
+    def lost_spans(self) -> dict[str, tuple[tuple[float, float], ...]]:
+        """Half-open spans in seconds of every clip in whose video frames are missing; no other record is parsed."""
+        found = {}
+        for number, shard in enumerate(self.shards):
+            end = int(shard.columns["truth_end"][-1]) if len(shard) else 0
+            records = self._file(number).read(shard.extents[TRUTH], 0, end).tobytes()
+            places = [match.start() for match in re.finditer(LOST_SPANS, records)]
+            rows = np.searchsorted(shard.columns["truth_end"], places, side="right").tolist()
+            clip_ids = [bytes(shard.columns["clip_id"][row]).decode("utf-8", "surrogateescape") for row in rows]
+            for clip_id, row in zip(clip_ids, rows, strict=True):
+                if clip_id in self and self.parts(clip_id)[-1][2:4] == (number, row):  # no older version of it
+                    truth = self.truth(clip_id)
+                    found[clip_id] = truth.lost_spans if truth else ()
+        return dict(sorted(found.items()))
+
     def written_ns(self, clip_id: str) -> int:
         """When a clip was completed, nanoseconds since 1970."""
         return self.parts(clip_id)[-1].written_ns
@@ -177,7 +197,7 @@ class Store:
             StoreError: The store has no such clip.
         """
         if clip_id not in self:
-            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {len(self)} clips.")
+            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {counted(len(self), 'clip')}.")
         return self._rows.parts(clip_id)
 
     def truth_bytes(self, part: Segment) -> bytes:
@@ -259,8 +279,15 @@ class Store:
             "engines": engines,
             "versions": [json.loads(text) for text in versions],
             "seconds": {stage: round(value, 3) for stage, value in sorted(seconds.items())},
-            "warnings": _warnings(engines, versions),
+            "warnings": [*_warnings(engines, versions), *self._lost_warning()],
         }
+
+    def _lost_warning(self) -> list[str]:
+        try:
+            lost = list(self.lost_spans().items())
+        except DamagedShardError as error:
+            return [f"where frames were lost cannot be told: {error}"]
+        return [lost_frames_text(lost, store=str(self.path))] if lost else []
 
     def _read_times(self, clip_id: str, parts: list[Segment]) -> tuple[np.ndarray, np.ndarray, VideoTruth | None]:
         """frame_indices (T,), pts_seconds (T,) and the truth record of a clip."""

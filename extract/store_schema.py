@@ -9,11 +9,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnstorableClipError
 from extract.records import Source
+from extract.wording import when_text
 
 SCHEMA_VERSION = 1
 RECIPE_NAME = "recipe.json"
@@ -37,6 +37,7 @@ COLUMNS = {
     "truth_end": "<i8",  # where this row's text ends in truth_json; it begins where the row before ends
 }
 TRUTH = "truth_json"  # /clips/truth_json: uint8, the truth records one after another
+PACKED_ENDINGS = (".h5", ".hdf5")
 MAX_RECIPE_BYTES = 1 << 20
 
 
@@ -62,7 +63,7 @@ class Failure:
     @property
     def when(self) -> str:
         """Time of the failure as ISO text in UTC, to the second."""
-        return datetime.fromtimestamp(self.when_ns / 1e9, UTC).isoformat(timespec="seconds")
+        return when_text(self.when_ns)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,23 @@ def read_recipe(path: Path) -> dict[str, object] | None:
     except OSError as error:
         raise StoreError(f"{path / RECIPE_NAME} cannot be read ({error.strerror}): check its permissions.") from error
     return _parse_recipe(content, path)
+
+
+def no_store(path: Path) -> StoreError:
+    """That a path holds no feature store, what it is instead where that can be told, and what to do."""
+    if (path / "compare.json").exists():
+        return StoreError(f"{path} is a comparison, no feature store: `clipseq report {path}` shows it.")
+    if (path / "run.json").exists():
+        return StoreError(
+            f"{path} is a run, no feature store: `clipseq evaluate`, `report` and `predict` take it, and its run.json "
+            "names the stores that it was trained on."
+        )
+    if path.is_dir() and any(path.iterdir()):
+        return StoreError(
+            f"{path} is no feature store: if it holds videos, make one of them with "
+            f"`clipseq extract {path} --output features/`."
+        )
+    return StoreError(f"{path} is no feature store: make one with `clipseq extract VIDEOS --output {path}`.")
 
 
 def check_recipe(path: str | Path, recipe: Mapping[str, object]) -> None:

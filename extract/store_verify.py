@@ -17,9 +17,19 @@ from extract.store_compose import Block, RowsDigest
 from extract.store_index import indexed_clip_ids
 from extract.store_parts import Segment
 from extract.store_read import Store, recipe_of
-from extract.store_schema import RECIPE_NAME, SHARD_PATTERN, TRUTH, check_clip_id, fingerprint, read_recipe, recipe_text
+from extract.store_schema import (
+    RECIPE_NAME,
+    SHARD_PATTERN,
+    TRUTH,
+    check_clip_id,
+    fingerprint,
+    no_store,
+    read_recipe,
+    recipe_text,
+)
 from extract.store_seal import TEMPORARY_PATTERN, fsync_directory, sealed_file, write_error
 from extract.store_shard import Shard, ShardFile, open_shard, salvage_clip_ids
+from extract.wording import counted
 
 ASIDE_SUFFIX = ".damaged"
 BLOCK_BYTES = 16 << 20
@@ -46,9 +56,12 @@ class VerifyReport:
 
     Args:
         path: The store.
-        num_shards, num_clips, num_frames: What is sound: shards, complete clips and their rows.
+        num_shards, num_clips, num_frames: What is sound: shards, complete clips and their rows, also those clips
+            that lie in a damaged shard.
         damages: What is wrong; empty where the store is sound.
         notes: What is worth knowing and no damage, one sentence each.
+        clips_aside: Clips that the store no longer has once its damaged shards are set aside, sound ones among them.
+        sound_aside: How many of those are sound.
         set_aside: Names of the files that `repair` renamed or wrote anew.
     """
 
@@ -58,6 +71,8 @@ class VerifyReport:
     num_frames: int
     damages: tuple[Damage, ...]
     notes: tuple[str, ...]
+    clips_aside: tuple[str, ...] = ()
+    sound_aside: int = 0
     set_aside: tuple[str, ...] = ()
 
     @property
@@ -69,6 +84,11 @@ class VerifyReport:
     def damaged_clip_ids(self) -> tuple[str, ...]:
         """All clips that suffer, sorted."""
         return tuple(sorted({clip_id for damage in self.damages for clip_id in damage.clip_ids}))
+
+    @property
+    def damaged_shards(self) -> tuple[str, ...]:
+        """Names of the shards that `repair` sets aside, sorted."""
+        return tuple(sorted({damage.file for damage in self.damages} - {RECIPE_NAME}))
 
 
 def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
@@ -91,17 +111,40 @@ def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
         return _verify_packed(path, repair=repair)
     shards, damages = _check_shards(path)
     recipe, recipe_damages = _check_recipe_file(path, shards)
-    sound = []
+    fitting = []
     for shard in shards:
         if recipe is not None and shard.attributes["fingerprint"] != fingerprint(recipe):
             reason = "it was made with another recipe"
             damages.append(Damage(shard.path.name, reason, tuple(dict.fromkeys(shard.texts("clip_id")))))
         else:
-            sound.append(shard)
-    store = Store(path, recipe or {}, sound, {})
-    damages += _check_joints(store)
-    aside = _repair(path, recipe, [*recipe_damages, *damages]) if repair else ()
-    return _report(store, [*recipe_damages, *damages], aside)
+            fitting.append(shard)
+    broken = {damage.file for damage in damages}
+    store = Store(path, recipe or {}, [shard for shard in fitting if shard.path.name not in broken], {})
+    damages = [*recipe_damages, *damages, *_check_joints(store)]
+    aside = _repair(path, recipe, damages) if repair else ()
+    return _report(Store(path, recipe or {}, fitting, {}), damages, aside)
+
+
+def verdict_lines(report: VerifyReport) -> list[str]:
+    """The closing lines of `clipseq verify`: what is sound, and what repairing would do or has done."""
+    clips, frames = counted(report.num_clips, "clip"), counted(report.num_frames, "frame")
+    if report.is_sound:
+        return [f"read {clips}, {frames} in {counted(report.num_shards, 'shard')}: all sound"]
+    files, shards = {damage.file for damage in report.damages}, report.damaged_shards
+    found = f"{counted(len(report.damaged_clip_ids), 'damaged clip')} in {counted(len(files), 'damaged file')}"
+    lines = [f"found {found}; sound: {clips}, {frames}"]
+    if report.path.is_file():
+        return [*lines, "a packed file cannot be repaired: pack its directory again"]
+    if shards:
+        gone = f"{counted(len(shards), 'shard')} with {counted(len(report.clips_aside), 'clip')}"
+        gone += f", {report.sound_aside:,} of them sound" if report.clips_aside else ""
+        if report.set_aside:
+            lines.append(f"set aside {gone} ({', '.join(shards)}): run the same clipseq extract again to redo them")
+        else:
+            lines.append(f"--repair would set aside {gone}, and the next clipseq extract would redo them")
+    if RECIPE_NAME in files:
+        lines.append(f"{'wrote' if report.set_aside else '--repair would write'} {RECIPE_NAME} anew from the shards")
+    return lines
 
 
 def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
@@ -115,31 +158,39 @@ def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
 
 
 def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> VerifyReport:
-    lengths = store.lengths()
+    """Counts in a store of all shards that can be opened, those with damaged rows among them."""
+    broken = {damage.file for damage in damages}
+    left = Store(store.path, store.recipe, [shard for shard in store.shards if shard.path.name not in broken], {})
+    named = {clip_id for damage in damages for clip_id in damage.clip_ids}
+    kept = left.lengths()
+    sound = kept | {clip_id: length for clip_id, length in store.lengths().items() if clip_id not in named}
+    gone = tuple(sorted({*store.lengths(), *named} - set(kept)))
     return VerifyReport(
         path=store.path,
-        num_shards=len(store.shards),
-        num_clips=len(lengths),
-        num_frames=sum(lengths.values()),
+        num_shards=len(left.shards),
+        num_clips=len(sound),
+        num_frames=sum(sound.values()),
         damages=tuple(damages),
-        notes=_notes(store),
+        notes=_notes(left),
+        clips_aside=gone,
+        sound_aside=len(sound.keys() & set(gone)),
         set_aside=aside,
     )
 
 
 def _check_shards(path: Path) -> tuple[list[Shard], list[Damage]]:
+    """The shards whose clip table can be trusted, and what is wrong in these and in the others."""
     shards, damages = [], []
     for shard_path in sorted(path.glob(SHARD_PATTERN)):
         try:
             shard = open_shard(shard_path)
             found = _check_rows(shard)
+            shards.append(shard)
         except (DamagedShardError, SchemaError) as error:
             clip_ids = salvage_clip_ids(shard_path) or indexed_clip_ids(path, shard_path.name)
             found = Damage(shard_path.name, str(error), tuple(dict.fromkeys(clip_ids)))
         if found:
             damages.append(found)
-        else:
-            shards.append(shard)
     return shards, damages
 
 
@@ -150,7 +201,7 @@ def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, objec
     except DamagedShardError as error:
         return (recipe_of(shards[0]) if shards else None), [Damage(RECIPE_NAME, str(error))]
     if recipe is None:
-        raise StoreError(f"{path} is no feature store: there is nothing to verify.")
+        raise no_store(path)
     return recipe, []
 
 
@@ -166,7 +217,8 @@ def _check_rows(shard: Shard) -> Damage | None:
     if not wrong:
         return None
     reasons = ", ".join(sorted(set(wrong.values())))
-    return Damage(shard.path.name, f"{len(wrong)} of {len(shard)} clips or parts are damaged: {reasons}", tuple(wrong))
+    share = f"damaged are {len(wrong)} of {counted(len(shard), 'clip or part', 'clips or parts')}"
+    return Damage(shard.path.name, f"{share}: {reasons}", tuple(wrong))
 
 
 def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: str) -> str:
@@ -283,9 +335,10 @@ def _notes(store: Store) -> tuple[str, ...]:
     aside = len(list(store.path.glob(f"*{ASIDE_SUFFIX}"))) if store.path.is_dir() else 0
     notes = []
     if unfinished:
-        notes.append(f"{len(unfinished)} clips are unfinished, a rerun goes on with them: {', '.join(unfinished)}")
+        clips = counted(len(unfinished), "unfinished clip")
+        notes.append(f"{clips}, with which a rerun goes on: {', '.join(unfinished)}")
     if halves:
-        notes.append(f"{halves} half-written files of stopped or running writers are ignored")
+        notes.append(f"{counted(halves, 'half-written file')} of stopped or running writers, to be ignored")
     if aside:
-        notes.append(f"{aside} damaged shards lie set aside as *{ASIDE_SUFFIX}; delete them when you like")
+        notes.append(f"{counted(aside, 'damaged shard')} set aside as *{ASIDE_SUFFIX}, to be deleted when you like")
     return tuple(notes)

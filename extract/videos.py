@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from extract.errors import UnreadableVideoError, UsageError
 from extract.records import Source, VideoItem
+from extract.wording import counted
 
 # fmt: off
 VIDEO_ENDINGS = frozenset((
@@ -165,12 +166,17 @@ def _of_folder(folder: Path) -> list[VideoItem]:
     count = ignored["other"]
     if not items:
         raise UsageError(
-            f"{folder} holds no videos ({count} other files); looked for {' '.join(sorted(VIDEO_ENDINGS))} "
-            f"and folders of numbered pictures"
+            f"{folder} holds no videos ({counted(count, 'other file')}); looked for {_endings()}, and for folders of "
+            "numbered pictures"
         )
     if count:
         logger.info("%s: %d files with other endings are left out", folder, count)
     return items
+
+
+def _endings() -> str:
+    usual = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+    return f"{' '.join(usual)} and {len(VIDEO_ENDINGS) - len(usual)} other endings"
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -191,8 +197,8 @@ def _of_glob(pattern: str) -> list[VideoItem]:
     kept = [path for path in matches if _is_clip(path)]
     if not kept:
         raise UsageError(
-            f"the glob {pattern} matches no video ({len(matches)} other files or folders); "
-            f"looked for {' '.join(sorted(VIDEO_ENDINGS))}"
+            f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
+            f"looked for {_endings()}"
         )
     if len(kept) < len(matches):
         logger.info("%s: %d matches are no videos and left out", pattern, len(matches) - len(kept))
@@ -212,10 +218,13 @@ def _of_table(table: Path) -> list[VideoItem]:
     rows = read_clip_table(table)
     if not rows:
         raise UsageError(f"{table} lists no clips; add lines below the header")
-    return [_of_row(row, table, number) for number, row in enumerate(rows, start=2)]
+    outside = [path for row in rows if not _is_below(path := table.parent / row["path"], table.parent)]
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in outside]) if outside else ""
+    return [_of_row(row, table, number, root) for number, row in enumerate(rows, start=2)]
 
 
-def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
+def _of_row(row: dict[str, str], table: Path, number: int, root: str) -> VideoItem:
+    """One clip; its id is its path below the list, or where it is not there below `root`, common to all such clips."""
     path, start, end = table.parent / row["path"], 0.0, math.inf
     if not path.exists() and (span := _as_span(str(path))):
         path, start, end = span
@@ -225,7 +234,7 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
         raise UsageError(
             f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
         )
-    name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
+    name = os.path.relpath(path, table.parent if _is_below(path, table.parent) else root)
     clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)
     return VideoItem(clip_id, path, start, end)
 
@@ -269,8 +278,8 @@ def _check_ids(items: Iterable[VideoItem]) -> None:
     for item in items:
         if item.clip_id.startswith("/") or Path(item.clip_id).is_absolute() or ".." in item.clip_id.split("/"):
             raise UsageError(
-                f"the clip_id {item.clip_id!r} must be relative and without '..'; move the list beside its videos or "
-                "give it a clip_id column"
+                f"the clip_id {item.clip_id!r} must be relative and without '..'; choose another, or leave it out to "
+                "name the clip by its path"
             )
         if item.clip_id in seen:
             raise UsageError(

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from extract.errors import LabelError
+from extract.wording import counted
 from sequence_models.intervals import CLOCK_TOLERANCE_SECONDS, UNLABELLED, Piece, Timeline
 from sequence_models.labels import LabelRow
-from sequence_models.matching import counted
 
 STRICT, TOLERANT = "strict", "tolerant"
 ALIGNMENTS = (STRICT, TOLERANT)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from extract.errors import SplitError
+from extract.wording import counted
 from sequence_models.clips import Clip
-from sequence_models.matching import counted, quoted
+from sequence_models.matching import quoted
 
 TRAIN = 0  # the part that keeps every class
 MAX_SHUFFLES = 50

@@ -116,8 +116,8 @@ def run_score(arguments: argparse.Namespace) -> int:
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
+    from extract.wording import counted
     from sequence_models.evaluate import predict_clips
-    from sequence_models.matching import counted
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
@@ -240,7 +240,7 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
-    from sequence_models.matching import counted
+    from extract.wording import counted
 
     groups = {record["group"] for record in run.clips.values()} - {""}
     no_groups = (
@@ -285,7 +285,7 @@ def _evaluation_text(record: dict[str, Any]) -> str:
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
     """What the split doctor looked at and found; nothing where the clips have groups."""
-    from sequence_models.matching import counted
+    from extract.wording import counted
 
     doctor = record.get("doctor")
     if not doctor:

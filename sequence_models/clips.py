@@ -13,6 +13,7 @@ from extract.errors import LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_rows import join_channels
+from extract.wording import counted
 from sequence_models.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
 from sequence_models.intervals import (
     UNLABELLED,
@@ -24,7 +25,7 @@ from sequence_models.intervals import (
     timeline_of,
 )
 from sequence_models.labels import LabelTable, read_labels
-from sequence_models.matching import ClipNames, counted, quoted
+from sequence_models.matching import ClipNames, quoted
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.targets import (
     Target,

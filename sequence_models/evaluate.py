@@ -13,11 +13,11 @@ import numpy as np
 from extract.errors import RunError
 from extract.store_read import Store, open_store
 from extract.store_schema import fingerprint, recipe_differences
+from extract.wording import counted
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_clips, load_unlabelled
 from sequence_models.doctor import pairs_across
-from sequence_models.matching import counted
 from sequence_models.metrics import clip_metrics, frame_metrics
 from sequence_models.metrics_multilabel import multilabel_metrics
 from sequence_models.paired import paired_difference

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from extract.errors import LabelError, UsageError
-from sequence_models.matching import counted, quoted
+from extract.wording import counted
+from sequence_models.matching import quoted
 
 NAMED_PATTERNS = {
     # v_ApplyEyeMakeup_g01_c02.avi: the clips of one g are cut from one video

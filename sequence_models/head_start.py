@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 
 from extract.errors import RunError
-from sequence_models.matching import counted
+from extract.wording import counted
 from sequence_models.raw_models_backbone import pretrained_digest
 from sequence_models.runs import FINAL, Run, read_run
 from sequence_models.training import load_model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from extract.errors import LabelError
 
@@ -66,13 +66,6 @@ def quoted(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:FIRST_NAMES])
     rest = len(names) - FIRST_NAMES
     return f"{shown} and {rest} more" if rest > 0 else shown
-
-
-def counted(names: Collection[object] | int, noun: str) -> str:
-    """How many there are: "1 clip", "2 clips", "2 classes"."""
-    number = len(names) if isinstance(names, Collection) else int(names)
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def span_of(clip_id: str) -> tuple[float, float]:

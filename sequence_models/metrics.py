@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.matching import counted
+from extract.wording import counted
 from sequence_models.metrics_segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
 
 # 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.

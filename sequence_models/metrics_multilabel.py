@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.matching import counted
+from extract.wording import counted
 from sequence_models.metrics import ratio_score, t_quantile
 
 

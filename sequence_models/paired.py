@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.matching import counted
+from extract.wording import counted
 
 ALL_PATTERNS = 16  # up to so many groups every sign pattern is tried
 DRAWS = 20_000

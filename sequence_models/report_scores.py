@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
-from sequence_models.matching import counted
+from extract.wording import counted
 from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.report_plots import bars_svg
 from sequence_models.report_run import EvaluatedRun

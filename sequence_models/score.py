@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from extract.errors import LabelError, UsageError
-from sequence_models.matching import counted, quoted
+from extract.wording import counted
+from sequence_models.matching import quoted
 from sequence_models.metrics import confusion_matrix, ratio_score
 from sequence_models.metrics_segments import OVERLAPS, edit_score, f1_counts, segments
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from extract.errors import SplitError, UsageError
+from extract.wording import counted
 from sequence_models.balance import (
     TRAIN,
     GroupedClips,
@@ -29,7 +30,7 @@ from sequence_models.balance import (
 )
 from sequence_models.clips import Clip
 from sequence_models.labels import read_split_file
-from sequence_models.matching import FIRST_NAMES, ClipNames, counted, quoted
+from sequence_models.matching import FIRST_NAMES, ClipNames, quoted
 from sequence_models.official_splits import ListedClip, official_lists, read_official
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"

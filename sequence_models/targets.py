@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from extract.errors import LabelError, UsageError
+from extract.wording import counted
 from sequence_models.alignment import ALIGNMENTS, STRICT, TOLERANT
 from sequence_models.groups import groups_of
 from sequence_models.labels import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
-from sequence_models.matching import ClipNames, counted, quoted
+from sequence_models.matching import ClipNames, quoted
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from extract.wording import counted
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
 from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
-from sequence_models.matching import counted
 from sequence_models.metrics import no_interval, shown_interval
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run

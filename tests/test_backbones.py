@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from extract import cache as cache_module
+from extract.arguments import BACKBONES
 from extract.backbones import Backbone, backbone_names, build_untrained, cache_folder, load_backbone
 from extract.cache import read_cached, write_cached
 from extract.efficientnet_lite import build_lite, lite_arrays, lite_weights_file
@@ -307,9 +308,9 @@ def test_the_digest_covers_values_and_shapes():
     [
         (
             {"name": "resnet5"},
-            r"there is no backbone 'resnet5': did you mean resnet50.*The names are tiny, efficientnet",
+            r"there is no backbone 'resnet5': did you mean resnet50 or resnet152\? `clipseq extract --help` lists all",
         ),
-        ({"name": "xyzzy"}, r"there is no backbone 'xyzzy': The names are tiny, efficientnet_lite0"),
+        ({"name": "xyzzy"}, r"there is no backbone 'xyzzy': `clipseq extract --help` lists all names"),
         ({"name": "tiny", "weights": Path(__file__)}, "tiny has fixed random weights"),
         ({"name": "tiny", "image_size": 9}, "--image-size 9 does not go with tiny: it must be an even number"),
         (
@@ -317,7 +318,7 @@ def test_the_digest_covers_values_and_shapes():
             "--image-size 16 is too small for efficientnet_lite0: it takes 32",
         ),
         ({"name": "inception_v3", "image_size": 64}, "--image-size 64 is too small for inception_v3: it takes 75"),
-        ({"name": "pixels", "image_size": 0}, "--image-size 0 is too small for pixels: it takes 1 pixels or more"),
+        ({"name": "pixels", "image_size": 0}, "--image-size 0 is too small for pixels: it takes 1 pixel or more"),
         ({"name": "pixels", "channels": 2}, r"--channels 2 must be 3 \(RGB\) or 1 \(grey\)"),
         (
             {"name": "pixels", "weights": Path(__file__)},
@@ -339,6 +340,10 @@ def test_pixels_keeps_what_others_embed():
     assert load_backbone("pixels", image_size=5).row_bytes == 75
     with pytest.raises(BackboneError, match="pixels keeps the frames as they are and has no model; use another"):
         colour.build()
+
+
+def test_the_help_lists_every_name_but_that_of_the_tests():
+    assert sorted(BACKBONES.split()[1:]) == sorted(set(backbone_names()) - {"tiny"})
 
 
 def test_names_are_unique_and_lower_case():

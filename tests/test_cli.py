@@ -189,6 +189,20 @@ def test_an_unknown_backbone_lists_what_is_like_it(capsys, store, tmp_path):
     assert code == 1 and "resnet50" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    (
+        ("--frps 3", "--frps 3; did you mean --fps?"),
+        ("--frps=3", "--frps=3; did you mean --fps?"),
+        ("--xyzzy", "--xyzzy\n"),
+    ),
+)
+def test_an_unknown_flag_gets_the_usage_of_its_verb_and_the_nearest_flag(capsys, flag, hint):
+    code, _, err = run(capsys, "extract", "videos", "--output", "f", *flag.split())
+    assert code == 2 and err.startswith("usage: clipseq extract ")
+    assert f"clipseq extract: error: unrecognized arguments: {hint}" in err
+
+
 def test_a_finished_extraction_imports_no_tensorflow(store):
     code = (
         "import sys, pipeline\n"

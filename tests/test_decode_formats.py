@@ -157,7 +157,7 @@ def test_hdr_is_noted():
 def test_frames_that_the_decoder_calls_damaged_are_counted():
     truth = read(odd_video("mp4__sample_fragmented_sgpd_v2.mp4"), image_size=16)[2]
     assert truth.decoded_frames == 864
-    assert truth.notes == ("850 frames are flagged as damaged by the decoder",)
+    assert truth.notes == ("850 frames flagged as damaged by the decoder",)
 
 
 def test_nothing_reaches_the_terminal(capfd):

@@ -53,7 +53,7 @@ def test_a_picture_that_cannot_be_read_is_a_lost_span(tmp_path):
     assert chunk.frames[:, 0, 0, 0].tolist() == [1, 2, 4, 5]
     np.testing.assert_allclose(chunk.pts_seconds, [0, 0.04, 0.12, 0.16])
     np.testing.assert_allclose(truth.lost_spans, [(0.08, 0.12)])
-    assert "decoding failed 1 times (last: img_3.png is no picture)" in truth.notes
+    assert "decoding failed 1 time (last: img_3.png is no picture)" in truth.notes
 
 
 def test_missing_numbers_are_counted(tmp_path):
@@ -70,5 +70,5 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path):
 
 def test_pictures_of_which_none_can_be_read_are_named(tmp_path):
     (tmp_path / "1.png").write_bytes(b"")
-    with pytest.raises(NoFramesError, match="of 1 pictures not one can be read; replace them"):
+    with pytest.raises(NoFramesError, match="of 1 picture not one can be read; replace them"):
         read(tmp_path)

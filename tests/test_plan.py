@@ -11,6 +11,7 @@ import pytest
 
 from extract.plan import decide, explain, in_part
 from extract.records import VideoItem
+from extract.store_pack import pack
 from extract.store_read import open_store
 from extract.store_schema import SHARD_PATTERN
 from extract.store_write import StoreWriter
@@ -189,8 +190,16 @@ def test_why_names_damaged_shards_where_the_clip_may_have_been(tmp_path, item):
     text = explain(item, open_store(store.path))
     assert text == (
         "a.mp4 is computed by the next extraction: it is not in the store. "
-        "1 shards are damaged, and it may have been in them: see clipseq verify."
+        "There is damage (1 damaged shard), and it may have been in there: see clipseq verify."
     )
+
+
+def test_why_of_a_packed_store_says_that_nothing_is_added_to_it(tmp_path, item):
+    pack(fill(tmp_path, done=[another(item, "b.mp4")]).path, tmp_path / "packed.h5")
+
+    text = explain("a.mp4", open_store(tmp_path / "packed.h5"))
+    assert "is computed by the next extraction into the directory that was packed: it is not in the store" in text
+    assert text.endswith("packed.h5 is a packed file: nothing is added to it.")
 
 
 def test_why_of_imported_features_speaks_of_imports(tmp_path, item):

@@ -180,7 +180,7 @@ def test_the_summary_counts_what_is_left_out(tmp_path, capsys):
     assert pipeline.main([str(word) for word in command]) == 0
     assert capsys.readouterr().out == (
         f"wrote {tmp_path / 's.png'}: 80 frames of 80 windows of 20 clips "
-        "(160 more windows of these and 2 more clips are not on it)\n"
+        "(not on it: 160 more windows of these and 2 more clips)\n"
     )
 
 

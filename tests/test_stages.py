@@ -35,6 +35,22 @@ def test_a_slow_disk_is_named():
     assert "waited 40% of the time for rows to be written" in bottleneck_line(seconds)
 
 
+def test_a_short_job_gets_its_rates_and_no_advice():
+    seconds = StageSeconds(decode=2.0, backbone=9.0, backbone_waited=0.9, frames=1800, decode_threads=2)
+    assert bottleneck_line(seconds) == "the backbone could take 200 frames/s, decoding 1,800 on 2 threads"
+
+
+def test_where_frames_are_stored_no_backbone_is_named():
+    seconds = StageSeconds(decode=20.0, backbone=0.1, backbone_waited=9.9, frames=8000, decode_threads=2)
+    assert bottleneck_line(seconds, has_model=False) == (
+        "decoding-bound: decoding could give 800 frames/s on 2 threads; writing waited 99% of the time; more "
+        "--decode-threads or a faster disk would help"
+    )
+    seconds = StageSeconds(decode=20.0, backbone_waited=1.0, backbone_held=9.0, frames=8000, decode_threads=2)
+    said = "store-bound: decoding could give 800 frames/s on 2 threads; decoding waited 90% of the time for rows to be"
+    assert bottleneck_line(seconds, has_model=False).startswith(said)
+
+
 def test_since_last_gives_every_second_once():
     seconds = StageSeconds()
     seconds.add("decode", 2.0)

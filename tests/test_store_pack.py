@@ -4,9 +4,9 @@ import pytest
 from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, make_store
 from test_store_verify import change_row, shard_of
 
-from extract.errors import DamagedShardError, StoreError
+from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store_pack import pack
-from extract.store_read import open_store
+from extract.store_read import is_store, open_store
 from extract.store_write import StoreWriter
 
 
@@ -80,6 +80,13 @@ def test_an_existing_file_is_never_replaced(directory, tmp_path):
     with pytest.raises(StoreError, match=r"packed\.h5 exists already: choose another name or remove it"):
         pack(directory, tmp_path / "packed.h5")
     assert (tmp_path / "packed.h5").read_text() == "precious"
+
+
+def test_a_packed_store_has_an_ending_by_which_it_is_known(directory, tmp_path):
+    with pytest.raises(UsageError, match=r"packed\.txt must end in \.h5 or \.hdf5"):
+        pack(directory, tmp_path / "packed.txt")
+
+    assert is_store(pack(directory, tmp_path / "packed.hdf5").path)
 
 
 def test_damaged_rows_are_not_packed(tmp_path):

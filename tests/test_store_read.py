@@ -1,10 +1,11 @@
 import multiprocessing
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, assert_clip, make_store
+from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, assert_clip, make_store
 
 from extract import store_read
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
@@ -60,6 +61,19 @@ def test_a_store_of_raw_frames_has_no_embedding_dim(tmp_path):
         _ = store.embedding_dim
 
 
+def test_where_a_run_or_videos_are_the_sentence_does_not_advise_to_extract_into_them(tmp_path):
+    for name, file in (("run", "run.json"), ("table", "compare.json"), ("videos", "a.mp4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+
+    with pytest.raises(StoreError, match="run is a run, no feature store: `clipseq evaluate`, `report` and `predict`"):
+        open_store(tmp_path / "run")
+    with pytest.raises(StoreError, match="table is a comparison, no feature store: `clipseq report "):
+        open_store(tmp_path / "table")
+    with pytest.raises(StoreError, match=r"if it holds videos.*`clipseq extract .*videos --output features/`"):
+        open_store(tmp_path / "videos")
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_where_no_store_is_the_sentence_says_how_to_make_one(tmp_path, name):
     (tmp_path / "empty").mkdir()
@@ -85,7 +99,7 @@ def test_a_damaged_shard_hides_only_its_own_clips(tmp_path, caplog):
 
     assert store.clip_ids == ["b"]
     assert list(store.damaged) == [broken.name]
-    assert "1 of 2 shards cannot be read and their clips count as missing" in caplog.text
+    assert "1 of 2 shards cannot be read, and what was in there counts as missing" in caplog.text
     assert_clip(tmp_path, "b", 4)
     make_store(tmp_path, {"a": 3})
     assert_clip(tmp_path, "a", 3)
@@ -157,8 +171,25 @@ def test_a_store_that_mixes_engines_says_so(tmp_path):
         add_clip(writer, "b", 3)
 
     summary = open_store(tmp_path).summary()
-    assert summary["warnings"] == ["the rows were made by 2 engines (keras, litert): they may differ slightly"]
+    assert summary["warnings"][0] == "the rows were made by 2 engines (keras, litert): they may differ slightly"
     assert (summary["clips"], summary["frames"], summary["shards"], summary["kind"]) == (2, 6, 2, "directory")
+
+
+def test_clips_with_lost_frames_are_found_in_every_shard_and_only_in_their_latest_version(tmp_path):
+    make_store(tmp_path, {"a": 3, "b": 4})
+    with writer_on(tmp_path) as writer:
+        append(writer, "a", 0, 5)
+        writer.finish("a", replace(TRUTH, lost_spans=()))  # the video was mended
+        append(writer, "c", 0, 2)
+        writer.finish("c", replace(TRUTH, lost_spans=((0.0, 1.0), (2.0, 3.0)), notes=('"lost_spans": [[',)))
+        append(writer, "d", 0, 2)
+        writer.finish("d", None)
+
+    store = open_store(tmp_path)
+    assert store.lost_spans() == {"b": ((1.5, 2.0),), "c": ((0.0, 1.0), (2.0, 3.0))}
+    assert store.summary()["warnings"] == [
+        f"2 clips have lost frames, the first is b at 1.50-2.00 s; see `clipseq info {tmp_path} --clip b`"
+    ]
 
 
 def test_unfinished_clips_are_counted_apart(tmp_path):

@@ -7,7 +7,7 @@ from extract.errors import SchemaError, StoreError
 from extract.store_pack import pack
 from extract.store_read import open_store
 from extract.store_shard import open_shard
-from extract.store_verify import verify
+from extract.store_verify import verdict_lines, verify
 from extract.store_write import StoreWriter
 
 
@@ -49,7 +49,7 @@ def test_one_changed_byte_is_named_with_its_clip(tmp_path, dataset):
 
     assert report.damaged_clip_ids == ("hug/a.mp4",)
     assert report.damages[0].file == shard_of(tmp_path).name
-    assert report.damages[0].reason == "1 of 3 clips or parts are damaged: the digest of their rows is wrong"
+    assert report.damages[0].reason == "damaged are 1 of 3 clips or parts: the digest of their rows is wrong"
 
 
 def test_a_changed_truth_record_is_named(tmp_path):
@@ -94,8 +94,38 @@ def test_repair_sets_damaged_shards_aside_and_a_rerun_refills(tmp_path):
     make_store(tmp_path, {"a": 5})
     again = verify(tmp_path)
     assert again.is_sound
-    assert again.notes == ("1 damaged shards lie set aside as *.damaged; delete them when you like",)
+    assert again.notes == ("1 damaged shard set aside as *.damaged, to be deleted when you like",)
     assert_clip(tmp_path, "a", 5)
+
+
+def test_sound_clips_of_a_damaged_shard_are_counted_and_what_repair_does_is_said_before_and_after(tmp_path):
+    make_store(tmp_path)
+    make_store(tmp_path, {"other": 4})
+    broken = next(path for path in tmp_path.glob("shard-*.h5") if len(open_shard(path)) == 3)
+    change_row(broken, "hug/a.mp4")
+
+    before = verify(tmp_path)
+    assert (before.num_shards, before.num_clips, before.num_frames) == (1, 3, 12)
+    assert verdict_lines(before) == [
+        "found 1 damaged clip in 1 damaged file; sound: 3 clips, 12 frames",
+        "--repair would set aside 1 shard with 3 clips, 2 of them sound, and the next clipseq extract would redo them",
+    ]
+    after = verify(tmp_path, repair=True)
+    assert verdict_lines(after)[1] == (
+        f"set aside 1 shard with 3 clips, 2 of them sound ({broken.name}): run the same clipseq extract again to redo "
+        "them"
+    )
+    assert verdict_lines(verify(tmp_path)) == ["read 1 clip, 4 frames in 1 shard: all sound"]
+
+
+def test_a_clip_whose_older_version_is_damaged_is_sound_and_is_not_redone(tmp_path):
+    make_store(tmp_path, {"a": 5})
+    broken = shard_of(tmp_path)
+    make_store(tmp_path, {"a": 6})
+    change_row(broken, "a")
+
+    report = verify(tmp_path)
+    assert (report.num_clips, report.num_frames, report.clips_aside) == (1, 6, ())
 
 
 @pytest.mark.parametrize("content", [None, "", '{"torn'])
@@ -105,8 +135,10 @@ def test_repair_writes_a_lost_recipe_anew_from_the_shards(tmp_path, content):
     if content is not None:
         (tmp_path / "recipe.json").write_text(content)
 
-    assert [damage.file for damage in verify(tmp_path).damages] == ["recipe.json"]
-    verify(tmp_path, repair=True)
+    report = verify(tmp_path)
+    assert [damage.file for damage in report.damages] == ["recipe.json"]
+    assert verdict_lines(report)[1:] == ["--repair would write recipe.json anew from the shards"]
+    assert verdict_lines(verify(tmp_path, repair=True))[1:] == ["wrote recipe.json anew from the shards"]
 
     assert verify(tmp_path).is_sound
     assert open_store(tmp_path).recipe == RECIPE
@@ -144,7 +176,7 @@ def test_rows_that_should_not_be_there_are_named(tmp_path, monkeypatch, rows, ti
         writer.finish("a", None)
 
     (damage,) = verify(tmp_path).damages
-    assert damage.reason == f"1 of 1 clips or parts are damaged: {reason}"
+    assert damage.reason == f"damaged are 1 of 1 clip or part: {reason}"
 
 
 def test_parts_whose_timestamps_do_not_follow_are_named(tmp_path, monkeypatch):
@@ -166,8 +198,8 @@ def test_unfinished_clips_and_half_written_files_are_no_damage(tmp_path):
     report = verify(tmp_path)
     assert report.is_sound
     assert report.notes == (
-        "1 clips are unfinished, a rerun goes on with them: long",
-        "1 half-written files of stopped or running writers are ignored",
+        "1 unfinished clip, with which a rerun goes on: long",
+        "1 half-written file of stopped or running writers, to be ignored",
     )
 
 
@@ -177,6 +209,10 @@ def test_a_packed_store_is_verified_and_cannot_be_repaired(tmp_path):
     change_row(tmp_path / "packed.h5", "hug/a.mp4")
 
     assert verify(tmp_path / "packed.h5").damaged_clip_ids == ("hug/a.mp4",)
+    assert verdict_lines(verify(tmp_path / "packed.h5")) == [
+        "found 1 damaged clip in 1 damaged file; sound: 2 clips, 8 frames",
+        "a packed file cannot be repaired: pack its directory again",
+    ]
     with pytest.raises(StoreError, match="a packed file cannot be repaired, so pack its directory again"):
         verify(tmp_path / "packed.h5", repair=True)
 
@@ -184,7 +220,7 @@ def test_a_packed_store_is_verified_and_cannot_be_repaired(tmp_path):
 def test_nothing_to_verify_is_one_sentence(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
 
-    with pytest.raises(StoreError, match="is no feature store: there is nothing to verify"):
+    with pytest.raises(StoreError, match="is no feature store: if it holds videos"):
         verify(tmp_path)
     with pytest.raises(SchemaError, match=r"a\.txt is no HDF5 file"):
         verify(tmp_path / "a.txt")

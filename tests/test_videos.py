@@ -151,13 +151,27 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
         ("path,start_seconds\na.mp4,nan\n", "line 2: the span nan to inf s must start at 0 or later"),
         ("path\na.mp4\na.mp4\n", "two clips are named 'a.mp4' ("),
         ("path,clip_id\na.mp4,../x\n", "the clip_id '../x' must be relative and without '..'"),
-        ("path\n../a.mp4\n", "must be relative and without '..'; move the list beside its videos or give it a clip_id"),
-        ("path\n/far/a.mp4\n", "the clip_id '/far/a.mp4' must be relative"),
+        ("path,clip_id\na.mp4,/x\n", "the clip_id '/x' must be relative and without '..'; choose another, or leave it"),
+        ("path\na.mp4\n/far/a.mp4\n", "two clips are named 'a.mp4' ("),
         ('path\n"a.mp4#t=5,2"\n', "must end after it starts"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, text, message):
     assert message in message_of(UsageError, write_table(tmp_path, text))
+
+
+def test_absolute_paths_are_named_from_their_longest_common_folder_on(tmp_path):
+    rows = "path,start_seconds,end_seconds\n/far/away/clap/a.mp4,,\n/far/away/clap/a.mp4,1,2\n/far/away/hug/a.mp4,,\n"
+    items = find_videos(write_table(tmp_path, f"{rows}{tmp_path}/v/here.mp4,,\nv/too.mp4,,\n"))
+    assert [item.clip_id for item in items] == [
+        "clap/a.mp4", "clap/a.mp4#t=1,2", "hug/a.mp4", "v/here.mp4", "v/too.mp4"
+    ]  # fmt: skip
+    assert items[0].path == Path("/far/away/clap/a.mp4")
+
+
+@pytest.mark.parametrize(("path", "clip_id"), [("/far/a.mp4", "a.mp4"), ("../a.mp4", "a.mp4"), ("/a.mp4", "a.mp4")])
+def test_one_video_outside_the_folder_of_its_list_is_named_by_its_file(tmp_path, path, clip_id):
+    assert ids(write_table(tmp_path, f"path\n{path}\n")) == [clip_id]
 
 
 def test_a_table_elsewhere_works_with_ids(tmp_path):
@@ -170,8 +184,10 @@ def test_a_table_elsewhere_works_with_ids(tmp_path):
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     touch(tmp_path, "a.txt", "b.wav")
     message = message_of(UsageError, tmp_path)
-    assert message.startswith(f"{tmp_path} holds no videos (2 other files); looked for .264 .265 ")
-    assert ".mp4 " in message and message.endswith("and folders of numbered pictures")
+    assert message.startswith(
+        f"{tmp_path} holds no videos (2 other files); looked for .mp4 .avi .mov .mkv .webm and 45 other"
+    )
+    assert ".mp4 " in message and message.endswith("and for folders of numbered pictures")
 
 
 def test_a_missing_target_is_named():
@@ -183,7 +199,7 @@ def test_a_missing_target_is_named():
 def test_a_glob_without_videos_is_named(tmp_path):
     touch(tmp_path, "a.txt")
     message = message_of(UsageError, str(tmp_path / "*"))
-    assert "matches no video (1 other files or folders)" in message
+    assert "matches no video (1 other match)" in message
 
 
 def test_other_files_are_counted(tmp_path, caplog):

@@ -1,0 +1,98 @@
+"""How numbers, times and spans are said on the screen; files and --json keep the plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+
+
+def counted(things: Collection[object] | int, noun: str, plural: str = "") -> str:
+    """A number and its noun.
+
+    Args:
+        things: What is counted, or how many there are.
+        noun: Of one, such as "clip".
+        plural: Of several, where that is not `noun` with an s, or "es" after an s.
+
+    Returns:
+        Such as "1 clip", "1,200 clips" or "2 classes".
+    """
+    number = len(things) if isinstance(things, Collection) else int(things)
+    plural = plural or (f"{noun}es" if noun.endswith("s") else f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def span_text(span: Sequence[float]) -> str:
+    """A half-open span of seconds as "4.83-5.87 s"."""
+    return f"{span[0]:.2f}-{span[1]:.2f} s"
+
+
+def when_text(time_ns: int) -> str:
+    """Nanoseconds since 1970 as ISO text in UTC, to the second."""
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="seconds")
+
+
+def lost_frames_text(lost: Sequence[tuple[str, Sequence[Sequence[float]]]], *, store: str = "") -> str:
+    """The sentence that names clips with lost frames.
+
+    Args:
+        lost: (clip_id, its lost spans) of one clip or more.
+        store: Where to read more; "" leaves that out.
+
+    Returns:
+        Such as "2 clips have lost frames, the first is a.mp4 at 4.83-5.87 s; see `clipseq info STORE --clip a.mp4`".
+    """
+    clip_id, spans = lost[0]
+    first = f"{clip_id} at {span_text(spans[0])}" + (f" and {len(spans) - 1} more" if len(spans) > 1 else "")
+    if len(lost) == 1:
+        said = f"1 clip has lost frames: {first}"
+    else:
+        said = f"{len(lost):,} clips have lost frames, the first is {first}"
+    return f"{said}; see `clipseq info {store} --clip {clip_id}`" if store else said
+
+
+def readable(record: Mapping[str, object], *, indent: str = "") -> str:
+    """What `clipseq info` prints.
+
+    Args:
+        record: Names and plain values, as in --json; a mapping becomes an indented block.
+        indent: Before every line.
+
+    Returns:
+        One line per name, or one per entry of a list of sentences; values in one column.
+    """
+    shown = {("modified" if key == "mtime_ns" else str(key)): _value_text(key, value) for key, value in record.items()}
+    width = max(map(len, shown), default=0)
+    lines = []
+    for key, value, (name, text) in zip(record, record.values(), shown.items(), strict=True):
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}", readable(value, indent=indent + "  ")]
+        else:
+            lines.append(f"{indent}{name:<{width}}  " + text.replace("\n", f"\n{indent}{'':<{width}}  "))
+    return "\n".join(lines)
+
+
+def _value_text(key: str, value: object) -> str:
+    if key == "damaged" and not value:
+        return "not checked; clipseq verify reads everything"
+    if value in (None, "", (), [], {}):
+        return "none"
+    if key == "mtime_ns":
+        return when_text(value)  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list | tuple):
+        return _list_text(key, value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _list_text(key: str, values: Sequence) -> str:
+    if key == "lost_spans":
+        return ", ".join(map(span_text, values))
+    if key == "versions":
+        return "\n".join(", ".join(f"{name} {version}" for name, version in (v or {}).items()) for v in values)
+    if key == "row_shape":
+        return " x ".join(map(str, values))
+    return ("\n" if key in ("warnings", "notes") else ", ").join(map(str, values))
