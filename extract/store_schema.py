@@ -9,11 +9,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnstorableClipError
 from extract.records import Source
-from extract.wording import when_text
 
 SCHEMA_VERSION = 1
 RECIPE_NAME = "recipe.json"
@@ -63,7 +63,7 @@ class Failure:
     @property
     def when(self) -> str:
         """Time of the failure as ISO text in UTC, to the second."""
-        return when_text(self.when_ns)
+        return datetime.fromtimestamp(self.when_ns / 1e9, UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
