@@ -218,13 +218,10 @@ def _of_table(table: Path) -> list[VideoItem]:
     rows = read_clip_table(table)
     if not rows:
         raise UsageError(f"{table} lists no clips; add lines below the header")
-    outside = [path for row in rows if not _is_below(path := table.parent / row["path"], table.parent)]
-    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in outside]) if outside else ""
-    return [_of_row(row, table, number, root) for number, row in enumerate(rows, start=2)]
+    return [_of_row(row, table, number) for number, row in enumerate(rows, start=2)]
 
 
-def _of_row(row: dict[str, str], table: Path, number: int, root: str) -> VideoItem:
-    """One clip; its id is its path below the list, or where it is not there below `root`, common to all such clips."""
+def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
     path, start, end = table.parent / row["path"], 0.0, math.inf
     if not path.exists() and (span := _as_span(str(path))):
         path, start, end = span
@@ -234,7 +231,7 @@ def _of_row(row: dict[str, str], table: Path, number: int, root: str) -> VideoIt
         raise UsageError(
             f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
         )
-    name = os.path.relpath(path, table.parent if _is_below(path, table.parent) else root)
+    name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
     clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)
     return VideoItem(clip_id, path, start, end)
 
@@ -278,8 +275,8 @@ def _check_ids(items: Iterable[VideoItem]) -> None:
     for item in items:
         if item.clip_id.startswith("/") or Path(item.clip_id).is_absolute() or ".." in item.clip_id.split("/"):
             raise UsageError(
-                f"the clip_id {item.clip_id!r} must be relative and without '..'; choose another, or leave it out to "
-                "name the clip by its path"
+                f"the clip_id {item.clip_id!r} must be relative and without '..'; move the list beside its videos or "
+                "give it a clip_id column"
             )
         if item.clip_id in seen:
             raise UsageError(
