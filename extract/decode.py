@@ -205,7 +205,7 @@ def _named(path: Path) -> Iterator[None]:
     """The decoders' own errors become one of ours, and so does what nobody foresaw: it must not stop other videos."""
     try:
         yield
-    except ClipseqError:
+    except (ClipseqError, MemoryError):
         raise
     except (av.error.FFmpegError, cv2.error, OSError) as error:
         raise UnreadableVideoError(f"{path} cannot be decoded ({error}); replace or remove it") from error
@@ -213,7 +213,7 @@ def _named(path: Path) -> Iterator[None]:
         log.debug("reading %s", path, exc_info=True)
         raise UnexpectedVideoError(
             f"{path} met a fault of clipseq or of a library ({type(error).__name__}: {error}); report it with this "
-            "file, leave the file out, or try --decoder with another decoder"
+            "file; clipseq extract tries the file again each time, and with another --output another --decoder may do"
         ) from error
 
 

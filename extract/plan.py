@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from extract.errors import VideoError
+from extract.errors import UnexpectedVideoError, VideoError
 from extract.records import Source, VideoItem
 from extract.store_read import Store
 from extract.store_schema import Partial
@@ -64,7 +64,7 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
     failure = store.failures().get(item.clip_id)
     if failure is not None:
         unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
-        if unchanged and not retry_failed:
+        if unchanged and not retry_failed and failure.error != UnexpectedVideoError.__name__:
             said = failure.message.rstrip(".")
             return Decision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
         reason = "it failed before, and is tried again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from shlex import quote
 
 
 def counted(things: Collection[object] | int, noun: str, plural: str = "") -> str:
@@ -48,7 +49,7 @@ def lost_frames_text(lost: Sequence[tuple[str, Sequence[Sequence[float]]]], *, s
         said = f"1 clip has lost frames: {first}"
     else:
         said = f"{len(lost):,} clips have lost frames, the first is {first}"
-    return f"{said}; see `clipseq info {store} --clip {clip_id}`" if store else said
+    return f"{said}; see `clipseq info {quote(store)} --clip {quote(clip_id)}`" if store else said
 
 
 def readable(record: Mapping[str, object], *, indent: str = "") -> str:

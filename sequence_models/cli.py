@@ -61,8 +61,11 @@ def run_compare(arguments: argparse.Namespace) -> int:
     print(_data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
     from sequence_models.compare import compare, sub_runs
+    from sequence_models.raw_models import check_backend
     from sequence_models.verdict import comparison_text
 
+    for settings in (each for of_model in points.values() for each in of_model.values()):
+        check_backend(settings)
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:

@@ -27,6 +27,7 @@ from sequence_models.experiment import note_validation, read_choices, train_base
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.prepare import Source, source_of
 from sequence_models.runs import (
+    CHOICES,
     COMPARISON,
     MODEL,
     Run,
@@ -41,6 +42,7 @@ from sequence_models.settings import ORDER_FREE_MODELS, TrainSettings
 from sequence_models.training import FitResult
 from sequence_models.verdict import ORDERED_BASELINES, Entry, comparison_record, rank
 
+Seconds = Mapping[tuple[str, ...], float]  # of extraction, by the stores
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
 
 
@@ -105,11 +107,16 @@ def compare(
         train_final(best, source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
         compiled.cache_clear()  # so that the next model's memory is its own
     if not read_choices(run):
+        (run.path / CHOICES).unlink(missing_ok=True)
         note_validation(run, list(train_baselines(run, data).values()))
     validation |= read_json(run.path / "validation.json")
     run = note_test_opened(run)
-    entries = [_model_entry(model, each, source_of(each[0].settings, sources).data) for model, each in runs.items()]
-    entries += [_baseline_entry(name, run, data) for name in baseline_names(run.settings.task)]
+    extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
+    entries = [
+        _model_entry(model, of_model, source_of(of_model[0].settings, sources).data, extraction)
+        for model, of_model in runs.items()
+    ]
+    entries += [_baseline_entry(name, run, data, extraction) for name in baseline_names(run.settings.task)]
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth, validation=validation)
@@ -137,6 +144,7 @@ def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
 def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, Any]:
     """Train a sub-run, unless it is trained; returns its validation scores."""
     if not read_choices(run):
+        (run.path / CHOICES).unlink(missing_ok=True)  # of another number of seeds, whose decisions are overwritten now
         return note_validation(run, [train_models(run, data, on_fit=on_fit)])[MODEL]
     for fold in run.folds:
         for seed in range(run.seeds):
@@ -152,12 +160,12 @@ def _note_done(run: Run, model: str, name: str) -> None:
         write_json(run.path / COMPARISON, done)
 
 
-def _model_entry(model: str, runs: Sequence[Run], data: ClipSet) -> Entry:
+def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Seconds) -> Entry:
     """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
     for run in runs:
         note_test_opened(run)
     ordered = any(run.settings.sequence_model not in ORDER_FREE_MODELS for run in runs)
-    entry = Entry(model, ordered, extraction=_extraction_seconds(runs[0]), seeds=[[] for _ in range(runs[0].seeds)])
+    entry = Entry(model, ordered, extraction=extraction[runs[0].stores], seeds=[[] for _ in range(runs[0].seeds)])
     clips = {clip.clip_id: clip for clip in data.clips}
     choices = [read_choices(run)[MODEL] for run in runs]
     sizes = []
@@ -186,9 +194,9 @@ def _extraction_seconds(run: Run) -> float:
     return float(sum(each.get(stage, 0.0) for each in stages for stage in WALL_STAGES))
 
 
-def _baseline_entry(name: str, run: Run, data: ClipSet) -> Entry:
+def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> Entry:
     choices = read_choices(run)[name]
-    entry = Entry(name, name in ORDERED_BASELINES, extraction=_extraction_seconds(run), choices=choices)
+    entry = Entry(name, name in ORDERED_BASELINES, extraction=extraction[run.stores], choices=choices)
     clips = {clip.clip_id: clip for clip in data.clips}
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)

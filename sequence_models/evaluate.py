@@ -24,6 +24,7 @@ from sequence_models.paired import paired_difference
 from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.runs import (
+    COMPARISON,
     FINAL,
     MODEL,
     OFFICIAL,
@@ -187,6 +188,11 @@ def load_fitted(run: Run, fold: str, seed: int) -> Any:
     """The model of one fold and seed, with its best weights."""
     weights = run.model_path(fold, seed)
     if not weights.exists():
+        if fold == FINAL and (run.path.parent / COMPARISON).exists():
+            raise RunError(
+                f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
+                f"models of all clips; give another folder of {run.path.parent}"
+            )
         raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
     return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
 

@@ -72,12 +72,12 @@ def start_training(
         BackboneError: Pretrained weights are missing.
         UsageError: The backend cannot train it.
     """
+    check_backend(settings)
     streams, kind = [(model, slice(None))], settings.model
     if settings.model == TWO_STREAM:
         rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
         streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
     for stream, channels in streams:
-        _refuse_statistics_with_jax(stream, kind)
         if kind == "td_backbone_rnn":
             start(stream, settings, clips, channels=channels, head=head)
         elif kind == "td_cnn_flatten_lstm":
@@ -85,8 +85,18 @@ def start_training(
             _warn_of_width(width, settings.units or FLATTEN_UNITS)
 
 
-def _refuse_statistics_with_jax(stream: keras.Model, kind: str) -> None:
-    if keras.backend.backend() == "jax" and any(getattr(layer, "update_statistics", False) for layer in stream.layers):
+def check_backend(settings: TrainSettings) -> None:
+    """See that the backend of Keras can train a model, before anything is fitted.
+
+    Args:
+        settings: Of any model.
+
+    Raises:
+        UsageError: It takes statistics of batch normalisation, and the backend is JAX.
+    """
+    kind = settings.stream if settings.model == TWO_STREAM else settings.model
+    takes = kind == "td_convnet_gru" or (kind == "td_backbone_rnn" and settings.update_batchnorm)
+    if takes and keras.backend.backend() == "jax":
         instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
         raise UsageError(
             f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "

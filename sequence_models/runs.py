@@ -27,6 +27,7 @@ import numpy as np
 
 from extract.errors import RunError
 from extract.store_schema import RECIPE_NAME, recipe_differences
+from extract.wording import counted
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -261,13 +262,14 @@ def _to_record(run: Run) -> dict[str, Any]:
 
 def _refuse_folder(path: Path) -> None:
     """A new run never goes among the files of anything else."""
+    if (path / "run.json").exists():
+        return
     whole = path.absolute()
-    store = next((each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file()), None)
+    above = (each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file())
+    store = next((each for each in above if each == whole or any(each.glob("shard-*.h5"))), None)
     if store is not None:
         what = "is a feature store" if store == whole else f"lies in the feature store {store}"
         raise RunError(f"--run {path} {what}; choose a folder of its own, such as --run runs/first")
-    if not path.is_dir() or (path / "run.json").exists():
-        return
     held = next((file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")), None)
     if held is not None:
         raise RunError(
@@ -285,6 +287,8 @@ def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         return [_changed(f"--{key}", old, new)]
     if key == "vocabulary":
         return [_changed("the list of classes", old, new)]
+    if key == "fingerprints" and len(old) != len(new):
+        return [f"it had {counted(old, 'feature store')}, now {len(new)}"]
     if key == "fingerprints":
         pairs = zip(before["recipes"], now["recipes"], strict=False)
         changed = [_changed(*each) for pair in pairs for each in recipe_differences(*pair)]

@@ -11,7 +11,7 @@ import sequence_models.experiment as experiment
 from extract.errors import RunError
 from sequence_models.clips import ClipSet
 from sequence_models.compare import compare, shuffle_steps, sub_runs
-from sequence_models.evaluate import evaluate, predict_clips
+from sequence_models.evaluate import evaluate, load_fitted, predict_clips
 from sequence_models.grid import grid_points
 from sequence_models.prepare import Source
 from sequence_models.report import write_report
@@ -124,6 +124,16 @@ def test_points_of_a_grid_are_chosen_in_each_fold(tmp_path):
     assert set(choices["choices"]["model"]) == {"fold1", "fold2"}
     finals = {path.parts[-3] for path in (tmp_path / "run").glob("*/models/final-seed0.json")}
     assert finals == {"lstm,learning_rate=0.02"}  # models of all clips are for later use, so the best point has them
+    with pytest.raises(RunError, match=r"learning_rate=1e-08 was not the best point of its model's --grid on valid"):
+        load_fitted(read_run(tmp_path / "run" / "lstm,learning_rate=1e-08"), "final", 0)
+
+
+def test_seeds_of_another_number_leave_no_choices_behind(tmp_path, monkeypatch):
+    compared(tmp_path / "run", seeds=2)
+    monkeypatch.setattr("sequence_models.compare.note_validation", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compared(tmp_path / "run", seeds=1)
+    assert not (tmp_path / "run" / "lstm" / "choices.json").exists()
 
 
 def test_per_frame_the_order_test_is_before_post_processing(tmp_path):

@@ -65,6 +65,12 @@ def test_another_experiment_is_refused_with_every_difference(run):
         assert text in str(caught.value)
 
 
+def test_another_number_of_stores_is_a_difference(run):
+    create_run(run)
+    with pytest.raises(RunError, match=r"it had 1 feature store, now 2\."):
+        create_run(replace(run, fingerprints=(*run.fingerprints, "def")))
+
+
 def test_differences_are_said_as_on_the_command_line_and_never_empty(run):
     create_run(replace(run, cv="5", load={"missing": "error", "keep": ["a", "b"]}))
     with pytest.raises(RunError) as caught:
@@ -79,11 +85,19 @@ def test_differences_are_said_as_on_the_command_line_and_never_empty(run):
 def test_a_run_is_not_made_in_a_feature_store(run, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "recipe.json").write_text("{}")
+    (tmp_path / "runs" / "shard-a-000000.h5").touch()
     with pytest.raises(RunError, match=r"first lies in the feature store .*runs; choose a folder of its own"):
         create_run(run)
     with pytest.raises(RunError, match=r"is a feature store; choose a folder of its own, such as --run"):
         create_run(replace(run, path=tmp_path / "runs"))
-    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "recipe.json"]
+    assert not run.path.exists()
+
+
+def test_a_run_that_is_there_goes_on_and_a_recipe_of_something_else_is_no_store(run, tmp_path):
+    (tmp_path / "recipe.json").write_text("{}")
+    created = create_run(run)
+    (tmp_path / "shard-a-000000.h5").touch()
+    assert create_run(run) == created
 
 
 def test_a_run_is_not_made_among_files_that_are_no_run(run):

@@ -18,8 +18,8 @@ def test_times_and_spans_are_short():
 def test_the_first_clip_with_lost_frames_is_named():
     lost = [("a.mp4", [(1.0, 2.0), (3.0, 4.0)]), ("b.mp4", [(0.0, 1.0)])]
     assert lost_frames_text(lost) == "2 clips have lost frames, the first is a.mp4 at 1.00-2.00 s and 1 more"
-    assert lost_frames_text(lost[1:], store="f") == (
-        "1 clip has lost frames: b.mp4 at 0.00-1.00 s; see `clipseq info f --clip b.mp4`"
+    assert lost_frames_text(lost[1:], store="my f") == (
+        "1 clip has lost frames: b.mp4 at 0.00-1.00 s; see `clipseq info 'my f' --clip b.mp4`"
     )
 
 
