@@ -85,7 +85,10 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("speed (changes no number beyond rounding)")
     group.add_argument("--engine", choices=("auto", "keras", "litert"), default="auto", help="what runs the backbone")
     group.add_argument(
-        "--batch-size", type=int, metavar="N", help="frames per call of the backbone (32; on a GPU 128 of 224 px)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="frames per call of the backbone (8 to 32, by cores; on a GPU 128 of 224 px)",
     )
     group.add_argument(
         "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 16)"

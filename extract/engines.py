@@ -38,6 +38,8 @@ ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 CPU_BATCH = 32
+LITERT_BATCHES = (8, 32)  # fewest, most: smaller ones stay in the caches of a few cores, and fill not many cores
+LITERT_IMAGES_PER_CORE = 4
 GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
 PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
 
@@ -101,8 +103,8 @@ def make_engine(
     Args:
         backbone: What to compute.
         kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine; None: 32 on a CPU, on a GPU what it can hold, and of `pixels`
-            what fits in 1 MiB.
+        batch_size: B, fixed for the life of the engine; None: 4 per core, 8 to 32, for LiteRT, else 32 on a CPU, on a
+            GPU what it can hold, and of `pixels` what fits in 1 MiB.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -120,10 +122,10 @@ def make_engine(
     if kind == "litert" and precision != "float32":
         raise BackboneError(f"--engine litert computes in float32 only: --precision {precision} needs --engine keras")
     if kind == "litert":
-        return _litert_engine(backbone, batch_size or CPU_BATCH)
+        return _litert_engine(backbone, batch_size)
     if kind == "auto" and precision == "float32" and _keras_backend() == "tensorflow" and not _has_gpu():
         try:
-            return _litert_engine(backbone, batch_size or CPU_BATCH)
+            return _litert_engine(backbone, batch_size)
         except _ConversionError as error:
             log.warning("%s; Keras computes it instead, more slowly", error)
     return _keras_engine(backbone, batch_size or _default_batch(backbone.image_size), precision)
@@ -246,10 +248,12 @@ def _torch_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[
     return begin, "GPU" if on_gpu else "CPU"
 
 
-def _litert_engine(backbone: Backbone, batch_size: int) -> Engine:
+def _litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
+    threads = usable_cores()
+    fewest, most = LITERT_BATCHES
+    batch_size = batch_size or min(most, max(fewest, LITERT_IMAGES_PER_CORE * threads))
     compiled = _compiled(backbone, batch_size)
     make_interpreter, runtime = _litert_runtime()
-    threads = usable_cores()
     with without_chatter():
         interpreter = make_interpreter(model_content=compiled, num_threads=threads)
         interpreter.allocate_tensors()
