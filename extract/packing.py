@@ -31,7 +31,6 @@ from extract.videos import source_of
 CHUNK_FRAMES = 16
 BATCHES_AHEAD = 2  # given to the engine before the first of them is read back: a GPU computes while it is fed
 RING_BATCHES = BATCHES_AHEAD + 2  # those, one that lies ready, and one that is being filled
-RING_ROWS = 128  # at least, so that small batches do not leave the decoders without room
 QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
 POLL_SECONDS = 0.1
 
@@ -151,7 +150,7 @@ class _Packer:
         self._seconds = seconds
         seconds.decode_threads = decode_threads
         self._ring = Ring(
-            batches=max(RING_BATCHES, RING_ROWS // engine.batch_size),
+            batches=RING_BATCHES,
             batch_size=engine.batch_size,
             image_size=settings.image_size,
             writers=decode_threads,
