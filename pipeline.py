@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import functools
 import itertools
 import logging
@@ -19,6 +18,7 @@ import extract.cli
 import sequence_models.cli
 from extract import __version__
 from extract.errors import ClipseqError, UsageError
+from extract.wording import did_you_mean
 
 if TYPE_CHECKING:
     from extract.show import Change
@@ -217,9 +217,8 @@ def make_parser() -> argparse.ArgumentParser:
 def _unknown_text(unknown: Sequence[str], verb: argparse.ArgumentParser) -> str:
     """What argparse says of unknown arguments, and the flag that is most like the first."""
     flags = [flag for action in verb._actions for flag in action.option_strings]
-    close = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"unrecognized arguments: {' '.join(unknown)}{hint}"
+    meant = did_you_mean(unknown[0].partition("=")[0], flags)
+    return f"unrecognized arguments: {' '.join(unknown)}" + (f"; {meant}" if meant else "")
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:

@@ -5,17 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-# Here and not from backbones.py, which needs NumPy: help shall come at once.
-BACKBONES = """\
-backbones:
-  efficientnet_lite0 efficientnet_lite1 efficientnet_lite2 pixels convnext_base convnext_large
-  convnext_small convnext_tiny convnext_xlarge densenet121 densenet169 densenet201 efficientnet_b0
-  efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
-  efficientnet_b7 efficientnetv2_b0 efficientnetv2_b1 efficientnetv2_b2 efficientnetv2_b3
-  efficientnetv2_s efficientnetv2_m efficientnetv2_l inception_resnet_v2 inception_v3 mobilenet
-  mobilenet_v2 mobilenet_v3_large mobilenet_v3_small nasnet_large nasnet_mobile resnet50 resnet101
-  resnet152 resnet50_v2 resnet101_v2 resnet152_v2 vgg16 vgg19 xception
-"""
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
 
@@ -29,8 +18,7 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  clipseq extract videos/ --output features/\n"
         "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
-        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n\n"
-        + BACKBONES,
+        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
@@ -52,7 +40,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
     group.add_argument(
         "--backbone", default="efficientnet_lite0", metavar="NAME",
-        help="a pretrained backbone (all names: clipseq extract --help), or pixels: no model, the frames themselves "
+        help="a pretrained backbone (--backbone help names all), or pixels: no model, the frames themselves "
         "are stored (efficientnet_lite0)",
     )  # fmt: skip
     group.add_argument(

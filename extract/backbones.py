@@ -6,7 +6,6 @@ is cheap; only `build` needs Keras, so that a job with nothing left to do never 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from extract.cache import cache_folder, read_cached, write_cached
 from extract.efficientnet_lite import EMBEDDING_DIM, VARIANTS, build_lite, lite_arrays, lite_weights_file
 from extract.errors import BackboneError
 from extract.keras_applications import FAMILIES, build_family, digest_of_weights
-from extract.wording import counted
+from extract.wording import counted, did_you_mean
 
 if TYPE_CHECKING:
     import keras
@@ -131,9 +130,10 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
 
 def _check_name(name: str) -> None:
     if name not in backbone_names():
-        close = difflib.get_close_matches(name, [known for known in backbone_names() if known != "tiny"], n=2)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise BackboneError(f"there is no backbone {name!r}: {hint}`clipseq extract --help` lists all names")
+        names = [known for known in backbone_names() if known != "tiny"]
+        meant = did_you_mean(name, names, most=2)
+        said = f"{meant} --backbone help names all" if meant else f"the names are {', '.join(names)}"
+        raise BackboneError(f"there is no backbone {name!r}: {said}")
 
 
 def _load_tiny(*, weights: Path | None, image_size: int | None) -> Backbone:

@@ -16,7 +16,7 @@ from extract import arguments as parsers
 if TYPE_CHECKING:
     from extract.job import ClipResult, ExtractSettings, Progress
     from extract.sampling import SamplingRule
-    from extract.show import Change, Sheet
+    from extract.show import Change, Sheet, View
     from extract.show_windows import WindowCut
     from extract.stages import StageSeconds
 
@@ -114,15 +114,16 @@ def run_scan(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), windows: WindowCut | None = None) -> int:
     """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
-    from extract.show import sheet_of_store
+    from extract.show import View, sheet_of_store
     from extract.store_read import is_store, open_store
 
     check_positive(arguments, "image_size")
+    view = View(changes, windows)
     if is_store(arguments.target):
         _refuse_recipe_flags(arguments)
-        sheet = sheet_of_store(open_store(arguments.target), arguments.output, changes=changes, windows=windows)
+        sheet = sheet_of_store(open_store(arguments.target), arguments.output, view=view)
     else:
-        sheet = _sheet_of_videos(arguments, changes, windows)
+        sheet = _sheet_of_videos(arguments, view)
     for clip_id, reason in sheet.problems:
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
     print(f"wrote {arguments.output}: {_sheet_line(sheet)}")
@@ -276,7 +277,9 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change], windows: WindowCut | None) -> Sheet:
+def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
+    from dataclasses import replace
+
     from extract.backbones import load_backbone
     from extract.decode import DecodeSettings
     from extract.errors import UsageError
@@ -286,14 +289,14 @@ def _sheet_of_videos(arguments: argparse.Namespace, changes: Sequence[Change], w
 
     own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
     backbone = load_backbone(arguments.backbone, **own)
-    if changes and backbone.channels is None:
+    if view.changes and backbone.channels is None:
         raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
     if backbone.channels == 1:
-        changes = [Change(grey, "grey"), *changes]
+        view = replace(view, changes=[Change(grey, "grey"), *view.changes])
     same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
     settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
     items, title = find_videos(arguments.target), arguments.target
-    return sheet_of_videos(items, settings, arguments.output, title=title, changes=changes, windows=windows)
+    return sheet_of_videos(items, settings, arguments.output, title=title, view=view)
 
 
 def _clip_record(store, clip_id: str) -> dict:
@@ -324,9 +327,9 @@ def _failure_line(result: ClipResult) -> str:
 
 
 def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
-    rate = seconds.frames / max(wall_seconds, 1e-9)
     from extract.wording import counted
 
+    rate = seconds.frames / max(wall_seconds, 1e-9)
     return f"{counted(seconds.frames, 'frame')} in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
 
 

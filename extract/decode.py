@@ -36,7 +36,7 @@ from extract.errors import (
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
-from extract.wording import counted
+from extract.wording import counted, span_text
 
 log = logging.getLogger(__name__)
 
@@ -376,7 +376,7 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
 
 
 def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoError:
-    where = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in lost[:3]) or job.stream.last_error
+    where = ", ".join(map(span_text, lost[:3])) or job.stream.last_error
     error = CorruptVideoError(
         f"{job.item.path} has lost frames ({where}) and --on-corrupt is {job.settings.on_corrupt}; "
         "replace it, or keep what decodes with --on-corrupt salvage"

@@ -22,7 +22,7 @@ from extract.show_windows import Picking, RowPlan, WindowCut, spread
 from extract.store_read import Store
 from extract.transforms import make_transform
 from extract.videos import source_of
-from extract.wording import counted
+from extract.wording import counted, span_text
 
 CHUNK_FRAMES = 16
 TINY_PIXELS = 8
@@ -35,6 +35,32 @@ class Change:
 
     apply: Callable[[np.ndarray], np.ndarray]
     fact: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What of the clips is shown, and how.
+
+    Args:
+        changes: Done to the frames of each row on its own, in order.
+        windows: Cuts each clip; one row per window. None = one row per clip.
+        max_clips: Clips at most; of more, so many spread over the list.
+        max_windows: Windows at most, as many of each clip, spread over it, but at least its first and its last.
+        max_frames: Frames per row at most; of more, so many spread over the clip or window.
+    """
+
+    changes: Sequence[Change] = ()
+    windows: WindowCut | None = None
+    max_clips: int = 20
+    max_windows: int = 80
+    max_frames: int = 10
+
+    def picking(self, clips: int) -> Picking:
+        """What is shown of each of so many clips."""
+        return Picking(self.max_frames, self.windows, max(2, self.max_windows // max(1, clips)))
+
+
+DEFAULT_VIEW = View()
 
 
 @dataclass(frozen=True)
@@ -63,16 +89,7 @@ class Sheet:
 
 
 def sheet_of_videos(
-    items: Sequence[VideoItem],
-    settings: DecodeSettings,
-    output: Path,
-    *,
-    title: str,
-    changes: Sequence[Change] = (),
-    windows: WindowCut | None = None,
-    max_clips: int = 20,
-    max_windows: int = 80,
-    max_frames: int = 10,
+    items: Sequence[VideoItem], settings: DecodeSettings, output: Path, *, title: str, view: View = DEFAULT_VIEW
 ) -> Sheet:
     """Draw the frames that an extraction would sample.
 
@@ -81,11 +98,7 @@ def sheet_of_videos(
         settings: As for the extraction.
         output: The picture to write, ending in .png, .jpg or .webp.
         title: What was pointed at.
-        changes: Done to the frames of each row on its own, in order.
-        windows: Cuts each clip; one row per window. None = one row per clip.
-        max_clips: Clips at most; of more, so many spread over the list.
-        max_windows: Windows at most, as many of each clip, spread over it, but at least its first and its last.
-        max_frames: Frames per row at most; of more, so many spread over the clip or window.
+        view: What of them is shown, and how.
 
     Returns:
         What is on the sheet.
@@ -94,32 +107,19 @@ def sheet_of_videos(
         UsageError: The output has another ending.
     """
     check_output(output)
-    shown = [items[position] for position in spread(len(items), max_clips)]
-    picking = Picking(max_frames, windows, _windows_each(max_windows, len(shown)))
+    shown = [items[position] for position in spread(len(items), view.max_clips)]
+    picking = view.picking(len(shown))
     rows = [_attempt(item.clip_id, partial(_rows_of_video, item, settings, picking)) for item in shown]
-    return _finish(rows, settings, output, title=title, clips=len(items), changes=changes, cut=windows)
+    return _finish(rows, settings, output, title=title, clips=len(items), view=view)
 
 
-def sheet_of_store(
-    store: Store,
-    output: Path,
-    *,
-    changes: Sequence[Change] = (),
-    windows: WindowCut | None = None,
-    max_clips: int = 20,
-    max_windows: int = 80,
-    max_frames: int = 10,
-) -> Sheet:
+def sheet_of_store(store: Store, output: Path, *, view: View = DEFAULT_VIEW) -> Sheet:
     """Draw the frames that a store holds, or those whose embeddings it holds.
 
     Args:
         store: An open store.
         output: As for `sheet_of_videos`.
-        changes: As for `sheet_of_videos`; only of stored frames.
-        windows: As for `sheet_of_videos`.
-        max_clips: As for `sheet_of_videos`.
-        max_windows: As for `sheet_of_videos`.
-        max_frames: As for `sheet_of_videos`.
+        view: As for `sheet_of_videos`; only stored frames can be changed.
 
     Returns:
         What is on the sheet.
@@ -131,15 +131,18 @@ def sheet_of_store(
     check_output(output)
     settings = _settings_of_store(store)
     holds_frames = len(store.row_shape) == 3
-    if changes and not holds_frames:
-        raise UsageError(_no_frames_to_change(store))
-    shown = [store.clip_ids[position] for position in spread(len(store), max_clips)]
-    picking = Picking(max_frames, windows, _windows_each(max_windows, len(shown)))
+    if view.changes and not holds_frames:
+        raise UsageError(
+            f"{store.path} holds no frames, and only frames are augmented; give a store made with "
+            "extract --backbone pixels, or leave out --augment"
+        )
+    shown = [store.clip_ids[position] for position in spread(len(store), view.max_clips)]
+    picking = view.picking(len(shown))
     if holds_frames:
         rows = [_rows_of_frames(store, name, picking) for name in shown]
     else:
         rows = [_attempt(name, partial(_rows_of_store, store, name, settings, picking)) for name in shown]
-    return _finish(rows, settings, output, title=str(store.path), clips=len(store), changes=changes, cut=windows)
+    return _finish(rows, settings, output, title=str(store.path), clips=len(store), view=view)
 
 
 def _settings_of_store(store: Store) -> DecodeSettings:
@@ -149,17 +152,6 @@ def _settings_of_store(store: Store) -> DecodeSettings:
     recipe = {name: str(store.recipe[name]) for name in ("fit", "input", "decoder", "on_corrupt")}
     size = int(str(store.recipe["image_size"]))
     return DecodeSettings(SamplingRule.parse(str(store.recipe["sampling"])), size, **recipe)
-
-
-def _no_frames_to_change(store: Store) -> str:
-    return (
-        f"{store.path} holds no frames, and only frames are augmented; give a store made with "
-        "extract --backbone pixels, or leave out --augment"
-    )
-
-
-def _windows_each(max_windows: int, clips: int) -> int:
-    return max(2, max_windows // max(1, clips))
 
 
 def _rows_of_video(item: VideoItem, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:
@@ -202,7 +194,7 @@ def _rows(
 def _remark(truth: VideoTruth | None) -> str:
     if truth is None:
         return ""
-    lost = [f"lost {start:.2f}-{end:.2f} s" for start, end in truth.lost_spans[:3]]
+    lost = [f"lost {span_text(span)}" for span in truth.lost_spans[:3]]
     return "; ".join((*lost, *truth.notes))
 
 
@@ -285,11 +277,10 @@ def _finish(
     *,
     title: str,
     clips: int,
-    changes: Sequence[Change],
-    cut: WindowCut | None,
+    view: View,
 ) -> Sheet:
     rows = [row for rows_of_clip in clips_shown for row in rows_of_clip]
-    for change in changes:
+    for change in view.changes:
         rows = [_changed_row(row, change) for row in rows]
     windows = [row.window for row in rows if row.window]
     all_windows = sum(own[0].window.count for own in clips_shown if own[0].window)
@@ -309,10 +300,10 @@ def _finish(
         output,
         title=title,
         facts=(
-            f"input {settings.input}", str(settings.sampling), size, *(change.fact for change in changes),
-            *([cut.fact] if cut else []),
+            f"input {settings.input}", str(settings.sampling), size, *(change.fact for change in view.changes),
+            *([view.windows.fact] if view.windows else []),
             f"{sheet.clips} of {counted(clips, 'clip')}",
-            *([f"{sheet.windows:,} of {all_windows:,} windows of these"] if cut else []),
+            *([f"{sheet.windows:,} of {all_windows:,} windows of these"] if view.windows else []),
             f"{sheet.frames:,} of {sheet.frames + sheet.frames_left_out:,} sampled frames of these",
         ),
         brighten=settings.input == "diff",

@@ -15,6 +15,7 @@ import numpy as np
 from extract.errors import UsageError
 from extract.show_windows import Window
 from extract.transforms import fit_frame
+from extract.wording import span_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +59,7 @@ class SheetRow:
         if self.window is None:
             return self.clip_id
         window = self.window
-        span = f"{window.start_seconds:.2f}-{window.end_seconds:.2f} s"
+        span = span_text((window.start_seconds, window.end_seconds))
         return f"{self.clip_id}  {span}  (window {window.number:,} of {window.count:,})"
 
     @property

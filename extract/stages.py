@@ -74,26 +74,23 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
         has_model: False where the frames themselves are stored, so that nothing but decoding and writing takes time.
 
     Returns:
-        Such as "model-bound: the backbone could take 195 frames/s, decoding 1,480 on 2 threads; ...".
+        Such as "model-bound: the backbone could take 195 frames/s, decoding 1,480 frames/s on 2 threads; ...".
     """
     whole = seconds.backbone + seconds.backbone_waited + seconds.backbone_held
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
     model = seconds.frames / max(seconds.backbone, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
-    threads = counted(seconds.decode_threads, "thread")
-    rates = f"the backbone could take {model:,.0f} frames/s, decoding" if has_model else "decoding could give"
-    rates += f" {decoding:,.0f} on {threads}" if has_model else f" {decoding:,.0f} frames/s on {threads}"
-    who = "the backbone" if has_model else "writing"
+    rates = f"the backbone could take {model:,.0f} frames/s, " if has_model else ""
+    rates += f"decoding {decoding:,.0f} frames/s on {counted(seconds.decode_threads, 'thread')}"
     if max(waited, held) <= BOUND_SHARE and has_model:
         name = "model-bound"
         advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
     elif waited >= held:
         name = "decoding-bound"
-        advice = f"{who} waited {waited:.0%} of the time; more --decode-threads or a faster disk would help"
+        advice = f"{waited:.0%} of the time no frames were there; more --decode-threads or a faster disk would help"
         if seconds.decode_threads == 1:
             advice += ", with several videos: one is decoded by one thread"
     else:
         name = "store-bound"
-        who = who if has_model else "decoding"
-        advice = f"{who} waited {held:.0%} of the time for rows to be written; a faster disk would help"
+        advice = f"{held:.0%} of the time rows waited to be written; a faster disk would help"
     return f"{name}: {rates}; {advice}" if whole >= SHORT_SECONDS else rates

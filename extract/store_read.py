@@ -255,9 +255,6 @@ class Store:
     def summary(self) -> dict[str, object]:
         """What `clipseq info` shows: recipe, counts, sizes, engines and versions, seconds per stage, warnings."""
         made = [record for shard in self.shards for record in made_of(shard)]
-        seconds: Counter[str] = Counter()
-        for record in made:
-            seconds.update({str(stage): float(value) for stage, value in dict(record.get("seconds", {})).items()})
         engines = sorted({str(record.get("engine")) for record in made})
         versions = sorted({json.dumps(record.get("versions"), sort_keys=True) for record in made})
         lengths = self.lengths()
@@ -278,9 +275,16 @@ class Store:
             "damaged": dict(self.damaged),
             "engines": engines,
             "versions": [json.loads(text) for text in versions],
-            "seconds": {stage: round(value, 3) for stage, value in sorted(seconds.items())},
+            "seconds": self.stage_seconds(),
             "warnings": [*_warnings(engines, versions), *self._lost_warning()],
         }
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Stage -> seconds of all jobs that filled the store."""
+        seconds: Counter[str] = Counter()
+        for record in (record for shard in self.shards for record in made_of(shard)):
+            seconds.update({str(stage): float(value) for stage, value in dict(record.get("seconds", {})).items()})
+        return {stage: round(value, 3) for stage, value in sorted(seconds.items())}
 
     def _lost_warning(self) -> list[str]:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
 
@@ -21,6 +21,24 @@ def counted(things: Collection[object] | int, noun: str, plural: str = "") -> st
     number = len(things) if isinstance(things, Collection) else int(things)
     plural = plural or (f"{noun}es" if noun.endswith("s") else f"{noun}s")
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def did_you_mean(given: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
+    """The known names that are most like one that is unknown.
+
+    Args:
+        given: The unknown name.
+        known: All that would have been right.
+        most: How many are named at most.
+        cutoff: How alike they must be, 0 to 1, as difflib counts it.
+
+    Returns:
+        Such as "did you mean resnet50 or resnet152?"; "" where none is like it.
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(given, list(known), n=most, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def span_text(span: Sequence[float]) -> str:

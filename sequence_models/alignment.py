@@ -215,7 +215,7 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     if both:
         named = _named(both, [f"for {_amount(clip.overlapping, clip.unit)}" for clip in both])
         steps = sum(clip.overlapping_steps for clip in both)
-        lost = f"{counted(steps, 'timestep')} {'loses its' if steps == 1 else 'lose their'} label"
+        lost = f"no label is left for {counted(steps, 'timestep')}"
         found.append(f"labels of different classes overlap in {counted(both, 'clip')}: {named}; {lost}")
     others = sorted((clip for clip in alignments if clip.excluded), key=lambda clip: -clip.excluded)
     if others:
@@ -224,12 +224,7 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     open_steps, steps = sum(clip.unlabelled_steps for clip in alignments), sum(clip.timesteps for clip in alignments)
     if open_steps:
         share = f"{open_steps} of {counted(steps, 'timestep')} ({100 * open_steps / steps:.1f} %)"
-        verbs = (
-            "has no label; it neither trains nor counts"
-            if open_steps == 1
-            else "have no label; they neither train nor count"
-        )
-        found.append(f"{share} {verbs}")
+        found.append(f"without a label, so neither trained on nor scored: {share}")
     return found
 
 

@@ -54,7 +54,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
         arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
     )
     sources = [Source(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
-    for settings in (each for of_model in points.values() for each in of_model.values()):
+    wanted = [settings for of_model in points.values() for settings in of_model.values()]
+    for settings in wanted:
         seen = source_of(settings, sources)
         check_input(settings, seen.data, seen.run.stores)
     run, clips = whole
@@ -64,7 +65,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from sequence_models.raw_models import check_backend
     from sequence_models.verdict import comparison_text
 
-    for settings in (each for of_model in points.values() for each in of_model.values()):
+    for settings in wanted:
         check_backend(settings)
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds

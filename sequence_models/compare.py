@@ -190,7 +190,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Sec
 
 def _extraction_seconds(run: Run) -> float:
     """What the extraction of the stores took, on the wall clock; 0 of imported features."""
-    stages: list[Any] = [open_store(store).summary()["seconds"] for store in run.stores]
+    stages = [open_store(store).stage_seconds() for store in run.stores]
     return float(sum(each.get(stage, 0.0) for each in stages for stage in WALL_STAGES))
 
 

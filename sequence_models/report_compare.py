@@ -8,7 +8,7 @@ import numpy as np
 
 from sequence_models.report_plots import bars_svg, curves_svg
 from sequence_models.report_run import EvaluatedRun, read_logs
-from sequence_models.report_scores import Score, label_of, score_of, title_of
+from sequence_models.report_scores import label_of, score_of, title_of
 from sequence_models.runs import FINAL
 
 MOST_CURVES = 60  # of one model
@@ -44,7 +44,7 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
         "has_extraction": any(row["extraction_seconds"] for row in rows),
         "has_peak": any(row["peak_mb"] for row in rows),
         "summary": {
-            title: {name: _score(metrics[part], name) for name in (main, "macro_f1")}
+            title: {name: score_of(metrics[part][name]) for name in (main, "macro_f1")}
             for part, title in (("test", str(metrics["model"])), ("average", "average of all"))
             if part in metrics  # runs of before have no average
         },
@@ -69,7 +69,7 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
     return {
         "title": title_of(name),
         "knows_order": row["knows_order"],
-        "scores": {name: _score(row, name) for name in (main, "macro_f1")},
+        "scores": {name: score_of(row[name]) for name in (main, "macro_f1")},
         "marks": {main: row["order_test"]["shuffled"]},
         "single": "" if deviation is None else f"{np.mean(row['single_seeds']):.3f} ± {deviation:.3f}",
         "parameters": row["parameters"],
@@ -78,10 +78,6 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
         "peak_mb": row["peak_mb"],
         "points": [name for name in row["points"] if "=" in name],
     }
-
-
-def _score(row: dict[str, Any], name: str) -> Score:
-    return score_of(row[name])
 
 
 def _bar(row: dict[str, Any], name: str) -> dict[str, Any]:

@@ -10,13 +10,12 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from extract.errors import SplitError, UsageError
-from extract.wording import counted
+from extract.wording import counted, did_you_mean
 from sequence_models.balance import (
     TRAIN,
     GroupedClips,
@@ -127,8 +126,8 @@ def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None
     for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
         if count < 2:
             others = [other for other in vocabulary if other != name]
-            near = get_close_matches(name, others, n=1, cutoff=0.8)
-            meant = f" (did you mean {near[0]}?); correct the label," if near else ";"
+            near = did_you_mean(name, others, cutoff=0.8)
+            meant = f" ({near}); correct the label," if near else ";"
             raise SplitError(
                 f"class {name!r} has {'one clip' if count else 'no clip'}, too few to train on and to test on{meant} "
                 f"add clips, or leave it out with --classes {','.join(others)}."

@@ -113,8 +113,8 @@ def test_tolerant_leaves_overlaps_of_different_classes_unlabelled(load):
     assert data.vocabulary == ("none", "x", "y")
     assert data.clips[0].labels.tolist() == [1, 1, 1, -1, 2, 0]
     assert data.notes == (
-        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; 1 timestep loses its label",
-        "1 of 6 timesteps (16.7 %) has no label; it neither trains nor counts",
+        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; no label is left for 1 timestep",
+        "without a label, so neither trained on nor scored: 1 of 6 timesteps (16.7 %)",
     )
 
 

@@ -9,7 +9,7 @@ from extract.decode import DecodeSettings
 from extract.errors import UsageError
 from extract.job import ExtractSettings, extract
 from extract.sampling import SamplingRule
-from extract.show import Change, sheet_of_store, sheet_of_videos
+from extract.show import Change, View, sheet_of_store, sheet_of_videos
 from extract.show_draw import GAP, HEADER, MARGIN, THUMB, TIME_LINE, TITLE_LINE, SheetRow, _legible
 from extract.store_read import open_store
 from extract.transforms import grey
@@ -36,7 +36,8 @@ def videos(tmp_path):
 
 def test_the_sheet_says_what_it_shows_and_leaves_out(videos, tmp_path):
     settings = DecodeSettings(FPS_5, image_size=32)
-    sheet = sheet_of_videos(find_videos(videos), settings, tmp_path / "s.png", title="x", max_clips=3, max_frames=4)
+    view = View(max_clips=3, max_frames=4)
+    sheet = sheet_of_videos(find_videos(videos), settings, tmp_path / "s.png", title="x", view=view)
     assert (sheet.clips, sheet.clips_left_out, sheet.frames, sheet.frames_left_out) == (3, 2, 8, 12)
     assert [(name, text.rpartition("/")[2]) for name, text in sheet.problems] == [
         ("kick/c.mp4", "c.mp4 is empty (0 bytes); replace or remove it")
@@ -69,11 +70,11 @@ def test_a_store_shows_the_frames_of_its_videos_at_its_times(videos, tmp_path, n
     items = find_videos(table)
     job = ExtractSettings(tmp_path / "store", backbone="tiny", sampling=FPS_5, input=name)
     assert [result.status for result in extract(items, job)] == ["done", "done"]
-    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "a.png", max_frames=4)
+    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "a.png", view=View(max_frames=4))
     assert (sheet.clips, sheet.frames, sheet.frames_left_out, sheet.problems) == (2, 8, 8, ())
     size = int(open_store(tmp_path / "store").recipe["image_size"])
     settings = DecodeSettings(FPS_5, image_size=size, input=name)
-    sheet_of_videos(items, settings, tmp_path / "b.png", title="x", max_frames=4)
+    sheet_of_videos(items, settings, tmp_path / "b.png", title="x", view=View(max_frames=4))
     for row in (0, 1):
         for column in range(4):
             a, b = (thumbnail(tmp_path / f, row=row, column=column) for f in ("a.png", "b.png"))
@@ -85,11 +86,11 @@ def test_a_store_of_frames_shows_what_it_holds_without_its_videos(videos, tmp_pa
     settings = DecodeSettings(FPS_5, image_size=64)
     items = find_videos(videos / "hug")
     shown = [Change(grey, "grey")] if channels == 1 else []
-    sheet_of_videos(items, settings, tmp_path / "b.png", title="x", max_frames=4, changes=shown)
+    sheet_of_videos(items, settings, tmp_path / "b.png", title="x", view=View(max_frames=4, changes=shown))
     job = ExtractSettings(tmp_path / "store", "pixels", image_size=64, channels=channels, sampling=FPS_5)
     list(extract(items, job))
     shutil.rmtree(videos)
-    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "a.png", max_frames=4)
+    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "a.png", view=View(max_frames=4))
     assert (sheet.clips, sheet.frames, sheet.frames_left_out, sheet.problems) == (2, 8, 12, ())
     for row in (0, 1):
         for column in range(4):
@@ -106,8 +107,8 @@ def test_a_change_is_done_to_all_shown_frames_of_a_clip_at_once(videos, tmp_path
         return frames[:, :, ::-1]
 
     store = open_store(tmp_path / "store")
-    sheet_of_store(store, tmp_path / "a.png", max_frames=4)
-    sheet_of_store(store, tmp_path / "b.png", max_frames=4, changes=[Change(flip, "flipped")])
+    sheet_of_store(store, tmp_path / "a.png", view=View(max_frames=4))
+    sheet_of_store(store, tmp_path / "b.png", view=View(max_frames=4, changes=[Change(flip, "flipped")]))
     assert seen == [(4, 112, 112, 3), (4, 112, 112, 3)]
     a, b = thumbnail(tmp_path / "a.png", row=1, column=2), thumbnail(tmp_path / "b.png", row=1, column=2)
     assert np.abs(a[:, ::-1].astype(int) - b).max() <= 2 and (a != b).any()
@@ -116,7 +117,7 @@ def test_a_change_is_done_to_all_shown_frames_of_a_clip_at_once(videos, tmp_path
 def test_only_frames_are_changed(videos, tmp_path):
     list(extract(find_videos(videos / "hug"), ExtractSettings(tmp_path / "store", "tiny", sampling=FPS_5)))
     with pytest.raises(UsageError) as error:
-        sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", changes=[Change(grey, "grey")])
+        sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", view=View(changes=[Change(grey, "grey")]))
     assert str(error.value) == (
         f"{tmp_path / 'store'} holds no frames, and only frames are augmented; give a store made with extract "
         "--backbone pixels, or leave out --augment"
@@ -138,7 +139,7 @@ def test_only_sought_frames_of_a_store_are_decoded(tmp_path):
     write_video(tmp_path / "long.mp4", moving_frames(120), options={"g": "12"})
     items = find_videos(tmp_path / "long.mp4")
     list(extract(items, ExtractSettings(tmp_path / "store", backbone="tiny", sampling=SamplingRule("every", 1))))
-    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", max_frames=3)
+    sheet = sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", view=View(max_frames=3))
     assert (sheet.frames, sheet.frames_left_out, sheet.problems) == (3, 117, ())
 
 

@@ -9,7 +9,7 @@ import pipeline
 from extract.decode import DecodeSettings
 from extract.job import ExtractSettings, extract
 from extract.sampling import SamplingRule
-from extract.show import Change, _rows_of_video, sheet_of_store, sheet_of_videos
+from extract.show import Change, View, _rows_of_video, sheet_of_store, sheet_of_videos
 from extract.show_draw import SheetRow, write_sheet
 from extract.show_windows import Picking, RowPlan, Window, WindowCut, spread
 from extract.store_read import open_store
@@ -83,13 +83,13 @@ def test_the_sheet_is_as_wide_as_what_is_said_about_it(tmp_path):
 @pytest.mark.parametrize("motion", ["rgb", "diff"])
 def test_every_window_shows_its_frames_wherever_they_come_from(videos, tmp_path, kind, motion):
     items, settings = find_videos(videos), DecodeSettings(EVERY, image_size=32, input=motion)
-    sheet_of_videos(items, settings, tmp_path / "whole.png", title="x", max_frames=99)
+    sheet_of_videos(items, settings, tmp_path / "whole.png", title="x", view=View(max_frames=99))
     if kind == "videos":
-        given = {"title": "x", "windows": cut_by(0.8, 0.4)}
+        given = {"title": "x", "view": View(windows=cut_by(0.8, 0.4))}
         sheet = sheet_of_videos(items, settings, tmp_path / "s.png", **given)
     else:
         list(extract(items, ExtractSettings(tmp_path / "f", kind, image_size=32, sampling=EVERY, input=motion)))
-        sheet = sheet_of_store(open_store(tmp_path / "f"), tmp_path / "s.png", windows=cut_by(0.8, 0.4))
+        sheet = sheet_of_store(open_store(tmp_path / "f"), tmp_path / "s.png", view=View(windows=cut_by(0.8, 0.4)))
     assert (sheet.clips, sheet.windows, sheet.windows_left_out, sheet.frames) == (2, 6, 0, 48)
     assert (sheet.frames_left_out, sheet.problems) == (0, ())
     for row, (clip, first) in enumerate([(0, 0), (0, 4), (0, 8), (0, 12), (1, 0), (1, 3)]):
@@ -100,8 +100,8 @@ def test_every_window_shows_its_frames_wherever_they_come_from(videos, tmp_path,
 
 def test_windows_clips_and_frames_that_are_left_out_are_counted(videos, tmp_path):
     items, cut = find_videos(videos), cut_by(0.8, 0.1)
-    most = {"max_clips": 1, "max_windows": 3, "max_frames": 2}
-    sheet = sheet_of_videos(items, DecodeSettings(EVERY, 16), tmp_path / "s.png", title="x", windows=cut, **most)
+    view = View(windows=cut, max_clips=1, max_windows=3, max_frames=2)
+    sheet = sheet_of_videos(items, DecodeSettings(EVERY, 16), tmp_path / "s.png", title="x", view=view)
     assert (sheet.clips, sheet.clips_left_out, sheet.windows, sheet.windows_left_out) == (1, 1, 3, 10)
     assert (sheet.frames, sheet.frames_left_out) == (6, 18)
 
@@ -109,8 +109,8 @@ def test_windows_clips_and_frames_that_are_left_out_are_counted(videos, tmp_path
 def test_clips_share_the_windows_and_each_has_two(videos, tmp_path):
     items, cut = find_videos(videos), cut_by(0.8, 0.1)
     sheets = [
-        sheet_of_videos(items, DecodeSettings(EVERY, 16), tmp_path / "s.png", title="x", windows=cut, max_windows=most)
-        for most in (6, 1)
+        sheet_of_videos(items, DecodeSettings(EVERY, 16), tmp_path / "s.png", title="x", view=view)
+        for view in (View(windows=cut, max_windows=6), View(windows=cut, max_windows=1))
     ]
     assert [sheet.windows for sheet in sheets] == [6, 4]
 
@@ -122,7 +122,7 @@ def test_each_window_is_changed_on_its_own(videos, tmp_path):
         seen.append(frames.shape)
         return frames
 
-    given = {"title": "x", "windows": cut_by(0.8, 0.4), "changes": [Change(note, "noted")]}
+    given = {"title": "x", "view": View([Change(note, "noted")], cut_by(0.8, 0.4))}
     sheet_of_videos(find_videos(videos / "hug" / "a.mp4"), DecodeSettings(EVERY, 16), tmp_path / "s.png", **given)
     assert seen == [(8, 16, 16, 3)] * 4
 
@@ -147,7 +147,7 @@ def test_windows_of_a_damaged_file_hold_the_frames_that_come(tmp_path):
 
 def test_a_file_that_is_no_video_is_one_row_among_windows(videos, tmp_path):
     (videos / "hug" / "c.mp4").write_bytes(b"")
-    given = {"title": "x", "windows": cut_by(0.8, 0.4)}
+    given = {"title": "x", "view": View(windows=cut_by(0.8, 0.4))}
     sheet = sheet_of_videos(find_videos(videos), DecodeSettings(EVERY, 16), tmp_path / "s.png", **given)
     assert (sheet.clips, sheet.windows, [name for name, _ in sheet.problems]) == (3, 6, ["hug/c.mp4"])
 

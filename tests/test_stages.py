@@ -10,7 +10,7 @@ from extract.stages import StageSeconds, bottleneck_line
 def test_a_backbone_that_never_waits_is_the_bottleneck():
     seconds = StageSeconds(decode=2.0, backbone=10.0, backbone_waited=0.2, frames=1950, decode_threads=2)
     assert bottleneck_line(seconds) == (
-        "model-bound: the backbone could take 195 frames/s, decoding 1,950 on 2 threads; a GPU, a smaller "
+        "model-bound: the backbone could take 195 frames/s, decoding 1,950 frames/s on 2 threads; a GPU, a smaller "
         "--backbone or fewer frames would help, more --decode-threads would not"
     )
 
@@ -18,8 +18,8 @@ def test_a_backbone_that_never_waits_is_the_bottleneck():
 def test_a_backbone_that_waits_for_frames_is_not():
     seconds = StageSeconds(decode=16.0, backbone=4.0, backbone_waited=6.0, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds) == (
-        "decoding-bound: the backbone could take 2,000 frames/s, decoding 1,000 on 2 threads; the backbone waited 60% "
-        "of the time; more --decode-threads or a faster disk would help"
+        "decoding-bound: the backbone could take 2,000 frames/s, decoding 1,000 frames/s on 2 threads; 60% of the time "
+        "no frames were there; more --decode-threads or a faster disk would help"
     )
 
 
@@ -32,22 +32,22 @@ def test_one_decode_thread_is_the_limit_of_one_video():
 def test_a_slow_disk_is_named():
     seconds = StageSeconds(decode=1.0, backbone=5.0, backbone_waited=1.0, backbone_held=4.0, frames=9, decode_threads=2)
     assert bottleneck_line(seconds).startswith("store-bound: ")
-    assert "waited 40% of the time for rows to be written" in bottleneck_line(seconds)
+    assert "40% of the time rows waited to be written" in bottleneck_line(seconds)
 
 
 def test_a_short_job_gets_its_rates_and_no_advice():
     seconds = StageSeconds(decode=2.0, backbone=9.0, backbone_waited=0.9, frames=1800, decode_threads=2)
-    assert bottleneck_line(seconds) == "the backbone could take 200 frames/s, decoding 1,800 on 2 threads"
+    assert bottleneck_line(seconds) == "the backbone could take 200 frames/s, decoding 1,800 frames/s on 2 threads"
 
 
 def test_where_frames_are_stored_no_backbone_is_named():
     seconds = StageSeconds(decode=20.0, backbone=0.1, backbone_waited=9.9, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds, has_model=False) == (
-        "decoding-bound: decoding could give 800 frames/s on 2 threads; writing waited 99% of the time; more "
+        "decoding-bound: decoding 800 frames/s on 2 threads; 99% of the time no frames were there; more "
         "--decode-threads or a faster disk would help"
     )
     seconds = StageSeconds(decode=20.0, backbone_waited=1.0, backbone_held=9.0, frames=8000, decode_threads=2)
-    said = "store-bound: decoding could give 800 frames/s on 2 threads; decoding waited 90% of the time for rows to be"
+    said = "store-bound: decoding 800 frames/s on 2 threads; 90% of the time rows waited to be written"
     assert bottleneck_line(seconds, has_model=False).startswith(said)
 
 
