@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,14 +111,13 @@ def use_repetition() -> None:
     tiny = load_backbone("tiny")
     wide = Backbone("wide", tiny.weights_digest, tiny.image_size, EMBEDDING_DIM, tiny.build)
 
-    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
+    def compute(frames: np.ndarray) -> np.ndarray:
         rows = frames.reshape(len(frames), -1).astype(np.float32)  # (B, 192)
-        rows = np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
-        return lambda: rows
+        return np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
 
     job.load_backbone = lambda name, **more: wide  # type: ignore[assignment]
     engines.make_engine = lambda backbone, *, batch_size, **more: engines.Engine(  # type: ignore[assignment]
-        "repetition", "keras", batch_size or engines.CPU_BATCH, backbone.image_size, begin
+        "repetition", "keras", batch_size or engines.CPU_BATCH, backbone.image_size, compute
     )
 
 

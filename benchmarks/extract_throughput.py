@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -177,18 +178,10 @@ def measure_model(arguments: argparse.Namespace) -> dict:
     batches = _some_frames(arguments, MODEL_BATCHES * engine.batch_size)
     batches = batches.reshape(MODEL_BATCHES, engine.batch_size, *batches.shape[1:])
     engine(batches[0])
-    count = math.ceil(frames / engine.batch_size)
-    return {"frames": frames, "seconds": _seconds_of(lambda: _embed_two_in_flight(engine, batches, count))}
-
-
-def _embed_two_in_flight(engine, batches: np.ndarray, count: int) -> None:
-    """As the job does it: the next batch is begun before the last one is fetched."""
-    begun = engine.start(batches[0])
-    for number in range(1, count):
-        following = engine.start(batches[number % MODEL_BATCHES])
-        begun()
-        begun = following
-    begun()
+    with ThreadPoolExecutor(engine.streams) as threads:  # as the job does it
+        each = [batches[number % MODEL_BATCHES] for number in range(math.ceil(frames / engine.batch_size))]
+        seconds = _seconds_of(lambda: list(threads.map(engine, each)))
+    return {"frames": frames, "seconds": seconds}
 
 
 def measure_job(arguments: argparse.Namespace) -> dict:

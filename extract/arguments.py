@@ -76,7 +76,7 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="frames per call of the backbone (8 to 32, by cores; on a GPU 128 of 224 px)",
+        help="frames per call of the backbone (of 224 px 4 on every core, on a GPU 128)",
     )
     group.add_argument(
         "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 16)"

@@ -15,9 +15,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from extract.chatter import without_chatter
 from extract.errors import BackboneError
 from extract.machine import usable_cores
 from extract.transforms import grey
+from extract.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -38,16 +39,17 @@ ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 CPU_BATCH = 32
-LITERT_BATCHES = (8, 32)  # fewest, most: smaller ones stay in the caches of a few cores, and fill not many cores
-LITERT_IMAGES_PER_CORE = 4
+LITERT_BATCH = 4  # images of 224 px on one core: few stay in its caches; larger images in proportion fewer
+LITERT_COPIES_BYTES = 1 << 30  # every interpreter holds its own copy of the weights
 GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
+GPU_STREAMS = 2  # one batch is computed while the next is copied to the GPU
 PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
 
 _COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
 
 
-Begin = Callable[[np.ndarray], Callable[[], np.ndarray]]
+Compute = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,22 @@ class Engine:
     """A backbone ready to compute.
 
     Args:
-        name: What computes, with versions: "litert 2.3.0 (XNNPACK, 2 threads)".
+        name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters, float32)".
         kind: "keras", "litert" or "pixels".
         batch_size: B, the number of rows of every call.
         image_size: S, the side of the images.
-        begin: uint8 (B, S, S, 3) -> a function that waits for their float32 (B, D), unchecked; of `pixels` uint8
-            (B, S, S, C).
+        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked; of `pixels` uint8 (B, S, S, C).
+        streams: As many threads may call it at once, and should, to keep it busy.
+        units: How many of their calls are computed at the same time: a GPU takes one after the other.
     """
 
     name: str
     kind: str
     batch_size: int
     image_size: int
-    begin: Begin
+    compute: Compute
+    streams: int = 1
+    units: int = 1
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Embeds one full batch; a row's embedding does not depend on the other rows.
@@ -78,21 +83,10 @@ class Engine:
         Returns:
             float32 (B, D), or uint8 (B, S, S, C) of `pixels`, owned by the caller.
         """
-        return self.start(frames)()
-
-    def start(self, frames: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begins to embed one full batch: a GPU computes on while the next batch is given to it.
-
-        Args:
-            frames: uint8 (B, S, S, 3), RGB; not to be changed before the result is there.
-
-        Returns:
-            A function that waits for the result of `__call__`.
-        """
         expected = (self.batch_size, self.image_size, self.image_size, 3)
         if frames.shape != expected or frames.dtype != np.uint8:
             raise ValueError(f"frames must be uint8{expected}, got {frames.dtype}{frames.shape}")
-        return self.begin(frames)
+        return self.compute(frames)
 
 
 def make_engine(
@@ -103,8 +97,8 @@ def make_engine(
     Args:
         backbone: What to compute.
         kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine; None: 4 per core, 8 to 32, for LiteRT, else 32 on a CPU, on a
-            GPU what it can hold, and of `pixels` what fits in 1 MiB.
+        batch_size: B, fixed for the life of the engine; None: for LiteRT 4 images of 224 px, else 32 on a CPU, on a GPU
+            what it can hold, and of `pixels` what fits in 1 MiB.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -128,7 +122,7 @@ def make_engine(
             return _litert_engine(backbone, batch_size)
         except _ConversionError as error:
             log.warning("%s; Keras computes it instead, more slowly", error)
-    return _keras_engine(backbone, batch_size or _default_batch(backbone.image_size), precision)
+    return _keras_engine(backbone, batch_size, precision)
 
 
 def quiet_tensorflow() -> None:
@@ -150,26 +144,24 @@ def _pixels_engine(backbone: Backbone, batch_size: int | None, *, kind: str, pre
             raise BackboneError(f"{flag} {value} does not go with {backbone.name}, which has no model; leave it out")
     size = backbone.image_size
     batch_size = batch_size or max(1, min(CPU_BATCH, PIXELS_BATCH_BYTES // (3 * size * size)))
-
-    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
-        return frames.copy if backbone.channels == 3 else partial(grey, frames)
-
-    return Engine(backbone.name, "pixels", batch_size, size, begin)
+    return Engine(backbone.name, "pixels", batch_size, size, np.copy if backbone.channels == 3 else grey)
 
 
-def _keras_engine(backbone: Backbone, batch_size: int, precision: str) -> Engine:
+def _keras_engine(backbone: Backbone, batch_size: int | None, precision: str) -> Engine:
     quiet_tensorflow()
-    makers = {"tensorflow": _tensorflow_begin, "jax": _jax_begin, "torch": _torch_begin}
+    makers = {"tensorflow": _tensorflow_compute, "jax": _jax_compute, "torch": _torch_compute}
     backend = _keras_backend()
     if backend not in makers:
         raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
+    has_gpu = _has_gpu()
+    batch_size = batch_size or (_batch_for(backbone.image_size, 8, GPU_BATCH, GPU_BATCH) if has_gpu else CPU_BATCH)
     with without_chatter():
         model = _built(backbone, precision)
-        begin, device = makers[backend](model, batch_size, backbone.image_size)
+        compute, device = makers[backend](model, batch_size, backbone.image_size)
         # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
-        begin(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))()
+        compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
-    return Engine(name, "keras", batch_size, backbone.image_size, begin)
+    return Engine(name, "keras", batch_size, backbone.image_size, compute, streams=GPU_STREAMS if has_gpu else 1)
 
 
 def _tensorflow() -> Any:
@@ -194,11 +186,11 @@ def _built(backbone: Backbone, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def _tensorflow_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
+def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
     tf = _tensorflow()
     function = _tensorflow_function(model, batch_size, image_size)
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    return lambda frames: function(tf.constant(frames)).numpy, device
+    return lambda frames: function(tf.constant(frames)).numpy(), device
 
 
 def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -> Any:
@@ -210,7 +202,7 @@ def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -
     )
 
 
-def _jax_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
+def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
     import jax
 
     variables = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
@@ -219,55 +211,58 @@ def _jax_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Be
         return model.stateless_call(*variables, frames.astype("float32"), training=False)[0]
 
     compiled = jax.jit(forward)
-    return lambda frames: partial(np.array, compiled(variables, frames)), jax.default_backend().upper()
+    return lambda frames: np.array(compiled(variables, frames)), jax.default_backend().upper()
 
 
-def _torch_begin(model: keras.Model, batch_size: int, image_size: int) -> tuple[Begin, str]:
+def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
     import keras
     import torch
 
     device = model.variables[0].value.device
     on_gpu = device.type == "cuda"
 
-    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
+    def compute(frames: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             if not on_gpu:
                 images = keras.ops.convert_to_tensor(frames)
-                return partial(keras.ops.convert_to_numpy, model(images.float(), training=False))
+                return keras.ops.convert_to_numpy(model(images.float(), training=False))
             # Through pinned memory, and back at once: other copies would wait for the batch before or after this one.
             images = torch.from_numpy(frames).pin_memory().to(device, non_blocking=True)
             rows = model(images.float(), training=False).to("cpu", non_blocking=True)
-            done = torch.cuda.current_stream(device).record_event()
-
-        def wait() -> np.ndarray:
-            done.synchronize()
+            torch.cuda.current_stream(device).record_event().synchronize()
             return rows.numpy()
 
-        return wait
-
-    return begin, "GPU" if on_gpu else "CPU"
+    return compute, "GPU" if on_gpu else "CPU"
 
 
 def _litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
-    threads = usable_cores()
-    fewest, most = LITERT_BATCHES
-    batch_size = batch_size or min(most, max(fewest, LITERT_IMAGES_PER_CORE * threads))
+    """One interpreter per core: the threads of a single one wait for each other, and for decoding, at every layer."""
+    batch_size = batch_size or _batch_for(backbone.image_size, 1, LITERT_BATCH, CPU_BATCH)
     compiled = _compiled(backbone, batch_size)
+    interpreters = max(1, min(usable_cores(), LITERT_COPIES_BYTES // len(compiled)))
+    threads = usable_cores() // interpreters
     make_interpreter, runtime = _litert_runtime()
+    idle: SimpleQueue[Any] = SimpleQueue()
     with without_chatter():
-        interpreter = make_interpreter(model_content=compiled, num_threads=threads)
-        interpreter.allocate_tensors()
+        for _ in range(interpreters):
+            interpreter = make_interpreter(model_content=compiled, num_threads=threads)
+            interpreter.allocate_tensors()
+            idle.put(interpreter)
     frames_index = interpreter.get_input_details()[0]["index"]
     embeddings_index = interpreter.get_output_details()[0]["index"]
 
-    def begin(frames: np.ndarray) -> Callable[[], np.ndarray]:
-        interpreter.set_tensor(frames_index, frames)
-        interpreter.invoke()
-        embeddings = interpreter.get_tensor(embeddings_index)  # a copy
-        return lambda: embeddings
+    def compute(frames: np.ndarray) -> np.ndarray:
+        interpreter = idle.get()
+        try:
+            interpreter.set_tensor(frames_index, frames)
+            interpreter.invoke()
+            return interpreter.get_tensor(embeddings_index)  # a copy
+        finally:
+            idle.put(interpreter)
 
-    name = f"litert ({runtime}, CPU, {threads} threads, float32)"
-    return Engine(name, "litert", batch_size, backbone.image_size, begin)
+    share = f"{counted(interpreters, 'interpreter')} of {counted(threads, 'thread')}"
+    name = f"litert ({runtime}, CPU, {share}, float32)"
+    return Engine(name, "litert", batch_size, backbone.image_size, compute, streams=interpreters, units=interpreters)
 
 
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:
@@ -352,9 +347,9 @@ def _has_gpu() -> bool:
     return bool(_tensorflow().config.list_physical_devices("GPU"))
 
 
-def _default_batch(image_size: int) -> int:
-    """Rows of a batch for Keras: on a GPU as many pixels as `GPU_BATCH` images of 224 px, but 8 images at least."""
-    return max(8, min(GPU_BATCH, GPU_BATCH * 224**2 // image_size**2)) if _has_gpu() else CPU_BATCH
+def _batch_for(image_size: int, fewest: int, at_224_px: int, most: int) -> int:
+    """How many images of this size have as many pixels as `at_224_px` images of 224 px, from `fewest` to `most`."""
+    return max(fewest, min(most, at_224_px * 224**2 // image_size**2))
 
 
 def _check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:

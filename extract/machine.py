@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 MAX_DECODE_THREADS = 16  # Python's own lock is shared by all of them
+CPU_LIMIT_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on; a batch system may grant fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may run on; a batch system or a container may grant fewer than the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _quota()))
+
+
+def _quota() -> int:
+    """The whole cores that a container's limit of processor time (Linux control groups, version 2) comes to."""
+    try:
+        granted, _, period = CPU_LIMIT_FILE.read_text().partition(" ")
+        return round(int(granted) / int(period))
+    except (OSError, ValueError):  # no such limit ("max")
+        return sys.maxsize
 
 
 def default_decode_threads() -> int:

@@ -1,11 +1,11 @@
 """Frames of many videos in, full fixed-size batches through the backbone, rows back to their clips.
 
-Decode threads (one video each) write into a ring of batches that all videos share; one thread drives the backbone; the
-caller's own thread takes what comes out, and may write shards beside it. Everything is bounded, so memory does not grow
-with the length of a video, and whoever is faster waits:
+Decode threads (one video each) write into a ring of batches that all videos share; backbone threads, as many as the
+engine takes calls at once, empty it; the caller's own thread puts what comes out in order, and may write shards beside
+it. Everything is bounded, so memory does not grow with the length of a video, and whoever is faster waits:
 
-    decode-0  aaaa aaaa aa|a ends        ring                 backbone             events, per clip in order
-    decode-1  bbbb bb|b ends        ->  [aaaabbbb] [aaaa.. -> [aaaabbbb]  ->  Opened a, b; Rows a; Rows b; ...
+    decode-0  aaaa aaaa aa|a ends        ring         backbone-0  [aaaabbbb]      events, per clip in order
+    decode-1  bbbb bb|b ends        ->  [......   ->  backbone-1  [aaaaaabb]  ->  Opened a, b; Rows a; Rows b; ...
 
 What a row holds depends on its frame alone, so neither threads nor the company in a batch change it.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,13 +24,13 @@ import numpy as np
 from extract.decode import ClipReader, DecodeSettings, open_clip
 from extract.errors import VideoError
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
-from extract.ring import Batch, Ring, Span
+from extract.ring import Ring, Span
 from extract.stages import StageSeconds
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
-BATCHES_AHEAD = 2  # given to the engine before the first of them is read back: a GPU computes while it is fed
-RING_BATCHES = BATCHES_AHEAD + 2  # those, one that lies ready, and one that is being filled
+SPARE_BATCHES = (2, 32)  # of the ring, beside those in the engine: one lies ready, one is being filled; and as many
+SPARE_BYTES = 16 << 20  # more as these bytes hold, since some videos are slower than others
 QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
 POLL_SECONDS = 0.1
 
@@ -42,11 +42,16 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """B, rows of every call."""
 
-    def start(self, frames: np.ndarray) -> Callable[[], np.ndarray]:
-        """Begin to embed uint8 (B, S, S, 3), which stay as they are until the result is fetched.
+    @property
+    def streams(self) -> int:
+        """From how many threads it is called at once."""
 
-        That is float32 (B, D), or the pictures themselves, uint8 (B, S, S, C).
-        """
+    @property
+    def units(self) -> int:
+        """How many of these calls it computes at the same time."""
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Embed uint8 (B, S, S, 3): float32 (B, D), or the pictures themselves, uint8 (B, S, S, C)."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ class _Ended:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """One batch has been embedded: the rows (B, D), and whose they are."""
+    """A batch has been embedded: its number since the start, the rows (B, D), and whose they are."""
 
+    number: int
     spans: list[Span]
     embeddings: np.ndarray
 
@@ -116,7 +122,7 @@ def embed_clips(
     Args:
         work: Clips, each with the number of its first rows that are already done and shall not be embedded again.
         settings: How frames are sampled and prepared; with an image size.
-        engine: The backbone; it is called from one thread, with full batches; the last one is padded.
+        engine: The backbone; it is called with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
         seconds: Filled with the time of each stage.
 
@@ -149,8 +155,10 @@ class _Packer:
         self._engine = engine
         self._seconds = seconds
         seconds.decode_threads = decode_threads
+        fewest, most = SPARE_BATCHES
+        spare = max(fewest, min(most, SPARE_BYTES // (engine.batch_size * 3 * settings.image_size**2)))
         self._ring = Ring(
-            batches=RING_BATCHES,
+            batches=engine.streams + spare,
             batch_size=engine.batch_size,
             image_size=settings.image_size,
             writers=decode_threads,
@@ -160,24 +168,35 @@ class _Packer:
         self._decoders = [
             threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
         ]
-        self._backbone = threading.Thread(target=self._run_backbone, name="backbone", daemon=True)
-        for thread in (*self._decoders, self._backbone):
+        self._backbones = [
+            threading.Thread(target=self._run_backbone, name=f"backbone-{k}", daemon=True)
+            for k in range(engine.streams)
+        ]
+        seconds.start_engine(engine.units)
+        for thread in (*self._decoders, *self._backbones):
             thread.start()
 
     def events(self) -> Iterator[Event]:
-        """What the threads report, with the end of a clip held back until its last row has come."""
-        embedded, waiting = 0, deque[_Ended]()
-        while (report := self._queue.get()) is not None:
+        """What the threads report: batches in order, and the end of a clip held back until its last row has come."""
+        running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
+        batch, early = 0, dict[int, _Embedded]()  # at most as many as the ring holds
+        while running:
+            report = self._queue.get()
             if isinstance(report, BaseException):
                 raise report  # a bug or a stop, not a property of one video
             with self._seconds.measure("store"):  # what the caller does with them
-                if isinstance(report, Opened):
+                if report is None:
+                    running -= 1
+                elif isinstance(report, Opened):
                     yield report
                 elif isinstance(report, _Ended):
                     waiting.append(report)
                 else:
-                    embedded += sum(len(span.frame_indices) for span in report.spans)
-                    yield from _rows(report)
+                    early[report.number] = report
+                while batch in early:
+                    embedded += sum(len(span.frame_indices) for span in early[batch].spans)
+                    yield from _rows(early.pop(batch))
+                    batch += 1
                 while waiting and waiting[0].position <= embedded:
                     yield waiting.popleft().event
         yield from (ended.event for ended in waiting)
@@ -188,7 +207,8 @@ class _Packer:
         self._ring.stop()
         for thread in self._decoders:
             thread.join(timeout=1.0)
-        self._backbone.join()  # at most two batches
+        for thread in self._backbones:
+            thread.join()  # at most one batch each
 
     def _run_decoder(self) -> None:
         try:
@@ -233,30 +253,16 @@ class _Packer:
 
     def _run_backbone(self) -> None:
         try:
-            self._embed_batches()
+            while (batch := self._ring.take()) is not None:
+                with self._seconds.measure_engine("backbone"):
+                    embedded = _Embedded(batch.number, batch.spans, self._engine(batch.frames))
+                self._seconds.embedded(batch.rows)
+                self._ring.release(batch)
+                with self._seconds.measure_engine("backbone_held"):
+                    self._put(embedded)
         except BaseException as error:  # as above
             self._put(error)
         self._put(None)
-
-    def _embed_batches(self) -> None:
-        """Feed the engine ahead of reading it; where no batch lies ready, read what it has."""
-        computing: deque[tuple[Batch, Callable[[], np.ndarray]]] = deque()
-        while not self._stopped.is_set():
-            with self._seconds.measure("backbone_waited"):
-                batch = self._ring.take(wait=not computing)
-            with self._seconds.measure("backbone"):
-                if batch is not None:
-                    computing.append((batch, self._engine.start(batch.frames)))
-                    if len(computing) < BATCHES_AHEAD:
-                        continue
-                elif not computing:
-                    return
-                batch, fetch = computing.popleft()
-                embedded = _Embedded(batch.spans, fetch())  # (B, D)
-            self._seconds.frames += batch.rows
-            self._ring.release(batch)
-            with self._seconds.measure("backbone_held"):
-                self._put(embedded)
 
     def _put(self, report: Opened | _Ended | _Embedded | BaseException | None) -> None:
         while not self._stopped.is_set():

@@ -1,4 +1,4 @@
-"""A ring of preallocated batches that decode threads fill together, and the backbone empties in order.
+"""A ring of preallocated batches that decode threads fill together, and backbone threads empty.
 
 Rows are reserved, written and published. A thread reserves only when its pictures lie ready, so a slow video never
 keeps a batch from being full, and no batch belongs to a video:
@@ -29,15 +29,16 @@ class Span:
 
 @dataclass
 class Batch:
-    """One batch of the ring: frames (B, S, S, 3), whose they are, and how many rows were written."""
+    """One batch of the ring: frames (B, S, S, 3), its number since the start, whose they are, how many are written."""
 
     frames: np.ndarray
+    number: int = 0
     spans: list[Span] = field(default_factory=list)
     rows: int = 0
 
 
 class Ring:
-    """A bounded number of batches, written by several threads and read by one; waiting is back-pressure.
+    """A bounded number of batches, written and read by several threads; waiting is back-pressure.
 
     Args:
         batches: How many batches are held in memory.
@@ -54,7 +55,8 @@ class Ring:
         self._changed = threading.Condition()
         self._reserved = 0  # rows, since the start
         self._given = 0  # batches
-        self._released = 0
+        self._released = 0  # batches without a gap; those after the first gap:
+        self._released_early: set[int] = set()
         self._stopped = False
 
     def write(self, clip_id: str, chunk: SampledFrames) -> None:
@@ -84,29 +86,29 @@ class Ring:
             self._writers -= 1
             self._changed.notify_all()
 
-    def take(self, *, wait: bool) -> Batch | None:
-        """The next batch in order: full, or the rest at the end, whose further rows hold old frames.
-
-        Args:
-            wait: Whether to wait for it.
+    def take(self) -> Batch | None:
+        """Wait for the next batch in order: full, or the rest at the end, whose further rows hold old frames.
 
         Returns:
-            The batch, to be given back with `release`, or None: there is no more, or without `wait` not yet.
+            The batch, to be given back with `release`, or None: there is no more.
         """
         with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: self._stopped or self._writers == 0 or self._is_full())
+            self._changed.wait_for(lambda: self._stopped or self._writers == 0 or self._is_full())
             batch = self._batches[self._given % len(self._batches)]
             if self._stopped or not (self._is_full() or (self._writers == 0 and self._reserved > self._rows_given())):
                 return None
+            batch.number = self._given
             self._given += 1
             return batch
 
     def release(self, batch: Batch) -> None:
-        """Let a batch be filled again; batches come back in the order in which they were given out."""
+        """Let a batch be filled again, once all that were given out before it are released too."""
         with self._changed:
             batch.spans, batch.rows = [], 0
-            self._released += 1
+            self._released_early.add(batch.number)
+            while self._released in self._released_early:
+                self._released_early.remove(self._released)
+                self._released += 1
             self._changed.notify_all()
 
     def stop(self) -> None:

@@ -23,11 +23,11 @@ class StageSeconds:
 
     Args:
         decode: Reading, decoding and resizing, all decode threads together; not their waiting for room.
-        backbone: In the engine.
+        backbone: In the engine; where it has several units and not all are busy, that part of the time.
         store: Writing rows and sealing shards, beside the engine.
         decoders_waited: All decode threads together, for room in the ring: the backbone was slower.
-        backbone_waited: The engine, for a full batch: decoding was slower.
-        backbone_held: The engine, for its rows to be taken: writing was slower.
+        backbone_waited: The rest of the time, for a full batch: decoding was slower.
+        backbone_held: The rest of the time, for rows to be taken: writing was slower.
         frames: How many frames were embedded.
         decode_threads: How many videos were decoded at once.
     """
@@ -42,11 +42,19 @@ class StageSeconds:
     decode_threads: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _taken: dict[str, float] = field(default_factory=dict, repr=False)
+    _engine_units: int = 1
+    _engine_since: float = 0.0  # what came before is counted
+    _engine_calls: dict[str, int] = field(default_factory=lambda: {"backbone": 0, "backbone_held": 0}, repr=False)
 
     def add(self, stage: str, seconds: float) -> None:
         """Add `seconds` to a stage; threads may call this at once."""
         with self._lock:
             setattr(self, stage, getattr(self, stage) + seconds)
+
+    def embedded(self, frames: int) -> None:
+        """Count embedded frames."""
+        with self._lock:
+            self.frames += frames
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -56,6 +64,35 @@ class StageSeconds:
             yield
         finally:
             self.add(stage, time.perf_counter() - began)
+
+    def start_engine(self, units: int) -> None:
+        """From now on every second is one of backbone, backbone_waited and backbone_held, or shared by them.
+
+        Args:
+            units: How many calls of the engine are computed at the same time.
+        """
+        self._engine_units, self._engine_since = units, time.perf_counter()
+
+    @contextmanager
+    def measure_engine(self, stage: str) -> Iterator[None]:
+        """The block is a call of the engine ("backbone") or waits for its rows to be taken ("backbone_held")."""
+        self._change_engine(stage, 1)
+        try:
+            yield
+        finally:
+            self._change_engine(stage, -1)
+
+    def _change_engine(self, stage: str, step: int) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            spent, self._engine_since = now - self._engine_since, now
+            busy = spent * min(self._engine_calls["backbone"], self._engine_units) / self._engine_units
+            self.backbone += busy
+            if self._engine_calls["backbone_held"]:
+                self.backbone_held += spent - busy
+            else:
+                self.backbone_waited += spent - busy
+            self._engine_calls[stage] += step
 
     def since_last(self) -> dict[str, float]:
         """Seconds of every stage since this was called last."""

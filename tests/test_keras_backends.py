@@ -27,13 +27,14 @@ BACKENDS = [
 ]
 
 EMBED = """
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from extract.backbones import load_backbone
 from extract.engines import make_engine
 frames, tiny = np.load("frames.npy"), load_backbone("tiny")
 engine = make_engine(tiny, batch_size=4)
-waiting = [engine.start(batch) for batch in (frames, np.concatenate([frames[:1], 255 - frames[1:]]))]
-rows, beside_others = (wait() for wait in waiting)
+with ThreadPoolExecutor(2) as threads:  # as a job calls it on a GPU
+    rows, beside_others = threads.map(engine, (frames, np.concatenate([frames[:1], 255 - frames[1:]])))
 mixed = make_engine(tiny, batch_size=4, precision="mixed_bfloat16")(frames)
 np.savez("said.npz", rows=rows, beside_others=beside_others, mixed=mixed, engine=engine.name, kind=engine.kind)
 """

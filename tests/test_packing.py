@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ SETTINGS = DecodeSettings(sampling=SamplingRule("every", 1), image_size=8)
 class MeanEngine:
     """Embeds a frame as its mean grey level, and remembers the shapes of the batches."""
 
-    def __init__(self, batch_size=8):
+    def __init__(self, batch_size=8, streams=1):
         self.batch_size = batch_size
+        self.streams = self.units = streams
         self.shapes = []
 
-    def start(self, frames):
+    def __call__(self, frames):
         self.shapes.append(frames.shape)
-        rows = frames.reshape(len(frames), -1).mean(axis=1, keepdims=True, dtype=np.float32)  # (B, 1)
-        return lambda: rows
+        return frames.reshape(len(frames), -1).mean(axis=1, keepdims=True, dtype=np.float32)  # (B, 1)
 
 
 def run(work, *, batch_size=8, decode_threads=2, seconds=None, engine=None):
@@ -138,18 +138,35 @@ def test_no_frame_at_all_calls_no_engine(bad):
     assert [type(e) for e in events] == [Failed] and engine.shapes == []
 
 
-def test_the_next_batch_is_given_to_the_engine_before_the_last_is_read_back(three):
-    calls = []
+def test_an_engine_that_takes_several_calls_at_once_gets_so_many_and_no_more(three):
+    inside, together, most = set(), threading.Barrier(3), []
 
-    class Slow(MeanEngine):
-        def start(self, frames):
-            calls.append("start")
-            rows = super().start(frames)()
-            return lambda: (calls.append("fetch"), rows)[1]
+    class Several(MeanEngine):
+        def __call__(self, frames):
+            inside.add(threading.get_ident())
+            together.wait(20)  # breaks where fewer than three calls come together
+            most.append(len(inside))
+            together.wait(20)
+            inside.discard(threading.get_ident())
+            return super().__call__(frames)
 
-    run([(item, 0) for item in three] * 4, engine=Slow(1), decode_threads=1)
-    text = "".join(call[0] for call in calls)
-    assert "ssf" in text and "sss" not in text  # two in flight, never three
+    events, engine = run([(item, 0) for item in three], engine=Several(1, streams=3), decode_threads=2)
+    assert len(engine.shapes) == 39 and set(most) == {3}
+    assert len(rows_of(events, "c")) == 21
+
+
+def test_rows_stay_in_order_where_a_later_batch_is_embedded_first(three):
+    class Uneven(MeanEngine):
+        def __call__(self, frames):
+            time.sleep(0.02 if len(self.shapes) % 3 == 0 else 0.0)
+            return super().__call__(frames)
+
+    events, _ = run([(item, 0) for item in three], engine=Uneven(2, streams=3), decode_threads=2)
+    for item, frames in zip(three, (5, 13, 21), strict=True):
+        own = [e for e in events if e.clip_id == item.clip_id]
+        assert [type(e) for e in own] == [Opened, *[Rows] * (len(own) - 2), Finished]
+        assert np.concatenate([e.frame_indices for e in own[1:-1]]).tolist() == list(range(frames))
+        assert np.allclose(rows_of(events, item.clip_id)[:, 0], np.minimum(255, np.arange(frames) * 8), atol=3)
 
 
 def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make_video):
@@ -157,9 +174,9 @@ def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make
     seconds, gate = StageSeconds(), threading.Event()
 
     class Stuck(MeanEngine):
-        def start(self, frames):
+        def __call__(self, frames):
             gate.wait(20)
-            return super().start(frames)
+            return super().__call__(frames)
 
     events = embed_clips([(item, 0)], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
     assert isinstance(next(events), Opened)
@@ -169,11 +186,12 @@ def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make
 
 
 def test_a_fault_of_the_engine_ends_the_job_and_its_threads(three):
-    def broken(frames):
-        raise ZeroDivisionError
+    class Broken(MeanEngine):
+        def __call__(self, frames):
+            raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run([(item, 0) for item in three], engine=SimpleNamespace(batch_size=4, start=broken))
+        run([(item, 0) for item in three], engine=Broken(4, streams=2))
     assert not alive()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from extract import stages
 from extract.stages import StageSeconds, bottleneck_line
 
 
@@ -67,3 +70,25 @@ def test_a_measured_block_counts_also_where_it_fails():
     with pytest.raises(KeyError), seconds.measure("backbone"):
         raise KeyError
     assert seconds.backbone > 0
+
+
+def test_every_second_is_one_of_the_backbone_or_of_waiting_by_the_units_that_are_busy(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(stages.time, "perf_counter", lambda: clock.now)
+    seconds = StageSeconds()
+
+    def spent():
+        return seconds.backbone, seconds.backbone_waited, seconds.backbone_held
+
+    seconds.start_engine(2)
+    clock.now += 1  # no call: nothing was there to be embedded
+    with seconds.measure_engine("backbone"):
+        clock.now += 4  # one of two units
+        with seconds.measure_engine("backbone"):
+            clock.now += 10  # both
+            with seconds.measure_engine("backbone"):
+                clock.now += 10  # three calls, two are computed
+    assert spent() == (22.0, 3.0, 0.0)
+    with seconds.measure_engine("backbone_held"), seconds.measure_engine("backbone"):
+        clock.now += 6  # one computes, the other's rows are not taken
+    assert spent() == (25.0, 3.0, 3.0)

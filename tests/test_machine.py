@@ -1,0 +1,27 @@
+"""What of the machine a job may use."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from extract import machine
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),
+        ("10000 100000\n", 1),
+        ("9900000 100000\n", 16),
+        ("max 100000\n", 16),
+    ],
+)
+def test_a_containers_limit_counts_where_it_is_lower_than_the_cores(limit, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.setattr(machine, "CPU_LIMIT_FILE", tmp_path / "cpu.max")
+    assert machine.usable_cores() == 16  # no such file
+    (tmp_path / "cpu.max").write_text(limit)
+    assert machine.usable_cores() == cores
