@@ -36,6 +36,7 @@ from extract.errors import (
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
+from extract.turns import Turns
 from extract.wording import counted, span_text
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,12 @@ class ClipReader:
     """
 
     def __init__(
-        self, item: VideoItem, settings: DecodeSettings, chunk_frames: int, at_seconds: np.ndarray | None = None
+        self,
+        item: VideoItem,
+        settings: DecodeSettings,
+        chunk_frames: int,
+        at_seconds: np.ndarray | None,
+        turns: Turns | None,
     ) -> None:
         self._truth: VideoTruth | None = None
         self.expected_frames: int | None = None
@@ -95,6 +101,7 @@ class ClipReader:
             lambda heart: _read_clip(item, settings, chunk_frames, heart, at_seconds),
             name=str(item.path),
             stall_seconds=STALL_SECONDS,
+            turns=turns,
         )
 
     def __enter__(self) -> ClipReader:
@@ -114,7 +121,7 @@ class ClipReader:
 
     @property
     def busy_seconds(self) -> float:
-        """How long reading, decoding and resizing took so far, without waiting for whoever takes the chunks."""
+        """How long reading, decoding and resizing took so far, without waiting for a turn or for the reader."""
         return self._watched.busy_seconds
 
     @property
@@ -130,7 +137,12 @@ class ClipReader:
 
 
 def open_clip(
-    item: VideoItem, settings: DecodeSettings, *, chunk_frames: int = 32, at_seconds: np.ndarray | None = None
+    item: VideoItem,
+    settings: DecodeSettings,
+    *,
+    chunk_frames: int = 32,
+    at_seconds: np.ndarray | None = None,
+    turns: Turns | None = None,
 ) -> ClipReader:
     """Start reading a clip in a thread of its own, a few chunks ahead.
 
@@ -140,6 +152,7 @@ def open_clip(
         chunk_frames: Rows per chunk at most.
         at_seconds: float64 (N,), rising: these frames instead of those that the rule would take, such as the
             timestamps that a store holds. Where one is lost the next takes its place.
+        turns: Of all that decode and compute on the same cores at once; a chunk is a step.
 
     Returns:
         The reader. While it is iterated it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
@@ -149,7 +162,7 @@ def open_clip(
         UnreadableVideoError: The file is missing, empty or no regular file.
     """
     check_file(item.path)
-    return ClipReader(item, settings, chunk_frames, at_seconds)
+    return ClipReader(item, settings, chunk_frames, at_seconds, turns)
 
 
 class Probe(NamedTuple):

@@ -9,12 +9,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from extract.errors import VideoTimeoutError
+from extract.turns import Turns
 
 QUEUE_LENGTH = 2
 POLL_SECONDS = 0.2
+IDLE_SHARE = 0.75  # a step that waits for the disk for more than this part of its time needs no core for itself
 
 
 class Heartbeat:
@@ -35,12 +38,21 @@ class Watched:
         start: Makes the iterator.
         name: What is read, for the error.
         stall_seconds: How long no step may be made.
+        turns: Shared with all that work on the same cores; None: there is a core for everyone.
 
     Attributes:
-        busy_seconds: How long the iterator has worked so far, without its waiting for the reader.
+        busy_seconds: How long the iterator has worked so far, without its waiting for the reader or for a turn.
     """
 
-    def __init__(self, start: Callable[[Heartbeat], Iterator[Any]], *, name: str, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        start: Callable[[Heartbeat], Iterator[Any]],
+        *,
+        name: str,
+        stall_seconds: float,
+        turns: Turns | None = None,
+    ) -> None:
+        self._turns = turns
         self._name = name
         self._stall_seconds = stall_seconds
         self._heart = Heartbeat()
@@ -90,13 +102,17 @@ class Watched:
                 steps.close()
 
     def _timed(self, steps: Iterator[Any]) -> Iterator[Any]:
-        nothing = object()
+        nothing, needs_core = object(), True
         while True:
-            began = time.perf_counter()
-            try:
-                item = next(steps, nothing)
-            finally:
-                self.busy_seconds += time.perf_counter() - began
+            with self._turns.take() if self._turns and needs_core else nullcontext():
+                self._heart.beat()
+                began, computed = time.perf_counter(), time.thread_time()
+                try:
+                    item = next(steps, nothing)
+                finally:
+                    spent = time.perf_counter() - began
+                    self.busy_seconds += spent
+                needs_core = time.thread_time() - computed > (1 - IDLE_SHARE) * spent
             if item is nothing:
                 return
             yield item

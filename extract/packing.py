@@ -16,6 +16,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,9 +24,11 @@ import numpy as np
 
 from extract.decode import ClipReader, DecodeSettings, open_clip
 from extract.errors import VideoError
+from extract.machine import usable_cores
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.ring import Ring, Span
 from extract.stages import StageSeconds
+from extract.turns import Turns
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
@@ -165,6 +168,8 @@ class _Packer:
         )
         self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
         self._stopped = threading.Event()
+        # An engine that computes several calls at once does so on the cores that decode.
+        self._turns = Turns(usable_cores()) if engine.units > 1 else None
         self._decoders = [
             threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
         ]
@@ -226,7 +231,7 @@ class _Packer:
         try:
             with self._seconds.measure("decode"):
                 source = source_of(item, with_digest=True)
-            with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES) as reader:
+            with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES, turns=self._turns) as reader:
                 try:
                     self._write(item.clip_id, source, reader, skip_rows)
                 finally:
@@ -255,7 +260,7 @@ class _Packer:
         try:
             while (batch := self._ring.take()) is not None:
                 with self._seconds.measure_engine("backbone"):
-                    embedded = _Embedded(batch.number, batch.spans, self._engine(batch.frames))
+                    embedded = _Embedded(batch.number, batch.spans, self._embed(batch.frames))
                 self._seconds.embedded(batch.rows)
                 self._ring.release(batch)
                 with self._seconds.measure_engine("backbone_held"):
@@ -263,6 +268,10 @@ class _Packer:
         except BaseException as error:  # as above
             self._put(error)
         self._put(None)
+
+    def _embed(self, frames: np.ndarray) -> np.ndarray:
+        with self._turns.take() if self._turns else nullcontext(), self._seconds.measure_engine("computing"):
+            return self._engine(frames)
 
     def _put(self, report: Opened | _Ended | _Embedded | BaseException | None) -> None:
         while not self._stopped.is_set():

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from extract.machine import usable_cores
 from extract.wording import counted
 
 STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
+ENGINE_STATES = ("backbone", "computing", "backbone_held")
 SHORT_SECONDS = 10.0  # a shorter job says nothing about a long one
 BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than this part of its time
 
@@ -19,15 +21,14 @@ BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than
 class StageSeconds:
     """Seconds of each stage of an extraction, on the wall clock.
 
-    Where stages share the cores, as on a machine without a GPU, each is slower than it would be alone.
-
     Args:
-        decode: Reading, decoding and resizing, all decode threads together; not their waiting for room.
-        backbone: In the engine; where it has several units and not all are busy, that part of the time.
+        decode: Reading, decoding and resizing, all decode threads together; not their waiting for room or for a core.
+        backbone: With a batch in the engine; where it has several units and not all have one, that part of the time.
         store: Writing rows and sealing shards, beside the engine.
         decoders_waited: All decode threads together, for room in the ring: the backbone was slower.
         backbone_waited: The rest of the time, for a full batch: decoding was slower.
         backbone_held: The rest of the time, for rows to be taken: writing was slower.
+        computing: The part of `backbone` that was not spent waiting for a core.
         frames: How many frames were embedded.
         decode_threads: How many videos were decoded at once.
     """
@@ -38,13 +39,14 @@ class StageSeconds:
     decoders_waited: float = 0.0
     backbone_waited: float = 0.0
     backbone_held: float = 0.0
+    computing: float = 0.0
     frames: int = 0
     decode_threads: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _taken: dict[str, float] = field(default_factory=dict, repr=False)
     _engine_units: int = 1
     _engine_since: float = 0.0  # what came before is counted
-    _engine_calls: dict[str, int] = field(default_factory=lambda: {"backbone": 0, "backbone_held": 0}, repr=False)
+    _engine_calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENGINE_STATES, 0), repr=False)
 
     def add(self, stage: str, seconds: float) -> None:
         """Add `seconds` to a stage; threads may call this at once."""
@@ -75,7 +77,7 @@ class StageSeconds:
 
     @contextmanager
     def measure_engine(self, stage: str) -> Iterator[None]:
-        """The block is a call of the engine ("backbone") or waits for its rows to be taken ("backbone_held")."""
+        """The block has a batch ("backbone"), computes it ("computing"), or waits with its rows ("backbone_held")."""
         self._change_engine(stage, 1)
         try:
             yield
@@ -86,8 +88,12 @@ class StageSeconds:
         with self._lock:
             now = time.perf_counter()
             spent, self._engine_since = now - self._engine_since, now
-            busy = spent * min(self._engine_calls["backbone"], self._engine_units) / self._engine_units
+            busy, computing = (
+                spent * min(self._engine_calls[state], self._engine_units) / self._engine_units
+                for state in ("backbone", "computing")
+            )
             self.backbone += busy
+            self.computing += computing
             if self._engine_calls["backbone_held"]:
                 self.backbone_held += spent - busy
             else:
@@ -115,7 +121,7 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
     """
     whole = seconds.backbone + seconds.backbone_waited + seconds.backbone_held
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
-    model = seconds.frames / max(seconds.backbone, 1e-9)
+    model = seconds.frames / max(seconds.computing, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
     rates = f"the backbone could take {model:,.0f} frames/s, " if has_model else ""
     rates += f"decoding {decoding:,.0f} frames/s on {counted(seconds.decode_threads, 'thread')}"
@@ -124,7 +130,8 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
         advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
     elif waited >= held:
         name = "decoding-bound"
-        advice = f"{waited:.0%} of the time no frames were there; more --decode-threads or a faster disk would help"
+        more = "more --decode-threads" if seconds.decode_threads < usable_cores() else "more cores"
+        advice = f"{waited:.0%} of the time no frames were there; {more} or a faster disk would help"
         if seconds.decode_threads == 1:
             advice += ", with several videos: one is decoded by one thread"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -167,6 +168,29 @@ def test_rows_stay_in_order_where_a_later_batch_is_embedded_first(three):
         assert [type(e) for e in own] == [Opened, *[Rows] * (len(own) - 2), Finished]
         assert np.concatenate([e.frame_indices for e in own[1:-1]]).tolist() == list(range(frames))
         assert np.allclose(rows_of(events, item.clip_id)[:, 0], np.minimum(255, np.arange(frames) * 8), atol=3)
+
+
+def test_decoding_and_a_backbone_on_the_cpu_take_turns_on_the_cores(three, monkeypatch):
+    from extract import packing
+    from extract.turns import Turns
+
+    at_work, most = [], []
+
+    class Counted(Turns):
+        @contextmanager
+        def take(self):
+            with super().take():
+                at_work.append(threading.current_thread().name)
+                most.append(len(at_work))
+                time.sleep(0.002)
+                yield
+                at_work.remove(threading.current_thread().name)
+
+    monkeypatch.setattr(packing, "Turns", Counted)
+    monkeypatch.setattr(packing, "usable_cores", lambda: 2)
+    events, engine = run([(item, 0) for item in three], engine=MeanEngine(2, streams=3), decode_threads=3)
+    assert max(most) == 2 and len(most) > len(engine.shapes) == 20  # decoding took turns too
+    assert len(rows_of(events, "c")) == 21
 
 
 def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make_video):
