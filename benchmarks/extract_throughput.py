@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--decode-threads", type=int, default=None)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--predict-frames", type=int, default=200, help="given to predict one at a time; 0: no predict")
     parser.add_argument("--predict-videos", type=int, default=6, help="videos given to predict, spread over the list")
     add_limits(parser)

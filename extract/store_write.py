@@ -146,8 +146,9 @@ class StoreWriter:
             UnstorableClipError: These rows cannot be stored; nothing of them is kept, and this clip should fail.
             StoreError: A shard was due and could not be written; the job should stop.
         """
-        check_clip_id(clip_id)
-        clip = self._open.get(clip_id) or _OpenClip(source)
+        if (clip := self._open.get(clip_id)) is None:
+            check_clip_id(clip_id)
+            clip = _OpenClip(source)
         rows = self._storable(clip_id, embeddings)
         indices = np.array(frame_indices, np.int64)
         times = np.array(pts_seconds, np.float64)
@@ -364,8 +365,7 @@ def _check_finite(clip_id: str, rows: np.ndarray, embeddings: np.ndarray) -> Non
 def _check_rising(clip_id: str, values: np.ndarray, last: float, name: str) -> None:
     if not len(values):
         return
-    steps = np.diff(values, prepend=np.asarray(last, values.dtype)) if math.isfinite(last) else np.diff(values)
-    if not np.isfinite(values).all() or (steps <= 0).any():
+    if not np.isfinite(values).all() or values[0] <= last or (values[1:] <= values[:-1]).any():
         raise UnstorableClipError(
             f"{clip_id}: the {name} do not rise strictly (near {values[0]}), so this clip is not stored: "
             "look at its timestamps with `clipseq scan`."
