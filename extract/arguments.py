@@ -76,7 +76,7 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="frames per call of the backbone (of 224 px 4 on every core, on a GPU 128)",
+        help="frames per call of the backbone (of 224 px 4 on every core with LiteRT, else 32, on a GPU 128)",
     )
     group.add_argument(
         "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 16)"

@@ -105,6 +105,8 @@ class Watched:
         nothing, needs_core = object(), True
         while True:
             with self._turns.take() if self._turns and needs_core else nullcontext():
+                if self._stopped.is_set():  # while it waited for its turn
+                    return
                 self._heart.beat()
                 began, computed = time.perf_counter(), time.thread_time()
                 try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -57,13 +58,14 @@ class Engine:
     """A backbone ready to compute.
 
     Args:
-        name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters, float32)".
+        name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters of 1 thread, float32)".
         kind: "keras", "litert" or "pixels".
         batch_size: B, the number of rows of every call.
         image_size: S, the side of the images.
         compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked; of `pixels` uint8 (B, S, S, C).
         streams: As many threads may call it at once, and should, to keep it busy.
         units: How many of their calls are computed at the same time: a GPU takes one after the other.
+        on_one_core: A call keeps one core busy, which decoding may need too.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Engine:
     compute: Compute
     streams: int = 1
     units: int = 1
+    on_one_core: bool = False
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Embeds one full batch; a row's embedding does not depend on the other rows.
@@ -97,8 +100,8 @@ def make_engine(
     Args:
         backbone: What to compute.
         kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine; None: for LiteRT 4 images of 224 px, else 32 on a CPU, on a GPU
-            what it can hold, and of `pixels` what fits in 1 MiB.
+        batch_size: B, fixed for the life of the engine; None: on every core 4 images of 224 px for LiteRT, for Keras 32
+            on a CPU and what it can hold on a GPU, and of `pixels` what fits in 1 MiB.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -239,8 +242,9 @@ def _litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
     """One interpreter per core: the threads of a single one wait for each other, and for decoding, at every layer."""
     batch_size = batch_size or _batch_for(backbone.image_size, 1, LITERT_BATCH, CPU_BATCH)
     compiled = _compiled(backbone, batch_size)
-    interpreters = max(1, min(usable_cores(), LITERT_COPIES_BYTES // len(compiled)))
-    threads = usable_cores() // interpreters
+    cores = usable_cores()
+    threads = math.ceil(cores / max(1, min(cores, LITERT_COPIES_BYTES // len(compiled))))
+    interpreters = cores // threads
     make_interpreter, runtime = _litert_runtime()
     idle: SimpleQueue[Any] = SimpleQueue()
     with without_chatter():
@@ -262,7 +266,16 @@ def _litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
 
     share = f"{counted(interpreters, 'interpreter')} of {counted(threads, 'thread')}"
     name = f"litert ({runtime}, CPU, {share}, float32)"
-    return Engine(name, "litert", batch_size, backbone.image_size, compute, streams=interpreters, units=interpreters)
+    return Engine(
+        name,
+        "litert",
+        batch_size,
+        backbone.image_size,
+        compute,
+        streams=interpreters,
+        units=interpreters,
+        on_one_core=threads == 1,
+    )
 
 
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:

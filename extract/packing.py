@@ -32,8 +32,8 @@ from extract.turns import Turns
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
-SPARE_BATCHES = (2, 32)  # of the ring, beside those in the engine: one lies ready, one is being filled; and as many
-SPARE_BYTES = 16 << 20  # more as these bytes hold, since some videos are slower than others
+SPARE_BATCHES = (2, 32)  # of the ring, beside those in the engine: one lies ready and one is being filled, or
+SPARE_BYTES = 16 << 20  # as many as these bytes hold, since some videos are slower than others
 QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
 POLL_SECONDS = 0.1
 
@@ -52,6 +52,10 @@ class Engine(Protocol):
     @property
     def units(self) -> int:
         """How many of these calls it computes at the same time."""
+
+    @property
+    def on_one_core(self) -> bool:
+        """Whether a call keeps one core busy, which decoding may need too."""
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Embed uint8 (B, S, S, 3): float32 (B, D), or the pictures themselves, uint8 (B, S, S, C)."""
@@ -168,8 +172,7 @@ class _Packer:
         )
         self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
         self._stopped = threading.Event()
-        # An engine that computes several calls at once does so on the cores that decode.
-        self._turns = Turns(usable_cores()) if engine.units > 1 else None
+        self._turns = Turns(usable_cores()) if engine.on_one_core else None
         self._decoders = [
             threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
         ]
@@ -184,7 +187,7 @@ class _Packer:
     def events(self) -> Iterator[Event]:
         """What the threads report: batches in order, and the end of a clip held back until its last row has come."""
         running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
-        batch, early = 0, dict[int, _Embedded]()  # at most as many as the ring holds
+        batch, early = 0, dict[int, _Embedded]()
         while running:
             report = self._queue.get()
             if isinstance(report, BaseException):
@@ -214,6 +217,7 @@ class _Packer:
             thread.join(timeout=1.0)
         for thread in self._backbones:
             thread.join()  # at most one batch each
+        self._seconds.end_engine()
 
     def _run_decoder(self) -> None:
         try:
@@ -259,8 +263,11 @@ class _Packer:
     def _run_backbone(self) -> None:
         try:
             while (batch := self._ring.take()) is not None:
-                with self._seconds.measure_engine("backbone"):
-                    embedded = _Embedded(batch.number, batch.spans, self._embed(batch.frames))
+                with self._seconds.measure_engine("backbone"), self._turns.take() if self._turns else nullcontext():
+                    if self._stopped.is_set():  # while it waited for its turn
+                        break
+                    with self._seconds.measure_engine("computing"):
+                        embedded = _Embedded(batch.number, batch.spans, self._engine(batch.frames))
                 self._seconds.embedded(batch.rows)
                 self._ring.release(batch)
                 with self._seconds.measure_engine("backbone_held"):
@@ -268,10 +275,6 @@ class _Packer:
         except BaseException as error:  # as above
             self._put(error)
         self._put(None)
-
-    def _embed(self, frames: np.ndarray) -> np.ndarray:
-        with self._turns.take() if self._turns else nullcontext(), self._seconds.measure_engine("computing"):
-            return self._engine(frames)
 
     def _put(self, report: Opened | _Ended | _Embedded | BaseException | None) -> None:
         while not self._stopped.is_set():
@@ -283,14 +286,9 @@ class _Packer:
 
 
 def _rows(embedded: _Embedded) -> Iterator[Rows]:
-    """The rows of a batch, one event per clip."""
-    by_clip: dict[str, list[Span]] = {}
     for span in embedded.spans:
-        by_clip.setdefault(span.clip_id, []).append(span)
-    for clip_id, spans in by_clip.items():
-        rows = np.concatenate([np.arange(span.row, span.row + len(span.frame_indices)) for span in spans])
-        indices = np.concatenate([span.frame_indices for span in spans])
-        yield Rows(clip_id, embedded.embeddings[rows], indices, np.concatenate([span.pts_seconds for span in spans]))
+        rows = embedded.embeddings[span.row : span.row + len(span.frame_indices)]
+        yield Rows(span.clip_id, rows, span.frame_indices, span.pts_seconds)
 
 
 def _without_first(chunk: SampledFrames, count: int) -> SampledFrames:

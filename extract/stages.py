@@ -75,6 +75,11 @@ class StageSeconds:
         """
         self._engine_units, self._engine_since = units, time.perf_counter()
 
+    def end_engine(self) -> None:
+        """Seconds from now on count no more."""
+        with self._lock:
+            self._account_engine()
+
     @contextmanager
     def measure_engine(self, stage: str) -> Iterator[None]:
         """The block has a batch ("backbone"), computes it ("computing"), or waits with its rows ("backbone_held")."""
@@ -86,19 +91,22 @@ class StageSeconds:
 
     def _change_engine(self, stage: str, step: int) -> None:
         with self._lock:
-            now = time.perf_counter()
-            spent, self._engine_since = now - self._engine_since, now
-            busy, computing = (
-                spent * min(self._engine_calls[state], self._engine_units) / self._engine_units
-                for state in ("backbone", "computing")
-            )
-            self.backbone += busy
-            self.computing += computing
-            if self._engine_calls["backbone_held"]:
-                self.backbone_held += spent - busy
-            else:
-                self.backbone_waited += spent - busy
+            self._account_engine()
             self._engine_calls[stage] += step
+
+    def _account_engine(self) -> None:
+        now = time.perf_counter()
+        spent, self._engine_since = now - self._engine_since, now
+        busy, computing = (
+            spent * min(self._engine_calls[state], self._engine_units) / self._engine_units
+            for state in ("backbone", "computing")
+        )
+        self.backbone += busy
+        self.computing += computing
+        if self._engine_calls["backbone_held"]:
+            self.backbone_held += spent - busy
+        else:
+            self.backbone_waited += spent - busy
 
     def since_last(self) -> dict[str, float]:
         """Seconds of every stage since this was called last."""
@@ -126,14 +134,17 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
     rates = f"the backbone could take {model:,.0f} frames/s, " if has_model else ""
     rates += f"decoding {decoding:,.0f} frames/s on {counted(seconds.decode_threads, 'thread')}"
     if max(waited, held) <= BOUND_SHARE and has_model:
-        name = "model-bound"
-        advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
+        if model <= decoding:
+            name = "model-bound"
+            advice = "a GPU, a smaller --backbone or fewer frames would help, more --decode-threads would not"
+        else:  # they share the cores
+            name = "decoding-bound"
+            advice = "decoding takes most of the cores; more cores, fewer frames or smaller videos would help"
     elif waited >= held:
         name = "decoding-bound"
-        more = "more --decode-threads" if seconds.decode_threads < usable_cores() else "more cores"
+        all_decode = seconds.decode_threads >= usable_cores()
+        more = "more cores" if all_decode else "more --decode-threads (each takes one video)"
         advice = f"{waited:.0%} of the time no frames were there; {more} or a faster disk would help"
-        if seconds.decode_threads == 1:
-            advice += ", with several videos: one is decoded by one thread"
     else:
         name = "store-bound"
         advice = f"{held:.0%} of the time rows waited to be written; a faster disk would help"

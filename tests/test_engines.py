@@ -136,6 +136,23 @@ def test_a_damaged_converted_model_is_converted_again(no_cache):
     assert np.array_equal(make_engine(backbone, kind="litert", batch_size=2)(frames), expected)
 
 
+@pytest.mark.parametrize(
+    ("cores", "copies", "interpreters", "threads"),
+    [(4, 9, 4, 1), (1, 9, 1, 1), (4, 3, 2, 2), (8, 6, 4, 2), (4, 0, 1, 4)],
+)
+def test_all_cores_compute_also_where_there_is_no_room_for_weights_on_each(
+    cores, copies, interpreters, threads, monkeypatch
+):
+    backbone = load_backbone("tiny")
+    size = len(engines._compiled(backbone, 2))
+    monkeypatch.setattr(engines, "usable_cores", lambda: cores)
+    monkeypatch.setattr(engines, "LITERT_COPIES_BYTES", copies * size + 1)
+    engine = make_engine(backbone, kind="litert", batch_size=2)
+    assert (engine.streams, engine.units, engine.on_one_core) == (interpreters, interpreters, threads == 1)
+    share = f"{interpreters} interpreter{'s' * (interpreters > 1)} of {threads} thread{'s' * (threads > 1)},"
+    assert share in engine.name and engine(frames_for(backbone, 2)).shape == (2, 16)
+
+
 def test_auto_takes_litert_on_a_cpu(monkeypatch):
     monkeypatch.setattr(engines, "_has_gpu", lambda: False)
     assert make_engine(load_backbone("tiny"), batch_size=2).kind == "litert"

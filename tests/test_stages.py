@@ -29,7 +29,7 @@ def test_a_backbone_that_waits_for_frames_is_not():
     seconds = StageSeconds(decode=16.0, backbone=4.0, computing=4.0, backbone_waited=6.0, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds) == (
         "decoding-bound: the backbone could take 2,000 frames/s, decoding 1,000 frames/s on 2 threads; 60% of the time "
-        "no frames were there; more --decode-threads or a faster disk would help"
+        "no frames were there; more --decode-threads (each takes one video) or a faster disk would help"
     )
 
 
@@ -38,10 +38,12 @@ def test_where_all_cores_decode_more_threads_are_not_advised():
     assert bottleneck_line(seconds).endswith("no frames were there; more cores or a faster disk would help")
 
 
-def test_one_decode_thread_is_the_limit_of_one_video():
-    seconds = StageSeconds(decode=10.0, backbone=5.0, computing=5.0, backbone_waited=5.0, frames=100, decode_threads=1)
-    assert "on 1 thread;" in bottleneck_line(seconds)
-    assert bottleneck_line(seconds).endswith("with several videos: one is decoded by one thread")
+def test_where_decoding_takes_most_of_shared_cores_it_is_the_bottleneck():
+    seconds = StageSeconds(decode=13.0, backbone=9.0, computing=3.0, backbone_waited=1.0, frames=1950, decode_threads=2)
+    assert bottleneck_line(seconds) == (
+        "decoding-bound: the backbone could take 650 frames/s, decoding 300 frames/s on 2 threads; decoding takes most "
+        "of the cores; more cores, fewer frames or smaller videos would help"
+    )
 
 
 def test_a_slow_disk_is_named():
@@ -61,7 +63,7 @@ def test_where_frames_are_stored_no_backbone_is_named():
     seconds = StageSeconds(decode=20.0, backbone=0.1, computing=0.1, backbone_waited=9.9, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds, has_model=False) == (
         "decoding-bound: decoding 800 frames/s on 2 threads; 99% of the time no frames were there; more "
-        "--decode-threads or a faster disk would help"
+        "--decode-threads (each takes one video) or a faster disk would help"
     )
     seconds = StageSeconds(decode=20.0, backbone_waited=1.0, backbone_held=9.0, frames=8000, decode_threads=2)
     said = "store-bound: decoding 800 frames/s on 2 threads; 90% of the time rows waited to be written"
@@ -112,3 +114,13 @@ def test_the_rate_of_the_backbone_is_that_of_its_computing_not_of_its_waiting_fo
     seconds = StageSeconds(decode=12.0, backbone=20.0, computing=10.0, frames=2000, decode_threads=2)
     said = "model-bound: the backbone could take 200 frames/s, decoding 333 frames/s on 2 threads"
     assert bottleneck_line(seconds).startswith(said)
+
+
+def test_the_last_wait_is_counted_too(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(stages.time, "perf_counter", lambda: clock.now)
+    seconds = StageSeconds()
+    seconds.start_engine(1)
+    clock.now += 60
+    seconds.end_engine()
+    assert seconds.backbone_waited == 60.0

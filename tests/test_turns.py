@@ -65,6 +65,44 @@ def test_a_step_that_hangs_is_waited_for_once_and_its_turn_is_replaced(monkeypat
             pass
     assert time.monotonic() - began - waited < 0.2
     hanging.stop()
+    holder, second = Holder(shared), Holder(shared)
+    assert holder.has.wait(5) and not second.has.wait(0.1)  # what came back after all is not one turn more
+    holder.stop()
+    second.stop()
+
+
+def test_nobody_waits_longer_than_patience_for_others_that_go_on_and_on(monkeypatch):
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.3)
+    shared, ended = Turns(1), threading.Event()
+
+    def on_and_on():
+        while not ended.is_set():
+            with shared.take():
+                time.sleep(0.01)
+
+    busy = threading.Thread(target=on_and_on, daemon=True)
+    busy.start()
+    for _ in range(3):
+        holder = Holder(shared)
+        assert holder.has.wait(3)
+        holder.stop()
+    ended.set()
+    busy.join(5)
+    first, second = Holder(shared), Holder(shared)
+    assert first.has.wait(5) and not second.has.wait(0.1)  # still one turn, not more
+    first.stop()
+    second.stop()
+
+
+def test_a_reader_closed_while_it_waits_for_a_turn_reads_no_more():
+    shared, steps = Turns(1), []
+    holder = Holder(shared)
+    assert holder.has.wait(5)
+    watched = Watched(lambda heart: (steps.append(k) or k for k in range(3)), name="x", stall_seconds=5, turns=shared)
+    watched._stopped.set()
+    holder.stop()
+    watched.close()
+    assert steps == [] and not watched._thread.is_alive()
 
 
 def test_every_step_of_a_watched_iterator_takes_a_turn_and_the_time_until_it_comes_is_not_its_own():
