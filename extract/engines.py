@@ -157,7 +157,8 @@ def _keras_engine(backbone: Backbone, batch_size: int | None, precision: str) ->
     if backend not in makers:
         raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
     has_gpu = _has_gpu()
-    batch_size = batch_size or (_batch_for(backbone.image_size, 8, GPU_BATCH, GPU_BATCH) if has_gpu else CPU_BATCH)
+    by_pixels = _batch_for(backbone.image_size, at_224_px=GPU_BATCH, fewest=8, most=GPU_BATCH)
+    batch_size = batch_size or (by_pixels if has_gpu else CPU_BATCH)
     with without_chatter():
         model = _built(backbone, precision)
         compute, device = makers[backend](model, batch_size, backbone.image_size)
@@ -240,7 +241,7 @@ def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tupl
 
 def _litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
     """One interpreter per core: the threads of a single one wait for each other, and for decoding, at every layer."""
-    batch_size = batch_size or _batch_for(backbone.image_size, 1, LITERT_BATCH, CPU_BATCH)
+    batch_size = batch_size or _batch_for(backbone.image_size, at_224_px=LITERT_BATCH, fewest=1, most=CPU_BATCH)
     compiled = _compiled(backbone, batch_size)
     cores = usable_cores()
     threads = math.ceil(cores / max(1, min(cores, LITERT_COPIES_BYTES // len(compiled))))
@@ -360,8 +361,8 @@ def _has_gpu() -> bool:
     return bool(_tensorflow().config.list_physical_devices("GPU"))
 
 
-def _batch_for(image_size: int, fewest: int, at_224_px: int, most: int) -> int:
-    """How many images of this size have as many pixels as `at_224_px` images of 224 px, from `fewest` to `most`."""
+def _batch_for(image_size: int, *, at_224_px: int, fewest: int, most: int) -> int:
+    """How many images of this size have as many pixels as so many of 224 px."""
     return max(fewest, min(most, at_224_px * 224**2 // image_size**2))
 
 

@@ -32,8 +32,8 @@ from extract.turns import Turns
 from extract.videos import source_of
 
 CHUNK_FRAMES = 16
-SPARE_BATCHES = (2, 32)  # of the ring, beside those in the engine: one lies ready and one is being filled, or
-SPARE_BYTES = 16 << 20  # as many as these bytes hold, since some videos are slower than others
+SPARE_BYTES = 16 << 20  # of the ring, beside the batches in the engine: frames that lie ready for when videos are slow
+SPARE_BATCHES = (2, 32)  # fewest: one that lies ready and one that is being filled; most: of small pictures
 QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
 POLL_SECONDS = 0.1
 

@@ -76,7 +76,7 @@ class StageSeconds:
         self._engine_units, self._engine_since = units, time.perf_counter()
 
     def end_engine(self) -> None:
-        """Seconds from now on count no more."""
+        """Count what has passed since the last batch; the seconds from now on are not the engine's."""
         with self._lock:
             self._account_engine()
 
