@@ -1,6 +1,6 @@
 """Kills real extractions at random moments, restarts them, and checks the store after every kill.
 
-    python benchmarks/kill_fuzz.py [--kills 200] [--seed 0]
+    python benchmarks/kill_fuzz.py [--kills 200] [--seed 0] [--flush-seconds 0.5]
 
 Every try is `clipseq extract` in a process forked from this one, which has only imported it, on many short clips and a
 long one. It gets SIGKILL, or in one try of four SIGTERM or Ctrl-C, which must seal what is gathered. Then:
@@ -8,7 +8,8 @@ long one. It gets SIGKILL, or in one try of four SIGTERM or Ctrl-C, which must s
     corrupt    a shard or a digest is wrong, a row is not that of the uninterrupted run, or a row is sealed twice
     lost       a row that was sealed is not any more, or a signal did not seal what was gathered
 
-Every store that gets complete must hold what an uninterrupted run holds, byte for byte; then a fresh one is begun.
+Every store that gets complete must hold what an uninterrupted run holds, byte for byte; then a fresh one is begun. The
+engine is LiteRT, which alone promises the same bytes in two runs.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ from extract.store_seal import TEMPORARY_PATTERN
 from extract.store_verify import verify
 from extract.videos import find_videos, source_of
 
-FLUSH_SECONDS = 0.5
-RECIPE = ("--backbone", "tiny", "--every", "1", "--flush-seconds", str(FLUSH_SECONDS), "--decode-threads", "2")
+RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "litert", "--decode-threads", "2")
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
 AIMED_SHARE = 0.2  # of the tries wait for a shard that is being written
 MOMENTS = (
@@ -117,13 +117,15 @@ class Fuzz:
         folder: Where everything goes.
         rng: Decides when and how to kill.
         short_clips: Number of short clips.
+        flush_seconds: How often a run seals; it is killed at a random moment within three times that.
     """
 
-    def __init__(self, folder: Path, rng: random.Random, short_clips: int) -> None:
+    def __init__(self, folder: Path, rng: random.Random, *, short_clips: int, flush_seconds: float) -> None:
         self._folder = folder
+        self._flush_seconds = flush_seconds
         self._rng = rng
         self._tally = Tally()
-        self._patience = 3 * FLUSH_SECONDS  # a run is killed at a random moment within this
+        self._patience = 3 * flush_seconds
         make_clips(folder / "videos", short_clips, seed=rng.randrange(1 << 30))
         self._sources = {i.clip_id: source_of(i, with_digest=True) for i in find_videos(folder / "videos")}
         self._begin("whole")  # the first converts the backbone, once
@@ -156,6 +158,7 @@ class Fuzz:
 
     def _start(self) -> Try:
         command = ["extract", str(self._folder / "videos"), "--output", str(self._store), *RECIPE]
+        command += ["--flush-seconds", str(self._flush_seconds)]
         return Try(command, self._folder / "log.txt")
 
     def _run_to_the_end(self) -> None:
@@ -171,7 +174,7 @@ class Fuzz:
         run, number = self._start(), self._rng.choice(SIGNALS)
         run.wait(self._rng.uniform(0, self._patience))
         if self._rng.random() < AIMED_SHARE:
-            run.wait(4 * FLUSH_SECONDS, until=lambda: any(self._store.glob(TEMPORARY_PATTERN)))
+            run.wait(4 * self._flush_seconds, until=lambda: any(self._store.glob(TEMPORARY_PATTERN)))
             time.sleep(self._rng.uniform(0, 0.004))
         frames = run.frames
         was_alive = not run.ended()
@@ -225,7 +228,7 @@ class Fuzz:
         if gathered is not None and new < gathered:
             self._problem("lost", f"a signal sealed {new} rows of {gathered}")
         # On a busy machine a long clip may need longer than that to come to its first new frame.
-        self._patience = 3 * FLUSH_SECONDS if new else 1.2 * self._patience
+        self._patience = 3 * self._flush_seconds if new else 1.2 * self._patience
         self._sealed = sealed
 
     def _sealed_rows(self, store: Store) -> dict[str, int]:
@@ -335,12 +338,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short-clips", type=int, default=1200)
+    parser.add_argument("--flush-seconds", type=float, default=0.5)
     settings = parser.parse_args()
     preload()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CLIPSEQ_CACHE"] = str(Path(folder) / "cache")
-        fuzz = Fuzz(Path(folder), random.Random(settings.seed), settings.short_clips)
+        rng = random.Random(settings.seed)
+        fuzz = Fuzz(Path(folder), rng, short_clips=settings.short_clips, flush_seconds=settings.flush_seconds)
         print(f"{settings.short_clips + 1} clips, {fuzz.frames} frames, uninterrupted in {fuzz.run_seconds:.1f} s")
         with tqdm(total=settings.kills, unit=" kills", dynamic_ncols=True) as bar:
             tally = fuzz.kill(settings.kills, bar)

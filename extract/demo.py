@@ -9,6 +9,7 @@ import csv
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -159,9 +160,10 @@ def render_shot(photograph: np.ndarray, shot: Shot) -> np.ndarray:
             photograph, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at)
         )
         light = _between(shot.light, at)
-        picture = light * picture + (1 - light) * shot.backdrop
+        picture *= light
+        picture += (1 - light) * shot.backdrop
         picture += shot.noise * noise.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-        frames[index] = np.clip(picture, 0, 255).astype(np.uint8)
+        frames[index] = np.clip(picture, 0, 255, out=picture)
     return frames
 
 
@@ -241,12 +243,14 @@ def _film(photograph: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndar
     scale = zoom * FRAME_SIZE[0] / width
     left, top = (play * size * (1 - 1 / zoom) for play, size in ((x, width), (y, height)))
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    picture = _wallpaper()
+    picture = _wallpaper().copy()
     flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_TRANSPARENT}
     return cv2.warpAffine(photograph, matrix, FRAME_SIZE, dst=picture, **flags).astype(np.float32)
 
 
+@cache
 def _wallpaper() -> np.ndarray:
+    """The striped wall behind the photograph, uint8 (H, W, 3)."""
     diagonal = np.add.outer(np.arange(FRAME_SIZE[1]), np.arange(FRAME_SIZE[0]))
     return np.array(WALLPAPER, np.uint8)[diagonal // STRIPE % 2]
 

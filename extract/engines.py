@@ -2,8 +2,9 @@
 
 The backbone `pixels` is no model: its engine gives the pictures themselves, uint8 (B, H, W, C).
 
-Two ways to compute the same float32 numbers: `keras` (any backend, any device) and `litert` (XNNPACK, the fastest on a
-CPU), compiled once and cached, so that a job on a CPU starts without TensorFlow where ai-edge-litert is installed.
+Two ways to compute the same float32 numbers, to rounding: `keras` (any backend, any device) and `litert` (XNNPACK, the
+fastest on a CPU), compiled once and cached, so that a job on a CPU starts without TensorFlow where ai-edge-litert is
+installed. How far the numbers of two calls agree is part of each engine: see `Engine`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ CPU_BATCH = 32
 LITERT_BATCH = 4  # images of 224 px on one core: few stay in its caches; larger images in proportion fewer
 LITERT_COPIES_BYTES = 1 << 30  # every interpreter holds its own copy of the weights
 GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
+ROUNDING = 1e-5  # of the largest number in a batch: how far float32 rows of Keras may differ; 1e-6 has been seen
 GPU_STREAMS = 2  # one batch is computed while the next is copied to the GPU
 PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
 
@@ -55,7 +57,13 @@ Compute = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Engine:
-    """A backbone ready to compute.
+    """A backbone ready to compute; what a row holds depends on its frame alone.
+
+    `litert` keeps that to the bit on one machine: in any batch, at any place, of any size, on any number of cores.
+    `pixels` keeps it everywhere. `keras` keeps it to rounding: the library below chooses its kernels by processor,
+    number of cores and batch size, and some add in another order for another row of the batch. In float32 rows of one
+    frame then differ by less than `ROUNDING` of the largest number in the batch. So only rows of `litert` and `pixels`
+    may be compared byte by byte between two runs.
 
     Args:
         name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters of 1 thread, float32)".
@@ -78,7 +86,7 @@ class Engine:
     on_one_core: bool = False
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Embeds one full batch; a row's embedding does not depend on the other rows.
+        """Embeds one full batch; a row's embedding does not depend on the other rows, as far as the class says.
 
         Args:
             frames: uint8 (B, S, S, 3), RGB.
@@ -302,12 +310,13 @@ def _convert(backbone: Backbone, batch_size: int) -> bytes:
     tf = _tensorflow()
     with without_chatter():
         model = _built(backbone, "float32")
-        module = tf.Module()
-        module.function = _tensorflow_function(model, batch_size, backbone.image_size)
-        module.weights = [variable.value for variable in model.variables]  # otherwise they are converted as garbage
+        function = _tensorflow_function(model, batch_size, backbone.image_size)
         try:
-            concrete = module.function.get_concrete_function()
-            return tf.lite.TFLiteConverter.from_concrete_functions([concrete], module).convert()
+            concrete = function.get_concrete_function()
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+            # The same model without a SavedModel written and read on the way, in about half the time.
+            converter.experimental_lower_to_saved_model = False
+            return converter.convert()
         except Exception as error:  # the converter's own class is not public, and its passes raise others
             reason = str(error).strip().partition("\n")[0][:200]
             raise _ConversionError(f"{backbone.name} cannot be converted for LiteRT ({reason})") from error

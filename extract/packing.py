@@ -7,7 +7,8 @@ it. Everything is bounded, so memory does not grow with the length of a video, a
     decode-0  aaaa aaaa aa|a ends        ring         backbone-0  [aaaabbbb]      events, per clip in order
     decode-1  bbbb bb|b ends        ->  [......   ->  backbone-1  [aaaaaabb]  ->  Opened a, b; Rows a; Rows b; ...
 
-What a row holds depends on its frame alone, so neither threads nor the company in a batch change it.
+What a row holds depends on its frame alone, so neither threads nor the company in a batch change it (with Keras, by
+no more than rounding: see `extract.engines.Engine`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from extract.store_read import open_store
 from extract.store_verify import verify
 
 ROOT = Path(__file__).parents[1]
-RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "keras", "--batch-size", "8")
+RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "litert", "--batch-size", "8")  # the same to the bit
 
 
 def start(videos, output, *more):

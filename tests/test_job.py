@@ -44,11 +44,6 @@ def statuses(videos, settings, **more):
     return Counter(result.status for result in extract(find_videos(videos), replace(settings, **more)))
 
 
-def contents(settings):
-    store = open_store(settings.output)
-    return {clip_id: store.read(clip_id).embeddings.tobytes() for clip_id in store.clip_ids}
-
-
 @pytest.mark.parametrize(
     ("rule", "digits"),
     [("fps=8", "81ecfeaf7fea10a61fffa9713466fe18"), ("num_frames=16", "602029adc6579d90d5dbf835052b1a2f")],

@@ -14,7 +14,7 @@ from clip_factory import make_clips
 from frame_clips import frame_clips
 
 from extract.backbones import load_backbone
-from extract.engines import make_engine
+from extract.engines import ROUNDING, make_engine
 from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import pad_clips
 from sequence_models.compiled import CompiledModel
@@ -30,7 +30,7 @@ EMBED = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from extract.backbones import load_backbone
-from extract.engines import make_engine
+from extract.engines import ROUNDING, make_engine
 frames, tiny = np.load("frames.npy"), load_backbone("tiny")
 engine = make_engine(tiny, batch_size=4)
 with ThreadPoolExecutor(2) as threads:  # as a job calls it on a GPU
@@ -81,7 +81,7 @@ def test_another_backend_embeds_as_tensorflow_does(backend, tmp_path):
     assert said["kind"] == "keras" and f"({backend} " in str(said["engine"])
     assert said["rows"].dtype == said["mixed"].dtype == np.float32
     assert np.abs(said["rows"] - expected).max() < 1e-4 * largest
-    assert np.array_equal(said["rows"][0], said["beside_others"][0])
+    assert np.abs(said["rows"][0] - said["beside_others"][0]).max() < ROUNDING * largest
     assert 0 < np.abs(said["mixed"] - expected).max() < 0.05 * largest
 
 

@@ -14,7 +14,8 @@ KILL_FUZZ = Path(__file__).parents[1] / "benchmarks" / "kill_fuzz.py"
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and POSIX signals")
 def test_ten_kills_corrupt_and_lose_nothing():
-    command = [sys.executable, str(KILL_FUZZ), "--kills", "10", "--seed", "1", "--short-clips", "300"]
+    command = [sys.executable, str(KILL_FUZZ), "--kills", "10", "--seed", "1", "--short-clips", "150"]
+    command += ["--flush-seconds", "0.2"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "10 kills, 0 corrupt, 0 lost, identical", done.stdout + done.stderr
     assert done.returncode == 0
