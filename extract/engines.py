@@ -171,7 +171,15 @@ def _keras_engine(backbone: Backbone, batch_size: int | None, precision: str) ->
         model = _built(backbone, precision)
         compute, device = makers[backend](model, batch_size, backbone.image_size)
         # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
-        compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
+        try:
+            compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
+        except Exception as error:  # each backend has its own classes for a processor that lacks the numbers
+            if precision == "float32":
+                raise
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise BackboneError(
+                f"--precision {precision} cannot be computed on this machine's {device} ({reason}); use float32"
+            ) from error
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
     return Engine(name, "keras", batch_size, backbone.image_size, compute, streams=GPU_STREAMS if has_gpu else 1)
 

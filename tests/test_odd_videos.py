@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from shlex import quote
 
 import cv2
 import numpy as np
@@ -48,9 +49,7 @@ def test_the_record_of_a_damaged_clip_names_the_lost_span(tmp_path, capsys):
 def test_an_extraction_says_in_its_last_lines_that_frames_are_lost_and_the_store_says_it_again(tmp_path, capsys):
     video, store = str(odd_video("made__corrupt.mp4")), str(tmp_path / "store")
     assert pipeline.main(["extract", video, "--output", store, "--backbone", "tiny", "--num-frames", "9"]) == 0
-    said = (
-        f"1 clip has lost frames: made__corrupt.mp4 at 4.83-5.87 s; see `clipseq info {store} --clip made__corrupt.mp4`"
-    )
+    said = f"1 clip has lost frames: made__corrupt.mp4 at 4.83-5.87 s; see `clipseq info {quote(store)} --clip made__corrupt.mp4`"
     assert capsys.readouterr().out.splitlines()[-2:] == [said, "done 1  skipped 0  failed 0"]
     assert pipeline.main(["info", store]) == 0
     assert said in capsys.readouterr().out

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import threading
 from dataclasses import replace
+from shlex import quote
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_clips_with_lost_frames_are_found_in_every_shard_and_only_in_their_lates
     store = open_store(tmp_path)
     assert store.lost_spans() == {"b": ((1.5, 2.0),), "c": ((0.0, 1.0), (2.0, 3.0))}
     assert store.summary()["warnings"] == [
-        f"2 clips have lost frames, the first is b at 1.50-2.00 s; see `clipseq info {tmp_path} --clip b`"
+        f"2 clips have lost frames, the first is b at 1.50-2.00 s; see `clipseq info {quote(str(tmp_path))} --clip b`"
     ]
 
 
