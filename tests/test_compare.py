@@ -83,9 +83,10 @@ def test_a_report_leaves_out_columns_and_sentences_about_what_is_not_known(recor
     assert not any("peak mb" in pages[1] or "is bold" in page for page in pages)
 
 
-def test_another_model_is_added_without_training_the_first_again(record, run_path):
+def test_another_model_is_added_without_training_the_first_again(record, run_path, tmp_path):
     fitted = []
-    more = compared(run_path, models=("attention",), seeds=2, fitted=fitted)
+    shutil.copytree(run_path, tmp_path / "run")
+    more = compared(tmp_path / "run", models=("attention",), seeds=2, fitted=fitted)
     assert {name for name, _, _ in fitted} == {"attention"} and len(fitted) == 6  # two folds and all clips, two seeds
     assert list(more["models"]) == ["lstm", "meanpool", "attention"]
     assert more["test_opened"] == 2

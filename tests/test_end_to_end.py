@@ -50,8 +50,8 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_from_videos_to_report(videos, capsys):
-    home = videos.parent
+def test_from_videos_to_report(videos, tmp_path, capsys):
+    home = tmp_path
     extract = ["extract", str(videos), "--output", str(home / "features"), "--backbone", "tiny", "--every", "1"]
     assert pipeline.main(extract) == 1  # the corrupt one
     assert capsys.readouterr().out.splitlines()[-1] == "done 24  skipped 0  failed 1"
@@ -85,10 +85,10 @@ def test_from_videos_to_report(videos, capsys):
         assert abs(float(row["p_fall"]) - float(by_id[f"fall/{row['clip_id']}"]["p_fall"])) < 2e-3
 
 
-def test_an_interrupted_cross_validation_goes_on_where_it_stopped(videos, capsys, monkeypatch):
+def test_an_interrupted_cross_validation_goes_on_where_it_stopped(videos, tmp_path, capsys, monkeypatch):
     import sequence_models.experiment as experiment
 
-    home = videos.parent
+    home = tmp_path
     pipeline.main(["extract", str(videos), "--output", str(home / "features"), "--backbone", "tiny", "--every", "1"])
     train = ["train", str(home / "features"), "--task", "many-to-one", "--cv", "3", "--epochs", "2"]
     train += ["--run", str(home / "interrupted")]
