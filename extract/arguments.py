@@ -56,8 +56,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--input", choices=("rgb", "diff", "flow"), default="rgb", help="what the backbone sees (rgb)")
     group.add_argument(
-        "--decoder", choices=("auto", "opencv", "pyav"), default="auto", help="auto decides per file and records it"
-    )
+        "--deinterlace", action="store_const", const="bwdif", default="none",
+        help="make one picture of the two fields of an interlaced frame (bwdif); reads every frame, also for few",
+    )  # fmt: skip
     group.add_argument(
         "--on-corrupt", choices=("salvage", "skip", "fail"), default="salvage",
         help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",

@@ -43,7 +43,7 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     from extract.job import ExtractSettings
 
     check_positive(arguments, "batch_size", "decode_threads", "image_size", "flush_seconds")
-    words = ("backbone", "fit", "input", "decoder", "on_corrupt", "precision")
+    words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
     recipe = ("output", "weights", "image_size", "channels", *words)
     speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
     return ExtractSettings(
@@ -293,7 +293,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
         raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
     if backbone.channels == 1:
         view = replace(view, changes=[Change(grey, "grey"), *view.changes])
-    same = {name: getattr(arguments, name) for name in ("fit", "input", "decoder", "on_corrupt")}
+    same = {name: getattr(arguments, name) for name in ("fit", "input", "deinterlace", "on_corrupt")}
     settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
     items, title = find_videos(arguments.target), arguments.target
     return sheet_of_videos(items, settings, arguments.output, title=title, view=view)

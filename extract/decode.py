@@ -1,6 +1,6 @@
 """One clip -> chunks of sampled RGB frames and a record of what is really in the video.
 
-Which decoder reads is decided in decode_choice.py; the choice and its reason stand in the truth record.
+A video file is read with PyAV, by seeking where few of its frames are wanted; numbered pictures are read with OpenCV.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import av
 import cv2
 import numpy as np
 
 from extract import decode_images, decode_pyav
-from extract.decode_choice import DECODERS, choose_decoder, frames_to_decode
-from extract.decode_chunk import Chunk, fitted_picture
 from extract.decode_clock import FrameClock
+from extract.decode_fit import FITS, FrameFitter
 from extract.decode_frames import DecodedFrame, FrameStream
-from extract.decode_packets import PacketIndex, check_file, scan_packets
+from extract.decode_packets import PacketIndex, scan_packets
 from extract.decode_truth import make_truth, reading_notes
 from extract.decode_watch import Heartbeat, Watched
 from extract.errors import (
@@ -35,14 +34,16 @@ from extract.errors import (
 )
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
-from extract.transforms import FITS, FRAME_TRANSFORMS, make_transform
+from extract.transforms import FRAME_TRANSFORMS, make_transform
 from extract.turns import Turns
+from extract.videos import check_file
 from extract.wording import counted, span_text
 
 log = logging.getLogger(__name__)
 
 ON_CORRUPT = ("salvage", "skip", "fail")
 STALL_SECONDS = 30.0
+FIELDS = {"none": "woven as they are coded (--deinterlace)", "bwdif": "made into one picture by bwdif"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class DecodeSettings:
         image_size: Side of the square pictures in pixels; None keeps their size.
         fit: "stretch", "crop" or "pad".
         input: "rgb", "diff" or "flow".
-        decoder: "auto", "opencv" or "pyav".
+        deinterlace: "bwdif" makes one picture of the two fields of an interlaced frame, "none" leaves them woven.
         on_corrupt: What to do with a clip that has lost frames: "salvage" keeps what decodes and records what is
             missing, "skip" leaves the clip out as failed, "fail" also asks for the end of the job.
+        threads: Of FFmpeg, for one video; changes no number.
 
     Raises:
         UsageError: An unknown name.
@@ -66,12 +68,13 @@ class DecodeSettings:
     image_size: int | None = 224
     fit: str = "stretch"
     input: str = "rgb"
-    decoder: str = "auto"
+    deinterlace: str = "none"
     on_corrupt: str = "salvage"
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        known = {"fit": FITS, "input": tuple(FRAME_TRANSFORMS), "decoder": DECODERS, "on_corrupt": ON_CORRUPT}
-        for name, values in known.items():
+        known = {"fit": FITS, "input": (*FRAME_TRANSFORMS,), "deinterlace": decode_pyav.DEINTERLACE}
+        for name, values in {**known, "on_corrupt": ON_CORRUPT}.items():
             if getattr(self, name) not in values:
                 raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(values)}")
         if self.image_size is not None and self.image_size < 1:
@@ -165,56 +168,8 @@ def open_clip(
     return ClipReader(item, settings, chunk_frames, at_seconds, turns)
 
 
-class Probe(NamedTuple):
-    """What the packets and one decoded frame tell of a clip.
-
-    Args:
-        truth: The record of the whole video; `decoded_frames` is the number of packets that should show a frame.
-        sampled_frames: Rows that the clip should give.
-        read_frames: Frames that have to be decoded for them.
-    """
-
-    truth: VideoTruth
-    sampled_frames: int
-    read_frames: int
-
-
-def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
-    """What extracting a clip would find and cost, without decoding more than its first frame.
-
-    Args:
-        item: The clip.
-        sampling: Which frames would be taken.
-
-    Returns:
-        The probe.
-
-    Raises:
-        VideoError: As `open_clip` and its reader.
-    """
-    check_file(item.path)
-    watched = Watched(lambda heart: _probe(item, sampling, heart), name=str(item.path), stall_seconds=STALL_SECONDS)
-    (probe,) = watched
-    watched.close()
-    return probe
-
-
-def _probe(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Iterator[Probe]:
-    with _named(item.path):
-        yield _probe_packets(item, sampling, heart)
-
-
-def _probe_packets(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Probe:
-    index = _index(item.path, heart)
-    wanted = _wanted(item, sampling, index)
-    decoder = decode_images.NAME if item.path.is_dir() else decode_pyav.NAME
-    notes = ("only probed: the frames are counted from packets, not decoded",)
-    truth = make_truth(index, decoder=decoder, decoded_frames=len(index.pts_seconds), notes=notes)
-    return Probe(truth, len(wanted), frames_to_decode(item, index, wanted))
-
-
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
     """The decoders' own errors become one of ours, and so does what nobody foresaw: it must not stop other videos."""
     try:
         yield
@@ -226,7 +181,7 @@ def _named(path: Path) -> Iterator[None]:
         log.debug("reading %s", path, exc_info=True)
         raise UnexpectedVideoError(
             f"{path} met a fault of clipseq or of a library ({type(error).__name__}: {error}); report it with this "
-            "file; clipseq extract tries the file again each time, and with another --output another --decoder may do"
+            "file; clipseq extract tries the file again each time"
         ) from error
 
 
@@ -240,7 +195,6 @@ class _Job:
     wanted: np.ndarray  # (N,)
     stream: FrameStream
     is_sparse: bool
-    reason: str
     is_listed: bool  # the wanted frames were named, not chosen by the rule
 
 
@@ -255,7 +209,7 @@ def _read_clip(
     at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
     """`_read_frames`, with all errors as errors of the video."""
-    with _named(item.path):
+    with named_errors(item.path):
         yield from _read_frames(item, settings, chunk_frames, heart, at_seconds)
 
 
@@ -271,33 +225,43 @@ def _read_frames(
     yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
+    fit = FrameFitter(settings.image_size, settings.fit, job.index.orientation)
     transform = make_transform(settings.input)
-    taken, chunk = 0, None
-    for frame, position, seconds in picks:
-        size, fit = settings.image_size, settings.fit
-        fitted = fitted_picture(frame.picture(), job.index.orientation, image_size=size, fit=fit)
-        chunk = chunk or Chunk(chunk_frames, fitted.shape, path=item.path, is_bgr=job.stream.is_bgr)
-        chunk.add(fitted, position=position, seconds=seconds)
-        taken += 1
-        if chunk.is_full:
-            yield transform(chunk.sampled())
-            chunk = None
-    if not taken:
+    fitted = ((fit(frame.picture), position, seconds) for frame, position, seconds in picks)
+    has_any = False
+    while rows := list(islice(fitted, chunk_frames)):
+        yield transform(_sampled(rows, item.path))
+        has_any = True
+    if not has_any:
         raise NoFramesError(_nothing(job, clock))
-    if chunk:
-        yield transform(chunk.sampled())
     yield _truth(job, clock)
 
 
+def _sampled(rows: list[tuple[np.ndarray, int, float]], path: Path) -> SampledFrames:
+    pictures, positions, seconds = zip(*rows, strict=True)
+    if len({picture.shape for picture in pictures}) > 1:
+        raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
+    return SampledFrames(np.stack(pictures), np.array(positions, np.int64), np.array(seconds, np.float64))
+
+
 def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:
-    """Scan the packets, choose the frames, choose the decoder."""
-    index = _index(item.path, heart)
-    wanted = _wanted(item, settings.sampling, index) if at_seconds is None else _nearest(at_seconds, index)
-    stream, is_sparse, reason = choose_decoder(item, settings.decoder, index, wanted, heart.beat)
-    return _Job(item, settings, index, wanted, stream, is_sparse, reason, at_seconds is not None)
+    """Scan the packets, choose the frames, and how to read them."""
+    index = index_of(item.path, heart)
+    wanted = wanted_frames(item, settings.sampling, index) if at_seconds is None else _nearest(at_seconds, index)
+    is_file, weaves = not item.path.is_dir(), settings.deinterlace == "none"  # a frame alone has no neighbours
+    is_sparse = is_file and weaves and decode_pyav.seeking_pays(item, index, wanted)
+    if not is_file:
+        stream = decode_images.read_all(item.path, heart.beat)
+    elif is_sparse:
+        stream = decode_pyav.read_some(item.path, index, wanted, heart.beat)
+    else:
+        stream = decode_pyav.read_all(
+            item.path, index, heart.beat, deinterlace=settings.deinterlace, threads=settings.threads
+        )
+    return _Job(item, settings, index, wanted, stream, is_sparse, at_seconds is not None)
 
 
-def _wanted(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.ndarray:
+def wanted_frames(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.ndarray:
     """int64 (N,), the positions that a rule takes from a clip, never none."""
     wanted = sample_indices(
         index.pts_seconds,
@@ -365,13 +329,13 @@ def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
 def _nothing(job: _Job, clock: FrameClock) -> str:
     said = f" ({job.stream.last_error})" if job.stream.last_error else ""
     if not len(clock):
-        return f"{job.item.path}: {job.stream.decoder} decodes not one frame{said}; try another --decoder or replace it"
+        return f"{job.item.path}: {job.stream.decoder} decodes not one frame{said}; replace it"
     return f"{job.item.path}: no frame of the span of {job.item.clip_id} can be decoded{said}; leave it out"
 
 
 def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
     """What was found; an error instead where frames are lost and the settings do not salvage."""
-    notes = reading_notes(job.stream, clock)
+    notes = reading_notes(job.stream, clock, fields=FIELDS[job.settings.deinterlace])
     decoded = len(clock)
     if job.is_sparse:
         lost = clock.lost_among(job.index.pts_seconds[job.wanted])
@@ -384,8 +348,15 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
             notes.append(f"{packets - decoded:,} of {counted(packets, 'packet')} gave no frame")
     if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):
         raise _corrupt(job, lost)
-    decoder = f"{job.stream.decoder}: {job.reason}" if job.reason else job.stream.decoder
-    return make_truth(job.index, decoder=decoder, decoded_frames=decoded, lost_spans=lost, notes=notes)
+    decoder = f"{job.stream.decoder}: few frames wanted, seeking" if job.is_sparse else job.stream.decoder
+    return make_truth(
+        job.index,
+        decoder=decoder,
+        decoded_frames=decoded,
+        interlaced=job.stream.interlaced > 0,
+        lost_spans=lost,
+        notes=notes,
+    )
 
 
 def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoError:
@@ -398,5 +369,6 @@ def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoErro
     return error
 
 
-def _index(path: Path, heart: Heartbeat) -> PacketIndex:
+def index_of(path: Path, heart: Heartbeat) -> PacketIndex:
+    """What the packets of a video, or the pictures of a folder, say."""
     return decode_images.index_images(path) if path.is_dir() else scan_packets(path, heart.beat)

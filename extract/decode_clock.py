@@ -1,4 +1,4 @@
-"""Gives every decoded frame its time, the same from every decoder and strictly rising, and says what is missing."""
+"""Gives every decoded frame the time of its packet, strictly rising, and says what is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from extract.decode_packets import PacketIndex
 
-OPENCV_ROUNDS_SECONDS = 2e-6  # it gives times in whole microseconds
 GAP = 1.5  # times the usual interval: a packet without a frame is a loss only where time is missing too
 
 
@@ -89,10 +88,11 @@ class FrameClock:
         return tuple((float(a), float(b)) for a, b in zip(missing, after, strict=True))
 
     def _true_time(self, pts_seconds: float) -> float:
-        if self._index.timestamps != "real":
-            return len(self._times) / self._index.average_rate
-        packets, slack = self._index.pts_seconds, max(self._index.tick_seconds / 2, OPENCV_ROUNDS_SECONDS)
+        packets, slack = self._index.pts_seconds, self._index.tick_seconds / 2
         before = self._times[-1] if self._times else -math.inf
+        if self._index.timestamps != "real":
+            place = len(self._times)
+            return float(packets[place]) if place < len(packets) else before + 1 / self._index.average_rate
         seconds = pts_seconds
         if not math.isnan(pts_seconds):
             near = min(int(np.searchsorted(packets, pts_seconds - slack)), len(packets) - 1)

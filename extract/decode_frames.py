@@ -1,4 +1,4 @@
-"""What every decoder gives: frames in output order, each with the time it claims and a way to fetch its picture."""
+"""What every reader gives: frames in output order, each with the time it claims and its picture as it was decoded."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
+import av
 
 
 class DecodedFrame(NamedTuple):
-    """One frame; `picture()` may be called until the next frame is asked for.
+    """One frame.
 
     Args:
         pts_seconds: The decoder's own timestamp minus the stream's start, NaN where it has none.
-        picture: Gives uint8 (H, W, 3), before any rotation; a new array, or one that is valid until the next frame.
-        position: Rank among all frames of the video where the decoder knows it (after seeking), else None.
+        picture: As it is coded: of any size and kind of pixels, before any rotation.
+        position: Rank among all frames of the video where it is known (after seeking), else None.
     """
 
     pts_seconds: float
-    picture: Callable[[], np.ndarray]
+    picture: av.VideoFrame
     position: int | None = None
 
 
 @dataclass
 class FrameStream:
-    """Frames of one video from one decoder, and what went wrong so far.
+    """Frames of one video, and what went wrong so far.
 
     Args:
         decoder: Name and version.
         beat: To be called with every step, so that a slow file is not taken for a stalled one.
-        is_bgr: Whether pictures have blue first.
         frames: The frames, in output order.
         damaged: How many frames the decoder flagged as damaged.
+        interlaced: How many frames hold two fields.
         errors: How often decoding failed.
         last_error: What it said last.
     """
 
     decoder: str
     beat: Callable[[], None]
-    is_bgr: bool = False
     frames: Iterator[DecodedFrame] = field(default_factory=lambda: iter(()))
     damaged: int = 0
+    interlaced: int = 0
     errors: int = 0
     last_error: str = ""
 

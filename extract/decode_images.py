@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -59,15 +59,12 @@ def index_images(folder: Path) -> PacketIndex:
         duration_seconds=len(pictures) / RATE,
         tick_seconds=1e-6,
         start_pts=0,
-        declared_start_pts=0,
         declared_frames=len(pictures),
         codec="images",
-        bits=8,
-        is_hdr=False,
+        hdr="",
+        is_interlaced=False,
         counts_frames=True,
-        starts_damaged=False,
         stream_index=0,
-        is_first_video=True,
         coded_size=(first.shape[1], first.shape[0]),
         orientation=UPRIGHT,
     )
@@ -83,7 +80,7 @@ def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
     Returns:
         The frames, to be taken one at a time; a picture that cannot be read is an error and left out.
     """
-    stream = FrameStream(NAME, beat, is_bgr=True)
+    stream = FrameStream(NAME, beat)
     stream.frames = _read_all(numbered_images(folder), stream)
     return stream
 
@@ -101,14 +98,10 @@ def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFram
         if picture is None:
             stream.note_error(f"{path.name} is no picture")
             continue
-        yield DecodedFrame(position / RATE, partial(_same, picture))
+        yield DecodedFrame(position / RATE, av.VideoFrame.from_ndarray(picture, format="bgr24"))
 
 
 def _load(path: Path) -> np.ndarray | None:
     """uint8 (H, W, 3) BGR, turned as its EXIF tag says; None where it cannot be read."""
     content = np.frombuffer(path.read_bytes(), np.uint8)
     return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-
-
-def _same(picture: np.ndarray) -> np.ndarray:
-    return picture

@@ -6,7 +6,6 @@ One frame is decoded, because only that proves that there is a decoder, and only
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import time
 from array import array
@@ -29,9 +28,10 @@ PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
 ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
 NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
 UPRIGHT = (1, 0, 0, 1)
-HDR_TRANSFERS = (16, 18)  # PQ and HLG in ITU-T H.273
-# AVI stores the order of decoding only: with B-frames FFmpeg's guesses at the times of display do not even rise.
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
+# AVI stores the order of decoding only; FFmpeg guesses the times of display, late by a frame, or not even rising.
 FORMATS_WITHOUT_PTS = ("avi",)
+MOST_FRAMES_HELD = 16  # by a decoder that puts them in order of display (H.264, A.4.2)
 
 RECENT = 8
 _recent: dict[tuple[str, int, int], PacketIndex] = {}
@@ -47,22 +47,20 @@ class PacketIndex:
     Args:
         pts_seconds: float64 (M,), strictly rising: when each frame is shown, minus the stream's start.
         is_keyframe: bool (M,), in the same order.
-        timestamps: "real", or "rebuilt" as frame_index / average_rate.
+        timestamps: "real", or "rebuilt": frames take the times in order, however many are lost.
         rebuilt_because: Why; "" for real ones.
         average_rate: Frames per second.
         duration_seconds: End of the last frame.
         tick_seconds: The unit in which the file stores time.
         start_pts: The stream's start in ticks: what the file says, or its first frame if that is earlier.
-        declared_start_pts: What the file says, from which OpenCV counts.
+        pts_is_dts: Whether the times of display are those of decoding, whatever FFmpeg guesses.
         declared_frames: The container's own count, None where it has none.
         codec: FFmpeg's name of the codec, such as "h264".
-        bits: Bits per colour.
-        is_hdr: Whether the colours are coded for PQ or HLG screens.
+        hdr: "PQ" or "HLG" where the colours are coded for such screens, else "".
+        is_interlaced: Whether the first frame holds two fields.
         counts_frames: Whether packets and decoded frames correspond one to one: not where fields have packets of their
             own, nor where the file begins with frames that lack their keyframe.
-        starts_damaged: Whether the decoder flags the first frame as damaged.
         stream_index: Which stream of the file this is.
-        is_first_video: Whether OpenCV would take the same stream.
         coded_size: (width, height) of a decoded frame, before it is turned.
         orientation: The display matrix reduced to (a, b, c, d) in -1, 0, 1: x' = a x + c y, y' = b x + d y.
     """
@@ -75,17 +73,15 @@ class PacketIndex:
     duration_seconds: float
     tick_seconds: float
     start_pts: int
-    declared_start_pts: int
     declared_frames: int | None
     codec: str
-    bits: int
-    is_hdr: bool
+    hdr: str
+    is_interlaced: bool
     counts_frames: bool
-    starts_damaged: bool
     stream_index: int
-    is_first_video: bool
     coded_size: tuple[int, int]
     orientation: tuple[int, int, int, int]
+    pts_is_dts: bool = False
 
     @property
     def rounding_seconds(self) -> float:
@@ -103,28 +99,6 @@ class PacketIndex:
         """(width, height) as displayed."""
         width, height = self.coded_size
         return (width, height) if self.orientation[0] else (height, width)
-
-
-def check_file(path: Path) -> None:
-    """See that there is something to read.
-
-    Args:
-        path: A video, or a folder of numbered pictures.
-
-    Raises:
-        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableVideoError(f"{path} cannot be read ({reason}); restore it or leave it out") from error
-    if stat.S_ISDIR(status.st_mode):
-        return
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
-    if status.st_size == 0:
-        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
 
 
 def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
@@ -202,15 +176,16 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     return stream
 
 
-def read_only(container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """Set a container to give one stream's packets alone, and that stream to decode on one thread.
+def read_only(container: av.container.InputContainer, stream: av.VideoStream, *, threads: int = 1) -> None:
+    """Set a container to give one stream's packets alone, and how many threads decode that stream.
 
     Args:
         container: An open file.
         stream: One of its video streams.
+        threads: Of FFmpeg, each of which works on a frame.
     """
-    stream.thread_type = "NONE"
-    stream.codec_context.thread_count = 1
+    stream.thread_type = "FRAME" if threads > 1 else "NONE"
+    stream.codec_context.thread_count = threads
     for other in container.streams:
         if other.index != stream.index:
             other.discard = av.stream.Discard.all
@@ -219,19 +194,17 @@ def read_only(container: av.container.InputContainer, stream: av.VideoStream) ->
 def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
     with open_container(path) as container:
         stream = video_stream(container)
-        declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way, OpenCV does not look again
-        packets, frame = _read_packets(container, stream, path, beat)
-        clock = _clock(packets, container, stream, declared_start)
+        declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way
+        packets, frame, held = _read_packets(container, stream, path, beat)
+        clock = _clock(packets, container, stream, declared_start, held)
         return PacketIndex(
             **clock,
             declared_frames=stream.frames or None,
             codec=stream.codec_context.codec.canonical_name,
-            bits=max(component.bits for component in frame.format.components),
-            is_hdr=int(frame.color_trc) in HDR_TRANSFERS,
+            hdr=HDR_TRANSFERS.get(int(frame.color_trc), ""),
+            is_interlaced=bool(frame.interlaced_frame),
             counts_frames=not frame.interlaced_frame and bool(clock["is_keyframe"][0]),
-            starts_damaged=frame.is_corrupt,
             stream_index=stream.index,
-            is_first_video=stream.index == container.streams.video[0].index,
             coded_size=(frame.width, frame.height),
             orientation=_orientation(frame),
         )
@@ -261,9 +234,9 @@ class _Packets:
 
 def _read_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path, beat: Callable[[], None]
-) -> tuple[_Packets, av.VideoFrame]:
-    """All packets that show a frame, and the first frame that decodes."""
-    packets = _Packets()
+) -> tuple[_Packets, av.VideoFrame, int]:
+    """All packets that show a frame, the first frame that decodes, and how many others the decoder held by then."""
+    packets, held = _Packets(), 0
     codec = stream.codec_context.codec.canonical_name
     frame: av.VideoFrame | None = None
     last_error = "none came out"
@@ -275,6 +248,7 @@ def _read_packets(
         if frame is None and time.monotonic() < deadline:
             try:
                 frame = next(iter(packet.decode()), None)
+                held = min(max(len(packets) - 1, 0), MOST_FRAMES_HELD)
             except av.error.FFmpegError as error:
                 last_error = str(error.strerror)
     if frame is None or not len(packets):
@@ -282,7 +256,7 @@ def _read_packets(
             f"{path}: of {counted(len(packets), 'packet')} of {codec} video not one gives a frame "
             f"({last_error}); the file is encrypted, damaged or only a header: replace it"
         )
-    return packets, frame
+    return packets, frame, held
 
 
 def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -311,16 +285,27 @@ def _vp9_is_shown(head: int, tail: int) -> bool:
 
 
 def _clock(
-    packets: _Packets, container: av.container.InputContainer, stream: av.VideoStream, declared_start: int | None
+    packets: _Packets,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    declared_start: int | None,
+    held: int,
 ) -> dict[str, Any]:
     """The fields of `PacketIndex` that have to do with time."""
     pts, dts, duration, is_keyframe = packets.columns()
-    reason = _why_unusable(pts, dts, is_guessed=_has_guessed_pts(container, stream))
+    has_no_pts, dts_rise = container.format.name in FORMATS_WITHOUT_PTS, bool((np.diff(dts) > 0).all())
+    is_guessed = has_no_pts and (bool(stream.codec_context.has_b_frames) or not dts_rise)
+    if has_no_pts:
+        pts, declared_start = dts, int(dts[0])
+    reason = _why_unusable(pts, dts, is_guessed=is_guessed)
     tick, rate = float(stream.time_base or Fraction(1, 1000)), _container_rate(stream)
     declared = declared_start if declared_start is not None else 0 if reason else int(pts.min())
     start = declared if reason else min(declared, int(pts.min()))
     seconds, end_seconds = np.arange(len(pts)) / rate, len(pts) / rate
-    if not reason:
+    if is_guessed and dts_rise:
+        seconds, rate = _times_from_dts(dts, held, tick, rate)
+        end_seconds = float(seconds[-1]) + 1 / rate
+    elif not reason:
         order = np.argsort(pts)
         seconds, is_keyframe = (pts[order] - start) * tick, is_keyframe[order]
         rate = (len(pts) - 1) / float(seconds[-1] - seconds[0]) if len(pts) > 1 else rate
@@ -334,8 +319,22 @@ def _clock(
         "duration_seconds": end_seconds,
         "tick_seconds": tick,
         "start_pts": start,
-        "declared_start_pts": declared,
+        "pts_is_dts": has_no_pts and not is_guessed,
     }
+
+
+def _times_from_dts(dts: np.ndarray, held: int, tick: float, rate: float) -> tuple[np.ndarray, float]:
+    """Seconds (M,) of the frames in order of display, and their rate, where only the times of decoding are stored.
+
+    A decoder that holds `held` frames back shows the first when that many more have come, and so on; the gaps that
+    empty packets leave are gaps of the display too.
+    """
+    seconds = (dts[held:] - dts[min(held, len(dts) - 1)]) * tick
+    if len(seconds) > 1:
+        rate = (len(seconds) - 1) / float(seconds[-1])
+    last = float(seconds[-1]) if len(seconds) else 0.0
+    behind = last + np.arange(1, len(dts) - len(seconds) + 1) / rate
+    return np.concatenate([seconds, behind]), rate
 
 
 def _why_unusable(pts: np.ndarray, dts: np.ndarray, *, is_guessed: bool) -> str:
@@ -347,10 +346,6 @@ def _why_unusable(pts: np.ndarray, dts: np.ndarray, *, is_guessed: bool) -> str:
     if len(np.unique(pts)) < len(pts):
         return "timestamps are repeated"
     return "timestamps go backwards" if (np.diff(dts[dts != NO_TIME]) < 0).any() else ""
-
-
-def _has_guessed_pts(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    return container.format.name in FORMATS_WITHOUT_PTS and bool(stream.codec_context.has_b_frames)
 
 
 def _container_rate(stream: av.VideoStream) -> float:

@@ -1,38 +1,49 @@
-"""Decodes with PyAV: every frame in order, or only some by seeking to the keyframe before each."""
+"""Reads a video file with PyAV: every frame in order, or only some by seeking to the keyframe before each."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterator
-from functools import partial
-from itertools import chain
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import cast
 
 import av
+import av.filter
 import numpy as np
 
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, open_container, read_only
+from extract.records import VideoItem
 
 NAME = f"pyav {av.__version__}"
+SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
+DEINTERLACE = ("none", "bwdif")
 SALVAGE_ATTEMPTS = 1000  # read failures in a row; damaged files give one per damaged block
 SALVAGE_SECONDS = 20.0
 
 
-def read_all(path: Path, index: PacketIndex, beat: Callable[[], None]) -> FrameStream:
+def read_all(
+    path: Path, index: PacketIndex, beat: Callable[[], None], *, deinterlace: str = "none", threads: int = 1
+) -> FrameStream:
     """Every frame that decodes, going on after failures.
 
     Args:
         path: The video.
         index: Its packet index.
         beat: To be called with every step.
+        deinterlace: "bwdif" makes one picture of the two fields of an interlaced frame, "none" leaves them woven.
+        threads: Of FFmpeg, each of which decodes a frame; the frames are the same with any number.
 
     Returns:
         The frames, to be taken one at a time.
     """
     stream = FrameStream(NAME, beat)
-    stream.frames = _read_all(path, index, stream)
+    frames = (_read_all if threads == 1 else _read_by_threads)(path, index, stream, threads)
+    stream.frames = (_wrap(frame, index) for frame in (_deinterlaced(frames) if deinterlace == "bwdif" else frames))
     return stream
 
 
@@ -53,6 +64,29 @@ def read_some(path: Path, index: PacketIndex, wanted: np.ndarray, beat: Callable
     return stream
 
 
+def seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
+    """Whether `read_some` should fetch the wanted frames: where it decodes at most half of what `read_all` does.
+
+    Args:
+        item: The clip.
+        index: The packet index of its video.
+        wanted: int64 (N,), rising positions in it.
+    """
+    if index.timestamps != "real" or not index.counts_frames:
+        return False
+    return decoding_cost(index, wanted) <= SPARSE_SHARE * frames_up_to_end(item, index)
+
+
+def frames_up_to_end(item: VideoItem, index: PacketIndex) -> int:
+    """How many frames `read_all` decodes for a clip.
+
+    Args:
+        item: The clip.
+        index: The packet index of its video.
+    """
+    return int(np.searchsorted(index.pts_seconds, item.end_seconds))
+
+
 def decoding_cost(index: PacketIndex, wanted: np.ndarray) -> int:
     """How many frames `read_some` has to decode.
 
@@ -69,12 +103,29 @@ def decoding_cost(index: PacketIndex, wanted: np.ndarray) -> int:
     return int((wanted - starts + 1).sum())
 
 
-def _read_all(path: Path, index: PacketIndex, stream: FrameStream) -> Iterator[DecodedFrame]:
+def _read_all(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
     with open_container(path) as container:
-        source = _prepare(container, index)
-        for frame in _decoded(_packets(container, source, stream), source, stream):
-            stream.damaged += frame.is_corrupt
-            yield _wrap(frame, index)
+        source = _prepare(container, index, threads=threads)
+        for frame in _decoded(_packets(container, source, stream, index), source, stream):
+            _count(frame, stream)
+            yield frame
+
+
+def _read_by_threads(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
+    """By threads up to the first damage, from there on by one: what threads make of damage differs from run to run."""
+    count, trial = 0, replace(stream)
+    if index.counts_frames:
+        for frame in _read_all(path, index, trial, threads):
+            if trial.errors or trial.damaged:
+                break
+            stream.interlaced = trial.interlaced
+            count += 1
+            yield frame
+        else:
+            if count == len(index.pts_seconds):
+                return
+    stream.interlaced = 0  # counted again
+    yield from islice(_read_all(path, index, stream, threads=1), count, None)
 
 
 def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> Iterator[DecodedFrame]:
@@ -86,8 +137,8 @@ def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: Frame
             frame = seeker.find(int(position))
             if frame is None:
                 return
-            stream.damaged += frame.is_corrupt
-            yield _wrap(frame, index)._replace(position=seeker.reached)
+            _count(frame, stream)
+            yield _wrap(frame, index, position=seeker.reached)
     finally:
         seeker.close()
 
@@ -136,11 +187,11 @@ class _Seeker:
         if key == 0:
             self.close()
             self._open()
-            packets = _packets(self._container, self._source, self._stream)
+            packets = _packets(self._container, self._source, self._stream, self._index)
         else:
             tick = int(self._ticks[self._keys[key]])
             self._container.seek(tick, stream=self._source, backward=True, any_frame=False)
-            packets = _packets(self._container, self._source, self._stream)
+            packets = _packets(self._container, self._source, self._stream, self._index)
             first = next((packet for packet in packets if packet.is_keyframe), None)
             if first is None or first.pts is None or first.pts > limit:
                 return False
@@ -163,14 +214,14 @@ def _places_to_start(index: PacketIndex) -> np.ndarray:
     return np.union1d([0], np.flatnonzero(index.is_keyframe))
 
 
-def _prepare(container: av.container.InputContainer, index: PacketIndex) -> av.VideoStream:
+def _prepare(container: av.container.InputContainer, index: PacketIndex, *, threads: int = 1) -> av.VideoStream:
     source = cast(av.VideoStream, container.streams[index.stream_index])
-    read_only(container, source)
+    read_only(container, source, threads=threads)
     return source
 
 
 def _packets(
-    container: av.container.InputContainer, source: av.VideoStream, stream: FrameStream
+    container: av.container.InputContainer, source: av.VideoStream, stream: FrameStream, index: PacketIndex
 ) -> Iterator[av.Packet]:
     """The packets from here on; after a failure to read the next is tried, within bounds of number and time."""
     failures, since = 0, time.monotonic()
@@ -178,6 +229,8 @@ def _packets(
         try:
             for packet in container.demux(source):
                 stream.beat()
+                if index.pts_is_dts:
+                    packet.pts = packet.dts
                 yield packet
                 failures, since = 0, time.monotonic()  # after the yield: the reader's own time is not the file's
             return
@@ -204,10 +257,49 @@ def _decoded(
         yield from frames
 
 
-def _wrap(frame: av.VideoFrame, index: PacketIndex) -> DecodedFrame:
+def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The same frames at the same times, the interlaced ones made of their two fields and their neighbours."""
+    graph, form, times = av.filter.Graph(), None, deque[int | None]()
+    for frame in frames:
+        if form != (frame.width, frame.height, frame.format.name):
+            yield from _pulled(graph, times, ends=form is not None)
+            form = (frame.width, frame.height, frame.format.name)
+            graph = _bwdif(frame)
+        times.append(frame.pts)
+        frame.pts = None  # the filter counts in another unit
+        graph.push(frame)
+        yield from _pulled(graph, times)
+    yield from _pulled(graph, times, ends=form is not None)
+
+
+def _bwdif(frame: av.VideoFrame) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+    )
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
+
+
+def _pulled(graph: av.filter.Graph, times: deque[int | None], *, ends: bool = False) -> Iterator[av.VideoFrame]:
+    """The frames that are ready, one for each that went in; with `ends` those that waited for a neighbour too."""
+    if ends:
+        graph.push(None)
+    while times:
+        try:
+            frame = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        frame.pts = times.popleft()
+        yield frame
+
+
+def _count(frame: av.VideoFrame, stream: FrameStream) -> None:
+    stream.damaged += frame.is_corrupt
+    stream.interlaced += bool(frame.interlaced_frame)
+
+
+def _wrap(frame: av.VideoFrame, index: PacketIndex, position: int | None = None) -> DecodedFrame:
     pts = float("nan") if frame.pts is None else (frame.pts - index.start_pts) * index.tick_seconds
-    return DecodedFrame(pts, partial(_picture, frame))
-
-
-def _picture(frame: av.VideoFrame) -> np.ndarray:
-    return frame.reformat(format="rgb24", threads=1).to_ndarray()
+    return DecodedFrame(pts, frame, position)

@@ -21,6 +21,7 @@ def make_truth(
     *,
     decoder: str,
     decoded_frames: int,
+    interlaced: bool = False,
     lost_spans: Sequence[tuple[float, float]] = (),
     notes: Sequence[str] = (),
 ) -> VideoTruth:
@@ -28,8 +29,9 @@ def make_truth(
 
     Args:
         index: Its packet index.
-        decoder: Name, version and the reason for choosing it.
+        decoder: Name and version, and how it read.
         decoded_frames: Frames that came out.
+        interlaced: Whether frames hold two fields.
         lost_spans: Half-open spans in seconds where frames are missing.
         notes: One sentence each.
 
@@ -49,18 +51,20 @@ def make_truth(
         average_rate=index.average_rate,
         variable_rate=_varies(index),
         timestamps="real" if not index.rebuilt_because else "rebuilt",
+        interlaced=interlaced,
         lost_spans=tuple(lost_spans[:MOST_SPANS]),
         duration_seconds=index.duration_seconds,
-        notes=(*notes, *_file_notes(index, decoder, more_spans=len(lost_spans) - MOST_SPANS)),
+        notes=(*notes, *_file_notes(index, more_spans=len(lost_spans) - MOST_SPANS)),
     )
 
 
-def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
-    """What went wrong while reading, in sentences.
+def reading_notes(stream: FrameStream, clock: FrameClock, *, fields: str) -> list[str]:
+    """What was odd while reading, in sentences.
 
     Args:
         stream: The frames, read.
         clock: Their times.
+        fields: What was done with the two fields of interlaced frames.
 
     Returns:
         No, one or more sentences.
@@ -68,6 +72,8 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
     notes = []
     if stream.errors:
         notes.append(f"decoding failed {counted(stream.errors, 'time')} (last: {stream.last_error})")
+    if stream.interlaced:
+        notes.append(f"{counted(stream.interlaced, 'frame')} of two interlaced fields, {fields}")
     if stream.damaged:
         notes.append(f"{counted(stream.damaged, 'frame')} flagged as damaged by the decoder")
     if clock.moved:
@@ -79,13 +85,12 @@ def reading_notes(stream: FrameStream, clock: FrameClock) -> list[str]:
     return notes
 
 
-def _file_notes(index: PacketIndex, decoder: str, *, more_spans: int) -> list[str]:
+def _file_notes(index: PacketIndex, *, more_spans: int) -> list[str]:
     notes = []
     if index.rebuilt_because:
         notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
-    if index.is_hdr:
-        way = "mapped to the tones of common screens" if decoder.startswith("opencv") else "taken as they are"
-        notes.append(f"HDR colours, {way}")
+    if index.hdr:
+        notes.append(f"HDR colours ({index.hdr}), taken as they are")
     if more_spans > 0:
         notes.append(f"{more_spans} more lost spans")
     return notes

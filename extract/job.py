@@ -17,6 +17,7 @@ import cv2
 
 from extract.backbones import Backbone, load_backbone
 from extract.decode import DecodeSettings
+from extract.decode_fit import RESIZE
 from extract.errors import TooManyFailuresError, UsageError, VideoError
 from extract.machine import default_decode_threads
 from extract.packing import Failed, Finished, Opened, Rows, embed_clips
@@ -48,7 +49,7 @@ class ExtractSettings:
     sampling: SamplingRule = SamplingRule("fps", 8.0)
     fit: str = "stretch"
     input: str = "rgb"
-    decoder: str = "auto"
+    deinterlace: str = "none"
     on_corrupt: str = "salvage"
     precision: str = "float32"
     engine: str = "auto"
@@ -101,10 +102,10 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
         **(model if backbone.channels is None else {"channels": backbone.channels}),
         "image_size": backbone.image_size,
         "fit": settings.fit,
-        "resize": "halves, then area",
+        "resize": RESIZE,
         "input": settings.input,
         "sampling": str(settings.sampling),
-        "decoder": settings.decoder,
+        "deinterlace": settings.deinterlace,
         "on_corrupt": settings.on_corrupt,
     }
 
@@ -118,14 +119,20 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Pa
         weights: The weights file, where the recipe's backbone was given one.
 
     Raises:
-        UsageError: the recipe is of imported features, which have no videos.
+        UsageError: the recipe is of imported features, which have no videos, or of an earlier version.
     """
     if "backbone" not in recipe:
         raise UsageError(
             "these features were imported, not extracted by clipseq: videos cannot be embedded the same way. "
             "Make features with the same tool, import them, and give that store instead"
         )
-    same = ("backbone", "fit", "input", "decoder", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
+    if recipe.get("resize") != RESIZE:
+        raise UsageError(
+            f"these embeddings are of an earlier clipseq, which scaled pictures in another way (resize="
+            f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
+            "or give a store of that version instead of videos"
+        )
+    same = ("backbone", "fit", "input", "deinterlace", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
     return ExtractSettings(
         output=output,
         weights=weights,
@@ -271,7 +278,7 @@ class _Run:
             image_size=self._backbone.image_size,
             fit=settings.fit,
             input=settings.input,
-            decoder=settings.decoder,
+            deinterlace=settings.deinterlace,
             on_corrupt=settings.on_corrupt,
         )
         cv2.setNumThreads(1)  # every decode thread resizes on its own; more would only get in each other's way

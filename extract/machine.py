@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 MAX_DECODE_THREADS = 16  # Python's own lock is shared by all of them
+MAX_FFMPEG_THREADS = 8  # each holds a frame; beyond that 1080p gains little
 CPU_LIMIT_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -23,6 +24,16 @@ def _quota() -> int:
         return round(int(granted) / int(period))
     except (OSError, ValueError):  # no such limit ("max")
         return sys.maxsize
+
+
+def ffmpeg_threads(videos: int, *, is_shared: bool) -> int:
+    """How many threads FFmpeg gets for each of the videos that are decoded at once: what they leave of the cores.
+
+    Args:
+        videos: How many are decoded at once.
+        is_shared: Whether a backbone computes on the same cores; half of them are left to it.
+    """
+    return max(1, min(MAX_FFMPEG_THREADS, usable_cores() // (2 * videos if is_shared else videos)))
 
 
 def default_decode_threads() -> int:

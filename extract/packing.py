@@ -18,14 +18,14 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from extract.decode import ClipReader, DecodeSettings, open_clip
 from extract.errors import VideoError
-from extract.machine import usable_cores
+from extract.machine import ffmpeg_threads, usable_cores
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.ring import Ring, Span
 from extract.stages import StageSeconds
@@ -159,7 +159,8 @@ class _Packer:
             raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
         self._work = iter(work)
         self._work_lock = threading.Lock()
-        self._settings = settings
+        threads = ffmpeg_threads(decode_threads, is_shared=engine.on_one_core)
+        self._settings = replace(settings, threads=threads)
         self._engine = engine
         self._seconds = seconds
         seconds.decode_threads = decode_threads

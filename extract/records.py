@@ -74,7 +74,7 @@ class VideoTruth:
     """What is really in a video, as found while decoding it.
 
     Args:
-        decoder: Name and version of the decoder that gave the frames, and why it was chosen if not by default.
+        decoder: Name and version of the decoder that gave the frames, and how it read if not from start to end.
         codec: FFmpeg's codec name ("h264"), or "images".
         width, height: Size in pixels as displayed, after rotation.
         rotation_degrees: Clockwise rotation that was applied (0, 90, 180, 270).
@@ -83,7 +83,8 @@ class VideoTruth:
         decoded_frames: Frames that came out.
         average_rate: Frames per second, on average.
         variable_rate: Whether the intervals between frames differ by more than rounding.
-        timestamps: "real", or "rebuilt" as frame_index / average_rate where the file's own are unusable.
+        timestamps: "real", or "rebuilt" where the file's own are unusable: frames take evenly spaced times in order.
+        interlaced: Whether frames hold two fields.
         lost_spans: Half-open (start_seconds, end_seconds) where frames are missing.
         duration_seconds: End of the last frame.
         notes: Anything else a reader should know, one sentence each.
@@ -100,6 +101,7 @@ class VideoTruth:
     average_rate: float = 0.0
     variable_rate: bool = False
     timestamps: str = "real"
+    interlaced: bool = False
     lost_spans: tuple[tuple[float, float], ...] = ()
     duration_seconds: float = 0.0
     notes: tuple[str, ...] = ()

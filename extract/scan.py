@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from extract.decode import probe_clip
+from extract.decode_probe import probe_clip
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, VideoError, VideoTimeoutError
 from extract.machine import default_decode_threads
 from extract.records import VideoItem, VideoTruth
@@ -172,6 +172,7 @@ def odd_flags(truth: VideoTruth, *, duration_seconds: float) -> tuple[str, ...]:
         "variable rate": truth.variable_rate,
         "rebuilt timestamps": truth.timestamps == "rebuilt",
         "rotated": truth.rotation_degrees != 0,
+        "interlaced": truth.interlaced,
         "lost spans": bool(truth.lost_spans),
         "very short": duration_seconds < SHORT_SECONDS,
     }

@@ -149,9 +149,15 @@ def _settings_of_store(store: Store) -> DecodeSettings:
     """How its frames were decoded."""
     if "sampling" not in store.recipe:
         raise UsageError(f"{store.path} holds imported features, of which there are no videos; give the videos instead")
-    recipe = {name: str(store.recipe[name]) for name in ("fit", "input", "decoder", "on_corrupt")}
-    size = int(str(store.recipe["image_size"]))
-    return DecodeSettings(SamplingRule.parse(str(store.recipe["sampling"])), size, **recipe)
+    words = {name: str(store.recipe[name]) for name in ("sampling", "image_size", "fit", "input", "on_corrupt")}
+    return DecodeSettings(
+        sampling=SamplingRule.parse(words["sampling"]),
+        image_size=int(words["image_size"]),
+        fit=words["fit"],
+        input=words["input"],
+        deinterlace=str(store.recipe.get("deinterlace", "none")),
+        on_corrupt=words["on_corrupt"],
+    )
 
 
 def _rows_of_video(item: VideoItem, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:

@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from extract.errors import UsageError
 from extract.show_windows import Window
-from extract.transforms import fit_frame
 from extract.wording import span_text
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def _write(
 def _thumbnail(picture: np.ndarray, *, brighten: bool) -> np.ndarray:
     """uint8 (THUMB, THUMB, 3)."""
     coloured = picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
-    small = fit_frame(coloured, image_size=THUMB, fit="pad")
+    way = cv2.INTER_AREA if len(coloured) > THUMB else cv2.INTER_LINEAR
+    small = cv2.resize(coloured, (THUMB, THUMB), interpolation=way)
     return np.minimum(small.astype(np.uint16) * DIFF_GAIN, 255).astype(np.uint8) if brighten else small
 
 

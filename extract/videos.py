@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -94,6 +95,26 @@ def read_clip_table(path: Path) -> list[dict[str, str]]:
     return table
 
 
+def check_file(path: Path) -> None:
+    """See that there is something to read, without opening it.
+
+    Args:
+        path: A video, or a folder of numbered pictures.
+
+    Raises:
+        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        return
+    _check_regular(path, status)
+    if status.st_size == 0:
+        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
+
+
 def source_of(item: VideoItem, *, with_digest: bool) -> Source:
     """What a clip is made of, to see later whether it changed.
 
@@ -105,15 +126,14 @@ def source_of(item: VideoItem, *, with_digest: bool) -> Source:
         Size, modification time and digest; of a folder of pictures those of its pictures together.
 
     Raises:
-        UnreadableVideoError: The file is gone or may not be read.
+        UnreadableVideoError: The file is gone, may not be read, or is none whose content could be hashed.
     """
     try:
         files = numbered_images(item.path) if item.path.is_dir() else [item.path]
         states = [os.stat(file) for file in files]
-        digest = _digest(files) if with_digest else ""
+        digest = _digest(files, states) if with_digest else ""
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableVideoError(f"{item.path} cannot be read ({reason}); restore it or leave it out") from error
+        raise _unreadable(item.path, error) from error
     return Source(
         path=os.path.abspath(item.path),
         size=sum(state.st_size for state in states),
@@ -296,7 +316,9 @@ def _is_numbered_image(name: str) -> bool:
     return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(files: list[Path], states: list[os.stat_result]) -> str:
+    for path, status in zip(files, states, strict=True):
+        _check_regular(path, status)
     if len(files) == 1:
         with open(files[0], "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -306,3 +328,14 @@ def _digest(files: list[Path]) -> str:
             whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    """Opening a pipe or reading a device could last for ever."""
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableVideoError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return UnreadableVideoError(f"{path} cannot be read ({reason}); restore it or leave it out")

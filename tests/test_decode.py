@@ -7,7 +7,8 @@ import pytest
 from video_files import colour_bars, grey_frames, moving_frames, odd_video, shared, write_video
 
 from extract import decode
-from extract.decode import DecodeSettings, open_clip, probe_clip
+from extract.decode import DecodeSettings, open_clip
+from extract.decode_probe import probe_clip
 from extract.decode_watch import Heartbeat
 from extract.errors import (
     CorruptVideoError,
@@ -18,9 +19,6 @@ from extract.errors import (
 )
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
-
-BOTH = pytest.mark.parametrize("decoder", ["opencv", "pyav"])
-ANY = pytest.mark.parametrize("decoder", ["auto", "opencv", "pyav"])
 
 
 def read(path, rule="every=1", *, span=(0.0, math.inf), chunk_frames=32, **settings):
@@ -55,9 +53,8 @@ def plain(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("plain") / "plain.mp4", moving_frames(20), options={"g": "10"})
 
 
-@ANY
-def test_every_frame_comes_once_with_its_time(plain, decoder):
-    frames, indices, seconds, truth = read(plain, decoder=decoder)
+def test_every_frame_comes_once_with_its_time(plain):
+    frames, indices, seconds, truth = read(plain)
     assert frames.shape == (20, 96, 128, 3)
     assert indices.tolist() == list(range(20))
     np.testing.assert_allclose(seconds, np.arange(20) / 10, atol=1e-9)
@@ -66,21 +63,13 @@ def test_every_frame_comes_once_with_its_time(plain, decoder):
     assert (round(truth.average_rate, 6), round(truth.duration_seconds, 6)) == (10.0, 2.0)
 
 
-def test_both_decoders_give_the_same_frames(plain):
-    a, b = read(plain, decoder="opencv"), read(plain, decoder="pyav")
-    assert np.abs(a[0].astype(int) - b[0]).mean() < 1
-    assert a[2].tolist() == b[2].tolist()
-
-
-@BOTH
-def test_colour_bars_come_out_as_rgb(tmp_path, decoder):
+def test_colour_bars_come_out_as_rgb(tmp_path):
     path = write_video(tmp_path / "bars.mp4", [colour_bars()] * 3, options={"qp": "0"})
-    frame = read(path, decoder=decoder)[0][1].astype(int)
+    frame = read(path)[0][1].astype(int)
     expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]
     assert np.abs(frame[32, [8, 24, 40, 56]] - expected).max() < 8
 
 
-@ANY
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -95,17 +84,16 @@ def test_colour_bars_come_out_as_rgb(tmp_path, decoder):
         ("skip_frames=3,every=1,first_frames=99", range(3, 20)),
     ],
 )
-def test_rules_choose_the_same_frames_with_any_decoder(plain, decoder, rule, expected):
-    every = read(plain, decoder=decoder)[0]
-    frames, indices, seconds, _ = read(plain, rule, decoder=decoder)
+def test_rules_choose_their_frames_densely_and_sparsely(plain, rule, expected):
+    every = read(plain)[0]
+    frames, indices, seconds, _ = read(plain, rule)
     assert indices.tolist() == list(expected)
     np.testing.assert_allclose(seconds, indices / 10, atol=1e-9)
     assert np.array_equal(frames, every[indices])
 
 
-@BOTH
-def test_a_span_keeps_the_clock_and_the_numbers_of_its_video(plain, decoder):
-    _, indices, seconds, _ = read(plain, "every=2", span=(0.45, 1.2), decoder=decoder)
+def test_a_span_keeps_the_clock_and_the_numbers_of_its_video(plain):
+    _, indices, seconds, _ = read(plain, "every=2", span=(0.45, 1.2))
     assert indices.tolist() == [5, 7, 9, 11]
     np.testing.assert_allclose(seconds, [0.5, 0.7, 0.9, 1.1], atol=1e-9)
 
@@ -120,15 +108,14 @@ def test_frames_that_are_all_skipped_are_named(plain):
     assert message == "clip has 20 frames, and --skip-frames 20 leaves none of them; skip fewer, or leave the clip out"
 
 
-@BOTH
-def test_the_first_frames_of_a_span_count_from_its_start(plain, decoder):
+def test_the_first_frames_of_a_span_count_from_its_start(plain):
     rule = "skip_frames=1,every=2,first_frames=2"
-    assert read(plain, rule, span=(0.45, 1.2), decoder=decoder)[1].tolist() == [6, 8]
-    assert read(plain, rule, span=(0.45, 0.75), decoder=decoder)[1].tolist() == [6]
+    assert read(plain, rule, span=(0.45, 1.2))[1].tolist() == [6, 8]
+    assert read(plain, rule, span=(0.45, 0.75))[1].tolist() == [6]
 
 
 def test_behind_the_first_frames_nothing_is_read_and_nothing_counts_as_lost(plain):
-    truth = read(plain, "every=1,first_frames=12", decoder="opencv", on_corrupt="fail")[3]
+    truth = read(plain, "every=1,first_frames=12", on_corrupt="fail")[3]
     assert (truth.decoded_frames, truth.lost_spans) == (12, ())
     assert truth.notes == ("reading ended after 12 frames, the last of which was the last one wanted",)
 
@@ -144,25 +131,23 @@ def test_frames_are_fitted_and_transformed(plain):
     assert not frames[0].any() and frames[1].any()
 
 
-@BOTH
-def test_times_count_from_the_start_of_the_stream_and_follow_a_variable_rate(tmp_path, decoder):
+def test_times_count_from_the_start_of_the_stream_and_follow_a_variable_rate(tmp_path):
     pts = [7, 8, 9, 12, 13, 20]
     path = write_video(tmp_path / "late.mkv", grey_frames(6), pts=pts)
-    _, _, seconds, truth = read(path, decoder=decoder)
+    _, _, seconds, truth = read(path)
     np.testing.assert_allclose(seconds, [0, 0.1, 0.2, 0.5, 0.6, 1.3], atol=0.001)
     assert truth.variable_rate
     assert truth.stream_start_seconds == pytest.approx(0.7, abs=0.001)
 
 
-@ANY
-def test_few_frames_of_many_are_fetched_by_seeking_and_are_the_same(tmp_path, decoder):
+def test_few_frames_of_many_are_fetched_by_seeking_and_are_the_same(tmp_path):
     path = write_video(tmp_path / "long.mp4", moving_frames(120), options={"g": "12", "bf": "2"})
-    every = read(path, decoder="pyav")[0]
-    frames, indices, seconds, truth = read(path, "num_frames=5", decoder=decoder)
+    every = read(path)[0]
+    frames, indices, seconds, truth = read(path, "num_frames=5")
     assert indices.tolist() == [12, 36, 60, 84, 108]
     assert np.abs(frames.astype(int) - every[indices]).mean() < 1
     np.testing.assert_allclose(seconds, indices / 10, atol=1e-9)
-    assert ("seeking" in truth.decoder) == (decoder != "opencv")
+    assert truth.decoder.endswith(": few frames wanted, seeking")
     assert truth.decoded_frames == 120
 
 
@@ -183,8 +168,7 @@ def test_names_with_spaces_dashes_and_other_alphabets_open(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name in ["-i.mp4", "a b.mp4", "файл.mp4", "#20_[x]%03d.mp4", "http:x.mp4"]:
         write_video(tmp_path / name, grey_frames(2))
-        for decoder in ("opencv", "pyav"):
-            assert len(read(type(tmp_path)(name), decoder=decoder)[1]) == 2
+        assert len(read(type(tmp_path)(name))[1]) == 2
 
 
 @pytest.mark.parametrize(
@@ -225,7 +209,7 @@ def test_frames_of_several_sizes_need_an_image_size(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"decoder": "ffmpeg"}, "decoder 'ffmpeg' is unknown, use one of auto, opencv, pyav"),
+        ({"deinterlace": "yadif"}, "deinterlace 'yadif' is unknown, use one of none, bwdif"),
         ({"on_corrupt": "cry"}, "on_corrupt 'cry' is unknown, use one of salvage, skip, fail"),
         ({"fit": "x"}, "fit 'x' is unknown, use one of stretch, crop, pad"),
         ({"input": "x"}, "input 'x' is unknown, use one of rgb, diff, flow"),
@@ -267,28 +251,23 @@ def test_probing_counts_without_decoding(plain, rule, span, sampled, read):
     assert (probe.truth.decoded_frames, probe.truth.width, probe.truth.notes[0][:11]) == (20, 128, "only probed")
 
 
-@ANY
-def test_interaction_clips_in_avi_have_rebuilt_times(decoder):
+def test_interaction_clips_in_avi_have_rebuilt_times():
     """OpenCV reads 0.0 for their last frame and PyAV 1, 4, 6, 5: no decoder's times can be used."""
     path = shared("ut_interaction_set1", "videos", "hand_shake", "04_seq01.avi")
-    _, indices, seconds, truth = read(path, decoder=decoder, image_size=16)
+    _, indices, seconds, truth = read(path, image_size=16)
     assert (len(indices), truth.decoded_frames, truth.declared_frames) == (183, 183, 185)
     assert (truth.timestamps, truth.average_rate) == ("rebuilt", 30.0)
     np.testing.assert_allclose(seconds, np.arange(183) / 30, atol=1e-12)
     assert truth.notes == ("timestamps rebuilt: the container stores no times of display",)
 
 
-def test_av1_is_read_by_pyav_because_opencv_decodes_nothing():
-    path = odd_video("made__av1.mp4")
-    _, indices, _, truth = read(path, image_size=16)
-    assert len(indices) == 30
-    assert truth.decoder.startswith("pyav ") and truth.decoder.endswith(": OpenCV decodes no frame")
-    assert "decodes not one frame" in error_of(path, NoFramesError, decoder="opencv")
+def test_av1_is_read():
+    _, indices, _, truth = read(odd_video("made__av1.mp4"), image_size=16)
+    assert (len(indices), truth.codec) == (30, "av1")
 
 
-@ANY
-def test_damage_in_the_middle_costs_31_frames_and_is_named(decoder):
-    _, indices, seconds, truth = read(odd_video("made__corrupt.mp4"), decoder=decoder, image_size=16)
+def test_damage_in_the_middle_costs_31_frames_and_is_named():
+    _, indices, seconds, truth = read(odd_video("made__corrupt.mp4"), image_size=16)
     assert (len(indices), truth.decoded_frames) == (269, 269)
     assert (np.diff(seconds) > 0).all()
     assert [tuple(round(s, 2) for s in span) for span in truth.lost_spans] == [(4.83, 5.87)]
@@ -302,10 +281,9 @@ def test_damage_is_an_error_unless_salvaged(policy, stops):
     assert error.value.stops_job is stops
 
 
-@BOTH
-def test_variable_rate_times_are_those_of_the_packets(decoder):
+def test_variable_rate_times_are_those_of_the_packets():
     path = odd_video("made__vfr.mp4")
-    _, _, seconds, truth = read(path, decoder=decoder, image_size=16)
+    _, _, seconds, truth = read(path, image_size=16)
     packets = decode.scan_packets(path, lambda: None).pts_seconds
     assert len(seconds) == 200 and truth.variable_rate
     np.testing.assert_allclose(seconds, packets, atol=1e-3)
@@ -320,29 +298,30 @@ def arrow(*, height, width):
     return picture
 
 
-@BOTH
 @pytest.mark.parametrize(("turn", "clockwise"), [(90, 270), (180, 180), (-90, 90)])
-def test_rotation_is_applied(tmp_path, decoder, turn, clockwise):
+def test_rotation_is_applied(tmp_path, turn, clockwise):
     picture = arrow(height=48, width=64)
     path = write_video(tmp_path / "turned.mp4", [picture] * 3, options={"qp": "0"}, turn=turn)
-    frames, _, _, truth = read(path, decoder=decoder)
+    frames, _, _, truth = read(path)
     expected = np.rot90(picture, -clockwise // 90)
     assert frames.shape[1:] == expected.shape
     assert (truth.width, truth.height, truth.rotation_degrees) == (expected.shape[1], expected.shape[0], clockwise)
     assert np.abs(frames[0].astype(int) - expected).mean() < 6
 
 
-@BOTH
 @pytest.mark.parametrize(
     "name",
     ["made__rot.mp4", "dmlc+decord__tests__test_data__video_90.mov", "dmlc+decord__tests__test_data__video_270.mov"],
 )
-def test_rotation_is_what_opencv_makes_of_it(decoder, name):
+def test_rotation_is_what_opencv_makes_of_it(name):
     path = odd_video(name)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     expected = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
-    assert np.abs(read(path, decoder=decoder)[0][0].astype(int) - expected).mean() < 1
+    frame = read(path)[0][0].astype(int)
+    apart = np.abs(frame - expected).mean()
+    assert apart < 4  # OpenCV rounds colours down, and takes BT.601 for untagged HD
+    assert apart < np.abs(frame[::-1, ::-1] - expected).mean() / 5
 
 
 def test_a_reflection_is_applied_too():
@@ -361,9 +340,8 @@ def test_a_long_video_does_not_fill_the_memory(tmp_path):
         assert sum(len(chunk) for chunk in chunks) == 396
 
 
-@ANY
-def test_frames_are_read_at_times_that_a_store_holds(plain, decoder):
-    settings = DecodeSettings(SamplingRule.parse("fps=8"), image_size=None, decoder=decoder)
+def test_frames_are_read_at_times_that_a_store_holds(plain):
+    settings = DecodeSettings(SamplingRule.parse("fps=8"), image_size=None)
     with open_clip(VideoItem("a", plain), settings, at_seconds=np.array([0.1, 0.5001, 1.2])) as reader:
         (chunk,) = reader
     assert chunk.frame_indices.tolist() == [1, 6, 12]
@@ -371,3 +349,21 @@ def test_frames_are_read_at_times_that_a_store_holds(plain, decoder):
         (chunk,) = reader
     assert chunk.frame_indices.tolist() == [1, 5, 19]
     assert np.array_equal(chunk.frames, read(plain)[0][[1, 5, 19]])
+
+
+def test_a_decoder_with_threads_gives_what_one_thread_gives(tmp_path):
+    """On what is damaged, FFmpeg's threads give something else each time: one thread takes over."""
+    path = write_video(tmp_path / "a.mp4", moving_frames(60), options={"g": "12", "bf": "2"})
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = bytes(400)
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    for name, lost in (("a.mp4", False), ("damaged.mp4", True)):
+        one, many = (read(tmp_path / name, threads=threads) for threads in (1, 4))
+        assert np.array_equal(one[0], many[0]) and one[2].tolist() == many[2].tolist()
+        assert one[3] == many[3] and bool(one[3].notes) == lost
+
+
+@pytest.mark.parametrize("name", ["made__corrupt.mp4", "made__trunc_fs.mp4", "mp4__sample_fragmented_sgpd_v2.mp4"])
+def test_threads_change_nothing_of_what_is_salvaged_from_real_damage(name):
+    one, many = (read(odd_video(name), image_size=16, threads=threads) for threads in (1, 3))
+    assert np.array_equal(one[0], many[0]) and one[3] == many[3]

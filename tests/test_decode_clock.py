@@ -22,7 +22,6 @@ def times(index, claimed):
 
 
 def test_claimed_times_become_those_of_the_packets(index):
-    """OpenCV gives whole microseconds."""
     clock, given = times(index, [1e-6, 0.1000004, 0.2])
     assert given == [0.0, 0.1, 0.2]
     assert clock.moved == 0

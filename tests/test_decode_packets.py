@@ -2,11 +2,16 @@ import os
 import wave
 
 import av
+import numpy as np
 import pytest
-from video_files import grey_frames, moving_frames, odd_video, write_video
+from video_files import grey_frames, moving_frames, numbered_frames, numbers_of, odd_video, write_video
 
-from extract.decode_packets import check_file, scan_packets
+from extract.decode import DecodeSettings, open_clip
+from extract.decode_packets import _times_from_dts, scan_packets
 from extract.errors import NoFramesError, UnreadableVideoError
+from extract.records import VideoItem
+from extract.sampling import SamplingRule
+from extract.videos import check_file
 
 
 def scan(path):
@@ -17,7 +22,7 @@ def test_times_are_sorted_into_order_of_display(tmp_path):
     index = scan(write_video(tmp_path / "a.mp4", moving_frames(25), options={"g": "12", "bf": "3"}))
     assert index.pts_seconds.round(6).tolist() == [n / 10 for n in range(25)]
     assert index.is_keyframe.nonzero()[0].tolist() == [0, 12, 24]
-    assert (index.codec, index.coded_size, index.bits, index.declared_frames) == ("h264", (128, 96), 8, 25)
+    assert (index.codec, index.coded_size, index.hdr, index.declared_frames) == ("h264", (128, 96), "", 25)
     assert (index.timestamps, round(index.average_rate, 9), round(index.duration_seconds, 9)) == ("real", 10.0, 2.5)
 
 
@@ -25,7 +30,31 @@ def test_avi_with_b_frames_holds_no_times_of_display(tmp_path):
     path = write_video(tmp_path / "a.avi", moving_frames(12), codec="mpeg4", options={"bf": "2"})
     index = scan(path)
     assert (index.timestamps, index.rebuilt_because) == ("rebuilt", "the container stores no times of display")
-    assert index.pts_seconds.tolist() == [n / 10 for n in range(12)]
+    np.testing.assert_allclose(index.pts_seconds, np.arange(12) / 10, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"bf": "0", "g": "10"}, {"bf": "2", "g": "10"}])
+def test_h264_in_avi_keeps_every_frame_and_its_time(tmp_path, options):
+    """FFmpeg guesses presentation times a frame late without B-frames, and out of order with them."""
+    path = write_video(tmp_path / "a.avi", numbered_frames(60), rate=25, options=options)
+    for rule, expected in (("every=1", range(60)), ("num_frames=4", [7, 22, 37, 52])):
+        settings = DecodeSettings(SamplingRule.parse(rule), image_size=64, on_corrupt="fail")
+        with open_clip(VideoItem("a", path), settings) as reader:
+            chunks = list(reader)
+        frames, seconds = (np.concatenate([getattr(c, name) for c in chunks]) for name in ("frames", "pts_seconds"))
+        assert numbers_of(frames) == list(expected)
+        np.testing.assert_allclose(seconds, np.array(expected) / 25, atol=1e-9)
+
+
+def test_chunks_of_an_avi_that_hold_nothing_are_gaps_in_its_time():
+    """Dropped frames, and placeholders of encoders that run late."""
+    dts = np.array([0, 1, 2, 5, 6, 7])
+    for held, expected in ((0, [0, 1, 2, 5, 6, 7]), (1, [0, 1, 4, 5, 6, 7.5])):
+        seconds, rate = _times_from_dts(dts, held, 0.1, 10.0)
+        np.testing.assert_allclose(seconds, np.array(expected) / 10)
+        assert rate == pytest.approx(5 / 0.7 if held == 0 else 4 / 0.6)
+    late = np.array([0, 3, 4, 5])  # XviD: two placeholders behind the first frame
+    np.testing.assert_allclose(_times_from_dts(late, 1, 0.1, 10.0)[0], [0, 0.1, 0.2, 0.3])
 
 
 def test_avi_without_b_frames_keeps_its_times(tmp_path):

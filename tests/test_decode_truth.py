@@ -29,11 +29,9 @@ def test_thousands_of_lost_spans_are_cut_short_and_counted(index):
     assert (len(record.lost_spans), record.notes) == (100, ("30 more lost spans",))
 
 
-@pytest.mark.parametrize(
-    ("decoder", "way"), [("pyav", "taken as they are"), ("opencv", "mapped to the tones of common screens")]
-)
-def test_hdr_says_what_the_decoder_does(index, decoder, way):
-    assert truth(replace(index, is_hdr=True), decoder=decoder).notes == (f"HDR colours, {way}",)
+@pytest.mark.parametrize("curve", ["PQ", "HLG"])
+def test_hdr_is_named(index, curve):
+    assert truth(replace(index, hdr=curve)).notes == (f"HDR colours ({curve}), taken as they are",)
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,10 @@ def statuses(videos, settings, **more):
 
 @pytest.mark.parametrize(
     ("rule", "digits"),
-    [("fps=8", "81ecfeaf7fea10a61fffa9713466fe18"), ("num_frames=16", "602029adc6579d90d5dbf835052b1a2f")],
+    [("fps=8", "d1e2499963ff803cefbcf047f0dd2ec5"), ("num_frames=16", "5751261855f02bcbf97ac7404d3940f8")],
 )
-def test_the_fingerprint_of_stores_from_before_frames_were_stored(rule, digits):
+def test_the_fingerprint_of_a_recipe_stays(rule, digits):
+    """Another one makes every store that users have another recipe's."""
     backbone = replace(load_backbone("tiny"), weights_digest="d")
     settings = ExtractSettings(Path("x"), backbone="tiny", sampling=SamplingRule.parse(rule))
     assert fingerprint(recipe_of(settings, backbone)) == digits
@@ -223,6 +224,17 @@ def test_a_recipe_gives_back_the_settings_that_made_it(videos, settings, tmp_pat
     recipe = open_store(settings.output).recipe
     same = settings_from_recipe(recipe, tmp_path / "again")
     assert (same.backbone, same.fit, same.sampling, same.image_size) == ("tiny", "pad", SamplingRule("fps", 4.0), 8)
+
+
+def test_a_recipe_of_an_earlier_version_cannot_be_followed_and_says_what_to_do(tmp_path):
+    old = {"backbone": "tiny", "image_size": 8, "resize": "halves, then area", "decoder": "auto", "sampling": "fps=8"}
+    with pytest.raises(UsageError) as error:
+        settings_from_recipe(old, tmp_path)
+    assert str(error.value) == (
+        "these embeddings are of an earlier clipseq, which scaled pictures in another way (resize=halves, then area, "
+        "now swscale area, full chroma): videos cannot be embedded the same way. Extract and train again, or give a "
+        "store of that version instead of videos"
+    )
 
 
 def test_imported_features_have_no_videos_to_embed(tmp_path):

@@ -44,7 +44,7 @@ def settings_for(tmp_path, rule="every=1", **more):
 
 def frames_of(item: VideoItem, settings: ExtractSettings) -> np.ndarray:
     """What decoding alone gives: uint8 (T, S, S, 3)."""
-    same = {name: getattr(settings, name) for name in ("image_size", "fit", "input", "decoder", "on_corrupt")}
+    same = {name: getattr(settings, name) for name in ("image_size", "fit", "input", "deinterlace", "on_corrupt")}
     with open_clip(item, DecodeSettings(settings.sampling, **same)) as reader:
         return np.concatenate([chunk.frames for chunk in reader])
 
@@ -115,7 +115,7 @@ def test_the_recipe_names_channels_and_nothing_of_a_model(videos, tmp_path):
     recipe = open_store(settings.output).recipe
     assert recipe == {
         **{"schema_version": 1, "backbone": "pixels", "channels": 1, "image_size": 16, "fit": "stretch"},
-        **{"resize": "halves, then area", "input": "rgb", "sampling": "every=1", "decoder": "auto"},
+        **{"resize": "swscale area, full chroma", "input": "rgb", "sampling": "every=1", "deinterlace": "none"},
         "on_corrupt": "salvage",
     }
     assert settings_from_recipe(recipe, settings.output) == settings

@@ -6,7 +6,7 @@ import pytest
 from video_files import grey_frames, moving_frames, odd_video, write_video
 
 from extract import scan as scan_module
-from extract.decode import probe_clip
+from extract.decode_probe import probe_clip
 from extract.records import VideoItem, VideoTruth
 from extract.sampling import SamplingRule
 from extract.scan import ScanTotals, odd_flags, scan_videos

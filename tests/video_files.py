@@ -72,3 +72,28 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def numbered_frames(count: int, *, height: int = 128, width: int = 128) -> list[np.ndarray]:
+    """Frames that each hold their number in 16 black and white blocks, 4 x 4."""
+    pictures = []
+    for number in range(count):
+        bits = np.array([number >> bit & 1 for bit in range(16)], np.uint8).reshape(4, 4)
+        blocks = np.kron(bits * 200 + 20, np.ones((height // 4, width // 4), np.uint8))
+        pictures.append(np.repeat(blocks[..., None], 3, axis=2).astype(np.uint8))
+    return pictures
+
+
+def numbers_of(frames: np.ndarray) -> list[int]:
+    """What `numbered_frames` hold, read back from uint8 (N, H, W, 3)."""
+    step = frames.shape[1] // 4
+    blocks = frames[:, step // 2 :: step, step // 2 :: step, 1] > 120
+    return (blocks.reshape(len(frames), 16) * (1 << np.arange(16))).sum(axis=1).tolist()
+
+
+def write_interlaced(path: Path, fields: Sequence[np.ndarray], *, codec: str = "mpeg2video") -> Path:
+    """Frames woven of two fields each, the first on the even lines, flagged as interlaced."""
+    odd_lines = np.arange(len(fields[0]))[:, None, None] % 2
+    woven = [np.where(odd_lines, second, first) for first, second in zip(fields[::2], fields[1::2], strict=True)]
+    options = {"flags": "+ildct+ilme", "qscale": "2", "g": "10", "x264-params": "interlaced=1"}
+    return write_video(path, woven, rate=25, codec=codec, options=options)

@@ -1,0 +1,92 @@
+"""One decoded picture -> what the backbone sees: its size, upright, RGB. Scaled and converted in one step of swscale.
+
+Shrinking averages areas: bilinear shrinking without that turns fine patterns into noise that changes from frame to
+frame, and swscale's own bilinear, bicubic and Lanczos filters, which do average, are slower and blur
+(benchmarks/resize_quality.py).
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+RESIZE = "swscale area, full chroma"  # its name in recipes
+FLAGS = Interpolation.AREA | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+FITS = ("stretch", "crop", "pad")
+MATRICES = (1, 4, 5, 6, 7, 9)  # of ITU-T H.273, those that swscale knows
+SD_SIZE = (1279, 576)  # largest width and height: where a file names no matrix, players take BT.601 up to here
+MOST_OVERHANG = 4.0  # a picture longer than so many times its width is cut before it is scaled, not after
+
+
+class FrameFitter:
+    """Brings the frames of one video to one form; the state of the scaler is kept from frame to frame.
+
+    Args:
+        image_size: Side of the square in pixels; None keeps the size.
+        fit: "stretch" changes the aspect ratio, "crop" takes the centred square, "pad" adds black borders.
+        orientation: (a, b, c, d) of the display: x' = a x + c y, y' = b x + d y.
+    """
+
+    def __init__(
+        self, image_size: int | None, fit: str = "stretch", orientation: tuple[int, int, int, int] = (1, 0, 0, 1)
+    ) -> None:
+        self._size = image_size
+        self._fit = fit
+        self._orientation = orientation
+        self._scaler = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """The picture: uint8 (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
+        return _turned(self._fitted(frame), self._orientation)
+
+    def _fitted(self, frame: av.VideoFrame) -> np.ndarray:
+        size, width, height = self._size, frame.width, frame.height
+        if size is None:
+            return self._rgb(frame, width, height)
+        if self._fit == "stretch" or width == height:
+            return self._rgb(frame, size, size)
+        if self._fit == "crop":
+            if max(width, height) > MOST_OVERHANG * min(width, height):
+                middle = _middle(self._rgb(frame, width, height), min(width, height))
+                return self._rgb(av.VideoFrame.from_ndarray(np.ascontiguousarray(middle), format="rgb24"), size, size)
+            scale = size / min(width, height)
+            return _middle(self._rgb(frame, round(width * scale), round(height * scale)), size)
+        scale = size / max(width, height)
+        small = self._rgb(frame, max(1, round(width * scale)), max(1, round(height * scale)))
+        top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
+        padded = np.zeros((size, size, 3), np.uint8)
+        padded[top : top + small.shape[0], left : left + small.shape[1]] = small
+        return padded
+
+    def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """uint8 (height, width, 3), a view that keeps the frame's memory alive."""
+        scaled = self._scaler.reformat(
+            frame, width, height, "rgb24", src_colorspace=_matrix(frame), interpolation=FLAGS, threads=1
+        )
+        (plane,) = scaled.planes
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
+        return lines[:, : 3 * width].reshape(height, width, 3)
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """What swscale shall take the picture's colours to be coded by; None: what the file says."""
+    if int(frame.colorspace) in MATRICES:
+        return None
+    is_sd = frame.width <= SD_SIZE[0] and frame.height <= SD_SIZE[1]
+    return Colorspace.ITU601 if is_sd else Colorspace.ITU709
+
+
+def _middle(picture: np.ndarray, side: int) -> np.ndarray:
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def _turned(picture: np.ndarray, orientation: tuple[int, int, int, int]) -> np.ndarray:
+    """x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = orientation
+    if b:  # rows become columns
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    if a < 0:
+        picture = picture[:, ::-1]
+    return picture[::-1] if d < 0 else picture
