@@ -225,23 +225,32 @@ def _read_frames(
     yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
-    fit = FrameFitter(settings.image_size, settings.fit, job.index.orientation)
+    fitter = FrameFitter(settings.image_size, settings.fit, job.index.orientation)
     transform = make_transform(settings.input)
-    fitted = ((fit(frame.picture), position, seconds) for frame, position, seconds in picks)
     has_any = False
-    while rows := list(islice(fitted, chunk_frames)):
-        yield transform(_sampled(rows, item.path))
+    while (sampled := _sampled(islice(picks, chunk_frames), fitter, chunk_frames, item.path)) is not None:
+        yield transform(sampled)
         has_any = True
     if not has_any:
         raise NoFramesError(_nothing(job, clock))
     yield _truth(job, clock)
 
 
-def _sampled(rows: list[tuple[np.ndarray, int, float]], path: Path) -> SampledFrames:
-    pictures, positions, seconds = zip(*rows, strict=True)
-    if len({picture.shape for picture in pictures}) > 1:
-        raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
-    return SampledFrames(np.stack(pictures), np.array(positions, np.int64), np.array(seconds, np.float64))
+def _sampled(picks: Iterator[_Pick], fitter: FrameFitter, rows: int, path: Path) -> SampledFrames | None:
+    """So many frames in one array, or as many as there are; None where there are none."""
+    frames, positions, seconds = np.empty(0, np.uint8), list[int](), list[float]()
+    for row, (frame, position, at) in enumerate(picks):
+        shape = fitter.shape(frame.picture)
+        if row == 0:
+            frames = np.empty((rows, *shape), np.uint8)
+        elif shape != frames.shape[1:]:
+            raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
+        fitter.fit(frame.picture, frames[row])
+        positions.append(position)
+        seconds.append(at)
+    if not positions:
+        return None
+    return SampledFrames(frames[: len(positions)], np.array(positions, np.int64), np.array(seconds, np.float64))
 
 
 def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:

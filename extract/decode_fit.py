@@ -8,6 +8,7 @@ frame, and swscale's own bilinear, bicubic and Lanczos filters, which do average
 from __future__ import annotations
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
@@ -36,9 +37,19 @@ class FrameFitter:
         self._orientation = orientation
         self._scaler = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """The picture: uint8 (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
-        return _turned(self._fitted(frame), self._orientation)
+    def shape(self, frame: av.VideoFrame) -> tuple[int, int, int]:
+        """Of the picture: (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
+        if self._size is not None:
+            return self._size, self._size, 3
+        return (frame.height, frame.width, 3) if self._orientation[0] else (frame.width, frame.height, 3)
+
+    def fit(self, frame: av.VideoFrame, out: np.ndarray) -> None:
+        """Write the picture into uint8 `shape(frame)`."""
+        is_upright, is_whole = self._orientation == (1, 0, 0, 1), self._fit == "stretch" or frame.width == frame.height
+        if is_upright and (is_whole or self._size is None):
+            self._rgb(frame, out.shape[1], out.shape[0], out)  # nothing lies between the scaler and its place
+        else:
+            out[:] = _turned(self._fitted(frame), self._orientation)
 
     def _fitted(self, frame: av.VideoFrame) -> np.ndarray:
         size, width, height = self._size, frame.width, frame.height
@@ -59,14 +70,16 @@ class FrameFitter:
         padded[top : top + small.shape[0], left : left + small.shape[1]] = small
         return padded
 
-    def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
-        """uint8 (height, width, 3), a view that keeps the frame's memory alive."""
+    def _rgb(self, frame: av.VideoFrame, width: int, height: int, out: np.ndarray | None = None) -> np.ndarray:
+        """uint8 (height, width, 3); through planes, which swscale fills twice as fast as rgb24, with the same bytes."""
         scaled = self._scaler.reformat(
-            frame, width, height, "rgb24", src_colorspace=_matrix(frame), interpolation=FLAGS, threads=1
+            frame, width, height, "gbrp", src_colorspace=_matrix(frame), interpolation=FLAGS, threads=1
         )
-        (plane,) = scaled.planes
-        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)
-        return lines[:, : 3 * width].reshape(height, width, 3)
+        green, blue, red = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(height, plane.line_size)[:, :width]
+            for plane in scaled.planes
+        )
+        return cv2.merge([red, green, blue], dst=out)
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:

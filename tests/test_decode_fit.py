@@ -10,7 +10,10 @@ from extract.decode_fit import FrameFitter
 def fit_frame(picture, *, image_size, fit="stretch", orientation=(1, 0, 0, 1), pixel_format="rgb24"):
     """A picture uint8 (H, W, 3) as it comes out of a decoder, fitted."""
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixel_format)
-    return FrameFitter(image_size, fit, orientation)(frame)
+    fitter = FrameFitter(image_size, fit, orientation)
+    fitted = np.empty(fitter.shape(frame), np.uint8)
+    fitter.fit(frame, fitted)
+    return fitted
 
 
 def line_pattern(height, width):
