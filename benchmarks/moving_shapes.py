@@ -12,11 +12,14 @@ two_stream needs no order of them, here of two td_cnn_avgpool, and the verdict s
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 import av
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pipeline
 

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from extract.job import ExtractSettings, extract
 from extract.records import VideoTruth
 from extract.sampling import SamplingRule

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from extract.decode import DecodeSettings, open_clip
 from extract.decode_packets import scan_packets
 from extract.decode_pyav import read_all

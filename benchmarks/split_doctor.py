@@ -18,6 +18,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import pipeline
 from sequence_models.baselines import fit_baseline
 from sequence_models.clips import Clip, load_clips

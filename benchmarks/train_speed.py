@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from extract.chatter import import_keras_quietly
 from extract.records import Source
 from extract.store_read import open_store

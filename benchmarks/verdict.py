@@ -25,6 +25,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.grid import grid_points
 from sequence_models.paired import sign_flip_interval
