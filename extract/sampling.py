@@ -2,7 +2,7 @@
 
 fps=2          |.|...|...|...     the first frame at or after k/2 s, none twice
 every=3        |..|..|..|..|..    indices 0, 3, 6 of the clip
-num_frames=3   ..|....|....|..    the frame on display at the centre of each third
+num_frames=3   ..|....|....|..    the frame on display at the centre of each third, a pause counted as one frame
 
 A rule may leave out frames before, and keep only the first of those that it takes:
 
@@ -24,6 +24,7 @@ from extract.errors import UsageError
 KINDS = ("fps", "every", "num_frames")
 EXAMPLES = "fps=8, every=3, num_frames=16 or skip_frames=5,every=1,first_frames=16"
 ROUNDING_SECONDS = 1e-6
+PAUSE_SECONDS, PAUSE_INTERVALS = 1.0, 10  # a frame on display for longer than both is followed by a pause
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,19 @@ class FramePicker:
 
 
 def _at_centres(times: np.ndarray, count: int, start: float, end: float, rounding_seconds: float) -> np.ndarray:
-    """int64 (N,), which of the rising `times` are on display at the centres of `count` equal parts of [start, end)."""
+    """int64 (N,), which of the rising `times` are on display at the centres of `count` equal parts of [start, end).
+
+    Always `count` of them, where there are as many: a pause in the timestamps counts as one usual interval, and where
+    a frame is on display at several centres, those that follow it stand in.
+    """
     if len(times) <= count:
         return np.arange(len(times))
-    centres = start + (np.arange(count) + 0.5) * (end - start) / count
-    shown = np.searchsorted(times, centres + rounding_seconds, side="right") - 1
-    return np.unique(np.maximum(shown, 0))
+    displayed = np.diff(times, append=max(end, times[-1]))
+    usual = float(np.median(np.diff(times)))
+    displayed[displayed > max(PAUSE_SECONDS, PAUSE_INTERVALS * usual)] = usual
+    times = times[0] + np.concatenate([[0.0], np.cumsum(displayed)])  # without the pauses; the end is the last
+    centres = start + (np.arange(count) + 0.5) * (times[-1] - start) / count
+    shown = np.maximum(np.searchsorted(times[:-1], centres + rounding_seconds, side="right") - 1, 0)
+    ranks = np.arange(count)
+    shown = np.maximum.accumulate(shown - ranks) + ranks  # none twice
+    return np.minimum(shown, len(times) - 1 - count + ranks)

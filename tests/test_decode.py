@@ -4,7 +4,16 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from video_files import colour_bars, grey_frames, moving_frames, odd_video, shared, write_video
+from video_files import (
+    colour_bars,
+    grey_frames,
+    moving_frames,
+    numbered_frames,
+    numbers_of,
+    odd_video,
+    shared,
+    write_video,
+)  # fmt: skip
 
 from extract import decode
 from extract.decode import DecodeSettings, open_clip
@@ -367,3 +376,13 @@ def test_a_decoder_with_threads_gives_what_one_thread_gives(tmp_path):
 def test_threads_change_nothing_of_what_is_salvaged_from_real_damage(name):
     one, many = (read(odd_video(name), image_size=16, threads=threads) for threads in (1, 3))
     assert np.array_equal(one[0], many[0]) and one[3] == many[3]
+
+
+@pytest.mark.parametrize("options", [{"g": "10"}, {"g": "1000"}])
+def test_a_pause_in_the_timestamps_costs_no_frame_of_those_that_are_spread(tmp_path, options):
+    """Densely and by seeking; each frame says which it is."""
+    pts = [number + 600 * (number >= 50) for number in range(100)]
+    path = write_video(tmp_path / "a.mkv", numbered_frames(100), pts=pts, options=options)
+    frames, indices, seconds, _ = read(path, "num_frames=8", image_size=64)
+    assert numbers_of(frames) == indices.tolist() == [6, 18, 31, 43, 56, 68, 81, 93]
+    np.testing.assert_allclose(seconds, np.array(pts)[indices] / 10, atol=0.001)

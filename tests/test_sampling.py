@@ -150,3 +150,21 @@ def test_examples_of_rules_are_rules():
     assert [str(SamplingRule.parse(text)) for text in EXAMPLES.replace(" or ", ", ").split(", ")] == [
         *("fps=8", "every=3", "num_frames=16", "skip_frames=5,every=1,first_frames=16"),
     ]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.9, 10.0, 60.0, 3600.0])
+def test_frames_spread_over_a_clip_do_not_collapse_at_a_pause_in_its_timestamps(pause):
+    times = np.arange(100) / 25
+    times[50:] += pause
+    taken = sample_indices(times, SamplingRule("num_frames", 8), duration_seconds=4 + pause)
+    assert len(set(taken.tolist())) == 8
+    if pause > 1:  # counted as one frame: as if it were not there
+        assert taken.tolist() == [6, 18, 31, 43, 56, 68, 81, 93]
+
+
+def test_a_frame_that_is_on_display_at_several_centres_is_followed_by_those_behind_it():
+    times = np.array([0.0, 0.1, 0.2, 0.9, 1.0])  # 0.7 s are no pause
+    taken = sample_indices(times, SamplingRule("num_frames", 4), duration_seconds=1.1)
+    assert taken.tolist() == [1, 2, 3, 4]
+    late = sample_indices(np.array([0.0, 0.1, 0.2, 0.3]), SamplingRule("num_frames", 3), duration_seconds=1.2)
+    assert late.tolist() == [1, 2, 3]
