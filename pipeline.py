@@ -159,6 +159,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
     from extract.store_read import is_store
 
+    sequence_models.cli.check_predictions_path(arguments.output)
     if all(is_store(target) for target in arguments.target):
         return sequence_models.cli.predict_from_stores(arguments, arguments.target)
     if len(arguments.target) > 1:

@@ -117,6 +117,18 @@ def run_score(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check_predictions_path(path: Path) -> None:
+    """Refuse an ending whose format is not written.
+
+    Raises:
+        UsageError: It is not .csv.
+    """
+    from extract.errors import UsageError
+
+    if path.suffix.lower() != ".csv":
+        raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
+
+
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
@@ -132,6 +144,10 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
         csv.writer(file).writerows(rows)
     print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
+        changed = sum(row[3] != row[4] for row in rows[1:])
+        if changed:
+            share = f"{changed:,} of {counted(rows[1:], 'label')}"
+            print(f"post-processing changed {share}; raw_label is what the probabilities say by themselves")
         from sequence_models.bouts import write_bouts
 
         bouts = arguments.output.with_suffix(".bouts.csv")
@@ -342,17 +358,19 @@ def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any])
             best = run.vocabulary[int(prediction.labels)]
             rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
         return rows
-    rows = [["clip_id", "frame", "pts_seconds", "label", *classes]]
+    rows = [["clip_id", "frame", "pts_seconds", "label", "raw_label", *classes]]
     for clip, prediction in zip(clips, predictions, strict=True):
-        for step, decided in enumerate(prediction.labels):
+        for step, decided in enumerate(zip(prediction.labels, prediction.raw_labels, strict=True)):
             times = [int(clip.frame_indices[step]), f"{clip.pts_seconds[step]:.3f}"]
-            label = (
-                "|".join(name for name, there in zip(run.vocabulary, decided, strict=True) if there)
-                if prediction.multi_label
-                else run.vocabulary[decided]
-            )
-            rows.append([clip.clip_id, *times, label, *(f"{p:.4f}" for p in prediction.probabilities[step])])
+            labels = [_label(run.vocabulary, each, multi_label=prediction.multi_label) for each in decided]
+            rows.append([clip.clip_id, *times, *labels, *(f"{p:.4f}" for p in prediction.probabilities[step])])
     return rows
+
+
+def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str:
+    if not multi_label:
+        return vocabulary[decided]
+    return "|".join(name for name, there in zip(vocabulary, decided, strict=True) if there)
 
 
 def _lines(path: Path) -> list[str]:

@@ -37,8 +37,11 @@ class Prediction:
     @property
     def labels(self) -> np.ndarray:
         """The decision: class index int64 () or (T,), most probable unless `decided`; multi-label bool (T, K)."""
-        if self.decided is not None:
-            return self.decided
+        return self.raw_labels if self.decided is None else self.decided
+
+    @property
+    def raw_labels(self) -> np.ndarray:
+        """What the probabilities alone say, shaped like `labels`."""
         return self.probabilities >= 0.5 if self.multi_label else self.probabilities.argmax(axis=-1)
 
     def __repr__(self) -> str:

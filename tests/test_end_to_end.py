@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pipeline
+from extract.errors import UsageError
 
 NAMES = ("#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi", "brackets [1] (a).avi", "späße 手.avi", "with spaces.avi")
 
@@ -139,6 +140,14 @@ def test_per_frame_labels_from_videos_to_predictions(tmp_path, capsys):
     lines = read_table(table)
     assert len(lines) == sum(18 + k % 3 for k in range(8))
     assert lines[0]["pts_seconds"] == "0.000" and lines[1]["pts_seconds"] == "0.100"
+    for line in lines:  # what post-processing changed does not contradict the probabilities unsaid
+        probabilities = {name[2:]: float(value) for name, value in line.items() if name.startswith("p_")}
+        assert probabilities[line["raw_label"]] == max(probabilities.values())
+    changed = sum(line["label"] != line["raw_label"] for line in lines)
+    said = f"post-processing changed {changed} of {len(lines)} labels"
+    assert (said in capsys.readouterr().out) == (changed > 0)
+    with pytest.raises(UsageError, match=r"--output p.parquet must end in .csv: predictions are written as CSV only"):
+        pipeline.run_predict(pipeline.make_parser().parse_args(["predict", run, features, "--output", "p.parquet"]))
     assert len(read_table(tmp_path / "p.bouts.csv")) == 2 * 8
     assert pipeline.main(["report", run]) == 0
 
