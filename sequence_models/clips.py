@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import LabelError, StoreError
+from extract.errors import ClipError, LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_rows import join_channels
@@ -36,6 +36,7 @@ from sequence_models.targets import (
 )
 
 PTS_TOLERANCE_SECONDS = 1e-3
+LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
 
 EmbeddingDim = int | tuple[int, ...]  # D, or (H, W, C) of raw frames
 
@@ -171,6 +172,7 @@ def load_clips(
         LabelError: Labels and clips do not fit together.
         UsageError: The options do not fit the task or the labels.
         StoreError: A store cannot be read, or holds no embeddings.
+        ClipError: A clip holds a number that is no feature.
     """
     table = None if labels is None else read_labels(Path(labels))
     check_task(
@@ -365,7 +367,21 @@ def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], lab
         raise LabelError(f"no clip of {where} has a label in {labels or 'its folder name'}; check the clip ids.")
 
 
+def _refuse_no_features(clip: ClipEmbeddings) -> None:
+    """Numbers that nothing can be computed with, such as -3.4e38 where another tool had no value."""
+    if clip.embeddings.dtype in (np.uint8, np.float16):  # neither holds so large a number
+        return
+    is_fine = np.abs(clip.embeddings) <= LARGEST_FEATURE  # not for NaN either
+    if not is_fine.all():
+        step, column = (int(place) for place in np.argwhere(~is_fine)[0])
+        raise ClipError(
+            f"{clip.clip_id} holds {clip.embeddings[step, column]:g} in column {column} of timestep {step}, which is "
+            "no feature; where it marks a missing value, write NaN instead and import again with --nan"
+        )
+
+
 def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
+    _refuse_no_features(joined)
     return Clip(
         joined.clip_id,
         joined.embeddings,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from label_examples import write_labels, write_store
 
-from extract.errors import LabelError, StoreError, UsageError
+from extract.errors import ClipError, LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
 from extract.store_rows import LazyRows
 from extract.store_write import StoreWriter
@@ -347,3 +347,20 @@ def test_a_clip_checks_its_shapes(labels, label_steps, frame_labels, message):
     rows = np.zeros((3, 2)), np.arange(3) / 8, np.arange(3)
     with pytest.raises(ValueError, match=re.escape(message)):
         Clip("a", *rows, labels, label_steps=label_steps, frame_labels=frame_labels)
+
+
+@pytest.mark.parametrize("value", [-3.4e38, 1e30])
+def test_a_finite_number_that_is_no_feature_is_named_before_anything_is_fitted(tmp_path, value):
+    """Baselines ended in "SVD did not converge"."""
+    with StoreWriter(tmp_path / "s", {"source": "imported"}, engine="", dtype="float32") as writer:
+        for clip_id in ("hug/a", "kick/b"):
+            rows = np.ones((4, 3), np.float32)
+            rows[2, 1] = value if clip_id == "kick/b" else 2
+            writer.append(clip_id, rows, np.arange(4), np.arange(4) / 8, Source("a", 1, 1))
+            writer.finish(clip_id, None)
+    with pytest.raises(ClipError) as error:
+        load_clips([tmp_path / "s"], None, task="many-to-one")
+    assert str(error.value) == (
+        f"kick/b holds {np.float32(value):g} in column 1 of timestep 2, which is no feature; where it marks a missing "
+        "value, write NaN instead and import again with --nan"
+    )
