@@ -31,6 +31,7 @@ VIDEO_ENDINGS = frozenset((
 # fmt: on
 IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
+OTHER_SPANS = ("start", "end", "start_frame", "end_frame", "start_time", "end_time")
 SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
 NUMBER_AT_END = re.compile(r"\d+$")
 
@@ -70,24 +71,32 @@ def read_clip_table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV list of clips.
 
     Args:
-        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`.
+        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`, in any
+            case; other columns are named in a warning.
 
     Returns:
         One dictionary per row, every column present, "" where the file has none.
 
     Raises:
-        UsageError: No `path` column, an unreadable file, or a row without a path.
+        UsageError: No `path` column, spans in other columns, an unreadable file, or a row without a path.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
+            columns = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
             rows = [dict(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({error}); export it again") from error
     if "path" not in columns:
         raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
+    if spans := [name for name in columns if name in OTHER_SPANS]:
+        raise UsageError(
+            f"{path} has the columns {', '.join(spans)}, which a list of clips does not know: give a span as "
+            "start_seconds and end_seconds (frames divided by the frame rate), or rename what is no span"
+        )
+    if unknown := [name for name in columns if name not in TABLE_COLUMNS]:
+        logger.warning("%s: the columns %s mean nothing here and are not used", path, ", ".join(unknown))
     table = [{name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}} for row in rows]
     for number, row in enumerate(table, start=2):
         if not row["path"]:
@@ -243,6 +252,8 @@ def _of_table(table: Path) -> list[VideoItem]:
 
 def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
     path, start, end = table.parent / row["path"], 0.0, math.inf
+    if "\\" in row["path"] and not path.exists():  # written on Windows
+        path = table.parent / row["path"].replace("\\", "/")
     if not path.exists() and (span := _as_span(str(path))):
         path, start, end = span
     start = _seconds(row["start_seconds"], start, f"{table} line {number}: start_seconds")

@@ -154,10 +154,27 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
         ("path\n../a.mp4\n", "must be relative and without '..'; move the list beside its videos or give it a clip_id"),
         ("path\n/far/a.mp4\n", "the clip_id '/far/a.mp4' must be relative"),
         ('path\n"a.mp4#t=5,2"\n', "must end after it starts"),
+        (
+            "path,start,end\na.mp4,0,1\n",
+            "list.csv has the columns start, end, which a list of clips does not know: give",
+        ),
+        ("path,start_frame,end_frame\na.mp4,0,50\n", "has the columns start_frame, end_frame, which a list of clips"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, text, message):
     assert message in message_of(UsageError, write_table(tmp_path, text))
+
+
+def test_columns_that_mean_nothing_are_named_once_and_headers_ignore_case(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b.mp4")
+    table = write_table(tmp_path, "Path,Clip_ID,fps,Start_Seconds,notes\na.mp4,one,30,1,x\nb.mp4,two,30,0,y\n")
+    assert [(item.clip_id, item.start_seconds) for item in find_videos(table)] == [("one", 1.0), ("two", 0.0)]
+    assert caplog.messages == [f"{table}: the columns fps, notes mean nothing here and are not used"]
+
+
+def test_a_table_from_windows_has_backslashes(tmp_path):
+    touch(tmp_path, "v/a.mp4", "v/b\\c.mp4")
+    assert ids(write_table(tmp_path, "path\nv\\a.mp4\nv/b\\c.mp4\n")) == ["v/a.mp4", "v/b\\c.mp4"]
 
 
 def test_a_table_elsewhere_works_with_ids(tmp_path):
