@@ -30,6 +30,7 @@ from sequence_models.settings import MANY_TO_ONE
 from sequence_models.targets import (
     Target,
     check_task,
+    look_alikes,
     targets_from_folders,
     targets_from_table,
     vocabulary_of,
@@ -191,6 +192,7 @@ def load_clips(
     notes += more
     _refuse_none(targets, stores=stores, labels=labels)
     vocabulary = vocabulary_of(targets.values(), classes=classes, background=background)
+    notes += look_alikes(vocabulary)
     if table is None or task == MANY_TO_ONE:
         clips, more = _whole_clips(opened, targets, vocabulary)
         measured: list[ClipAlignment] = []

@@ -1,7 +1,8 @@
 """Finds the clip that a name in a label file means: the same clip_id, else one clip by file name or stem.
 
 A looser match needs one name to be the end of the other ("x.avi" or "videos/hug/x" for "hug/x.avi"), so that
-"point/01.avi" never stands for "hug/01.avi". A span `#t=start,end` must be the same span.
+"point/01.avi" never stands for "hug/01.avi". A span `#t=start,end` must be the same span. The two ways in which Unicode
+writes an accent are one name.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from unicodedata import normalize
 
 from extract.errors import LabelError
 
@@ -74,6 +76,7 @@ def span_of(clip_id: str) -> tuple[float, float]:
 
 
 def _split_span(clip_id: str) -> _Key:
+    clip_id = normalize("NFC", clip_id)
     found = _SPAN.match(clip_id)
     if not found:
         return clip_id, 0.0, float("inf")

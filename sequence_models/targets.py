@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from unicodedata import category, normalize
 
 from extract.errors import LabelError, UsageError
 from extract.wording import counted
@@ -166,6 +168,29 @@ def vocabulary_of(
     if background and background not in classes:
         raise LabelError(f"--background {background!r} is not among --classes {','.join(classes)}; add it there.")
     return tuple(classes)
+
+
+def look_alikes(vocabulary: Sequence[str]) -> list[str]:
+    """A sentence for every group of classes whose names look alike: case, accents, spaces, invisible characters.
+
+    Args:
+        vocabulary: Class names.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in vocabulary:
+        seen = "".join(letter for letter in normalize("NFKC", name) if category(letter) not in ("Cf", "Cc"))
+        alike[" ".join(seen.casefold().split())].append(name)
+    return [
+        f"the classes {' and '.join(map(_told_apart, names))} look alike and are trained as {len(names)} classes; "
+        "if they are one, write it in one way"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _told_apart(name: str) -> str:
+    """A name in quotes, with code points in place of what could not be told apart on a screen."""
+    return repr(name) if name.isascii() else f"{name!r} ({name!a})"
 
 
 def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:

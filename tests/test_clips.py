@@ -1,4 +1,5 @@
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from extract.records import Source, VideoTruth
 from extract.store_rows import LazyRows
 from extract.store_write import StoreWriter
 from sequence_models.clips import Clip, load_clips, load_unlabelled
+from sequence_models.matching import ClipNames
+from sequence_models.targets import look_alikes
 
 WHOLE, FRAMES = "many-to-one", "many-to-many"
 TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0, duration_seconds=1.0)
@@ -364,3 +367,31 @@ def test_a_finite_number_that_is_no_feature_is_named_before_anything_is_fitted(t
         f"kick/b holds {np.float32(value):g} in column 1 of timestep 2, which is no feature; where it marks a missing "
         "value, write NaN instead and import again with --nan"
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        ("Walk", "walk", "'Walk' and 'walk'"),
+        ("caf\u00e9", "cafe\u0301", r"'cafe\u0301') and 'café' ('caf\xe9')"),
+        ("wal\u200bk", "walk", r"('wal\u200bk')"),
+        ("go  left", "go left", "'go  left' and 'go left'"),
+    ],
+)
+def test_class_names_that_look_alike_are_named(first, second, shown):
+    (note,) = look_alikes(sorted([first, second, "other"]))
+    assert shown in note and "look alike and are trained as 2 classes; if they are one, write it in one way" in note
+    assert look_alikes(["Walk", "walks", "other"]) == []
+
+
+def test_a_warning_names_classes_that_look_alike(store, labels):
+    clips = load_clips(
+        [store({"a.avi": 3, "b.avi": 3})], labels("clip_id,label", "a.avi,Walk", "b.avi,walk"), task=WHOLE
+    )
+    assert any("'Walk' and 'walk' look alike" in note for note in clips.notes)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_match_however_unicode_writes_them(form):
+    names = ClipNames([unicodedata.normalize("NFD", "hug/späße.mp4"), "hug/a.mp4"])
+    assert names.find(unicodedata.normalize(form, "späße"), where="x") == unicodedata.normalize("NFD", "hug/späße.mp4")
