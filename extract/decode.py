@@ -228,12 +228,15 @@ def _read_frames(
     fitter = FrameFitter(settings.image_size, settings.fit, job.index.orientation)
     transform = make_transform(settings.input)
     has_any = False
-    while (sampled := _sampled(islice(picks, chunk_frames), fitter, chunk_frames, item.path)) is not None:
-        yield transform(sampled)
-        has_any = True
-    if not has_any:
-        raise NoFramesError(_nothing(job, clock))
-    yield _truth(job, clock)
+    try:
+        while (sampled := _sampled(islice(picks, chunk_frames), fitter, chunk_frames, item.path)) is not None:
+            yield transform(sampled)
+            has_any = True
+        if not has_any:
+            raise NoFramesError(_nothing(job, clock))
+        yield _truth(job, clock)
+    finally:
+        job.stream.frames = iter(())  # which hold the stream that holds them, and the file with its decoder
 
 
 def _sampled(picks: Iterator[_Pick], fitter: FrameFitter, rows: int, path: Path) -> SampledFrames | None:

@@ -68,8 +68,7 @@ class FrameClock:
             if not len(run):
                 continue
             before, after = int(run[0]) - 1, int(run[-1]) + 1
-            inside = before >= 0 and after < len(packets)
-            if not inside or packets[after] - packets[before] > GAP * usual:
+            if before < 0 or ends[after] - packets[before] > GAP * usual:
                 spans.append((float(packets[run[0]]), float(ends[after])))
         return tuple(spans)
 

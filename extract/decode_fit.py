@@ -7,7 +7,10 @@ frame, and swscale's own bilinear, bicubic and Lanczos filters, which do average
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
+import av.filter
 import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
@@ -36,6 +39,7 @@ class FrameFitter:
         self._fit = fit
         self._orientation = orientation
         self._scaler = VideoReformatter()
+        self._progressive = SameForm("setfield", "mode=prog")
 
     def shape(self, frame: av.VideoFrame) -> tuple[int, int, int]:
         """Of the picture: (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
@@ -45,18 +49,20 @@ class FrameFitter:
 
     def fit(self, frame: av.VideoFrame, out: np.ndarray) -> None:
         """Write the picture into uint8 `shape(frame)`."""
-        is_upright, is_whole = self._orientation == (1, 0, 0, 1), self._fit == "stretch" or frame.width == frame.height
-        if is_upright and (is_whole or self._size is None):
+        if frame.interlaced_frame:  # otherwise swscale scales the two fields apart and weaves what it gets
+            frame = self._progressive.frame(frame)
+        is_whole = self._size is None or self._fit == "stretch" or frame.width == frame.height
+        if is_whole and self._orientation == (1, 0, 0, 1):
             self._rgb(frame, out.shape[1], out.shape[0], out)  # nothing lies between the scaler and its place
+        elif is_whole:
+            size = (frame.width, frame.height) if self._size is None else (self._size, self._size)
+            out[:] = _turned(self._rgb(frame, *size), self._orientation)
         else:
-            out[:] = _turned(self._fitted(frame), self._orientation)
+            out[:] = _turned(self._fitted(frame, len(out)), self._orientation)
 
-    def _fitted(self, frame: av.VideoFrame) -> np.ndarray:
-        size, width, height = self._size, frame.width, frame.height
-        if size is None:
-            return self._rgb(frame, width, height)
-        if self._fit == "stretch" or width == height:
-            return self._rgb(frame, size, size)
+    def _fitted(self, frame: av.VideoFrame, size: int) -> np.ndarray:
+        """Cropped or padded to a square."""
+        width, height = frame.width, frame.height
         if self._fit == "crop":
             if max(width, height) > MOST_OVERHANG * min(width, height):
                 middle = _middle(self._rgb(frame, width, height), min(width, height))
@@ -80,6 +86,41 @@ class FrameFitter:
             for plane in scaled.planes
         )
         return cv2.merge([red, green, blue], dst=out)
+
+
+class SameForm:
+    """A filter of FFmpeg's on one thread; made anew where frames get another size or kind of pixels.
+
+    Args:
+        name: Of the filter.
+        arguments: Of the filter, as FFmpeg writes them.
+    """
+
+    def __init__(self, name: str, arguments: str) -> None:
+        self._filter = name, arguments
+        self._form: tuple[int, int, str] | None = None
+        self.graph = av.filter.Graph()
+
+    def fits(self, frame: av.VideoFrame) -> bool:
+        """Whether it was made for such frames."""
+        return self._form == (frame.width, frame.height, frame.format.name)
+
+    def renew(self, frame: av.VideoFrame) -> None:
+        """Begin anew, for frames like this one."""
+        self.graph = av.filter.Graph()
+        self.graph.threads = 1
+        source = self.graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
+        )
+        self.graph.link_nodes(source, self.graph.add(*self._filter), self.graph.add("buffersink")).configure()
+        self._form = frame.width, frame.height, frame.format.name
+
+    def frame(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """What a filter that looks at one frame alone makes of it."""
+        if not self.fits(frame):
+            self.renew(frame)
+        self.graph.push(frame)
+        return self.graph.vpull()
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:

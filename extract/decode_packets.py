@@ -31,6 +31,8 @@ UPRIGHT = (1, 0, 0, 1)
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
 # AVI stores the order of decoding only; FFmpeg guesses the times of display, late by a frame, or not even rising.
 FORMATS_WITHOUT_PTS = ("avi",)
+BROADCAST_FORMATS = ("mpegts", "mpeg")  # where a video that begins with whole frames may go on with single fields
+FEWEST_FIELDS = 3
 MOST_FRAMES_HELD = 16  # by a decoder that puts them in order of display (H.264, A.4.2)
 
 RECENT = 8
@@ -203,7 +205,9 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             codec=stream.codec_context.codec.canonical_name,
             hdr=HDR_TRANSFERS.get(int(frame.color_trc), ""),
             is_interlaced=bool(frame.interlaced_frame),
-            counts_frames=not frame.interlaced_frame and bool(clock["is_keyframe"][0]),
+            counts_frames=not frame.interlaced_frame
+            and bool(clock["is_keyframe"][0])
+            and not (container.format.name in BROADCAST_FORMATS and _has_fields(clock["pts_seconds"])),
             stream_index=stream.index,
             coded_size=(frame.width, frame.height),
             orientation=_orientation(frame),
@@ -323,6 +327,13 @@ def _clock(
     }
 
 
+def _has_fields(pts_seconds: np.ndarray) -> bool:
+    """Whether packets come at two paces, one twice the other: some hold a frame and some a field, as in broadcasts."""
+    intervals, counts = np.unique(np.diff(pts_seconds).round(3), return_counts=True)
+    common = intervals[counts >= FEWEST_FIELDS]
+    return bool((np.abs(2 * common[:, None] - common) < 0.0015).any())
+
+
 def _times_from_dts(dts: np.ndarray, held: int, tick: float, rate: float) -> tuple[np.ndarray, float]:
     """Seconds (M,) of the frames in order of display, and their rate, where only the times of decoding are stored.
 
@@ -330,10 +341,11 @@ def _times_from_dts(dts: np.ndarray, held: int, tick: float, rate: float) -> tup
     empty packets leave are gaps of the display too.
     """
     seconds = (dts[held:] - dts[min(held, len(dts) - 1)]) * tick
+    step = 1 / rate
     if len(seconds) > 1:
-        rate = (len(seconds) - 1) / float(seconds[-1])
+        rate, step = (len(seconds) - 1) / float(seconds[-1]), float(np.median(np.diff(seconds)))
     last = float(seconds[-1]) if len(seconds) else 0.0
-    behind = last + np.arange(1, len(dts) - len(seconds) + 1) / rate
+    behind = last + np.arange(1, len(dts) - len(seconds) + 1) * step
     return np.concatenate([seconds, behind]), rate
 
 

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
-from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import cast
@@ -15,6 +14,7 @@ import av
 import av.filter
 import numpy as np
 
+from extract.decode_fit import SameForm
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, open_container, read_only
 from extract.records import VideoItem
@@ -22,6 +22,7 @@ from extract.records import VideoItem
 NAME = f"pyav {av.__version__}"
 SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
 DEINTERLACE = ("none", "bwdif")
+SMALLEST_FIELDS = (3, 4)  # width and height of the smallest frames that bwdif takes
 SALVAGE_ATTEMPTS = 1000  # read failures in a row; damaged files give one per damaged block
 SALVAGE_SECONDS = 20.0
 
@@ -113,7 +114,7 @@ def _read_all(path: Path, index: PacketIndex, stream: FrameStream, threads: int)
 
 def _read_by_threads(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
     """By threads up to the first damage, from there on by one: what threads make of damage differs from run to run."""
-    count, trial = 0, replace(stream)
+    count, trial = 0, replace(stream, frames=iter(()))
     if index.counts_frames:
         for frame in _read_all(path, index, trial, threads):
             if trial.errors or trial.damaged:
@@ -259,32 +260,25 @@ def _decoded(
 
 def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """The same frames at the same times, the interlaced ones made of their two fields and their neighbours."""
-    graph, form, times = av.filter.Graph(), None, deque[int | None]()
+    bwdif, times = SameForm("bwdif", "mode=send_frame:deint=interlaced"), deque[int | None]()
     for frame in frames:
-        if form != (frame.width, frame.height, frame.format.name):
-            yield from _pulled(graph, times, ends=form is not None)
-            form = (frame.width, frame.height, frame.format.name)
-            graph = _bwdif(frame)
+        is_tiny = frame.width < SMALLEST_FIELDS[0] or frame.height < SMALLEST_FIELDS[1]
+        if is_tiny or not bwdif.fits(frame):
+            yield from _pulled(bwdif.graph, times, ends=True)
+            if is_tiny:
+                yield frame
+                continue
+            bwdif.renew(frame)
         times.append(frame.pts)
         frame.pts = None  # the filter counts in another unit
-        graph.push(frame)
-        yield from _pulled(graph, times)
-    yield from _pulled(graph, times, ends=form is not None)
-
-
-def _bwdif(frame: av.VideoFrame) -> av.filter.Graph:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 1000)
-    )
-    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
-    return graph
+        bwdif.graph.push(frame)
+        yield from _pulled(bwdif.graph, times)
+    yield from _pulled(bwdif.graph, times, ends=True)
 
 
 def _pulled(graph: av.filter.Graph, times: deque[int | None], *, ends: bool = False) -> Iterator[av.VideoFrame]:
     """The frames that are ready, one for each that went in; with `ends` those that waited for a neighbour too."""
-    if ends:
+    if ends and times:
         graph.push(None)
     while times:
         try:

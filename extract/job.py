@@ -281,7 +281,7 @@ class _Run:
             deinterlace=settings.deinterlace,
             on_corrupt=settings.on_corrupt,
         )
-        cv2.setNumThreads(1)  # every decode thread resizes on its own; more would only get in each other's way
+        cv2.setNumThreads(1)  # every decode thread computes flow on its own; more would get in each other's way
         threads = settings.decode_threads or default_decode_threads()
         events = embed_clips(
             self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds

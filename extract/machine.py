@@ -27,10 +27,10 @@ def _quota() -> int:
 
 
 def ffmpeg_threads(videos: int, *, is_shared: bool) -> int:
-    """How many threads FFmpeg gets for each of the videos that are decoded at once: what they leave of the cores.
+    """How many threads FFmpeg gets for each video: one, unless there are fewer videos than cores.
 
     Args:
-        videos: How many are decoded at once.
+        videos: How many there are.
         is_shared: Whether a backbone computes on the same cores; half of them are left to it.
     """
     return max(1, min(MAX_FFMPEG_THREADS, usable_cores() // (2 * videos if is_shared else videos)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -118,7 +118,7 @@ class _Embedded:
 
 
 def embed_clips(
-    work: Iterable[tuple[VideoItem, int]],
+    work: Sequence[tuple[VideoItem, int]],
     settings: DecodeSettings,
     engine: Engine,
     *,
@@ -149,7 +149,7 @@ class _Packer:
 
     def __init__(
         self,
-        work: Iterable[tuple[VideoItem, int]],
+        work: Sequence[tuple[VideoItem, int]],
         settings: DecodeSettings,
         engine: Engine,
         decode_threads: int,
@@ -159,7 +159,7 @@ class _Packer:
             raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
         self._work = iter(work)
         self._work_lock = threading.Lock()
-        threads = ffmpeg_threads(decode_threads, is_shared=engine.on_one_core)
+        threads = ffmpeg_threads(max(decode_threads, len(work)), is_shared=engine.on_one_core)
         self._settings = replace(settings, threads=threads)
         self._engine = engine
         self._seconds = seconds

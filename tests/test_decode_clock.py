@@ -52,6 +52,8 @@ def test_rebuilt_times_are_index_over_rate(index):
         ([2, 3, 4, 5, 6, 7, 8, 9], [(0.0, 0.2)]),
         (range(8), [(0.8, 1.0)]),
         ([0, 2, 4, 6, 8, 9], []),  # two fields of a frame in packets of their own: no time is missing
+        ([0, 2, 4, 6, 8], []),  # nor where the last packet is a second field
+        (range(9), [(0.9, 1.0)]),
     ],
 )
 def test_lost_spans_are_packets_without_frames_where_time_is_missing(index, decoded, lost):

@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from video_files import moving_frames, numbered_frames, numbers_of, shared, write_interlaced, write_video
+from video_files import (
+    colour_bars,
+    moving_frames,
+    numbered_frames,
+    numbers_of,
+    shared,
+    write_interlaced,
+    write_video,
+)
 
 from extract.decode import DecodeSettings, open_clip
+from extract.decode_fit import FrameFitter
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
 from extract.scan import scan_videos
@@ -54,6 +64,36 @@ def test_deinterlacing_goes_on_where_the_size_changes(tmp_path):
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     frames, _, _ = read(tmp_path / "both.ts", deinterlace="bwdif", image_size=16)
     assert np.array_equal(frames, read(tmp_path / "both.ts", image_size=16)[0]) and len(frames) == 20
+
+
+def test_what_is_too_small_to_have_fields_is_left_alone_too(tmp_path):
+    for height, width in ((1, 1), (2, 8), (3, 3), (8, 2)):
+        path = write_video(tmp_path / "a.mp4", [np.full((height, width, 3), 120, np.uint8)] * 3, pixel_format="yuv444p")
+        assert np.array_equal(read(path)[0], read(path, deinterlace="bwdif")[0])
+
+
+def test_the_fields_of_a_frame_are_scaled_together(tmp_path):
+    """Left to itself swscale scales them apart: half of the detail is lost, and a result of one line is an error."""
+    texture = np.random.default_rng(0).integers(0, 256, (144, 144, 1), np.uint8).repeat(2, 0).repeat(2, 1).repeat(3, 2)
+    path = write_interlaced(tmp_path / "a.mpg", [texture] * 4)
+    whole, small = read(path)[0][0], read(path, image_size=112)[0][0].astype(int)
+    exact = np.empty((112, 112, 3), np.uint8)
+    FrameFitter(112).fit(av.VideoFrame.from_ndarray(whole, format="rgb24"), exact)
+    assert np.abs(small - exact).mean() < 2
+    assert read(path, image_size=1)[0].shape == (2, 1, 1, 3)
+
+
+def test_interlaced_colours_follow_their_tags(tmp_path):
+    with av.open(str(write_interlaced(tmp_path / "a.mpg", [colour_bars(height=128, width=128)] * 4))) as container:
+        frame = next(container.decode(video=0))
+    assert frame.interlaced_frame
+    rows = []
+    for matrix in (1, 5):
+        frame.colorspace = matrix
+        rows.append(np.empty((16, 16, 3), np.uint8))
+        FrameFitter(16).fit(frame, rows[-1])
+    assert np.abs(rows[1][8, [2, 6, 10, 14]].astype(int) - colour_bars()[0, ::16]).max() < 12
+    assert np.abs(rows[0].astype(int) - rows[1]).max() > 15
 
 
 def test_a_scan_says_that_a_video_is_interlaced(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from video_files import grey_frames, moving_frames, numbered_frames, numbers_of, odd_video, write_video
 
 from extract.decode import DecodeSettings, open_clip
-from extract.decode_packets import _times_from_dts, scan_packets
+from extract.decode_packets import _has_fields, _times_from_dts, scan_packets
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
@@ -49,7 +49,7 @@ def test_h264_in_avi_keeps_every_frame_and_its_time(tmp_path, options):
 def test_chunks_of_an_avi_that_hold_nothing_are_gaps_in_its_time():
     """Dropped frames, and placeholders of encoders that run late."""
     dts = np.array([0, 1, 2, 5, 6, 7])
-    for held, expected in ((0, [0, 1, 2, 5, 6, 7]), (1, [0, 1, 4, 5, 6, 7.5])):
+    for held, expected in ((0, [0, 1, 2, 5, 6, 7]), (1, [0, 1, 4, 5, 6, 7])):
         seconds, rate = _times_from_dts(dts, held, 0.1, 10.0)
         np.testing.assert_allclose(seconds, np.array(expected) / 10)
         assert rate == pytest.approx(5 / 0.7 if held == 0 else 4 / 0.6)
@@ -158,3 +158,19 @@ def test_every_packet_shows_that_work_goes_on(tmp_path):
 def test_only_a_fine_clock_rounds(tmp_path, ending, codec, rounding):
     """AVI counts frames: half of such a tick would let frames in that are too early."""
     assert scan(write_video(tmp_path / f"a.{ending}", grey_frames(9), codec=codec)).rounding_seconds == rounding
+
+
+@pytest.mark.parametrize(
+    ("intervals", "has_fields"),
+    [
+        ([0.04] * 10 + [0.02] * 40, True),  # frames, then fields
+        ([0.02] * 40 + [0.04] * 10, True),
+        ([0.04] * 50, False),
+        ([0.033, 0.034, 0.033] * 9, False),
+        ([0.04] * 30 + [0.02], False),  # a stumble
+        ([0.04] * 20 + [0.5] * 5, False),
+    ],
+)
+def test_packets_at_two_paces_are_frames_and_fields(intervals, has_fields):
+    """Then the rank of a packet is not the index of a frame, and nothing is sought."""
+    assert _has_fields(np.cumsum([0, *intervals])) == has_fields
