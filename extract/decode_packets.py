@@ -31,7 +31,6 @@ UPRIGHT = (1, 0, 0, 1)
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
 # AVI stores the order of decoding only; FFmpeg guesses the times of display, late by a frame, or not even rising.
 FORMATS_WITHOUT_PTS = ("avi",)
-BROADCAST_FORMATS = ("mpegts", "mpeg")  # where a video that begins with whole frames may go on with single fields
 FEWEST_FIELDS = 3
 MOST_FRAMES_HELD = 16  # by a decoder that puts them in order of display (H.264, A.4.2)
 
@@ -207,7 +206,7 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             is_interlaced=bool(frame.interlaced_frame),
             counts_frames=not frame.interlaced_frame
             and bool(clock["is_keyframe"][0])
-            and not (container.format.name in BROADCAST_FORMATS and _has_fields(clock["pts_seconds"])),
+            and not (_may_have_fields(container, stream) and _has_fields(clock["pts_seconds"])),
             stream_index=stream.index,
             coded_size=(frame.width, frame.height),
             orientation=_orientation(frame),
@@ -325,6 +324,11 @@ def _clock(
         "start_pts": start,
         "pts_is_dts": has_no_pts and not is_guessed,
     }
+
+
+def _may_have_fields(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """H.264 that begins with whole frames may go on with single fields, as broadcasts do; MP4 keeps two in a packet."""
+    return stream.codec_context.codec.canonical_name == "h264" and "mp4" not in container.format.name
 
 
 def _has_fields(pts_seconds: np.ndarray) -> bool:
