@@ -39,7 +39,7 @@ class FrameFitter:
         self._fit = fit
         self._orientation = orientation
         self._scaler = VideoReformatter()
-        self._progressive = SameForm("setfield", "mode=prog")
+        self._progressive = FrameFilter("setfield", "mode=prog")
 
     def shape(self, frame: av.VideoFrame) -> tuple[int, int, int]:
         """Of the picture: (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
@@ -50,7 +50,7 @@ class FrameFitter:
     def fit(self, frame: av.VideoFrame, out: np.ndarray) -> None:
         """Write the picture into uint8 `shape(frame)`."""
         if frame.interlaced_frame:  # otherwise swscale scales the two fields apart and weaves what it gets
-            frame = self._progressive.frame(frame)
+            frame = self._progressive.apply(frame)
         is_whole = self._size is None or self._fit == "stretch" or frame.width == frame.height
         if is_whole and self._orientation == (1, 0, 0, 1):
             self._rgb(frame, out.shape[1], out.shape[0], out)  # nothing lies between the scaler and its place
@@ -88,8 +88,8 @@ class FrameFitter:
         return cv2.merge([red, green, blue], dst=out)
 
 
-class SameForm:
-    """A filter of FFmpeg's on one thread; made anew where frames get another size or kind of pixels.
+class FrameFilter:
+    """A filter of FFmpeg's, on one thread; to be renewed where frames get another size or kind of pixels.
 
     Args:
         name: Of the filter.
@@ -115,7 +115,7 @@ class SameForm:
         self.graph.link_nodes(source, self.graph.add(*self._filter), self.graph.add("buffersink")).configure()
         self._form = frame.width, frame.height, frame.format.name
 
-    def frame(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def apply(self, frame: av.VideoFrame) -> av.VideoFrame:
         """What a filter that looks at one frame alone makes of it."""
         if not self.fits(frame):
             self.renew(frame)

@@ -14,7 +14,7 @@ import av
 import av.filter
 import numpy as np
 
-from extract.decode_fit import SameForm
+from extract.decode_fit import FrameFilter
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import PacketIndex, open_container, read_only
 from extract.records import VideoItem
@@ -260,7 +260,7 @@ def _decoded(
 
 def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """The same frames at the same times, the interlaced ones made of their two fields and their neighbours."""
-    bwdif, times = SameForm("bwdif", "mode=send_frame:deint=interlaced"), deque[int | None]()
+    bwdif, times = FrameFilter("bwdif", "mode=send_frame:deint=interlaced"), deque[int | None]()
     for frame in frames:
         is_tiny = frame.width < SMALLEST_FIELDS[0] or frame.height < SMALLEST_FIELDS[1]
         if is_tiny or not bwdif.fits(frame):
