@@ -1,7 +1,7 @@
 """One decoded picture -> what the backbone sees: its size, upright, RGB. Scaled and converted in one step of swscale.
 
 Shrinking averages areas: bilinear shrinking without that turns fine patterns into noise that changes from frame to
-frame, and swscale's own bilinear, bicubic and Lanczos filters, which do average, are slower and blur
+frame. swscale's bilinear and bicubic filters widen when they shrink, so they average too, at two to four times the cost
 (benchmarks/resize_quality.py).
 """
 
