@@ -13,13 +13,12 @@ import math
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from extract.errors import UnreadableVideoError, UsageError
 from extract.records import Source, VideoItem
-from extract.wording import counted
+from extract.wording import counted, first_few
 
 # fmt: off
 VIDEO_ENDINGS = frozenset((
@@ -33,6 +32,9 @@ IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".ti
 TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
 OTHER_SPANS = ("start", "end", "start_frame", "end_frame", "start_time", "end_time")
 SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
+PICTURES = "pictures whose names do not end in a number"
+BESIDE_VIDEOS = "pictures beside videos"
+OTHER_FILES = "files that are no videos"
 NUMBER_AT_END = re.compile(r"\d+$")
 
 logger = logging.getLogger(__name__)
@@ -178,28 +180,31 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def _of_folder(folder: Path) -> list[VideoItem]:
-    """Clips of a folder tree; other files are counted, not forgotten."""
+    """Clips of a folder tree; what is left out is said, one line for each kind."""
     items: list[VideoItem] = []
-    ignored: Counter[str] = Counter()
+    left_out: dict[str, list[str]] = {PICTURES: [], BESIDE_VIDEOS: [], OTHER_FILES: []}
     for here, names in _walk(folder):
         videos = [name for name in names if Path(name).suffix.lower() in VIDEO_ENDINGS]
         pictures = [name for name in names if _is_numbered_image(name)]
         items += [VideoItem((here / name).relative_to(folder).as_posix(), here / name) for name in videos]
+        used = {*videos, *([] if videos else pictures)}
         if pictures and not videos:
             name = here.relative_to(folder).as_posix()
             items.append(VideoItem(here.resolve().name if name == "." else name, here))
-            pictures_used = len(pictures)
-        else:
-            pictures_used = 0
-        ignored["other"] += len(names) - len(videos) - pictures_used
-    count = ignored["other"]
+        for name in names:
+            if name not in used:
+                is_picture = os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
+                kind = OTHER_FILES if not is_picture else BESIDE_VIDEOS if videos else PICTURES
+                left_out[kind].append((here / name).relative_to(folder).as_posix())
     if not items:
+        count = sum(map(len, left_out.values()))
         raise UsageError(
             f"{folder} holds no videos ({counted(count, 'other file')}); looked for {_endings()}, and for folders of "
-            "numbered pictures"
+            "pictures whose names end in a number"
         )
-    if count:
-        logger.info("%s: %d files with other endings are left out", folder, count)
+    for kind, found in left_out.items():
+        if found:
+            logger.warning("%s: left out %s (%s): %s", folder, counted(found, "file"), kind, first_few(found))
     return items
 
 

@@ -7,6 +7,11 @@ from datetime import UTC, datetime
 from shlex import quote
 
 
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are: "a, b, c and 4 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def counted(things: Collection[object] | int, noun: str, plural: str = "") -> str:
     """A number and its noun.
 

@@ -260,7 +260,7 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
-    from extract.wording import counted
+    from extract.wording import counted, first_few
 
     groups = {record["group"] for record in run.clips.values()} - {""}
     no_groups = (
@@ -271,7 +271,7 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
     lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
     if unlabelled:
         verbs = "has no label and is" if len(unlabelled) == 1 else "have no label and are"
-        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {_some(unlabelled)}")
+        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {first_few(unlabelled, 5)}")
     lines += notes
     sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
     shown = [
@@ -305,7 +305,7 @@ def _evaluation_text(record: dict[str, Any]) -> str:
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
     """What the split doctor looked at and found; nothing where the clips have groups."""
-    from extract.wording import counted
+    from extract.wording import counted, first_few
 
     doctor = record.get("doctor")
     if not doctor:
@@ -318,7 +318,7 @@ def _doctor_lines(record: dict[str, Any]) -> list[str]:
     copies = doctor["test_clips"] - doctor["test_clips_without"]
     lines = [
         f"warning: {copies} of {tested} {'has' if copies == 1 else 'have'} a near-duplicate in training, so the score "
-        f"is too high: {_some(named)}; give the clips a group"
+        f"is too high: {first_few(named, 5)}; give the clips a group"
     ]
     if "without" in doctor:
         ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
@@ -380,7 +380,3 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--clips {path} cannot be read ({error}); give a text file with one clip_id a line") from None
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

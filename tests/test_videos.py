@@ -190,7 +190,7 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     assert message.startswith(
         f"{tmp_path} holds no videos (2 other files); looked for .mp4 .avi .mov .mkv .webm and 45 other"
     )
-    assert ".mp4 " in message and message.endswith("and for folders of numbered pictures")
+    assert ".mp4 " in message and message.endswith("folders of pictures whose names end in a number")
 
 
 def test_a_missing_target_is_named():
@@ -205,11 +205,16 @@ def test_a_glob_without_videos_is_named(tmp_path):
     assert "matches no video (1 other match)" in message
 
 
-def test_other_files_are_counted(tmp_path, caplog):
-    caplog.set_level("INFO", logger="extract.videos")
-    touch(tmp_path, "a.mp4", "b.txt", "c/d.srt")
-    find_videos(tmp_path)
-    assert "2 files with other endings are left out" in caplog.text
+def test_what_is_left_out_is_said_one_line_for_each_kind(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b.txt", "c/d.srt", "poster.png", "seq/0.png", "seq/1.png", "seq/cover.jpg")
+    touch(tmp_path, *(f"copied/img ({number}).jpg" for number in range(5)))
+    assert ids(tmp_path) == ["a.mp4", "seq"]
+    assert caplog.messages == [
+        f"{tmp_path}: left out 6 files (pictures whose names do not end in a number): "
+        "copied/img (0).jpg, copied/img (1).jpg, copied/img (2).jpg and 3 more",
+        f"{tmp_path}: left out 1 file (pictures beside videos): poster.png",
+        f"{tmp_path}: left out 2 files (files that are no videos): b.txt, c/d.srt",
+    ]
 
 
 def test_the_source_changes_with_the_content(tmp_path):
