@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError
 from extract.records import Source, VideoItem
 from extract.store_read import Store, open_store
-from extract.store_schema import check_clip_id, same_source
+from extract.store_schema import check_clip_id, read_recipe, same_source
 from extract.store_seal import sealed_file, write_error
 from extract.store_write import StoreWriter
 from extract.videos import source_of
@@ -25,8 +26,7 @@ from extract.videos import source_of
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
 BLOCK_BYTES = 8 << 20
-# What NumPy and zipfile raise for files that are not as they should be, or claim to be huge.
-_MALFORMED = (OSError, ValueError, TypeError, LookupError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile)
+FIRST_FILES = 4  # whose shapes are looked at before a store is made
 
 logger = logging.getLogger(__name__)
 
@@ -80,11 +80,13 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
         How many clips were done and skipped, and which failed.
 
     Raises:
-        UsageError: Nothing is there, or two files have one name.
+        UsageError: Nothing is there, two files have one name, or the files lie the other way round.
         StoreError: The store was made otherwise, or cannot be written.
     """
     folder, output = Path(folder), Path(output)
     files = _find(folder, output)
+    if read_recipe(output) is None:
+        _refuse_other_way_round(list(files.values()), settings)
     failed: dict[str, str] = {}
     num_done = 0
     with StoreWriter(output, settings.recipe(), engine="import", dtype="float32") as writer:
@@ -119,18 +121,41 @@ def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
     Raises:
         UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions.
     """
+    return _without_nan(path, _read(path, settings), settings.nan)
+
+
+def _read(path: Path, settings: ImportSettings) -> np.ndarray:
+    """float32 (T, D), as the file has them."""
     try:
         rows = _from_npz(path, settings.key) if zipfile.is_zipfile(path) else np.lib.format.open_memmap(path, mode="r")
         if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
             raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
         with np.errstate(over="ignore"):
-            rows = np.array(rows.T if settings.transpose else rows, np.float32)  # (T, D)
-    except _MALFORMED as error:
+            return np.array(rows.T if settings.transpose else rows, np.float32)
+    except UnstorableClipError:
+        raise
+    except Exception as error:  # numpy, zipfile, zlib and the parser of the header each have classes of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnstorableClipError(
             f"{path} cannot be read as features ({reason}): write it again with numpy.save."
         ) from error
-    return _without_nan(path, rows, settings.nan)
+
+
+def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
+    """Files of one length and of several widths lie the other way round; the first few tell, before any is stored."""
+    shapes = set()
+    for path in files[:FIRST_FILES]:
+        try:
+            shapes.add(_read(path, settings).shape)
+        except UnstorableClipError:  # it fails alone, later
+            continue
+    lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
+    if len(lengths) == 1 and len(widths) > 1:
+        how = "without --transpose" if settings.transpose else "with --transpose"
+        raise UsageError(
+            f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
+            f"if they lay the other way round: import them {how}. Nothing has been stored."
+        )
 
 
 def export_features(store: Store, folder: str | Path) -> int:

@@ -275,3 +275,38 @@ def test_the_rat_recordings_import(tmp_path):
     original = np.load(RATS / "rec12.npz")["pose"]
     known = ~np.isnan(original)
     np.testing.assert_array_equal(clip.embeddings[known], original[known])
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_features_that_lie_the_other_way_round_are_suspected_before_anything_is_stored(tmp_path, transpose):
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        rows = np.ones((8, 5 + number), np.float32)
+        save(tmp_path / "in", rows.T if transpose else rows, f"{number}.npy")
+    with pytest.raises(UsageError) as error:
+        import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=transpose))
+    assert str(error.value) == (
+        "the first files all have 8 timesteps and 5 to 7 features, as if they lay the other way round: import them "
+        f"{'without' if transpose else 'with'} --transpose. Nothing has been stored."
+    )
+    assert not (tmp_path / "f").exists()
+    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=not transpose)).num_done == 3
+
+
+@pytest.mark.parametrize("broken", ["header", "deflate", "name"])
+def test_a_broken_file_fails_alone_whatever_numpy_raises(folder, tmp_path, broken):
+    """A header that ends early gives a TokenError, a damaged archive a zlib.error: neither stops the import."""
+    if broken == "header":
+        content = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), "
+        (folder / "m.npy").write_bytes(content + b" " * 60 + b"\n")
+    else:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, x=np.arange(3000.0).reshape(1000, 3))
+        content = bytearray(buffer.getvalue())
+        place = 200 if broken == "deflate" else 30
+        content[place : place + 8] = b"\xff" * 8
+        (folder / "m.npz").write_bytes(content)
+    for _ in range(2):
+        outcome = import_features(folder, tmp_path / "f", ImportSettings())
+        assert list(outcome.failed) == ["m"] and "cannot be read as features" in outcome.failed["m"]
+    assert sorted(open_store(tmp_path / "f").lengths()) == ["a", "sub/b.c"]
