@@ -316,9 +316,10 @@ def _doctor_lines(record: dict[str, Any]) -> list[str]:
         return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
     named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
     copies = doctor["test_clips"] - doctor["test_clips_without"]
+    verb = "has" if copies == 1 else "have"
     lines = [
-        f"warning: {copies} of {tested} {'has' if copies == 1 else 'have'} a near-duplicate in training, so the score "
-        f"is too high: {first_few(named, 5)}; give the clips a group"
+        f"warning: {copies} of {tested} {verb} a near-duplicate in training, which can raise the score: "
+        f"{first_few(named, 5)}; give the clips a group"
     ]
     if "without" in doctor:
         ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}

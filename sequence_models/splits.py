@@ -288,7 +288,7 @@ def _warn_of_cut_groups(clips: Sequence[Clip], split_of: Mapping[str, str], wher
     cut = [group for group, parts in parts_of.items() if "test" in parts and len(parts) > 1]
     if cut:
         _log.warning(
-            "%s puts %s into the test part and into another, so the score is too high: %s",
+            "%s puts %s into the test part and into another, which can raise the score: %s",
             where,
             counted(cut, "group"),
             quoted(cut),

@@ -119,7 +119,7 @@ def test_the_command_names_the_pairs_and_both_scores():
     pair = {"fold": "split", "clip_id": "a.avi", "other_id": "b.avi", "similarity": 0.712}
     text = _evaluation_text(record_of([pair], without=without))
     assert text.splitlines()[-3:] == [
-        "warning: 1 of 4 test clips has a near-duplicate in training, so the score is too high: "
+        "warning: 1 of 4 test clips has a near-duplicate in training, which can raise the score: "
         "a.avi is like b.avi (0.71); give the clips a group",
         "without them  accuracy  macro_f1",
         "lstm          0.500     0.400",
