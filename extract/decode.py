@@ -73,8 +73,13 @@ class DecodeSettings:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        known = {"fit": FITS, "input": (*FRAME_TRANSFORMS,), "deinterlace": decode_pyav.DEINTERLACE}
-        for name, values in {**known, "on_corrupt": ON_CORRUPT}.items():
+        known = {
+            "fit": FITS,
+            "input": tuple(FRAME_TRANSFORMS),
+            "deinterlace": decode_pyav.DEINTERLACE,
+            "on_corrupt": ON_CORRUPT,
+        }
+        for name, values in known.items():
             if getattr(self, name) not in values:
                 raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(values)}")
         if self.image_size is not None and self.image_size < 1:

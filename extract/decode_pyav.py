@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import cast
 
 import av
-import av.filter
 import numpy as np
 
 from extract.decode_fit import FrameFilter

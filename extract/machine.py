@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 MAX_DECODE_THREADS = 16  # Python's own lock is shared by all of them
-MAX_FFMPEG_THREADS = 8  # each holds a frame; beyond that 1080p gains little
+MAX_FFMPEG_THREADS = 8  # each holds a frame; two have been measured
 CPU_LIMIT_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 

@@ -159,7 +159,7 @@ class _Packer:
             raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
         self._work = iter(work)
         self._work_lock = threading.Lock()
-        threads = ffmpeg_threads(max(decode_threads, len(work)), is_shared=engine.on_one_core)
+        threads = ffmpeg_threads(max(1, len(work)), is_shared=engine.on_one_core)
         self._settings = replace(settings, threads=threads)
         self._engine = engine
         self._seconds = seconds

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -121,20 +122,27 @@ def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
     Raises:
         UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions.
     """
-    return _without_nan(path, _read(path, settings), settings.nan)
+    with _malformed(path), np.errstate(over="ignore"):
+        rows = np.array(_open(path, settings), np.float32)
+    return _without_nan(path, rows, settings.nan)
 
 
-def _read(path: Path, settings: ImportSettings) -> np.ndarray:
-    """float32 (T, D), as the file has them."""
+def _open(path: Path, settings: ImportSettings) -> np.ndarray:
+    """(T, D) of any real numbers; of an .npy file nothing but the header is read."""
+    rows = _from_npz(path, settings.key) if zipfile.is_zipfile(path) else np.lib.format.open_memmap(path, mode="r")
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
+        raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
+    return rows.T if settings.transpose else rows
+
+
+@contextmanager
+def _malformed(path: Path) -> Iterator[None]:
+    """Whatever a broken file brings up is an error of that file: numpy, zipfile and zlib have classes of their own."""
     try:
-        rows = _from_npz(path, settings.key) if zipfile.is_zipfile(path) else np.lib.format.open_memmap(path, mode="r")
-        if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
-            raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
-        with np.errstate(over="ignore"):
-            return np.array(rows.T if settings.transpose else rows, np.float32)
+        yield
     except UnstorableClipError:
         raise
-    except Exception as error:  # numpy, zipfile, zlib and the parser of the header each have classes of their own
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnstorableClipError(
             f"{path} cannot be read as features ({reason}): write it again with numpy.save."
@@ -145,10 +153,8 @@ def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> 
     """Files of one length and of several widths lie the other way round; the first few tell, before any is stored."""
     shapes = set()
     for path in files[:FIRST_FILES]:
-        try:
-            shapes.add(_read(path, settings).shape)
-        except UnstorableClipError:  # it fails alone, later
-            continue
+        with suppress(UnstorableClipError), _malformed(path):  # it fails alone, later
+            shapes.add(_open(path, settings).shape)
     lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
     if len(lengths) == 1 and len(widths) > 1:
         how = "without --transpose" if settings.transpose else "with --transpose"
