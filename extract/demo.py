@@ -35,6 +35,7 @@ REGION_SIZE = (240, 180)
 FRAME_SIZE = (256, 192)
 WALLPAPER = ((190, 110, 150), (235, 205, 225))  # BGR of the stripes around the photograph, like nothing in it
 STRIPE = 12
+NOISE_PLAY = 64  # pixels by which the sheet of noise is larger than a frame
 FRAMES_PER_SECOND = 24
 # One sampled frame at the default 8 per second. Lengths of a multiple of it, plus one, read the same from both ends.
 STEP_FRAMES = 3
@@ -43,7 +44,7 @@ MONTAGES_PER_GROUP = 4
 CLIP_STEPS = (12, 12, 20)  # shortest, most frequent, longest
 SEGMENT_STEPS = (7, 10)
 SEED = 7
-VERSION = "clipseq demo 1"
+VERSION = "clipseq demo 2"
 MARKER = "complete.txt"
 
 _log = logging.getLogger(__name__)
@@ -151,19 +152,21 @@ def render_shot(photograph: np.ndarray, shot: Shot) -> np.ndarray:
     Returns:
         uint8 (N, 192, 256, 3) BGR.
     """
-    noise = np.random.default_rng(shot.seed)
+    rng = np.random.default_rng(shot.seed)
     progress = np.linspace(0, 1, shot.num_frames) ** shot.easing
     progress = progress * progress * (3 - 2 * progress)  # starts and ends at rest
-    frames = np.empty((shot.num_frames, FRAME_SIZE[1], FRAME_SIZE[0], 3), np.uint8)
-    for index, at in enumerate(progress):
+    width, height = FRAME_SIZE
+    noise = shot.noise * rng.standard_normal((height + NOISE_PLAY, width + NOISE_PLAY, 1), dtype=np.float32)
+    noise = np.rint(noise).astype(np.int16).repeat(3, axis=2)  # every frame shows another part of it
+    corners = rng.integers(NOISE_PLAY, size=(shot.num_frames, 2))
+    frames = np.empty((shot.num_frames, height, width, 3), np.uint8)
+    for frame, at, (top, left) in zip(frames, progress, corners, strict=True):
         picture = _film(
             photograph, zoom=_between(shot.zoom, at), x=_between(shot.pan_x, at), y=_between(shot.pan_y, at)
         )
         light = _between(shot.light, at)
-        picture *= light
-        picture += (1 - light) * shot.backdrop
-        picture += shot.noise * noise.standard_normal((*picture.shape[:2], 1), dtype=np.float32)
-        frames[index] = np.clip(picture, 0, 255, out=picture)
+        picture = cv2.convertScaleAbs(picture, alpha=light, beta=(1 - light) * shot.backdrop)
+        cv2.add(picture, noise[top : top + height, left : left + width], dst=frame, dtype=cv2.CV_8U)
     return frames
 
 
@@ -238,14 +241,14 @@ def _between(ends: tuple[float, float], at: float) -> float:
 
 
 def _film(photograph: np.ndarray, *, zoom: float, x: float, y: float) -> np.ndarray:
-    """What the camera sees of a photograph on a wall, float32; at a zoom of 1 it fills the frame."""
+    """What the camera sees of a photograph on a wall, uint8; at a zoom of 1 it fills the frame."""
     height, width = photograph.shape[:2]
     scale = zoom * FRAME_SIZE[0] / width
     left, top = (play * size * (1 - 1 / zoom) for play, size in ((x, width), (y, height)))
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     picture = _wallpaper().copy()
     flags = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_TRANSPARENT}
-    return cv2.warpAffine(photograph, matrix, FRAME_SIZE, dst=picture, **flags).astype(np.float32)
+    return cv2.warpAffine(photograph, matrix, FRAME_SIZE, dst=picture, **flags)
 
 
 @cache

@@ -213,7 +213,7 @@ def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) ->
     return lambda frames: function(tf.constant(frames)).numpy(), device
 
 
-def _tensorflow_function(model: keras.Model, batch_size: int, image_size: int) -> Any:
+def _tensorflow_function(model: Callable[..., Any], batch_size: int, image_size: int) -> Any:
     """One static shape, so that nothing is traced or compiled twice; no XLA, which is 40 times slower on a CPU."""
     tf = _tensorflow()
     shape = tf.TensorSpec((batch_size, image_size, image_size, 3), tf.uint8)
@@ -318,16 +318,29 @@ def _convert(backbone: Backbone, batch_size: int) -> bytes:
     tf = _tensorflow()
     with without_chatter():
         model = _built(backbone, "float32")
-        function = _tensorflow_function(model, batch_size, backbone.image_size)
+        function = _tensorflow_function(_frozen(model), batch_size, backbone.image_size)
         try:
             concrete = function.get_concrete_function()
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
-            # The same model without a SavedModel written and read on the way: 1.3 to 3 times faster.
-            converter.experimental_lower_to_saved_model = False
-            return converter.convert()
+            # Of the graph itself: freezing variables and writing a SavedModel on the way take as long as the rest.
+            graph, [frames, *_] = concrete.graph.as_graph_def(), concrete.inputs  # the rest are constants of the graph
+            return tf.compat.v1.lite.TFLiteConverter(graph, [frames], concrete.outputs).convert()
         except Exception as error:  # the converter's own class is not public, and its passes raise others
             reason = str(error).strip().partition("\n")[0][:200]
             raise _ConversionError(f"{backbone.name} cannot be converted for LiteRT ({reason})") from error
+
+
+def _frozen(model: keras.Model) -> Callable[..., Any]:
+    """The model as a function that holds its weights as constants."""
+    import keras
+
+    weights = [(variable, np.asarray(variable.value)) for variable in model.variables]
+
+    def compute(images: Any, *, training: bool) -> Any:
+        constants = [(variable, keras.ops.convert_to_tensor(value)) for variable, value in weights]
+        with keras.StatelessScope(state_mapping=constants):
+            return model(images, training=training)
+
+    return compute
 
 
 def _litert_runtime() -> tuple[Callable[..., Any], str]:
