@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from extract.errors import DamagedShardError, StoreError, UsageError
-from extract.store_compose import Block, Part, RowsDigest, write_shard
+from extract.store_compose import Part, write_shard
 from extract.store_ledger import ledger_line
 from extract.store_read import Store, made_of, open_store
 from extract.store_schema import PACKED_ENDINGS, canonical_json
 from extract.store_seal import sealed_file, write_error
-from extract.store_shard import ShardFile, damaged
-from extract.store_verify import part_blocks
+from extract.store_verify import checked_blocks
 
 
 @dataclass(frozen=True)
@@ -78,19 +76,8 @@ def _part(store: Store, clip_id: str) -> Part:
         length=segments[-1].first_row + segments[-1].length,
         written_ns=segments[-1].written_ns,
         truth_json=store.truth_bytes(segments[-1]).decode("utf-8", "surrogateescape"),
-        blocks=partial(_blocks, store, clip_id),
+        blocks=partial(checked_blocks, store, clip_id),
     )
-
-
-def _blocks(store: Store, clip_id: str) -> Iterator[Block]:
-    """The rows of a clip, part after part, each checked against its digest on the way."""
-    for segment in store.parts(clip_id):
-        shard, digest = store.shards[segment.shard], RowsDigest()
-        for block in part_blocks(shard, ShardFile(shard.path), segment.row):
-            digest.update(block)
-            yield block
-        if digest.hexdigest(store.truth_bytes(segment)) != shard.texts("rows_digest")[segment.row]:
-            raise damaged(shard.path, f"the digest of {clip_id} is wrong")
 
 
 def _made(store: Store) -> list[dict[str, object]]:

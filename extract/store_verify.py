@@ -28,7 +28,7 @@ from extract.store_schema import (
     recipe_text,
 )
 from extract.store_seal import TEMPORARY_PATTERN, fsync_directory, sealed_file, write_error
-from extract.store_shard import Shard, ShardFile, open_shard, salvage_clip_ids
+from extract.store_shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
 from extract.wording import counted
 
 ASIDE_SUFFIX = ".damaged"
@@ -280,6 +280,34 @@ def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
         embeddings = file.read(shard.embeddings, first, number)
         indices, times = (file.read(shard.extents[name], first, number) for name in ("frame_index", "pts_seconds"))
         yield embeddings, indices, times
+
+
+def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
+    """The rows of a clip, part after part, each part checked against its digest when it has passed.
+
+    Raises:
+        StoreError: The store has no such clip.
+        DamagedShardError: The rows or the truth record of a part are not those that were written.
+    """
+    for segment in store.parts(clip_id):
+        shard, digest = store.shards[segment.shard], RowsDigest()
+        for block in part_blocks(shard, ShardFile(shard.path), segment.row):
+            digest.update(block)
+            yield block
+        if digest.hexdigest(store.truth_bytes(segment)) != shard.columns["rows_digest"][segment.row].decode():
+            raise damaged(shard.path, f"the digest of {clip_id} is wrong")
+
+
+def rows_digest(store: Store, clip_id: str) -> str:
+    """The digest of a clip's rows, frame indices and timestamps, the same however they are packed or cut into parts.
+
+    Raises:
+        As `checked_blocks`.
+    """
+    digest = RowsDigest()
+    for block in checked_blocks(store, clip_id):
+        digest.update(block)
+    return digest.hexdigest(f"{store.dtype}{store.row_shape}".encode())
 
 
 def _truth_bytes(shard: Shard, file: ShardFile, row: int) -> bytes:

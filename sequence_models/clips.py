@@ -13,6 +13,7 @@ from extract.errors import ClipError, LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_rows import join_channels
+from extract.store_verify import rows_digest
 from extract.wording import counted
 from sequence_models.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
 from sequence_models.intervals import (
@@ -61,6 +62,7 @@ class Clip:
             the timesteps themselves. None without interval labels.
         frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame by its own place,
             -1 = unlabelled; outside the features only intervals count, no background.
+        rows_digest: Of the rows as stored, with their frame indices and times; "" of clips that are from no store.
     """
 
     clip_id: str
@@ -72,6 +74,7 @@ class Clip:
     split: str = ""
     label_steps: np.ndarray | None = None
     frame_labels: np.ndarray | None = None
+    rows_digest: str = ""
 
     def __post_init__(self) -> None:
         steps, labels = len(self.embeddings), self.labels
@@ -225,7 +228,7 @@ def load_unlabelled(
     opened = [open_store(path) for path in stores]
     clip_ids, _, _ = _common_clips(opened, missing="error")
     return [
-        _clip(joined, _no_labels(len(joined), task, num_classes))
+        _clip(opened, joined, _no_labels(len(joined), task, num_classes))
         for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
     ]
 
@@ -321,7 +324,7 @@ def _whole_clips(
     index = {name: number for number, name in enumerate(vocabulary)}
     used = [key for key in sorted(targets) if targets[key].rows[0].label in index]
     clips = tuple(
-        _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
+        _clip(stores, _read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
         for key in used
     )
     others = sorted(set(targets) - set(used))
@@ -332,7 +335,7 @@ def _framewise_clips(
     stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
 ) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
     """The clips that have a label, how the labels of all lie on them, and notes."""
-    joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
+    joined = [_join(stores, _read_joined(stores, key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
     notes = check_alignment(measured, where=str(how.table.path), mode=how.alignment)
     background = how.background
@@ -341,7 +344,7 @@ def _framewise_clips(
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
 
 
-def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
+def _join(stores: Sequence[Store], joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
     """One clip with the labels of its timesteps and of its original frames, and how they lie."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
     timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps)
@@ -360,7 +363,7 @@ def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, 
     frames = original_frames(joined, timeline, label_end=measured.label_end)
     frame_labels = labels_at(frames.positions)
     small = frame_labels if how.multi_label else frame_labels.astype(np.int32)
-    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
+    return replace(_clip(stores, joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
 
 
 def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:
@@ -382,7 +385,7 @@ def _refuse_no_features(clip: ClipEmbeddings) -> None:
         )
 
 
-def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
+def _clip(stores: Sequence[Store], joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
     _refuse_no_features(joined)
     return Clip(
         joined.clip_id,
@@ -392,4 +395,5 @@ def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = No
         labels,
         group=target.group if target else "",
         split=target.split if target else "",
+        rows_digest="+".join(rows_digest(store, joined.clip_id) for store in stores),
     )

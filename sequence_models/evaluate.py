@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,17 +13,18 @@ import numpy as np
 
 from extract.errors import RunError
 from extract.store_read import Store, open_store
-from extract.store_schema import fingerprint, recipe_differences
-from extract.wording import counted
+from extract.store_schema import recipe_differences
+from extract.wording import counted, first_few
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
-from sequence_models.clips import Clip, load_clips, load_unlabelled
+from sequence_models.clips import Clip, load_unlabelled
 from sequence_models.doctor import pairs_across
 from sequence_models.metrics import clip_metrics, frame_metrics
 from sequence_models.metrics_multilabel import multilabel_metrics
 from sequence_models.paired import paired_difference
 from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
+from sequence_models.prepare import reload_clips
 from sequence_models.runs import (
     COMPARISON,
     FINAL,
@@ -34,6 +36,7 @@ from sequence_models.runs import (
     read_arrays,
     read_json,
     read_run,
+    refuse_changed_weights,
     refuse_comparison,
     write_arrays,
     write_json,
@@ -42,6 +45,8 @@ from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 from sequence_models.splits import Fold
 from sequence_models.training import load_model
 from sequence_models.windows import select_steps
+
+log = logging.getLogger(__name__)
 
 PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
@@ -86,7 +91,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     run = read_run(path)
     refuse_comparison(run, "evaluate")
     _check_complete(run)
-    clips = _reload(run)
+    clips = reload_clips(run)
     run = note_test_opened(run)
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     seeds: list[list[Prediction]] = [[] for _ in range(run.seeds)]
@@ -165,6 +170,15 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
         )
     num_classes = run.num_classes if run.settings.multi_label else None
     clips = load_unlabelled(stores, task=run.settings.task, num_classes=num_classes)
+    known = {clip_id: record.get("rows") for clip_id, record in run.clips.items()}
+    others = [clip.clip_id for clip in clips if known.get(clip.clip_id) not in (None, clip.rows_digest)]
+    if others:
+        log.warning(
+            "%s of this run (%s): other features than it was trained on; another processor embeds with other last "
+            "bits, or other videos have these names now",
+            counted(others, "clip"),
+            first_few(others),
+        )
     fold = FINAL if run.cv else run.folds[0].name
     models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
     predictions = average([predict(model, clips) for model in models])
@@ -194,6 +208,7 @@ def load_fitted(run: Run, fold: str, seed: int) -> Any:
                 f"models of all clips; give another folder of {run.path.parent}"
             )
         raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
+    refuse_changed_weights(run, fold, seed)
     return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
 
 
@@ -205,29 +220,6 @@ def _check_complete(run: Run) -> None:
             f"{run.path} is not trained to its end ({len(missing)} of {len(names) * run.seeds} fits are missing); "
             "run the same clipseq train again, it goes on where it stopped"
         )
-
-
-def _reload(run: Run) -> dict[str, Clip]:
-    data = load_clips(
-        run.stores,
-        Path(run.labels) if run.labels else None,
-        task=run.settings.task,
-        multi_label=run.settings.multi_label,
-        background=run.background,
-        **run.load,
-    )
-    fingerprints = tuple(fingerprint(recipe) for recipe in data.recipes)
-    if fingerprints != run.fingerprints or data.vocabulary != run.vocabulary:
-        raise RunError(
-            f"the features or labels of {run.path} have changed since it was trained; train again into another --run"
-        )
-    clips = {clip.clip_id: clip for clip in data.clips}
-    gone = [clip_id for fold in run.folds for clip_id in fold.test if clip_id not in clips]
-    if gone:
-        raise RunError(
-            f"{run.path} tests {counted(gone, 'clip')} no longer in its store (first: {gone[0]}); extract them again"
-        )
-    return clips
 
 
 def _record(

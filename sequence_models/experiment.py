@@ -20,7 +20,18 @@ from sequence_models.head_start import start_head
 from sequence_models.memory import peak_mb, reset_peak
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
-from sequence_models.runs import CHOICES, FINAL, MODEL, POSTPROCESSED, Run, read_json, write_arrays, write_json
+from sequence_models.runs import (
+    CHOICES,
+    FINAL,
+    MODEL,
+    POSTPROCESSED,
+    Run,
+    read_json,
+    refuse_changed_weights,
+    weights_digest,
+    write_arrays,
+    write_json,
+)
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits import Fold
 from sequence_models.training import FitResult, fit_model, load_model, validation_score
@@ -174,6 +185,7 @@ def _fit(
 ) -> Any:
     weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
     if note.exists() and weights.exists():
+        refuse_changed_weights(run, fold, seed)
         on_fit(fold, seed, None)
         return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
     reset_peak()
@@ -190,7 +202,7 @@ def _fit(
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
-    write_json(note, told | {"peak_mb": peak_mb()})
+    write_json(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)})
     on_fit(fold, seed, result)
     return result.model
 

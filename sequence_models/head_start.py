@@ -10,7 +10,7 @@ import keras
 from extract.errors import RunError
 from extract.wording import counted
 from sequence_models.raw_models_backbone import pretrained_digest
-from sequence_models.runs import FINAL, Run, read_run
+from sequence_models.runs import FINAL, Run, read_run, refuse_changed_weights
 from sequence_models.training import load_model
 
 SHAPING = (  # settings that fix the structure of a model on embeddings
@@ -40,6 +40,7 @@ def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
     _check_embeddings(run, earlier)
     _check_folds(run, earlier, fold, seed)
     weights = earlier.model_path(fold, seed % earlier.seeds)
+    refuse_changed_weights(earlier, fold, seed % earlier.seeds)
     return load_model(earlier.settings, weights, embedding_dim=earlier.embedding_dim, num_classes=earlier.num_classes)
 
 

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from extract.errors import SplitError, UsageError
+from extract.errors import RunError, SplitError, UsageError
 from extract.store_read import open_store
 from extract.store_schema import fingerprint
+from extract.wording import counted
 from sequence_models.alignment import alignment_rows
+from sequence_models.clip_records import changed_clips, clip_record
 from sequence_models.clips import Clip, ClipSet, load_clips
 from sequence_models.official_splits import official_lists
 from sequence_models.runs import OFFICIAL, Run, create_run
@@ -74,7 +76,7 @@ def prepare(
         folds=tuple(folds),
         seeds=seeds,
         background=background,
-        clips={clip.clip_id: _clip_record(clip, data.vocabulary) for clip in data.clips},
+        clips={clip.clip_id: clip_record(clip, data.vocabulary) for clip in data.clips},
         embedding_dim=data.clips[0].embedding_dim,
         versions=_versions(),
     )
@@ -83,6 +85,44 @@ def prepare(
         with open(created.path / "alignment.csv", "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(alignment_rows(data.alignment))
     return created, data
+
+
+def reload_clips(run: Run) -> dict[str, Clip]:
+    """The clips of a run as they are now.
+
+    Returns:
+        clip_id -> clip.
+
+    Raises:
+        RunError: Features or labels are not those that the run was trained on; names what differs.
+        LabelError, StoreError: As `load_clips`.
+    """
+    data = load_clips(
+        run.stores,
+        Path(run.labels) if run.labels else None,
+        task=run.settings.task,
+        multi_label=run.settings.multi_label,
+        background=run.background,
+        **run.load,
+    )
+    fingerprints = tuple(fingerprint(recipe) for recipe in data.recipes)
+    if fingerprints != run.fingerprints or data.vocabulary != run.vocabulary:
+        raise RunError(
+            f"the features or labels of {run.path} have changed since it was trained; train again into another --run"
+        )
+    clips = {clip.clip_id: clip for clip in data.clips}
+    gone = [clip_id for fold in run.folds for clip_id in fold.test if clip_id not in clips]
+    if gone:
+        raise RunError(
+            f"{run.path} tests {counted(gone, 'clip')} no longer in its store (first: {gone[0]}); extract them again"
+        )
+    differing = changed_clips(run.clips, data.clips, run.vocabulary)
+    if differing:
+        raise RunError(
+            f"{run.path} was trained on other data: {'; '.join(differing)}. Put the old ones back, or train again into "
+            "another --run"
+        )
+    return clips
 
 
 def holds_frames(stores: Sequence[str | Path]) -> bool:
@@ -152,6 +192,7 @@ def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Sour
         recipes=frames.recipes,
         fingerprints=tuple(fingerprint(recipe) for recipe in frames.recipes),
         embedding_dim=frames.clips[0].embedding_dim,
+        clips={clip.clip_id: clip_record(clip, frames.vocabulary) for clip in frames.clips},
     )
     return Source(on_frames, frames)
 
@@ -202,12 +243,6 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
         f"model {settings.model} takes embeddings, and {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
         f"choose one of {', '.join(RAW_MODEL_NAMES)}, or extract embeddings with another --backbone."
     )
-
-
-def _clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict:
-    if clip.labels.ndim:
-        return {"group": clip.group, "timesteps": len(clip)}
-    return {"group": clip.group, "timesteps": len(clip), "label": vocabulary[int(clip.labels)]}
 
 
 def _jsonable(load: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,10 @@ from zipfile import BadZipFile
 import numpy as np
 
 from extract.errors import RunError
-from sequence_models.runs import Run, read_run
+from sequence_models.prepare import reload_clips
+from sequence_models.runs import Run, read_run, refuse_changed_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,9 +99,23 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
         RunError: The directory is no run, was not evaluated, or its files do not fit together.
     """
     run = read_run(path)
+    _refuse_stale(run)
     metrics = _read_metrics(path / "metrics.json")
     clips = _read_predictions(path / "predictions.npz", run)
     return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
+
+
+def _refuse_stale(run: Run) -> None:
+    """Raises where features, labels or weights are no longer those of the run; where they lie elsewhere, says so."""
+    gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
+    if gone:
+        log.warning("%s is not here: whether it has changed since training was not checked", gone)
+    else:
+        reload_clips(run)
+    for fold in run.folds:
+        for seed in range(run.seeds):
+            if run.model_path(fold.name, seed).exists():
+                refuse_changed_weights(run, fold.name, seed)
 
 
 def read_logs(path: Path) -> dict[str, dict[str, np.ndarray]]:

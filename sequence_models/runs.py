@@ -14,6 +14,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -28,6 +29,7 @@ import numpy as np
 from extract.errors import RunError
 from extract.store_schema import RECIPE_NAME, recipe_differences
 from extract.wording import counted
+from sequence_models.clip_records import clip_differences
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -58,7 +60,7 @@ class Run:
         folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
         seeds: Number of seeds, 0 to seeds - 1.
         background: Class that the segment metrics leave out, or None.
-        clips: Per clip_id its group and, for many-to-one, its label.
+        clips: What `clip_record` keeps of each clip by its clip_id.
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
         versions: Of the libraries.
@@ -170,6 +172,27 @@ def read_run(path: str | Path) -> Run:
         ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise RunError(f"{path}/run.json cannot be read ({error}); train again into another --run") from None
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
+    """Raises where a weights file is no longer the one that training wrote.
+
+    Raises:
+        RunError: Names the file and what to do.
+    """
+    weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
+    noted = read_json(note).get("weights_digest") if note.exists() else None
+    if noted is not None and noted != weights_digest(weights):
+        raise RunError(
+            f"{weights} is not the file that training wrote, its digest differs; put that file back, or delete {note} "
+            "and run the same clipseq train again to fit it anew"
+        )
 
 
 def refuse_comparison(run: Run, verb: str) -> None:
@@ -293,6 +316,8 @@ def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         pairs = zip(before["recipes"], now["recipes"], strict=False)
         changed = [_changed(*each) for pair in pairs for each in recipe_differences(*pair)]
         return changed or ["the feature stores differ"]
+    if key == "clips":
+        return clip_differences(old, new)
     return [f"the {key} differ"]
 
 
