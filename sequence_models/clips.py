@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import ClipError, LabelError, StoreError
+from extract.machine import usable_cores
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_rows import join_channels
@@ -203,6 +205,7 @@ def load_clips(
         joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label)
         clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
+    clips = _with_digests(opened, clips)
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     recipes = tuple(store.recipe for store in opened)
     return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
@@ -227,10 +230,11 @@ def load_unlabelled(
     """
     opened = [open_store(path) for path in stores]
     clip_ids, _, _ = _common_clips(opened, missing="error")
-    return [
-        _clip(opened, joined, _no_labels(len(joined), task, num_classes))
+    clips = [
+        _clip(joined, _no_labels(len(joined), task, num_classes))
         for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
     ]
+    return list(_with_digests(opened, clips))
 
 
 def _no_labels(steps: int, task: str, num_classes: int | None) -> np.ndarray:
@@ -324,7 +328,7 @@ def _whole_clips(
     index = {name: number for number, name in enumerate(vocabulary)}
     used = [key for key in sorted(targets) if targets[key].rows[0].label in index]
     clips = tuple(
-        _clip(stores, _read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
+        _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
         for key in used
     )
     others = sorted(set(targets) - set(used))
@@ -335,7 +339,7 @@ def _framewise_clips(
     stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
 ) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
     """The clips that have a label, how the labels of all lie on them, and notes."""
-    joined = [_join(stores, _read_joined(stores, key), targets[key], how) for key in sorted(targets)]
+    joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
     notes = check_alignment(measured, where=str(how.table.path), mode=how.alignment)
     background = how.background
@@ -344,7 +348,7 @@ def _framewise_clips(
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
 
 
-def _join(stores: Sequence[Store], joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
+def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
     """One clip with the labels of its timesteps and of its original frames, and how they lie."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
     timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps)
@@ -363,7 +367,7 @@ def _join(stores: Sequence[Store], joined: ClipEmbeddings, target: Target, how: 
     frames = original_frames(joined, timeline, label_end=measured.label_end)
     frame_labels = labels_at(frames.positions)
     small = frame_labels if how.multi_label else frame_labels.astype(np.int32)
-    return replace(_clip(stores, joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
+    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
 
 
 def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:
@@ -385,7 +389,7 @@ def _refuse_no_features(clip: ClipEmbeddings) -> None:
         )
 
 
-def _clip(stores: Sequence[Store], joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
+def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
     _refuse_no_features(joined)
     return Clip(
         joined.clip_id,
@@ -395,5 +399,14 @@ def _clip(stores: Sequence[Store], joined: ClipEmbeddings, labels: np.ndarray, t
         labels,
         group=target.group if target else "",
         split=target.split if target else "",
-        rows_digest="+".join(rows_digest(store, joined.clip_id) for store in stores),
     )
+
+
+def _with_digests(stores: Sequence[Store], clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Checks the stored rows of every clip, on all cores."""
+
+    def checked(clip: Clip) -> Clip:
+        return replace(clip, rows_digest="+".join(rows_digest(store, clip.clip_id) for store in stores))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return tuple(pool.map(checked, clips))

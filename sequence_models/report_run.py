@@ -110,7 +110,7 @@ def _refuse_stale(run: Run) -> None:
     gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
     if gone:
         log.warning("%s is not here: whether it has changed since training was not checked", gone)
-    else:
+    elif run.stores:  # none where the clips came from memory
         reload_clips(run)
     for fold in run.folds:
         for seed in range(run.seeds):
