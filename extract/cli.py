@@ -217,11 +217,16 @@ def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = 
 
 def run_info(arguments: argparse.Namespace) -> int:
     """`clipseq info`: prints what a store holds."""
+    from extract.plan import outdated_warning
     from extract.store_read import open_store
     from extract.wording import readable
 
     store = open_store(arguments.store)
-    record = _clip_record(store, arguments.clip) if arguments.clip else store.summary()
+    if arguments.clip:
+        record = _clip_record(store, arguments.clip)
+    else:
+        record = store.summary()
+        record["warnings"] = [*record["warnings"], *outdated_warning(store)]
     print(json.dumps(record, indent=2, default=str) if arguments.json else readable(record))
     return 0
 
@@ -302,11 +307,14 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
 def _clip_record(store, clip_id: str) -> dict:
     from dataclasses import asdict
 
+    from extract.plan import outdated
+
     source, truth = store.source(clip_id), store.truth(clip_id)
     return {
         "clip": clip_id,
         "timesteps": store.lengths()[clip_id],
         "source": asdict(source),
+        "outdated": outdated(store, clip_id),
         "truth": asdict(truth) if truth else None,
     }
 

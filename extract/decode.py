@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -43,6 +42,7 @@ log = logging.getLogger(__name__)
 
 ON_CORRUPT = ("salvage", "skip", "fail")
 STALL_SECONDS = 30.0
+MARK = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)  # what no picture holds in these places
 FIELDS = {"none": "woven as they are coded (--deinterlace)", "bwdif": "made into one picture by bwdif"}
 
 
@@ -234,7 +234,7 @@ def _read_frames(
     transform = make_transform(settings.input)
     has_any = False
     try:
-        while (sampled := _sampled(islice(picks, chunk_frames), fitter, chunk_frames, item.path)) is not None:
+        while (sampled := _sampled(job, picks, fitter, clock, chunk_frames)) is not None:
             yield transform(sampled)
             has_any = True
         if not has_any:
@@ -244,21 +244,42 @@ def _read_frames(
         job.stream.frames = iter(())  # which hold the stream that holds them, and the file with its decoder
 
 
-def _sampled(picks: Iterator[_Pick], fitter: FrameFitter, rows: int, path: Path) -> SampledFrames | None:
+def _sampled(
+    job: _Job, picks: Iterator[_Pick], fitter: FrameFitter, clock: FrameClock, rows: int
+) -> SampledFrames | None:
     """So many frames in one array, or as many as there are; None where there are none."""
     frames, positions, seconds = np.empty(0, np.uint8), list[int](), list[float]()
-    for row, (frame, position, at) in enumerate(picks):
+    for frame, position, at in picks:
         shape = fitter.shape(frame.picture)
-        if row == 0:
+        if not frames.size:
             frames = np.empty((rows, *shape), np.uint8)
         elif shape != frames.shape[1:]:
-            raise UnreadableVideoError(f"{path} holds frames of several sizes; give an image size to bring them to one")
-        fitter.fit(frame.picture, frames[row])
+            raise UnreadableVideoError(
+                f"{job.item.path} holds frames of several sizes; give an image size to bring them to one"
+            )
+        if not _is_written(fitter, frame.picture, frames[len(positions)]):
+            job.stream.note_error(f"the frame at {at:.3f} s came without a picture")
+            clock.lose(at)
+            continue
         positions.append(position)
         seconds.append(at)
+        if len(positions) == rows:
+            break
     if not positions:
         return None
     return SampledFrames(frames[: len(positions)], np.array(positions, np.int64), np.array(seconds, np.float64))
+
+
+def _is_written(fitter: FrameFitter, picture: av.VideoFrame, out: np.ndarray) -> bool:
+    """Fits a picture into its place; False where a part of that is as before, which another mark leaves no doubt of."""
+    places = out[:: -(-len(out) // len(MARK)), :: -(-out.shape[1] // len(MARK))]
+    mark = MARK[: len(places), : places.shape[1]]
+    for before in (mark, ~mark):
+        places[:] = before
+        fitter.fit(picture, out)
+        if (places != before).any(axis=(1, 2)).all():
+            return True
+    return False
 
 
 def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:

@@ -27,6 +27,7 @@ class FrameClock:
         self._index = index
         self._times = array("d")
         self.moved = 0
+        self._unwritten: list[float] = []
         self.stopped = False
 
     def __len__(self) -> int:
@@ -45,6 +46,10 @@ class FrameClock:
         self._times.append(seconds)
         return seconds
 
+    def lose(self, seconds: float) -> None:
+        """Count a frame whose time has been given as lost after all: it holds no picture."""
+        self._unwritten.append(seconds)
+
     def lost_spans(self, end_seconds: float = math.inf) -> tuple[tuple[float, float], ...]:
         """Where packets gave no frame.
 
@@ -59,7 +64,7 @@ class FrameClock:
         if self.stopped:
             end_seconds = min(end_seconds, math.nextafter(self._times[-1], math.inf))
         packets = self._index.pts_seconds[self._index.pts_seconds < end_seconds]
-        decoded = np.frombuffer(self._times, np.float64)
+        decoded = self._came()
         usual = float(np.median(np.diff(decoded))) if len(decoded) > 1 else 0.0
         missing = np.flatnonzero(~np.isin(packets, decoded))
         ends = np.append(self._index.pts_seconds, self._index.duration_seconds)
@@ -81,10 +86,14 @@ class FrameClock:
         Returns:
             Half-open spans in seconds, each from the frame to the one after it.
         """
-        missing = wanted_seconds[~np.isin(wanted_seconds, np.frombuffer(self._times, np.float64))]
+        missing = wanted_seconds[~np.isin(wanted_seconds, self._came())]
         packets = np.append(self._index.pts_seconds, self._index.duration_seconds)
         after = packets[np.searchsorted(packets, missing, side="right")]
         return tuple((float(a), float(b)) for a, b in zip(missing, after, strict=True))
+
+    def _came(self) -> np.ndarray:
+        """Times of the frames that are not lost."""
+        return np.setdiff1d(np.frombuffer(self._times, np.float64), self._unwritten)
 
     def _true_time(self, pts_seconds: float) -> float:
         packets, slack = self._index.pts_seconds, self._index.tick_seconds / 2

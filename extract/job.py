@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from extract import decode_rules
 from extract.backbones import Backbone, load_backbone
 from extract.decode import DecodeSettings
 from extract.decode_fit import RESIZE
@@ -192,7 +193,8 @@ def extract(
     if work or gone:
         # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
         engine = _make_engine(backbone, settings) if work else None
-        with _open_writer(settings, backbone, recipe, engine) as writer:
+        after_ns = store.latest_ns() if store else 0
+        with _open_writer(settings, backbone, recipe, engine, after_ns=after_ns) as writer:
             for _, partial in work:
                 if partial is not None:
                     writer.resume(partial)
@@ -226,7 +228,7 @@ def _backbone_of(settings: ExtractSettings) -> Backbone:
 
 
 def _open_writer(
-    settings: ExtractSettings, backbone: Backbone, recipe: dict[str, object], engine: Engine | None
+    settings: ExtractSettings, backbone: Backbone, recipe: dict[str, object], engine: Engine | None, *, after_ns: int
 ) -> StoreWriter:
     return StoreWriter(
         settings.output,
@@ -234,6 +236,8 @@ def _open_writer(
         engine=engine.name if engine else settings.engine,
         dtype=str(backbone.stored_dtype),
         flush_seconds=settings.flush_seconds,
+        rules=decode_rules.VERSION,
+        after_ns=after_ns,
     )
 
 
@@ -262,10 +266,10 @@ class _Run:
         self._writer = writer
         self._settings = settings
         self._backbone = backbone
-        self._work = [(item, partial.rows if partial else 0) for item, partial in work]
+        self._work = work
         self._items = {item.clip_id: item for item, _ in work}
         self._sources: dict[str, Source] = {}
-        self._rows = {item.clip_id: skip for item, skip in self._work}
+        self._rows = {item.clip_id: partial.rows if partial else 0 for item, partial in work}
         self._seconds = seconds
         self._progress = _Expectation(len(work), on_progress)
         self._limit = failure_limit
@@ -306,7 +310,10 @@ class _Run:
     def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
         if isinstance(event, Opened):
             self._sources[event.clip_id] = event.source
-            self._progress.opened(event.expected_frames - self._rows[event.clip_id])
+            if event.done != self._rows[event.clip_id]:  # the file was replaced since its beginning was looked at
+                self._writer.discard(event.clip_id)
+                self._rows[event.clip_id] = event.done
+            self._progress.opened(event.expected_frames - event.done)
         elif isinstance(event, Rows):
             yield from self._append(event)
         elif isinstance(event, Finished) and event.clip_id in self._items:

@@ -29,6 +29,7 @@ from extract.machine import ffmpeg_threads, usable_cores
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.ring import Ring, Span
 from extract.stages import StageSeconds
+from extract.store_schema import Partial, same_source
 from extract.turns import Turns
 from extract.videos import source_of
 
@@ -64,11 +65,13 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Opened:
-    """The first frames of a clip are there: what its file is, and how many rows its packets promise."""
+    """The first frames of a clip are there: what its file is, how many rows its packets promise, how many of them are
+    done already."""
 
     clip_id: str
     source: Source
     expected_frames: int
+    done: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class _Embedded:
 
 
 def embed_clips(
-    work: Sequence[tuple[VideoItem, int]],
+    work: Sequence[tuple[VideoItem, Partial | None]],
     settings: DecodeSettings,
     engine: Engine,
     *,
@@ -128,7 +131,8 @@ def embed_clips(
     """Embed every sampled frame of every clip.
 
     Args:
-        work: Clips, each with the number of its first rows that are already done and shall not be embedded again.
+        work: Clips, each with its beginning that is already done and shall not be embedded again; where the file has
+            become another since, everything is.
         settings: How frames are sampled and prepared; with an image size.
         engine: The backbone; it is called with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
@@ -149,7 +153,7 @@ class _Packer:
 
     def __init__(
         self,
-        work: Sequence[tuple[VideoItem, int]],
+        work: Sequence[tuple[VideoItem, Partial | None]],
         settings: DecodeSettings,
         engine: Engine,
         decode_threads: int,
@@ -225,21 +229,23 @@ class _Packer:
         try:
             while not self._stopped.is_set():
                 with self._work_lock:
-                    item, skip_rows = next(self._work, (None, 0))
+                    item, partial = next(self._work, (None, None))
                 if item is None:
                     break
-                self._decode(item, skip_rows)
+                self._decode(item, partial)
         except BaseException as error:  # the thread must never die unheard: the caller's thread raises it
             self._put(error)
         self._ring.writer_done()
 
-    def _decode(self, item: VideoItem, skip_rows: int) -> None:
+    def _decode(self, item: VideoItem, partial: Partial | None) -> None:
         try:
             with self._seconds.measure("decode"):
                 source = source_of(item, with_digest=True)
+            is_begun = partial is not None and partial.source is not None and same_source(partial.source, source)
+            done = partial.rows if partial is not None and is_begun else 0
             with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES, turns=self._turns) as reader:
                 try:
-                    self._write(item.clip_id, source, reader, skip_rows)
+                    self._write(item.clip_id, source, reader, done)
                 finally:
                     self._seconds.add("decode", reader.busy_seconds)
                 if self._stopped.is_set():
@@ -249,11 +255,11 @@ class _Packer:
             end = Failed(item.clip_id, error)
         self._put(_Ended(self._ring.position(), end))
 
-    def _write(self, clip_id: str, source: Source, reader: ClipReader, skip_rows: int) -> None:
-        is_open = False
+    def _write(self, clip_id: str, source: Source, reader: ClipReader, done: int) -> None:
+        is_open, skip_rows = False, done
         for chunk in reader:
             if not is_open:
-                self._put(Opened(clip_id, source, reader.expected_frames or 0))
+                self._put(Opened(clip_id, source, reader.expected_frames or 0, done))
                 is_open = True
             skipped = min(skip_rows, len(chunk))
             skip_rows -= skipped

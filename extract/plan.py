@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from extract import decode_rules
 from extract.errors import UnexpectedVideoError, VideoError
 from extract.records import Source, VideoItem
 from extract.store_read import Store
 from extract.store_schema import Partial
 from extract.videos import source_of
-from extract.wording import counted, when_text
+from extract.wording import counted, first_few, when_text
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
         return Decision("extract", reason)
     if item.clip_id in store:
         decision, now = _compare(item, store.source(item.clip_id), now)
-        if decision.action == "reuse":
+        was_wrong = outdated(store, item.clip_id)
+        if decision.action == "reuse" and not was_wrong:
             return decision
-        reason = decision.reason
+        reason = f"it was stored by earlier rules: {was_wrong}" if was_wrong else decision.reason
     failure = store.failures().get(item.clip_id)
     if failure is not None:
         unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
@@ -74,6 +76,27 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
             "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it goes on there", partial
         )
     return Decision("extract", reason)
+
+
+def outdated(store: Store, clip_id: str) -> str:
+    """What earlier rules of decoding did wrong with a stored clip; "" where it is right."""
+    version = store.rules(clip_id)
+    if version >= decode_rules.VERSION:
+        return ""  # without a look at its record
+    return decode_rules.outdated(version, store.recipe, store.truth(clip_id))
+
+
+def outdated_warning(store: Store) -> list[str]:
+    """The clips of a store that earlier rules of decoding stored wrongly, in at most one sentence."""
+    found = {clip_id: what for clip_id in store.clip_ids if (what := outdated(store, clip_id))}
+    if not found:
+        return []
+    clips, what = counted(found, "clip"), "; ".join(sorted(set(found.values())))
+    verb = "was" if len(found) == 1 else "were"
+    return [
+        f"{clips} {verb} stored by earlier rules of decoding ({what}), and the next `clipseq extract` makes "
+        f"{'it' if len(found) == 1 else 'them'} again: {first_few(list(found))}"
+    ]
 
 
 def explain(clip: VideoItem | str, store: Store) -> str:
@@ -127,9 +150,9 @@ def _compare(item: VideoItem, then: Source, now: Source) -> tuple[Decision, Sour
 
 def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:
     """What is sealed of an unfinished clip; a file that was only touched is known by its hash."""
-    partial = store.partial(item.clip_id, now)
+    partial = store.partial(item.clip_id, now, rules=decode_rules.VERSION)
     if not partial.rows and not now.digest and item.clip_id in store.unfinished():
-        partial = store.partial(item.clip_id, source_of(item, with_digest=True))
+        partial = store.partial(item.clip_id, source_of(item, with_digest=True), rules=decode_rules.VERSION)
     return partial
 
 

@@ -38,6 +38,7 @@ class Part:
         written_ns: Time of writing; of two complete versions of a clip the later counts.
         truth_json: The clip's truth record, with the last part; "" otherwise.
         blocks: Gives the rows in order, in blocks of any size.
+        rules: Version of the rules by which it was decoded.
     """
 
     clip_id: str
@@ -49,6 +50,7 @@ class Part:
     written_ns: int
     truth_json: str
     blocks: Callable[[], Iterable[Block]]
+    rules: int = 1
 
 
 def write_shard(
@@ -218,6 +220,7 @@ def _columns(parts: Sequence[Part]) -> dict[str, np.ndarray]:
         "written_ns": [part.written_ns for part in parts],
         "rows_digest": ["-" * 32 for _ in parts],
         "truth_end": np.cumsum(np.array(truth, "<i8")),
+        "rules": [part.rules for part in parts],
     }
     return {name: _column(values[name], dtype) for name, dtype in COLUMNS.items()}
 

@@ -90,7 +90,8 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
         _refuse_other_way_round(list(files.values()), settings)
     failed: dict[str, str] = {}
     num_done = 0
-    with StoreWriter(output, settings.recipe(), engine="import", dtype="float32") as writer:
+    after_ns = open_store(output).latest_ns() if read_recipe(output) else 0
+    with StoreWriter(output, settings.recipe(), engine="import", dtype="float32", after_ns=after_ns) as writer:
         store = open_store(output)
         for clip_id, path in files.items():
             source = None

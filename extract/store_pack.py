@@ -77,6 +77,7 @@ def _part(store: Store, clip_id: str) -> Part:
         written_ns=segments[-1].written_ns,
         truth_json=store.truth_bytes(segments[-1]).decode("utf-8", "surrogateescape"),
         blocks=partial(checked_blocks, store, clip_id),
+        rules=segments[-1].rules,
     )
 
 

@@ -31,6 +31,7 @@ class Segment(NamedTuple):
     first_row: int  # of the clip
     length: int
     last_part: int  # 1: the clip ends with it
+    rules: int  # by which it was decoded
 
 
 class ClipRows:
@@ -43,7 +44,9 @@ class ClipRows:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
         self._firsts = list(accumulate(map(len, shards), initial=0))  # rows are numbered through all shards
-        self._columns = {name: _joined(shards, name) for name in ("written_ns", "first_row", "length", "last_part")}
+        self._columns = {
+            name: _joined(shards, name) for name in ("written_ns", "first_row", "length", "last_part", "rules")
+        }
         whole = ((self._columns["first_row"] == 0) & (self._columns["last_part"] != 0)).tolist()
         single, self._several = _numbers_by_clip([clip_id for shard in shards for clip_id in shard.texts("clip_id")])
         self._single = {clip_id: number for clip_id, number in single.items() if whole[number]}
@@ -101,11 +104,11 @@ def complete_version(segments: Sequence[Segment], source_of: Callable[[Segment],
 
 
 def longest_beginning(
-    segments: Iterable[Segment], source: Source, source_of: Callable[[Segment], Source]
+    segments: Iterable[Segment], source: Source, source_of: Callable[[Segment], Source], *, rules: int
 ) -> list[Segment]:
-    """The parts of the longest sealed beginning of a clip that was made of `source`; empty where there is none."""
-    matching = [part for part in segments if not part.last_part and same_source(source_of(part), source)]
-    before = _link(matching, source_of)
+    """The parts of the longest sealed beginning of a clip made of `source` by `rules`; empty where there is none."""
+    fitting = [part for part in segments if not part.last_part and same_source(source_of(part), source)]
+    before = _link([part for part in fitting if part.rules == rules], source_of)
     return _back_to_start(max(before, key=lambda part: (part.first_row + part.length, part)), before) if before else []
 
 
@@ -115,7 +118,11 @@ def _link(segments: Iterable[Segment], source_of: Callable[[Segment], Source]) -
     by_end: dict[int, list[Segment]] = {}
     for segment in sorted(segments, key=lambda part: part.first_row):
         source = source_of(segment)
-        fitting = [part for part in by_end.get(segment.first_row, ()) if same_source(source_of(part), source)]
+        fitting = [
+            part
+            for part in by_end.get(segment.first_row, ())
+            if part.rules == segment.rules and same_source(source_of(part), source)
+        ]
         if segment.first_row and not fitting:
             continue
         before[segment] = max(fitting) if segment.first_row else None

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -206,17 +207,27 @@ class Store:
         start, end = shard.truth_span(part.row)
         return self._file(part.shard).read(shard.extents[TRUTH], start, end - start).tobytes() if end > start else b""
 
-    def partial(self, clip_id: str, source: Source) -> Partial:
+    def rules(self, clip_id: str) -> int:
+        """Version of the rules by which a clip was decoded."""
+        return self.parts(clip_id)[-1].rules
+
+    def latest_ns(self) -> int:
+        """When anything was written last, nanoseconds since 1970; 0 in an empty store."""
+        written = [int(shard.columns["written_ns"].max()) for shard in self.shards if len(shard)]
+        return max(written + [failure.when_ns for failure in self._all_failures()], default=0)
+
+    def partial(self, clip_id: str, source: Source, *, rules: int) -> Partial:
         """The sealed beginning of a clip that is not finished, for `StoreWriter.resume`.
 
         Args:
             clip_id: Name of the clip.
             source: Its source as it is now; parts made of anything else do not count.
+            rules: Version of the rules of decoding as they are now; likewise.
 
         Returns:
             The longest beginning, from whatever writers; `rows` is 0 where there is none.
         """
-        parts = longest_beginning(self._rows.segments(clip_id), source, self._rows.source_of)
+        parts = longest_beginning(self._rows.segments(clip_id), source, self._rows.source_of, rules=rules)
         if not parts:
             return Partial(clip_id)
         last, shard = parts[-1], self.shards[parts[-1].shard]
@@ -252,7 +263,7 @@ class Store:
             if clip_id not in self or self.written_ns(clip_id) < found[clip_id].when_ns
         }
 
-    def summary(self) -> dict[str, object]:
+    def summary(self) -> dict[str, Any]:
         """What `clipseq info` shows: recipe, counts, sizes, engines and versions, seconds per stage, warnings."""
         made = [record for shard in self.shards for record in made_of(shard)]
         engines = sorted({str(record.get("engine")) for record in made})

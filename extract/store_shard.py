@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5p, h5s, h5t
 
 from extract.errors import DamagedShardError, SchemaError, StoreError
-from extract.store_schema import COLUMNS, TRUTH, check_schema_version
+from extract.store_schema import COLUMNS, OPTIONAL_COLUMNS, TRUTH, check_schema_version
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ATTRIBUTES = ("fingerprint", "recipe_json", "made_json", "digest")
@@ -185,7 +185,7 @@ def table_digest(attributes: Mapping[str, str], columns: Mapping[str, np.ndarray
     for name in ATTRIBUTES[:-1]:
         hasher.update(f"{name}={attributes[name]}\n".encode())
     hasher.update(f"embeddings {embeddings.dtype.str} {embeddings.shape}\n".encode())
-    for name in COLUMNS:
+    for name in filter(columns.__contains__, COLUMNS):
         hasher.update(f"{name} {columns[name].dtype.str} {columns[name].shape}\n".encode())
         hasher.update(np.ascontiguousarray(columns[name]).view(np.uint8).data)
     return hasher.hexdigest()
@@ -238,12 +238,17 @@ def _read_shard(path: Path, file: h5f.FileID) -> Shard:
     }
     if b"failures_jsonl" in root:
         extents["failures_jsonl"] = _extent(root, b"failures_jsonl", "|u1", size)
-    where = {name: _extent(clips, name.encode(), dtype, size) for name, dtype in COLUMNS.items()}
+    where = {
+        name: _extent(clips, name.encode(), dtype, size)
+        for name, dtype in COLUMNS.items()
+        if name not in OPTIONAL_COLUMNS or name.encode() in clips
+    }
     handle = ShardFile(path)
     columns = {name: handle.read(extent, 0, extent.shape[0]) for name, extent in where.items()}
     shard = Shard(path, attributes, extents, columns)
     _check_table(shard)
-    return shard
+    lacking = {name: np.full(len(shard), value) for name, value in OPTIONAL_COLUMNS.items() if name not in columns}
+    return replace(shard, columns=columns | lacking)
 
 
 def _check_table(shard: Shard) -> None:

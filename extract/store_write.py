@@ -72,6 +72,8 @@ class StoreWriter:
         engine: Name of what runs the backbone, recorded.
         dtype: Of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
         flush_seconds: Rows wait at most this long (and at most 16 MiB of them) to be sealed.
+        rules: Version of the rules by which clips are decoded (decode_rules.py).
+        after_ns: Clips written so far, of which some may be replaced, are not younger than this.
 
     Raises:
         RecipeMismatchError: The store was made with another recipe.
@@ -86,6 +88,8 @@ class StoreWriter:
         engine: str,
         dtype: str = "float16",
         flush_seconds: float = 60.0,
+        rules: int = 1,
+        after_ns: int = 0,
     ) -> None:
         if dtype not in EMBEDDING_DTYPES:
             raise ValueError(f"dtype {dtype} is not one of {', '.join(EMBEDDING_DTYPES)}")
@@ -94,6 +98,8 @@ class StoreWriter:
         self.engine = engine
         self.dtype = np.dtype(dtype)
         self.flush_seconds = flush_seconds
+        self._rules = rules
+        self._newest_ns = after_ns
         self.writer = writer_id()
         _claim(self.path, recipe)
         remove_stale_temporaries(self.path)
@@ -195,7 +201,7 @@ class StoreWriter:
         """
         self.discard(clip_id)
         size, mtime_ns = (source.size, source.mtime_ns) if source else (None, None)
-        failure = Failure(clip_id, type(error).__name__, str(error), size, mtime_ns, time.time_ns())
+        failure = Failure(clip_id, type(error).__name__, str(error), size, mtime_ns, self._now_ns())
         append_failure(self.path / f"failures-{self.writer}.jsonl", failure)
 
     def add_seconds(self, stage: str, seconds: float) -> None:
@@ -215,9 +221,9 @@ class StoreWriter:
             StoreError: The shard cannot be written; the rows stay gathered, and everything sealed before is safe.
         """
         in_progress = {clip_id: clip for clip_id, clip in self._open.items() if clip.blocks}
-        now = time.time_ns()
-        parts = [replace(part, written_ns=now) for part in self._finished]
-        parts += [replace(_part(clip_id, clip), written_ns=now) for clip_id, clip in in_progress.items()]
+        now = self._now_ns()
+        parts = [*self._finished, *(_part(clip_id, clip) for clip_id, clip in in_progress.items())]
+        parts = [replace(part, written_ns=now, rules=self._rules) for part in parts]
         path = self.path / f"shard-{self.writer}-{self._shards:06d}.h5"
         try:
             if parts:
@@ -248,6 +254,11 @@ class StoreWriter:
         with sealed_file(path) as temporary:
             write_shard(temporary, parts, recipe=self.recipe, made=[made], dtype=self.dtype, row_shape=shape)
         self._seconds = {}
+
+    def _now_ns(self) -> int:
+        """The time; always later than what is there, also where the clock was put back: the newest version counts."""
+        self._newest_ns = max(time.time_ns(), self._newest_ns + 1)
+        return self._newest_ns
 
     def _gathered(self, num_bytes: int) -> None:
         self._gathered_bytes += num_bytes

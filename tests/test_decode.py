@@ -5,6 +5,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from video_files import (
 
 from extract import decode
 from extract.decode import DecodeSettings, open_clip
+from extract.decode_fit import FrameFitter
 from extract.decode_probe import probe_clip
 from extract.decode_watch import Heartbeat
 from extract.errors import (
@@ -390,6 +392,45 @@ def test_a_pause_in_the_timestamps_costs_no_frame_of_those_that_are_spread(tmp_p
     frames, indices, seconds, _ = read(path, "num_frames=8", image_size=64)
     assert numbers_of(frames) == indices.tolist() == [6, 18, 31, 43, 56, 68, 81, 93]
     np.testing.assert_allclose(seconds, np.array(pts)[indices] / 10, atol=0.001)
+
+
+@pytest.mark.parametrize("rule", ["every=1", "num_frames=4"])
+@pytest.mark.parametrize("kind", ["video", "pictures"])
+def test_a_frame_that_is_announced_and_never_written_is_lost_and_not_stored(tmp_path, monkeypatch, rule, kind):
+    """A decoder once said "here is a frame", left the memory as it was, and black frames were stored."""
+    path = tmp_path / "a.mp4" if kind == "video" else tmp_path / "a"
+    if kind == "video":
+        write_video(path, numbered_frames(40), options={"g": "5"})
+    else:
+        path.mkdir()
+        for number, picture in enumerate(numbered_frames(40)):
+            cv2.imwrite(str(path / f"{number:03}.png"), picture)
+    sound, indices, seconds, _ = read(path, rule)
+    fit, calls = FrameFitter.fit, []
+
+    def writes_no_third(self, frame, out):
+        calls.append(numbers_of(frame.to_ndarray(format="rgb24")[None])[0])
+        if calls[-1] != indices[2]:
+            fit(self, frame, out)
+
+    monkeypatch.setattr(FrameFitter, "fit", writes_no_third)
+    frames, kept, _, truth = read(path, rule)
+    assert np.array_equal(frames, np.delete(sound, 2, axis=0)) and kept.tolist() == np.delete(indices, 2).tolist()
+    assert [span[0] for span in truth.lost_spans] == pytest.approx([seconds[2]])
+    assert f"decoding failed 1 time (last: the frame at {seconds[2]:.3f} s came without a picture)" in truth.notes
+    monkeypatch.setattr(FrameFitter, "fit", lambda *_: None)
+    with pytest.raises(NoFramesError, match="no frame of the span"):
+        read(path, rule)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_a_picture_that_looks_like_the_mark_is_no_missing_one(size):
+    picture = np.zeros((size, size, 3), np.uint8)
+    step = -(-size // len(decode.MARK))
+    places = picture[::step, ::step]
+    places[:] = decode.MARK[: len(places), : len(places)]
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    assert decode._is_written(FrameFitter(None), frame, np.empty_like(picture))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")

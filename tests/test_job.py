@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extract import decode
+from extract import decode, job
 from extract.backbones import load_backbone
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.job import ExtractSettings, extract, failure_limit, recipe_of, settings_from_recipe
@@ -217,6 +217,34 @@ def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_pat
         rtol=2e-3,
         atol=2e-3,
     )
+
+
+def test_a_video_that_is_replaced_after_the_decision_to_go_on_with_it_is_embedded_from_the_start(
+    tmp_path, settings, make_video, monkeypatch
+):
+    """The job said "done", and the store held two halves that did not fit together, so no clip."""
+    path = make_video(tmp_path / "long" / "long.avi", frames=90, step=2)
+
+    class Cut(Exception):
+        pass
+
+    def cut(progress):
+        if progress.frames >= 40:
+            raise Cut
+
+    with pytest.raises(Cut):
+        list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
+
+    def replaced(*arguments, **options):
+        decision = decide(*arguments, **options)
+        assert decision.partial is not None and decision.partial.rows
+        make_video(path, frames=70, step=3)
+        return decision
+
+    monkeypatch.setattr(job, "decide", replaced)
+    (result,) = extract(find_videos(tmp_path / "long"), settings)
+    assert (result.status, result.rows) == ("done", 70)
+    assert open_store(settings.output).read("long.avi").frame_indices.tolist() == list(range(70))
 
 
 def test_a_recipe_gives_back_the_settings_that_made_it(videos, settings, tmp_path):

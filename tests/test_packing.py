@@ -17,6 +17,8 @@ from extract.errors import UnreadableVideoError
 from extract.packing import Failed, Finished, Opened, Rows, StageSeconds, embed_clips
 from extract.records import VideoItem
 from extract.sampling import SamplingRule
+from extract.store_schema import Partial
+from extract.videos import source_of
 
 SETTINGS = DecodeSettings(sampling=SamplingRule("every", 1), image_size=8)
 
@@ -63,21 +65,21 @@ def bad(tmp_path):
 
 @pytest.mark.parametrize("decode_threads", (1, 3))
 def test_every_batch_is_full_and_of_one_shape(three, decode_threads):
-    _, engine = run([(item, 0) for item in three], decode_threads=decode_threads)
+    _, engine = run([(item, None) for item in three], decode_threads=decode_threads)
     assert engine.shapes == [(8, 8, 8, 3)] * 5  # 39 frames in 5 batches, though no video is a multiple of 8
 
 
 @pytest.mark.parametrize("decode_threads", (1, 3))
 @pytest.mark.parametrize("batch_size", (1, 4, 64))
 def test_rows_return_to_their_clip_in_order(three, batch_size, decode_threads):
-    events, _ = run([(item, 0) for item in three], batch_size=batch_size, decode_threads=decode_threads)
+    events, _ = run([(item, None) for item in three], batch_size=batch_size, decode_threads=decode_threads)
     for item, frames in zip(three, (5, 13, 21), strict=True):
         assert np.allclose(rows_of(events, item.clip_id)[:, 0], np.minimum(255, np.arange(frames) * 8), atol=3)
 
 
 @pytest.mark.parametrize(("kind", "bound"), (("keras", ROUNDING), ("litert", 0.0)))
 def test_threads_batch_size_and_the_company_in_a_batch_change_a_row_by_no_more_than_its_engine_says(three, kind, bound):
-    work = [(item, 0) for item in three]
+    work = [(item, None) for item in three]
     reference, _ = run(work, engine=make_engine(load_backbone("tiny"), kind=kind, batch_size=3), decode_threads=1)
     for batch_size in (3, 8):
         engine = make_engine(load_backbone("tiny"), kind=kind, batch_size=batch_size)
@@ -90,7 +92,7 @@ def test_threads_batch_size_and_the_company_in_a_batch_change_a_row_by_no_more_t
 
 
 def test_finished_comes_after_the_last_row_of_the_clip(three):
-    events, _ = run([(item, 0) for item in three], decode_threads=3)
+    events, _ = run([(item, None) for item in three], decode_threads=3)
     for item, frames in zip(three, (5, 13, 21), strict=True):
         own = [e for e in events if e.clip_id == item.clip_id]
         assert [type(e) for e in own] == [Opened, *[Rows] * (len(own) - 2), Finished]
@@ -99,15 +101,22 @@ def test_finished_comes_after_the_last_row_of_the_clip(three):
 
 def test_rows_that_are_done_are_not_embedded_again(three):
     seconds = StageSeconds()
-    events, _ = run([(three[2], 18)], seconds=seconds)
+    events, _ = run([(three[2], Partial("c", 18, 1, source_of(three[2], with_digest=True)))], seconds=seconds)
     assert seconds.frames == 3
+    assert [event.done for event in events if isinstance(event, Opened)] == [18]
     assert [list(e.frame_indices) for e in events if isinstance(e, Rows)] == [[18, 19, 20]]
+
+
+def test_a_file_that_was_replaced_since_its_beginning_was_looked_at_is_embedded_from_the_start(three):
+    events, _ = run([(three[2], Partial("c", 18, 1, source_of(three[1], with_digest=True)))])
+    assert [event.done for event in events if isinstance(event, Opened)] == [0]
+    assert len(rows_of(events, "c")) == 21
 
 
 @pytest.mark.parametrize("decode_threads", (1, 2))
 def test_one_bad_video_in_the_middle_costs_no_other_clip_a_row(three, bad, decode_threads):
     items = [three[0], bad, three[1], three[2]]
-    events, _ = run([(item, 0) for item in items], decode_threads=decode_threads)
+    events, _ = run([(item, None) for item in items], decode_threads=decode_threads)
     assert [e.clip_id for e in events if isinstance(e, Failed)] == ["bad"]
     assert isinstance(next(e for e in events if isinstance(e, Failed)).error, UnreadableVideoError)
     assert {e.clip_id: len(rows_of(events, e.clip_id)) for e in events if isinstance(e, Finished)} == {
@@ -127,14 +136,14 @@ def test_a_video_that_fails_behind_its_first_rows_does_not_mix_with_others(three
             yield pick
 
     monkeypatch.setattr(decode, "_dense_picks", breaks)
-    events, _ = run([(item, 0) for item in reversed(three)])
+    events, _ = run([(item, None) for item in reversed(three)])
     assert [e.clip_id for e in events if isinstance(e, Failed)] == ["c"]
     assert np.allclose(rows_of(events, "b")[:, 0], np.arange(13) * 8, atol=3)
     assert len(rows_of(events, "c")) == 16  # one chunk
 
 
 def test_no_frame_at_all_calls_no_engine(bad):
-    events, engine = run([(bad, 0)])
+    events, engine = run([(bad, None)])
     assert [type(e) for e in events] == [Failed] and engine.shapes == []
 
 
@@ -150,7 +159,7 @@ def test_an_engine_that_takes_several_calls_at_once_gets_so_many_and_no_more(thr
             inside.discard(threading.get_ident())
             return super().__call__(frames)
 
-    events, engine = run([(item, 0) for item in three], engine=Several(1, streams=3), decode_threads=2)
+    events, engine = run([(item, None) for item in three], engine=Several(1, streams=3), decode_threads=2)
     assert len(engine.shapes) == 39 and set(most) == {3}
     assert len(rows_of(events, "c")) == 21
 
@@ -161,7 +170,7 @@ def test_rows_stay_in_order_where_a_later_batch_is_embedded_first(three):
             time.sleep(0.02 if len(self.shapes) % 3 == 0 else 0.0)
             return super().__call__(frames)
 
-    events, _ = run([(item, 0) for item in three], engine=Uneven(2, streams=3), decode_threads=2)
+    events, _ = run([(item, None) for item in three], engine=Uneven(2, streams=3), decode_threads=2)
     for item, frames in zip(three, (5, 13, 21), strict=True):
         own = [e for e in events if e.clip_id == item.clip_id]
         assert [type(e) for e in own] == [Opened, *[Rows] * (len(own) - 2), Finished]
@@ -189,7 +198,7 @@ def test_decoding_and_a_backbone_on_the_cpu_take_turns_on_the_cores(three, monke
     monkeypatch.setattr(packing, "usable_cores", lambda: 2)
     engine = MeanEngine(2, streams=3)
     engine.on_one_core = True
-    events, _ = run([(item, 0) for item in three], engine=engine, decode_threads=3)
+    events, _ = run([(item, None) for item in three], engine=engine, decode_threads=3)
     assert max(most) == 2 and len(most) > len(engine.shapes) == 20  # decoding took turns too
     assert len(rows_of(events, "c")) == 21
 
@@ -203,7 +212,7 @@ def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make
             gate.wait(20)
             return super().__call__(frames)
 
-    events = embed_clips([(item, 0)], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
+    events = embed_clips([(item, None)], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
     assert isinstance(next(events), Opened)
     threading.Timer(0.5, gate.set).start()
     assert sum(len(e.embeddings) for e in events if isinstance(e, Rows)) == 300
@@ -216,7 +225,7 @@ def test_a_fault_of_the_engine_ends_the_job_and_its_threads(three):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run([(item, 0) for item in three], engine=Broken(4, streams=2))
+        run([(item, None) for item in three], engine=Broken(4, streams=2))
     assert not alive()
 
 
@@ -225,13 +234,13 @@ def test_a_fault_of_a_decode_thread_ends_the_job_and_its_threads(three, monkeypa
 
     monkeypatch.setattr(packing, "open_clip", lambda *args, **more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run([(item, 0) for item in three])
+        run([(item, None) for item in three])
     assert not alive()
 
 
 def test_leaving_early_ends_all_threads(tmp_path, make_video):
     items = [VideoItem(name, make_video(tmp_path / f"{name}.avi", frames=200)) for name in "ab"]
-    events = embed_clips([(i, 0) for i in items], SETTINGS, MeanEngine(4), decode_threads=2, seconds=StageSeconds())
+    events = embed_clips([(i, None) for i in items], SETTINGS, MeanEngine(4), decode_threads=2, seconds=StageSeconds())
     while not isinstance(next(events), Rows):
         pass
     events.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extract.decode_rules import VERSION
 from extract.plan import decide, explain, in_part
 from extract.records import VideoItem
 from extract.store_pack import pack
@@ -32,7 +33,7 @@ def item(tmp_path):
 
 def fill(folder, *, done=(), begun=(), failed=(), recipe=None):
     """A store with some clips of three rows complete, begun, and failed."""
-    with StoreWriter(folder / "features", recipe or {"backbone": "tiny"}, engine="keras") as writer:
+    with StoreWriter(folder / "features", recipe or {"backbone": "tiny"}, engine="keras", rules=VERSION) as writer:
         for item in (*done, *begun):
             rows = np.arange(3)
             writer.append(item.clip_id, np.ones((3, 4)), rows, rows / 8, source_of(item, with_digest=True))

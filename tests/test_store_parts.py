@@ -6,8 +6,8 @@ from extract.store_parts import Segment, complete_version, longest_beginning
 OLD, NEW = Source("a", 1, 1, "old"), Source("a", 2, 2, "new")
 
 
-def segment(first, length, *, last=0, when=1, name="shard-a"):
-    return Segment(when, name, 0, 0, first, length, last)
+def segment(first, length, *, last=0, when=1, name="shard-a", rules=1):
+    return Segment(when, name, 0, 0, first, length, last, rules)
 
 
 def chain(parts, sources=None):
@@ -57,7 +57,15 @@ def test_a_clip_in_ten_thousand_parts_does_not_exhaust_the_stack():
 def test_the_longest_beginning_of_this_source_is_where_work_goes_on():
     parts = [segment(0, 3), segment(3, 2), segment(3, 4), segment(9, 2), segment(0, 6, when=5), segment(7, 1, last=1)]
 
-    found = longest_beginning(parts, OLD, lambda part: OLD)
+    found = longest_beginning(parts, OLD, lambda part: OLD, rules=1)
 
     assert [(part.first_row, part.length) for part in found] == [(0, 3), (3, 4)]
-    assert longest_beginning(parts, NEW, lambda part: OLD) == []
+    assert longest_beginning(parts, NEW, lambda part: OLD, rules=1) == []
+
+
+def test_parts_of_other_rules_are_no_beginning_and_no_link():
+    parts = [segment(0, 4), segment(4, 3, rules=2), segment(4, 2, last=1, rules=2)]
+    assert longest_beginning(parts, OLD, lambda part: OLD, rules=2) == []
+    assert longest_beginning(parts, OLD, lambda part: OLD, rules=1) == parts[:1]
+    assert chain(parts) is None
+    assert chain([segment(0, 4, rules=2), *parts]) == [(0, 4), (4, 2)]

@@ -20,7 +20,7 @@ def test_a_later_writer_goes_on_after_the_last_sealed_part(tmp_path):
         append(writer, "long", 0, 3)
         writer.seal()
         append(writer, "long", 3, 5)
-    partial = open_store(tmp_path).partial("long", SOURCE)
+    partial = open_store(tmp_path).partial("long", SOURCE, rules=1)
     assert (partial.rows, partial.parts, partial.last_frame_index, partial.last_pts_seconds) == (5, 2, 12, 0.5)
 
     with writer_on(tmp_path) as writer:
@@ -35,7 +35,7 @@ def test_a_resumed_clip_whose_rows_do_not_follow_is_refused(tmp_path):
     with writer_on(tmp_path) as writer:
         append(writer, "long", 0, 3)
     with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("long", SOURCE))
+        writer.resume(open_store(tmp_path).partial("long", SOURCE, rules=1))
         with pytest.raises(UnstorableClipError, match="long: the timestamps do not rise strictly"):
             append(writer, "long", 2, 4)
 
@@ -43,7 +43,7 @@ def test_a_resumed_clip_whose_rows_do_not_follow_is_refused(tmp_path):
 def test_resuming_what_has_no_beginning_starts_at_row_0(tmp_path):
     make_store(tmp_path)
     with writer_on(tmp_path) as writer:
-        partial = open_store(tmp_path).partial("new", SOURCE)
+        partial = open_store(tmp_path).partial("new", SOURCE, rules=1)
         writer.resume(partial)
         add_clip(writer, "new", 4)
 
@@ -55,7 +55,7 @@ def test_a_clip_that_is_open_cannot_be_resumed(tmp_path):
     with writer_on(tmp_path) as writer:
         append(writer, "a", 0, 2)
         with pytest.raises(ValueError, match="a is open already"):
-            writer.resume(open_store(tmp_path).partial("a", SOURCE))
+            writer.resume(open_store(tmp_path).partial("a", SOURCE, rules=1))
 
 
 def test_the_later_of_two_versions_counts(tmp_path):
@@ -71,9 +71,9 @@ def test_parts_of_different_sources_are_never_joined(tmp_path):
     with writer_on(tmp_path) as writer:
         append(writer, "a", 0, 3, SOURCE)
     changed = Source("/videos/a.mp4", 1001, 2001, "d2")
-    assert open_store(tmp_path).partial("a", changed).rows == 0
+    assert open_store(tmp_path).partial("a", changed, rules=1).rows == 0
     with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("a", SOURCE))
+        writer.resume(open_store(tmp_path).partial("a", SOURCE, rules=1))
         append(writer, "a", 3, 5, changed)
         writer.finish("a", TRUTH)
 
@@ -85,7 +85,7 @@ def test_a_touched_source_with_the_same_content_goes_on(tmp_path):
         append(writer, "a", 0, 3, SOURCE)
     touched = Source("/videos/a.mp4", 1000, 9999, "d1")
     with writer_on(tmp_path) as writer:
-        writer.resume(open_store(tmp_path).partial("a", touched))
+        writer.resume(open_store(tmp_path).partial("a", touched, rules=1))
         append(writer, "a", 3, 5, touched)
         writer.finish("a", TRUTH)
 
@@ -123,7 +123,7 @@ def test_two_processes_on_one_store_end_with_each_clip_once(tmp_path, same_list)
 def test_two_writers_that_both_resumed_a_clip_agree(tmp_path):
     with writer_on(tmp_path) as writer:
         append(writer, "a", 0, 3)
-    partial = open_store(tmp_path).partial("a", SOURCE)
+    partial = open_store(tmp_path).partial("a", SOURCE, rules=1)
     first, second = writer_on(tmp_path), writer_on(tmp_path)
     for writer, middle in ((first, 5), (second, 6)):
         writer.resume(partial)
