@@ -78,7 +78,6 @@ def run_demo(arguments: argparse.Namespace) -> int:
     from extract.cli import extract_with_bar
     from extract.demo import render_demo
     from extract.job import ExtractSettings
-    from extract.videos import find_videos
     from sequence_models.settings import TrainSettings
 
     folder: Path = arguments.output
@@ -87,7 +86,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
         print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0: every sampled frame, once")
         settings = ExtractSettings(output=folder / f"features_{part}")
-        if extract_with_bar(find_videos(folder / part), settings)["failed"]:
+        if extract_with_bar(folder / part, settings)["failed"]:
             return 1
     clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, epochs=120, patience=30)
     frames = TrainSettings(  # 32 recordings are few: small batches for more steps, a small model
@@ -172,18 +171,16 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
 
     from extract.cli import extract_with_bar
     from extract.job import settings_from_recipe
-    from extract.videos import find_videos
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
-    items = find_videos(videos)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
         home = arguments.features or Path(scratch)
         stores = []
         for number, recipe in enumerate(run.recipes):
             settings = settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
-            failed += extract_with_bar(items, settings, is_kept=bool(arguments.features))["failed"]
+            failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features))["failed"]
             stores.append(settings.output)
         code = sequence_models.cli.predict_from_stores(arguments, stores)
     return code or (1 if failed else 0)

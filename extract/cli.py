@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from extract import arguments as parsers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from extract.job import ClipResult, ExtractSettings, Progress
+    from extract.left_out import LeftOut
     from extract.sampling import SamplingRule
     from extract.show import Change, Sheet, View
     from extract.show_windows import WindowCut
@@ -90,10 +93,10 @@ def run_scan(arguments: argparse.Namespace) -> int:
     from extract import scan, scan_report
     from extract.backbones import load_backbone
     from extract.machine import default_decode_threads
-    from extract.videos import find_videos
+    from extract.videos import search_videos
 
     check_positive(arguments, "decode_threads")
-    items, totals, records = find_videos(arguments.videos), scan.ScanTotals(), []
+    (items, left_out), totals, records = search_videos(arguments.videos), scan.ScanTotals(), []
     threads = arguments.decode_threads or default_decode_threads()
     width = scan_report.clip_columns(items)
     if not arguments.json:
@@ -107,9 +110,13 @@ def run_scan(arguments: argparse.Namespace) -> int:
     backbone = load_backbone(arguments.backbone)
     speed = {} if backbone.channels is None else {"frames_per_second": math.inf}
     cost = scan_report.estimate_cost(totals, row_bytes=backbone.row_bytes, threads=threads, **speed)
-    summary = scan_report.summary_text(totals, cost)
-    print(json.dumps({"clips": records, **scan_report.scan_record(totals, cost)}) if arguments.json else summary)
-    return 1 if totals.failed else 0
+    if arguments.json:
+        passed_over = {"left_out": left_out.lines(), "unreadable": left_out.unreadable}
+        print(json.dumps({"clips": records, **scan_report.scan_record(totals, cost), **passed_over}))
+    else:
+        print(scan_report.summary_text(totals, cost))
+        _tell(left_out)
+    return 1 if totals.failed or left_out.unreadable else 0
 
 
 def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), windows: WindowCut | None = None) -> int:
@@ -170,29 +177,28 @@ def run_why(arguments: argparse.Namespace) -> int:
 
 def run_extract(arguments: argparse.Namespace) -> int:
     """`clipseq extract`: exit code 0 if every clip is in the store, 1 if any failed."""
-    from extract.videos import find_videos
-
     settings = extract_settings(arguments)
-    counts = extract_with_bar(find_videos(arguments.videos), settings)
-    return 1 if counts["failed"] else 0
+    return 1 if extract_with_bar(arguments.videos, settings)["failed"] else 0
 
 
-def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:
+def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:
     """Run a job with a progress bar in frames, list its failures and lost frames, and print the closing line.
 
     Args:
-        items: The clips.
+        videos: As `search_videos` takes them.
         settings: What to do with them.
         is_kept: Whether the store is still there afterwards, to be looked into.
 
     Returns:
-        How many clips are done, skipped and failed.
+        How many clips are done, skipped and failed; a folder that cannot be read has failed too.
     """
     from extract.job import extract
     from extract.stages import StageSeconds, bottleneck_line
-    from extract.wording import lost_frames_text
+    from extract.videos import search_videos
+    from extract.wording import lost_frames_text, remark_lines
 
-    lost = []
+    items, left_out = search_videos(videos)
+    lost, remarks = [], list[tuple[str, str]]()
     counts: Counter = Counter(done=0, skipped=0, failed=0)
     seconds = StageSeconds()
     bar = _FrameBar(len(items))
@@ -202,6 +208,7 @@ def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = 
                 counts[result.status] += 1
                 if result.lost_spans:
                     lost.append((result.clip_id, result.lost_spans))
+                remarks += [(result.clip_id, remark) for remark in result.remarks]
                 if result.status == "failed":
                     bar.write(_failure_line(result))
     finally:
@@ -211,6 +218,9 @@ def extract_with_bar(items: list, settings: ExtractSettings, *, is_kept: bool = 
         print(bottleneck_line(seconds, has_model=settings.backbone != "pixels"))
     if lost:
         print(lost_frames_text(lost, store=str(settings.output) if is_kept else ""))
+    for line in remark_lines(remarks):
+        print(line)
+    counts["failed"] += _tell(left_out)
     print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
     return counts
 
@@ -267,8 +277,9 @@ def run_import(arguments: argparse.Namespace) -> int:
     imported = import_features(arguments.folder, arguments.output, settings)
     for clip_id, reason in imported.failed.items():
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
-    print(f"done {imported.num_done}  skipped {imported.num_skipped}  failed {len(imported.failed)}")
-    return 1 if imported.failed else 0
+    failed = len(imported.failed) + _tell(imported.left_out)
+    print(f"done {imported.num_done}  skipped {imported.num_skipped}  failed {failed}")
+    return 1 if failed else 0
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -328,6 +339,15 @@ def _part(text: str | None) -> tuple[int, int] | None:
     if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--part {text!r} must be I/N with 1 <= I <= N, such as 3/8")
     return int(number), int(count)
+
+
+def _tell(left_out: LeftOut) -> int:
+    """Print what was passed over; how many folders could not be read."""
+    for line in left_out.lines():
+        print(line)
+    for line in left_out.failures():
+        print(f"failed  {line}", file=sys.stderr)
+    return len(left_out.unreadable)
 
 
 def _failure_line(result: ClipResult) -> str:

@@ -16,6 +16,9 @@ from extract.videos import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
 from extract.wording import counted
 
 NAME = f"images, opencv {cv2.__version__}"
+SEVERAL_ENDINGS = (".tif", ".tiff", ".webp")
+DARK = 0.25  # of the range: 14 bits in 16 are not dark yet
+DARK_LOOKS = 16  # pictures of a sequence
 RATE = 25.0  # what FFmpeg assumes for pictures
 
 
@@ -47,8 +50,8 @@ def index_images(folder: Path) -> PacketIndex:
         raise UnreadableVideoError(
             f"{folder} holds no numbered pictures ({' '.join(sorted(IMAGE_ENDINGS))}); leave it out"
         )
-    first = next((picture for p in pictures if (picture := _load(p)) is not None), None)
-    if first is None:
+    first, example = next(((p, picture) for p in pictures if (picture := _load(p)) is not None), (None, None))
+    if first is None or example is None:
         raise NoFramesError(f"{folder}: of {counted(len(pictures), 'picture')} not one can be read; replace them")
     return PacketIndex(
         pts_seconds=np.arange(len(pictures)) / RATE,
@@ -65,8 +68,9 @@ def index_images(folder: Path) -> PacketIndex:
         is_interlaced=False,
         counts_frames=True,
         stream_index=0,
-        coded_size=(first.shape[1], first.shape[0]),
+        coded_size=(example.shape[1], example.shape[0]),
         orientation=UPRIGHT,
+        remarks=_remarks(pictures, first, example),
     )
 
 
@@ -83,6 +87,35 @@ def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
     stream = FrameStream(NAME, beat)
     stream.frames = _read_all(numbered_images(folder), stream)
     return stream
+
+
+def _remarks(pictures: list[Path], first: Path, example: np.ndarray) -> dict[str, str]:
+    found = {}
+    if first.suffix.lower() in SEVERAL_ENDINGS and _holds_several(first):
+        found["several pictures in a file"] = "each file holds several pictures, of which the first is taken"
+    if example.max() < DARK * 255:
+        ranges = [_range(path) for path in pictures[:: -(-len(pictures) // DARK_LOOKS)]]
+        highest, limit = max(ranges, key=lambda pair: pair[0] / pair[1])
+        if highest < DARK * limit:
+            found["dark pictures"] = (
+                f"the pictures use levels up to {highest:,} of {limit:,} only and come out dark: scale them"
+            )
+    return found
+
+
+def _holds_several(path: Path) -> bool:
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    is_there, second = cv2.imdecodemulti(content, cv2.IMREAD_COLOR, range=(1, 2))
+    return bool(is_there and len(second))
+
+
+def _range(path: Path) -> tuple[int, int]:
+    """The highest level that a picture uses, and the highest that it could use."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
+    if picture is None or picture.dtype.kind != "u":
+        return 0, 1
+    return int(picture.max()), 2 ** (8 * picture.itemsize) - 1
 
 
 def _assumption(pictures: list[Path]) -> str:

@@ -9,8 +9,9 @@ import os
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -64,6 +65,7 @@ class PacketIndex:
         stream_index: Which stream of the file this is.
         coded_size: (width, height) of a decoded frame, before it is turned.
         orientation: The display matrix reduced to (a, b, c, d) in -1, 0, 1: x' = a x + c y, y' = b x + d y.
+        remarks: What is there and not used, or likely to be unwanted: in a few words -> in a sentence.
     """
 
     pts_seconds: np.ndarray
@@ -83,6 +85,7 @@ class PacketIndex:
     coded_size: tuple[int, int]
     orientation: tuple[int, int, int, int]
     pts_is_dts: bool = False
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rounding_seconds(self) -> float:
@@ -162,7 +165,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
         NoVideoStreamError: There is none (a cover picture in a sound file is none).
         NoDecoderError: FFmpeg knows no decoder for it.
     """
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    streams = _shown_streams(container)
     if not streams:
         others = ", ".join(
             f"{s.type}: {s.codec_context.codec.canonical_name if s.codec_context else 'unknown'}"
@@ -175,6 +178,11 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
         raise NoDecoderError(f"{container.name} holds a video stream that no decoder knows; convert it")
     read_only(container, stream)
     return stream
+
+
+def _shown_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video streams that are no cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
 
 
 def read_only(container: av.container.InputContainer, stream: av.VideoStream, *, threads: int = 1) -> None:
@@ -196,7 +204,8 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
     with open_container(path) as container:
         stream = video_stream(container)
         declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way
-        packets, frame, held = _read_packets(container, stream, path, beat)
+        others = [other for other in _shown_streams(container) if other.index != stream.index]
+        packets, frame, held, counts = _read_packets(container, stream, others, path, beat)
         clock = _clock(packets, container, stream, declared_start, held)
         return PacketIndex(
             **clock,
@@ -210,6 +219,7 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             stream_index=stream.index,
             coded_size=(frame.width, frame.height),
             orientation=_orientation(frame),
+            remarks=_other_streams(counts),
         )
 
 
@@ -236,16 +246,26 @@ class _Packets:
 
 
 def _read_packets(
-    container: av.container.InputContainer, stream: av.VideoStream, path: Path, beat: Callable[[], None]
-) -> tuple[_Packets, av.VideoFrame, int]:
-    """All packets that show a frame, the first frame that decodes, and how many others the decoder held by then."""
-    packets, held = _Packets(), 0
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    others: Sequence[av.VideoStream],
+    path: Path,
+    beat: Callable[[], None],
+) -> tuple[_Packets, av.VideoFrame, int, Counter[int]]:
+    """All packets that show a frame, the first frame that decodes, how many others the decoder held by then, and the
+    numbers of packets of other video streams."""
+    packets, held, counts = _Packets(), 0, Counter({other.index: 0 for other in others})
+    for other in others:
+        other.discard = av.stream.Discard.default
     codec = stream.codec_context.codec.canonical_name
     frame: av.VideoFrame | None = None
     last_error = "none came out"
     deadline = time.monotonic() + PROBE_SECONDS
-    for packet in _demux(container, stream):
+    for packet in _demux(container, [stream, *others]):
         beat()
+        if packet.stream.index != stream.index:
+            counts[packet.stream.index] += bool(packet.size)
+            continue
         if packet.size and not packet.is_discard and _is_shown(packet, codec):
             packets.add(packet)
         if frame is None and time.monotonic() < deadline:
@@ -259,13 +279,21 @@ def _read_packets(
             f"{path}: of {counted(len(packets), 'packet')} of {codec} video not one gives a frame "
             f"({last_error}); the file is encrypted, damaged or only a header: replace it"
         )
-    return packets, frame, held
+    return packets, frame, held, counts
 
 
-def _demux(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
-    """The stream's packets; a read error ends the file, as it does for a player."""
+def _other_streams(counts: Mapping[int, int]) -> dict[str, str]:
+    if not counts:
+        return {}
+    frames = " and ".join(counted(count, "frame") for count in counts.values())
+    what = "another video stream" if len(counts) == 1 else f"{len(counts)} other video streams"
+    return {"several video streams": f"{what} of {frames}, not read"}
+
+
+def _demux(container: av.container.InputContainer, streams: Sequence[av.VideoStream]) -> Iterator[av.Packet]:
+    """The streams' packets; a read error ends the file, as it does for a player."""
     try:
-        yield from container.demux(stream)
+        yield from container.demux(streams)
     except av.error.FFmpegError:
         return
 

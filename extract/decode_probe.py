@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from extract import decode_images, decode_pyav
@@ -21,11 +21,13 @@ class Probe(NamedTuple):
         truth: The record of the whole video; `decoded_frames` is the number of packets that should show a frame.
         sampled_frames: Rows that the clip should give.
         read_frames: Frames that have to be decoded for them.
+        remarks: As in `PacketIndex`.
     """
 
     truth: VideoTruth
     sampled_frames: int
     read_frames: int
+    remarks: Mapping[str, str]
 
 
 def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
@@ -67,4 +69,4 @@ def _probe_packets(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) ->
     )
     is_sparse = not item.path.is_dir() and decode_pyav.seeking_pays(item, index, wanted)
     cost = decode_pyav.decoding_cost(index, wanted) if is_sparse else decode_pyav.frames_up_to_end(item, index)
-    return Probe(truth, len(wanted), cost)
+    return Probe(truth, len(wanted), cost, index.remarks)

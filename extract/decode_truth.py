@@ -54,6 +54,7 @@ def make_truth(
         interlaced=interlaced,
         lost_spans=tuple(lost_spans[:MOST_SPANS]),
         duration_seconds=index.duration_seconds,
+        remarks=tuple(index.remarks.values()),
         notes=(*notes, *_file_notes(index, more_spans=len(lost_spans) - MOST_SPANS)),
     )
 

@@ -72,13 +72,14 @@ class ExtractSettings:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What became of one clip: status "done", "skipped" or "failed", its rows, why, and where frames were lost."""
+    """What became of one clip: status "done", "skipped" or "failed", its rows, why, where frames were lost, remarks."""
 
     clip_id: str
     status: str
     rows: int = 0
     reason: str = ""
     lost_spans: tuple[tuple[float, float], ...] = ()  # half-open, seconds
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -346,7 +347,8 @@ class _Run:
             yield self._fail(clip_id, error)
             return
         self._end(clip_id)
-        yield ClipResult(clip_id, "done", self._rows[clip_id], lost_spans=event.truth.lost_spans)
+        truth = event.truth
+        yield ClipResult(clip_id, "done", self._rows[clip_id], lost_spans=truth.lost_spans, remarks=truth.remarks)
 
     def _fail(self, clip_id: str, error: VideoError) -> ClipResult:
         item = self._items.get(clip_id)

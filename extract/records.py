@@ -88,6 +88,7 @@ class VideoTruth:
         lost_spans: Half-open (start_seconds, end_seconds) where frames are missing.
         duration_seconds: End of the last frame.
         notes: Anything else a reader should know, one sentence each.
+        remarks: What is there and not used, or likely to be unwanted, one sentence each.
     """
 
     decoder: str
@@ -105,6 +106,7 @@ class VideoTruth:
     lost_spans: tuple[tuple[float, float], ...] = ()
     duration_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON, keys in field order."""
@@ -115,7 +117,7 @@ class VideoTruth:
         """The inverse of `to_json`; unknown keys are an error."""
         fields = json.loads(text)
         fields["lost_spans"] = tuple((float(a), float(b)) for a, b in fields.get("lost_spans", ()))
-        fields["notes"] = tuple(fields.get("notes", ()))
+        fields |= {name: tuple(fields.get(name, ())) for name in ("notes", "remarks")}
         return cls(**fields)
 
 

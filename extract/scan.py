@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -42,6 +42,7 @@ class ScanResult:
         sampled_frames: How many the rule takes.
         read_frames: How many have to be decoded for them.
         flags: What is odd, in a few words each; of a failed clip the kind of failure.
+        remarks: Flag -> sentence, of those that say more.
         error: Why it cannot be extracted, "" if it can.
         digest: SHA-256 of the content, "" where no other file has the same size.
         same_content_as: An earlier clip whose file has the same content, "" for none.
@@ -55,6 +56,7 @@ class ScanResult:
     sampled_frames: int = 0
     read_frames: int = 0
     flags: tuple[str, ...] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     digest: str = ""
     same_content_as: str = ""
@@ -153,7 +155,8 @@ def _scan(item: VideoItem, sampling: SamplingRule, *, with_digest: bool) -> Scan
         duration_seconds=duration,
         sampled_frames=probe.sampled_frames,
         read_frames=probe.read_frames,
-        flags=odd_flags(probe.truth, duration_seconds=duration),
+        flags=(*odd_flags(probe.truth, duration_seconds=duration), *probe.remarks),
+        remarks=probe.remarks,
     )
 
 

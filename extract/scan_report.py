@@ -66,7 +66,7 @@ def clip_columns(items: Sequence[VideoItem]) -> int:
     Args:
         items: The clips that will be printed.
     """
-    return min(CLIP_COLUMNS, max((_columns(item.clip_id) for item in items), default=0) + 1)
+    return min(CLIP_COLUMNS, max(_columns(text) for text in ("clip", *(item.clip_id for item in items))) + 1)
 
 
 def header_line(width: int) -> str:
@@ -151,6 +151,7 @@ def _remark(flag: str, result: ScanResult) -> str:
         "rotated": f"rotated {truth.rotation_degrees}",
         "lost spans": f"{counted(len(truth.lost_spans), 'lost span')} from {first[0]:.2f} s",
         "duplicate content": f"same content as {result.same_content_as}",
+        **result.remarks,
     }
     return said.get(flag, flag)
 

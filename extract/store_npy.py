@@ -10,19 +10,21 @@ import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError
+from extract.left_out import LeftOut, walk
 from extract.records import Source, VideoItem
 from extract.store_read import Store, open_store
 from extract.store_schema import check_clip_id, read_recipe, same_source
 from extract.store_seal import sealed_file, write_error
 from extract.store_write import StoreWriter
 from extract.videos import source_of
+from extract.wording import counted
 
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
@@ -62,11 +64,12 @@ class ImportSettings:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: numbers of clips, and why each failed one failed."""
+    """What an import did: numbers of clips, why each failed one failed, and what was passed over."""
 
     num_done: int
     num_skipped: int
     failed: dict[str, str]
+    left_out: LeftOut = field(compare=False, default_factory=lambda: LeftOut(""))
 
 
 def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
@@ -85,7 +88,8 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
         StoreError: The store was made otherwise, or cannot be written.
     """
     folder, output = Path(folder), Path(output)
-    files = _find(folder, output)
+    left_out = LeftOut(folder)
+    files = _find(folder, output, left_out)
     if read_recipe(output) is None:
         _refuse_other_way_round(list(files.values()), settings)
     failed: dict[str, str] = {}
@@ -107,7 +111,7 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
             except VideoError as error:
                 writer.fail(clip_id, error, source)
                 failed[clip_id] = str(error)
-    return Imported(num_done, len(files) - num_done - len(failed), failed)
+    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out)
 
 
 def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
@@ -204,21 +208,25 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
         file.write(np.asarray(rows[first : first + step], dtype).data)
 
 
-def _find(folder: Path, output: Path) -> dict[str, Path]:
-    """clip_id -> file; hidden files and the store itself are left out."""
+def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
+    """clip_id -> file; hidden files and the store itself are left out without a word."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: give the folder that holds the .npy or .npz files.")
     files: dict[str, Path] = {}
-    for path in sorted(path for ending in ENDINGS for path in folder.rglob(f"*{ending}")):
-        if path.name.startswith(".") or output.resolve() in path.resolve().parents or not path.is_file():
+    found = (here / name for here, names in walk(folder, left_out) for name in names)
+    for path in found:
+        if output.resolve() in path.resolve().parents:
+            continue
+        if path.suffix.lower() not in ENDINGS:
+            left_out.add("neither .npy nor .npz", path.relative_to(folder).as_posix())
             continue
         clip_id = path.relative_to(folder).with_suffix("").as_posix()
         if clip_id in files:
             raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
         files[clip_id] = path
-    if not files:
-        raise UsageError(f"{folder} holds no .npy or .npz file.")
-    return files
+    if not files and not left_out.unreadable:
+        raise UsageError(f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}).")
+    return dict(sorted(files.items()))
 
 
 def _is_current(store: Store, clip_id: str, source: Source) -> bool:

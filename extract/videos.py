@@ -13,10 +13,11 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from extract.errors import UnreadableVideoError, UsageError
+from extract.left_out import LeftOut, walk
 from extract.records import Source, VideoItem
 from extract.wording import counted, first_few
 
@@ -35,38 +36,47 @@ SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$
 PICTURES = "pictures whose names do not end in a number"
 BESIDE_VIDEOS = "pictures beside videos"
 OTHER_FILES = "files that are no videos"
+OTHER_FOLDERS = "which hold no numbered pictures themselves"
 NUMBER_AT_END = re.compile(r"\d+$")
 
 logger = logging.getLogger(__name__)
 
 
 def find_videos(target: str | Path) -> list[VideoItem]:
-    """All clips that a target names.
+    """As `search_videos`, saying in the log what is left out."""
+    items, left_out = search_videos(target)
+    for line in left_out.lines() + left_out.failures():
+        logger.warning("%s", line)
+    return items
+
+
+def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
+    """All clips that a target names, and what of it is left out.
 
     Args:
         target: A folder (searched with its sub-folders; one that directly holds numbered pictures is one clip), a
             glob, a file, `file#t=start,end`, or a CSV with a `path` column.
 
     Returns:
-        The clips, in natural order of their ids (clip2 before clip10).
+        The clips, in natural order of their ids (clip2 before clip10); none where no folder can be read.
 
     Raises:
         UsageError: Nothing is there, a table is malformed, or two clips have one id.
     """
-    path = Path(target)
+    path, left_out = Path(target), LeftOut(target)
     if path.is_dir():
-        items = _of_folder(path)
+        items = _of_folder(path, left_out)
     elif path.exists() or os.path.islink(path):
         items = _of_table(path) if path.suffix.lower() == ".csv" else [VideoItem(path.name, path)]
     elif span := _as_span(str(target)):
         file, start, end = span
         items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
     elif glob.has_magic(str(target)):
-        items = _of_glob(str(target))
+        items = _of_glob(str(target), left_out)
     else:
         raise UsageError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
     _check_ids(items)
-    return sorted(items, key=lambda item: natural_key(item.clip_id))
+    return sorted(items, key=lambda item: natural_key(item.clip_id)), left_out
 
 
 def read_clip_table(path: Path) -> list[dict[str, str]]:
@@ -179,11 +189,10 @@ def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
 
 
-def _of_folder(folder: Path) -> list[VideoItem]:
-    """Clips of a folder tree; what is left out is said, one line for each kind."""
+def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
+    """Clips of a folder tree."""
     items: list[VideoItem] = []
-    left_out: dict[str, list[str]] = {PICTURES: [], BESIDE_VIDEOS: [], OTHER_FILES: []}
-    for here, names in _walk(folder):
+    for here, names in walk(folder, left_out):
         videos = [name for name in names if Path(name).suffix.lower() in VIDEO_ENDINGS]
         pictures = [name for name in names if _is_numbered_image(name)]
         items += [VideoItem((here / name).relative_to(folder).as_posix(), here / name) for name in videos]
@@ -191,21 +200,33 @@ def _of_folder(folder: Path) -> list[VideoItem]:
         if pictures and not videos:
             name = here.relative_to(folder).as_posix()
             items.append(VideoItem(here.resolve().name if name == "." else name, here))
+            _remark_on_sequences(pictures, here, left_out)
         for name in names:
             if name not in used:
-                is_picture = os.path.splitext(name)[1].lower() in IMAGE_ENDINGS
-                kind = OTHER_FILES if not is_picture else BESIDE_VIDEOS if videos else PICTURES
-                left_out[kind].append((here / name).relative_to(folder).as_posix())
-    if not items:
-        count = sum(map(len, left_out.values()))
+                left_out.add(_kind_of(name, beside_videos=bool(videos)), (here / name).relative_to(folder).as_posix())
+    if not items and not left_out.unreadable:
         raise UsageError(
-            f"{folder} holds no videos ({counted(count, 'other file')}); looked for {_endings()}, and for folders of "
-            "pictures whose names end in a number"
+            f"{folder} holds no videos ({counted(len(left_out), 'other file')}); looked for {_endings()}, and for "
+            "folders of pictures whose names end in a number"
         )
-    for kind, found in left_out.items():
-        if found:
-            logger.warning("%s: left out %s (%s): %s", folder, counted(found, "file"), kind, first_few(found))
     return items
+
+
+def _kind_of(name: str, *, beside_videos: bool = False) -> str:
+    """What a file that is left out is."""
+    if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
+        return OTHER_FILES
+    return BESIDE_VIDEOS if beside_videos else PICTURES
+
+
+def _remark_on_sequences(pictures: Sequence[str], folder: Path, left_out: LeftOut) -> None:
+    """Pictures that are numbered twice over, such as a_1 a_2 b_1 b_2, are read as one clip all the same."""
+    beginnings = sorted({NUMBER_AT_END.sub("", os.path.splitext(name)[0]) for name in pictures})
+    if len(beginnings) > 1:
+        left_out.remark(
+            f"{folder} holds {len(beginnings)} numbered sequences of pictures ({first_few(beginnings)}), which are "
+            "read as one clip; give each a folder of its own"
+        )
 
 
 def _endings() -> str:
@@ -213,29 +234,21 @@ def _endings() -> str:
     return f"{' '.join(usual)} and {len(VIDEO_ENDINGS) - len(usual)} other endings"
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below with its file names, hidden ones left out; links are followed, but never in a circle."""
-    for here, folders, names in os.walk(folder, followlinks=True):
-        above = {os.path.realpath(parent) for parent in [Path(here), *Path(here).parents] if parent != Path(".")}
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in above
-        )
-        yield Path(here), sorted(name for name in names if not name.startswith("."))
-
-
-def _of_glob(pattern: str) -> list[VideoItem]:
+def _of_glob(pattern: str, left_out: LeftOut) -> list[VideoItem]:
     prefix, rest = _wildcard_free_prefix(pattern)
     matches = [Path(match) for match in glob.glob(os.path.join(glob.escape(str(prefix)), rest), recursive=True)]
-    kept = [path for path in matches if _is_clip(path)]
-    if not kept:
+    kept = [path for path in matches if _is_clip(path, left_out)]
+    if not kept and not left_out.unreadable:
         raise UsageError(
             f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
             f"looked for {_endings()}"
         )
-    if len(kept) < len(matches):
-        logger.info("%s: %d matches are no videos and left out", pattern, len(matches) - len(kept))
+    beside = {path.parent for path in kept if path.is_file()}
+    for path in sorted({*matches} - {*kept}):
+        if path.is_file():
+            left_out.add(_kind_of(path.name, beside_videos=path.parent in beside), path.relative_to(prefix).as_posix())
+        elif str(path) not in left_out.unreadable:
+            left_out.add(OTHER_FOLDERS, path.relative_to(prefix).as_posix(), noun="folder")
     return [VideoItem(path.relative_to(prefix).as_posix(), path) for path in kept]
 
 
@@ -321,9 +334,16 @@ def _check_ids(items: Iterable[VideoItem]) -> None:
         seen[item.clip_id] = item
 
 
-def _is_clip(path: Path) -> bool:
+def _is_clip(path: Path, left_out: LeftOut) -> bool:
     if path.is_dir():
-        return any(_is_numbered_image(name) for name in os.listdir(path))
+        try:
+            pictures = [name for name in os.listdir(path) if _is_numbered_image(name)]
+        except OSError as error:
+            left_out.cannot_read(path, error)
+            return False
+        if pictures:
+            _remark_on_sequences(pictures, path, left_out)
+        return bool(pictures)
     return path.suffix.lower() in VIDEO_ENDINGS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
@@ -120,3 +121,23 @@ def _list_text(key: str, values: Sequence) -> str:
     if key == "row_shape":
         return " x ".join(map(str, values))
     return ("\n" if key in ("warnings", "notes") else ", ").join(map(str, values))
+
+
+def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
+    """Remarks on clips, those that differ in nothing but numbers as one.
+
+    Args:
+        remarks: clip_ids, each with a sentence.
+
+    Returns:
+        Such as "2 clips (a, b): another video stream of 9 frames, not read".
+    """
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for clip_id, remark in remarks:
+        alike.setdefault(re.sub(r"[\d,]+", "0", remark), []).append((clip_id, remark))
+    lines = []
+    for pairs in alike.values():
+        clip_ids, remark = [clip_id for clip_id, _ in pairs], pairs[0][1]
+        where = "" if len({sentence for _, sentence in pairs}) == 1 else f" (the first: {clip_ids[0]})"
+        lines.append(f"{counted(pairs, 'clip')} ({first_few(clip_ids)}): {remark}{where}")
+    return lines

@@ -36,6 +36,31 @@ def test_pictures_come_in_natural_order_as_rgb(tmp_path):
     assert truth.notes == ("timestamps rebuilt: pictures hold no times, 25 frames/s are assumed",)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "highest", "said"),
+    [
+        (np.uint16, 4095, "levels up to 4,095 of 65,535"),
+        (np.uint16, 40_000, ""),
+        (np.uint8, 15, "levels up to 15 of 255"),
+        (np.uint8, 100, ""),
+    ],
+)
+def test_pictures_that_use_a_fraction_of_their_range_get_a_remark(tmp_path, dtype, highest, said):
+    """12 bits in 16-bit files came out nearly black, without a word."""
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.linspace(0, highest, 48).reshape(6, 8).astype(dtype))
+    _, truth = read(tmp_path)
+    assert said in "".join(truth.remarks) and len(truth.remarks) == bool(said)
+
+
+def test_files_of_several_pictures_get_a_remark(tmp_path):
+    pages = [np.full((6, 8), 200, np.uint8)] * 3
+    for number in range(2):
+        cv2.imwritemulti(str(tmp_path / f"{number}.tif"), pages)
+    chunk, truth = read(tmp_path)
+    assert len(chunk) == 2 and truth.remarks == ("each file holds several pictures, of which the first is taken",)
+
+
 def test_pictures_of_several_sizes_are_one_clip(tmp_path):
     write_pictures(tmp_path, [1, 2])
     write_pictures(tmp_path, [3], size=(30, 20))

@@ -1,7 +1,12 @@
 import math
+import os
 import shutil
+import tempfile
 import threading
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from video_files import grey_frames, moving_frames, odd_video, write_video
 
@@ -11,6 +16,7 @@ from extract.records import VideoItem, VideoTruth
 from extract.sampling import SamplingRule
 from extract.scan import ScanTotals, odd_flags, scan_videos
 from extract.videos import find_videos
+from pipeline import main
 
 FPS_4 = SamplingRule("fps", 4)
 
@@ -96,6 +102,54 @@ def test_a_container_that_declares_too_much_is_flagged():
 
 def test_clips_without_times_of_display_are_flagged():
     assert "rebuilt timestamps" in scan(odd_video("avi__sample-with-large-length.avi")).popitem()[1].flags
+
+
+def test_a_second_video_stream_is_told_with_its_frames(tmp_path, capsys):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=10) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for stream, count in zip(streams, (12, 9), strict=True):
+            for picture in grey_frames(count, height=48, width=64):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    (result,) = scan_videos(find_videos(tmp_path), SamplingRule("every", 1))
+    assert result.truth.decoded_frames == 12 and "several video streams" in result.flags
+    assert main(["scan", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "another video stream of 9 frames, not read" in out and "several video streams 1" in out
+    assert main(["extract", str(tmp_path), "--output", str(tmp_path / "s"), "--backbone", "pixels"]) == 0
+    assert "1 clip (a.mkv): another video stream of 9 frames, not read\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+def as_nobody():
+    """A folder that everybody may enter, and a user for whom permissions count: root may read everything."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        yield Path(folder), (lambda: os.seteuid(65534)) if is_root else (lambda: None)
+        if is_root:
+            os.seteuid(0)
+        os.chmod(Path(folder, "in", "closed"), 0o700)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
+@pytest.mark.parametrize("verb", ["scan", "extract", "import-features"])
+def test_a_folder_that_may_not_be_read_is_a_failure(as_nobody, verb, make_video, capsys):
+    home, become_nobody = as_nobody
+    make_video(home / "in" / "a.avi", frames=3)
+    np.save(home / "in" / "b.npy", np.ones((3, 2)))
+    (home / "in" / "closed").mkdir()
+    make_video(home / "in" / "closed" / "c.avi", frames=3)
+    os.chmod(home / "in" / "closed", 0)
+    more = [] if verb == "scan" else ["--output", str(home / "store")]
+    backbone = [] if verb == "import-features" else ["--backbone", "pixels"]
+    become_nobody()
+    code = main([verb, str(home / "in"), *more, *backbone])
+    said = capsys.readouterr()
+    assert code == 1 and f"failed  {home / 'in' / 'closed'}: the folder cannot be read (Permission" in said.err
+    assert verb == "scan" or "done 1  skipped 0  failed 1" in said.out
 
 
 def test_every_oddity_of_a_record_has_its_flag():

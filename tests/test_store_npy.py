@@ -205,6 +205,17 @@ def test_folders_without_features_and_equal_names_are_usage_errors(folder, tmp_p
         import_features(folder, tmp_path / "f", ImportSettings())
 
 
+def test_files_of_another_spelling_are_taken_or_named(tmp_path):
+    for name in ("a.NPY", "b.Npz", "c.csv", "d/e.mat", ".hidden.csv"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        with (tmp_path / "in" / name).open("wb") as file:
+            (np.savez if name == "b.Npz" else np.save)(file, np.ones((4, 3)))
+    imported = import_features(tmp_path / "in", tmp_path / "store", ImportSettings())
+    assert (imported.num_done, imported.failed) == (2, {})
+    assert open_store(tmp_path / "store").clip_ids == ["a", "b"]
+    assert imported.left_out.lines() == [f"{tmp_path / 'in'}: left out 2 files (neither .npy nor .npz): c.csv, d/e.mat"]
+
+
 def test_the_store_may_lie_inside_the_folder(folder):
     import_features(folder, folder / "f", ImportSettings())
     (folder / "f" / ".index.npz").write_bytes(b"not a clip")

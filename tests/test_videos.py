@@ -210,10 +210,29 @@ def test_what_is_left_out_is_said_one_line_for_each_kind(tmp_path, caplog):
     touch(tmp_path, *(f"copied/img ({number}).jpg" for number in range(5)))
     assert ids(tmp_path) == ["a.mp4", "seq"]
     assert caplog.messages == [
+        f"{tmp_path}: left out 2 files (files that are no videos): b.txt, c/d.srt",
+        f"{tmp_path}: left out 1 file (pictures beside videos): poster.png",
         f"{tmp_path}: left out 6 files (pictures whose names do not end in a number): "
         "copied/img (0).jpg, copied/img (1).jpg, copied/img (2).jpg and 3 more",
-        f"{tmp_path}: left out 1 file (pictures beside videos): poster.png",
-        f"{tmp_path}: left out 2 files (files that are no videos): b.txt, c/d.srt",
+    ]
+
+
+def test_what_a_glob_matches_and_leaves_out_is_said_too(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b.txt", "poster.png", "seq/0.png", "seq/1.png", "class/c.mp4")
+    assert ids(tmp_path / "*") == ["a.mp4", "seq"]
+    assert caplog.messages == [
+        f"{tmp_path}/*: left out 1 file (files that are no videos): b.txt",
+        f"{tmp_path}/*: left out 1 file (pictures beside videos): poster.png",
+        f"{tmp_path}/*: left out 1 folder (which hold no numbered pictures themselves): class",
+    ]
+
+
+def test_two_sequences_in_one_folder_are_named(tmp_path, caplog):
+    touch(tmp_path, *(f"both/{view}_{number}.png" for view in ("left", "right") for number in range(3)))
+    assert ids(tmp_path) == ids(tmp_path / "*") == ["both"]
+    assert caplog.messages == 2 * [
+        f"{tmp_path}/both holds 2 numbered sequences of pictures (left_, right_), which are read as one clip; give "
+        "each a folder of its own"
     ]
 
 
