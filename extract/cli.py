@@ -192,12 +192,15 @@ def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: 
     Returns:
         How many clips are done, skipped and failed; a folder that cannot be read has failed too.
     """
+    from dataclasses import replace
+
     from extract.job import extract
     from extract.stages import StageSeconds, bottleneck_line
-    from extract.videos import search_videos
+    from extract.videos import is_list, search_videos
     from extract.wording import lost_frames_text, remark_lines
 
     items, left_out = search_videos(videos)
+    settings = replace(settings, clips_from="list" if is_list(videos) else "")
     lost, remarks = [], list[tuple[str, str]]()
     counts: Counter = Counter(done=0, skipped=0, failed=0)
     seconds = StageSeconds()

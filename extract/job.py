@@ -61,6 +61,7 @@ class ExtractSettings:
     rehash: bool = False
     max_failures: str | None = None  # "10" or "5%"
     part: tuple[int, int] | None = None  # (i, n), 1-based
+    clips_from: str = ""  # "list" where a list named the clips
 
     def __post_init__(self) -> None:
         if self.channels == 1 and self.input == "flow":
@@ -238,6 +239,7 @@ def _open_writer(
         dtype=str(backbone.stored_dtype),
         flush_seconds=settings.flush_seconds,
         rules=decode_rules.VERSION,
+        clips_from=settings.clips_from,
         after_ns=after_ns,
     )
 

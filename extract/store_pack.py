@@ -85,6 +85,6 @@ def _made(store: Store) -> list[dict[str, object]]:
     """How the rows were made: one record per engine and set of versions, with the seconds of all its shards."""
     seconds: dict[str, Counter[str]] = {}
     for record in (record for shard in store.shards for record in made_of(shard)):
-        kind = canonical_json({key: record.get(key) for key in ("engine", "versions")})
+        kind = canonical_json({key: record.get(key) for key in ("engine", "versions", "clips_from") if key in record})
         seconds.setdefault(kind, Counter()).update(record.get("seconds") or {})
     return [{**json.loads(kind), "writer": "pack", "seconds": dict(total)} for kind, total in seconds.items()]

@@ -211,6 +211,11 @@ class Store:
         """Version of the rules by which a clip was decoded."""
         return self.parts(clip_id)[-1].rules
 
+    def are_listed(self) -> bool:
+        """Whether all clips were named by a list, not found in a folder."""
+        made = [record for shard in self.shards for record in made_of(shard)]
+        return bool(made) and all(record.get("clips_from") == "list" for record in made)
+
     def latest_ns(self) -> int:
         """When anything was written last, nanoseconds since 1970; 0 in an empty store."""
         written = [int(shard.columns["written_ns"].max()) for shard in self.shards if len(shard)]

@@ -73,6 +73,7 @@ class StoreWriter:
         dtype: Of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
         flush_seconds: Rows wait at most this long (and at most 16 MiB of them) to be sealed.
         rules: Version of the rules by which clips are decoded (decode_rules.py).
+        clips_from: "list" where a list named the clips, recorded: there the folder above a clip is its class.
         after_ns: Clips written so far, of which some may be replaced, are not younger than this.
 
     Raises:
@@ -89,6 +90,7 @@ class StoreWriter:
         dtype: str = "float16",
         flush_seconds: float = 60.0,
         rules: int = 1,
+        clips_from: str = "",
         after_ns: int = 0,
     ) -> None:
         if dtype not in EMBEDDING_DTYPES:
@@ -98,7 +100,7 @@ class StoreWriter:
         self.engine = engine
         self.dtype = np.dtype(dtype)
         self.flush_seconds = flush_seconds
-        self._rules = rules
+        self._rules, self._clips_from = rules, clips_from
         self._newest_ns = after_ns
         self.writer = writer_id()
         _claim(self.path, recipe)
@@ -249,7 +251,13 @@ class StoreWriter:
         self._gathered_bytes, self._oldest = 0, None
 
     def _write(self, path: Path, parts: Sequence[Part]) -> None:
-        made = {"writer": self.writer, "engine": self.engine, "versions": library_versions(), "seconds": self._seconds}
+        made: dict[str, object] = {
+            "writer": self.writer,
+            "engine": self.engine,
+            "versions": library_versions(),
+            "seconds": self._seconds,
+        }
+        made |= {"clips_from": self._clips_from} if self._clips_from else {}
         shape = self._row_shape or ()
         with sealed_file(path) as temporary:
             write_shard(temporary, parts, recipe=self.recipe, made=[made], dtype=self.dtype, row_shape=shape)

@@ -50,6 +50,11 @@ def find_videos(target: str | Path) -> list[VideoItem]:
     return items
 
 
+def is_list(target: str | Path) -> bool:
+    """Whether a target is a CSV list of clips."""
+    return Path(target).suffix.lower() == ".csv" and Path(target).is_file()
+
+
 def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
     """All clips that a target names, and what of it is left out.
 
@@ -66,8 +71,10 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
     path, left_out = Path(target), LeftOut(target)
     if path.is_dir():
         items = _of_folder(path, left_out)
+    elif is_list(path):
+        items = _of_table(path)
     elif path.exists() or os.path.islink(path):
-        items = _of_table(path) if path.suffix.lower() == ".csv" else [VideoItem(path.name, path)]
+        items = [VideoItem(path.name, path)]
     elif span := _as_span(str(target)):
         file, start, end = span
         items = [VideoItem(_span_id(file.name, start, end), file, start, end)]

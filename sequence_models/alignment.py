@@ -22,6 +22,8 @@ ALIGNMENTS = (STRICT, TOLERANT)
 MAX_NAMED = 10
 SAME_RATIO = 0.01
 OTHER_RATIO = 0.02
+ROUNDED_FRAMES = 1.5  # by which the end of a clip's labels may miss when they were counted at another rate
+WHOLE_RATIOS = (2.0, 0.5, 3.0, 1 / 3, 4.0, 0.25)  # likelier than others that fit as well
 SAME_SHIFT = 0.1
 MOST_CLIPS = 0.8
 OTHER_LENGTH = 0.1
@@ -43,6 +45,7 @@ class ClipAlignment:
         excluded: Inside the features, with labels of classes that are not used only.
         timesteps, unlabelled_steps, overlapping_steps: Numbers of timesteps; unlabelled ones neither train nor count.
         tolerance: By how much labels may lie outside the features and count as inside.
+        step: From one timestep to the next; labels that lie outside by no more are no mistake of the whole file.
     """
 
     clip_id: str
@@ -60,6 +63,7 @@ class ClipAlignment:
     unlabelled_steps: int
     overlapping_steps: int
     tolerance: float = CLOCK_TOLERANCE_SECONDS
+    step: float = 0.0
 
     @property
     def excess(self) -> float:
@@ -70,6 +74,11 @@ class ClipAlignment:
     def before(self) -> float:
         """By how much the labels begin before the features; 0 if they do not."""
         return _above(self.features_start - self.label_start, self.tolerance)
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether labels lie outside the features by more than a timestep."""
+        return max(self.excess, self.before) > self.step
 
     @property
     def share(self) -> float:
@@ -124,6 +133,7 @@ def measure_alignment(
         unlabelled_steps=int(np.sum(np.all(np.atleast_2d(labels.T) == UNLABELLED, axis=0))),
         overlapping_steps=overlapping_steps,
         tolerance=timeline.end_tolerance,
+        step=float(np.median(np.diff(timeline.positions))) if len(labels) > 1 else 0.0,
         **amounts,
     )
 
@@ -161,6 +171,12 @@ def mismatches(alignments: Sequence[ClipAlignment]) -> list[str]:
     Returns:
         Sentences that name the worst clips with numbers; none where everything fits.
     """
+    found = _outside(alignments) if any(clip.is_outside for clip in alignments) else []
+    return found + diagnosis(alignments)
+
+
+def _outside(alignments: Sequence[ClipAlignment]) -> list[str]:
+    """Which labels lie outside the features and by how much, worst first; at most two sentences."""
     found = []
     past = [clip for clip in alignments if clip.excess]
     if past:
@@ -174,7 +190,7 @@ def mismatches(alignments: Sequence[ClipAlignment]) -> list[str]:
             f"by {_amount(clip.before, clip.unit)} (the features start at {clip.features_start:g})" for clip in worst
         ]
         found.append(f"labels begin before the features in {counted(early, 'clip')}: {_named(worst, named)}")
-    return found + diagnosis(alignments)
+    return found
 
 
 def diagnosis(alignments: Sequence[ClipAlignment]) -> list[str]:
@@ -191,11 +207,15 @@ def diagnosis(alignments: Sequence[ClipAlignment]) -> list[str]:
         return []
     starts = np.array([clip.label_start - clip.features_start for clip in known])
     shifts = np.array([clip.label_end - clip.features_end for clip in known])
-    is_outside = any(clip.excess or clip.before for clip in known)
+    is_outside = any(clip.is_outside for clip in known)
     shift = _common(shifts, SAME_SHIFT)
-    if is_outside and shift and _common(np.append(shifts, starts), SAME_SHIFT) is not None:
+    if (
+        any(clip.excess or clip.before for clip in known)
+        and shift
+        and _common(np.append(shifts, starts), SAME_SHIFT) is not None
+    ):
         return [_shift_sentence(known, shift, "begin and end")]
-    ratio = _common(np.array([clip.label_end / clip.features_end for clip in known]), SAME_RATIO)
+    ratio = _common_ratio(known)
     if ratio and abs(ratio - 1) > OTHER_RATIO and (is_outside or _lengths_differ(known)):
         return [_rate_sentence(known, ratio)]
     return [_shift_sentence(known, shift, "end")] if is_outside and shift else []
@@ -210,7 +230,7 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     Returns:
         At most one sentence each.
     """
-    found = []
+    found = [] if any(clip.is_outside for clip in alignments) else _outside(alignments)
     both = sorted((clip for clip in alignments if clip.overlapping), key=lambda clip: -clip.overlapping)
     if both:
         named = _named(both, [f"for {_amount(clip.overlapping, clip.unit)}" for clip in both])
@@ -261,6 +281,23 @@ def _common(values: np.ndarray, spread: float) -> float | None:
     return middle if np.mean(np.abs(values - middle) <= spread * abs(middle)) >= MOST_CLIPS else None
 
 
+def _common_ratio(known: Sequence[ClipAlignment]) -> float | None:
+    """Ends of labels over ends of features, where most clips agree but for rounding and have not both ends the same."""
+    labels, features = (np.array([getattr(clip, name) for clip in known]) for name in ("label_end", "features_end"))
+    slack = ROUNDED_FRAMES if known[0].unit == "frames" else max(clip.tolerance for clip in known)
+
+    def fits(ratio: float) -> np.ndarray:
+        return np.abs(labels - ratio * features) <= SAME_RATIO * ratio * features + slack * max(1.0, ratio)
+
+    inside = fits(float(np.median(labels / features)))
+    if inside.mean() < MOST_CLIPS or fits(1.0).mean() >= MOST_CLIPS:
+        return None
+    whole = next((ratio for ratio in WHOLE_RATIOS if fits(ratio).mean() >= inside.mean()), None)
+    if whole is not None:
+        return whole
+    return float(labels[inside].sum() / features[inside].sum())
+
+
 def _lengths_differ(known: Sequence[ClipAlignment]) -> bool:
     """Whether clips are of so many lengths that one ratio for all is no chance."""
     ends = np.array([clip.features_end for clip in known])
@@ -280,6 +317,11 @@ def _rate_sentence(known: Sequence[ClipAlignment], ratio: float) -> str:
 
 def _shift_sentence(known: Sequence[ClipAlignment], shift: float, what: str) -> str:
     side = "after" if shift > 0 else "before"
+    if known[0].unit == "frames" and what == "begin and end" and abs(shift - 1) <= SAME_SHIFT:
+        return (
+            f"the labels begin and end one frame after the features in most of {counted(known, 'clip')}, as where the "
+            "first frame is 1: give --labels-from 1"
+        )
     return (
         f"the labels {what} about {abs(shift):.4g} {known[0].unit} {side} the features in most of "
         f"{counted(known, 'clip')}, which looks like one shift of the label file"

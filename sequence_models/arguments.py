@@ -182,6 +182,19 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
     )
     group.add_argument(
+        "--labels-from",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="the number of a clip's first frame in the label file",
+    )
+    group.add_argument(
+        "--labels-end",
+        choices=("exclusive", "inclusive"),
+        default="exclusive",
+        help="end_frame is the frame behind the interval, or its last one",
+    )
+    group.add_argument(
         "--alignment",
         choices=("strict", "tolerant"),
         default="strict",

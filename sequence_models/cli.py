@@ -221,7 +221,17 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
-    names = ("cv", "seeds", "background", "missing", "labels_fps", "group_from", "alignment")
+    names = (
+        "cv",
+        "seeds",
+        "background",
+        "missing",
+        "labels_fps",
+        "labels_from",
+        "labels_end",
+        "group_from",
+        "alignment",
+    )
     return {name: getattr(arguments, name) for name in names} | {
         "run": arguments.run_directory,
         "split_file": arguments.split,

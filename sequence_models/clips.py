@@ -27,8 +27,9 @@ from sequence_models.intervals import (
     refuse_overlaps,
     timeline_of,
 )
-from sequence_models.labels import LabelTable, read_labels
+from sequence_models.labels import EXCLUSIVE, INCLUSIVE, LabelTable, read_labels
 from sequence_models.matching import ClipNames, quoted
+from sequence_models.numbering import counts_from_one, inclusive_ends
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.targets import (
     Target,
@@ -149,6 +150,8 @@ def load_clips(
     missing: str = "error",
     classes: Sequence[str] | None = None,
     labels_fps: float | None = None,
+    labels_from: int = 0,
+    labels_end: str = EXCLUSIVE,
     background: str | None = None,
     keep: Sequence[str] | None = None,
     group_from: str | None = None,
@@ -164,6 +167,8 @@ def load_clips(
         missing: "error", or "skip" to leave out labels without features.
         classes: The classes to use, in the order of their indices; None for all, sorted by name.
         labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
+        labels_from: What they call the first frame of a clip, 0 or 1.
+        labels_end: Whether end_frame is the first frame behind the interval, "exclusive", or its last, "inclusive".
         background: The class of timesteps between intervals; None leaves them unlabelled.
         keep: clip_ids to use, None for all.
         group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
@@ -180,15 +185,23 @@ def load_clips(
         StoreError: A store cannot be read, or holds no embeddings.
         ClipError: A clip holds a number that is no feature.
     """
-    table = None if labels is None else read_labels(Path(labels))
+    is_inclusive = labels_end == INCLUSIVE
+    table = None if labels is None else read_labels(Path(labels), first_frame=labels_from, inclusive=is_inclusive)
     check_task(
-        table, task=task, labels_fps=labels_fps, background=background, alignment=alignment, multi_label=multi_label
+        table,
+        task=task,
+        labels_fps=labels_fps,
+        is_renumbered=bool(labels_from) or is_inclusive,
+        background=background,
+        alignment=alignment,
+        multi_label=multi_label,
     )
     opened = [open_store(path) for path in stores]
     everything, failed, notes = _common_clips(opened, missing=missing)
     clip_ids = _kept(everything, keep)
     if table is None:
-        targets = targets_from_folders(clip_ids, group_from=group_from)
+        are_listed = all(store.are_listed() for store in opened)
+        targets = targets_from_folders(clip_ids, group_from=group_from, are_listed=are_listed)
         more = [f"{counted(failed, 'clip')} failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
     else:
         targets, more = targets_from_table(
@@ -341,11 +354,22 @@ def _framewise_clips(
     """The clips that have a label, how the labels of all lie on them, and notes."""
     joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
-    notes = check_alignment(measured, where=str(how.table.path), mode=how.alignment)
+    numbering = _check_numbering(how)
+    notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.alignment)
     background = how.background
     if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
         raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
+
+
+def _check_numbering(how: _Joining) -> list[str]:
+    """Notes on how the frames of the label file seem to be counted; refuses, in strict mode, what makes holes."""
+    table = how.table
+    if found := inclusive_ends(table):
+        if how.alignment == STRICT:
+            raise LabelError(f"{table.path}: {found}, or --alignment tolerant if one frame between them has no label.")
+        return [f"{table.path}: {found}"]
+    return [f"{table.path}: {found}"] if (found := counts_from_one(table)) else []
 
 
 def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:

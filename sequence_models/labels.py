@@ -3,7 +3,7 @@
 clip_id,label[,group,split]                               per clip
 path[,clip_id,start_seconds,end_seconds,label,group,split]  a list of clips, its labels are per clip
 clip_id,start_seconds,end_seconds,label[,group,split]     intervals, half-open, joined by time
-clip_id,start_frame,end_frame,label[,group,split]         intervals, half-open, joined by frame index
+clip_id,start_frame,end_frame,label[,group,split]         intervals, half-open and from 0 unless said, by frame index
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from extract.errors import LabelError
 PER_CLIP = "per clip"
 BY_SECONDS = "seconds"
 BY_FRAMES = "frames"
+EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 KNOWN_COLUMNS = frozenset(
     {"clip_id", "path", "label", "group", "split", "start_seconds", "end_seconds", "start_frame", "end_frame"}
 )
@@ -80,11 +81,13 @@ class LabelTable:
         return grouped
 
 
-def read_labels(path: Path) -> LabelTable:
+def read_labels(path: Path, *, first_frame: int = 0, inclusive: bool = False) -> LabelTable:
     """Reads a label file of any of the four headers.
 
     Args:
         path: CSV in UTF-8; a byte order mark, CRLF and quoted names are fine.
+        first_frame: What start_frame and end_frame call the first frame of a clip, 0 or 1.
+        inclusive: Whether end_frame is the last frame of the interval, not the one behind it.
 
     Returns:
         Its rows, checked.
@@ -94,7 +97,8 @@ def read_labels(path: Path) -> LabelTable:
     """
     header, lines = _read_csv(path)
     kind = _kind_of(path, header)
-    rows = tuple(_row(path, kind, line, cells) for line, cells in lines)
+    numbering = first_frame, first_frame - inclusive
+    rows = tuple(_row(path, kind, line, cells, numbering) for line, cells in lines)
     if not rows:
         raise LabelError(f"{path} has a header and no rows; add a line per clip or interval.")
     if kind == PER_CLIP:
@@ -217,7 +221,7 @@ def _require(path: Path, header: list[str], names: tuple[str, ...]) -> None:
         )
 
 
-def _row(path: Path, kind: str, line: int, cells: dict[str, str]) -> LabelRow:
+def _row(path: Path, kind: str, line: int, cells: dict[str, str], numbering: tuple[int, int]) -> LabelRow:
     is_list = "path" in cells
     clip_id = _listed_id(path, line, cells) if is_list else _filled(path, line, cells, "clip_id")
     label = cells["label"] if is_list else _filled(path, line, cells, "label")
@@ -225,7 +229,7 @@ def _row(path: Path, kind: str, line: int, cells: dict[str, str]) -> LabelRow:
     if kind == BY_SECONDS:
         start, end = _interval(path, line, cells, ("start_seconds", "end_seconds"))
     if kind == BY_FRAMES:
-        start, end = _interval(path, line, cells, ("start_frame", "end_frame"))
+        start, end = _interval(path, line, cells, ("start_frame", "end_frame"), numbering)
     return LabelRow(clip_id, label, line, cells.get("group", ""), _split(path, line, cells), start, end)
 
 
@@ -256,12 +260,19 @@ def _listed_id(path: Path, line: int, cells: dict[str, str]) -> str:
     return name if start == 0 and math.isinf(end) else f"{name}#t={start:.6f},{end:.6f}"
 
 
-def _interval(path: Path, line: int, cells: dict[str, str], names: tuple[str, str]) -> tuple[float, float]:
-    start, end = (_number(path, line, cells, name) for name in names)
+def _interval(
+    path: Path, line: int, cells: dict[str, str], names: tuple[str, str], numbering: tuple[int, int] = (0, 0)
+) -> tuple[float, float]:
+    """Half-open, from 0; `numbering` is what the file adds to start and end."""
+    start, end = (_number(path, line, cells, name) - more for name, more in zip(names, numbering, strict=True))
+    if start < 0:
+        raise LabelError(f"{path} line {line}: {names[0]} is {cells[names[0]]}, and --labels-from 1 counts from 1.")
     if start >= end:
+        may_include = names[1] == "end_frame" and cells[names[0]] == cells[names[1]]
+        hint = "; if end_frame is the last frame itself, give --labels-end inclusive" if may_include else ""
         raise LabelError(
             f"{path} line {line}: {names[0]} {cells[names[0]]} is not before {names[1]} {cells[names[1]]}; "
-            "intervals are half-open, [start, end)."
+            f"intervals are half-open, [start, end){hint}."
         )
     return start, end
 

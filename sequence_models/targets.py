@@ -37,6 +37,7 @@ def check_task(
     *,
     task: str,
     labels_fps: float | None = None,
+    is_renumbered: bool = False,
     background: str | None = None,
     alignment: str = STRICT,
     multi_label: bool = False,
@@ -45,8 +46,8 @@ def check_task(
 
     Raises:
         LabelError: Intervals for many-to-one, per-clip labels for many-to-many, or no labels for many-to-many.
-        UsageError: An unknown task or alignment; labels_fps without frame intervals, or not above 0; a background or
-            several labels at once for many-to-one, or both together.
+        UsageError: An unknown task or alignment; frames counted in another way without frame intervals; labels_fps
+            without them, or not above 0; a background or several labels at once for many-to-one, or both together.
     """
     if task not in TASKS:
         raise UsageError(f"--task is {task!r}; it must be {MANY_TO_ONE} or {MANY_TO_MANY}.")
@@ -62,6 +63,8 @@ def check_task(
             f"{table.path} holds {found}, which fits --task {fitting}, not {task}; "
             f"use that task or a label file with {columns}."
         )
+    if is_renumbered and (table is None or table.kind != BY_FRAMES):
+        raise UsageError("--labels-from and --labels-end say what start_frame,end_frame mean, and there are none.")
     if labels_fps is not None and (table is None or table.kind != BY_FRAMES):
         raise UsageError("--labels-fps is the rate of start_frame,end_frame labels, and there are none.")
     if labels_fps is not None and not 0 < labels_fps < float("inf"):
@@ -118,11 +121,16 @@ def targets_from_table(
     return _with_groups(labelled, group_from), notes
 
 
-def targets_from_folders(clip_ids: Sequence[str], *, group_from: str | None) -> dict[str, Target]:
-    """Takes the first folder of each clip_id as its class.
+def targets_from_folders(
+    clip_ids: Sequence[str], *, group_from: str | None, are_listed: bool = False
+) -> dict[str, Target]:
+    """Takes a folder of each clip_id as its class: the first, or of clips that a list named the last.
+
+    A folder of videos holds one folder for each class, whatever lies below; a list begins wherever it lies.
 
     Args:
         clip_ids: Clips with features; those that lie in no folder stay unlabelled.
+        are_listed: Whether a list named the clips.
         group_from: As `groups_of`.
 
     Returns:
@@ -131,7 +139,8 @@ def targets_from_folders(clip_ids: Sequence[str], *, group_from: str | None) -> 
     Raises:
         LabelError: No clip lies in a folder.
     """
-    rows = {key: LabelRow(key, key.partition("/")[0], 0) for key in clip_ids if "/" in key}
+    classes = {key: key.split("/")[-2 if are_listed else 0] for key in clip_ids if "/" in key}
+    rows = {key: LabelRow(key, name, 0) for key, name in classes.items()}
     if not rows:
         raise LabelError(
             f"no clip lies in a folder that could be its class ({quoted(list(clip_ids))}); "

@@ -56,7 +56,13 @@ def test_labels_past_the_features_are_refused_or_noted(load, tmp_path):
 
 def test_skipping_unknown_clips_does_not_accept_labels_past_the_features(load):
     with pytest.raises(LabelError, match="run past the end of the features in 1 clip"):
-        load({"a.avi": 10}, "a.avi,0,11,x", "unknown,0,3,x", missing="skip")
+        load({"a.avi": 10}, "a.avi,0,12,x", "unknown,0,3,x", missing="skip")
+
+
+@pytest.mark.parametrize(("first", "line"), [(0, "a.avi,0,11,x"), (20, "a.avi,18,30,x")])
+def test_one_timestep_of_overhang_is_a_remark(load, first, line):
+    (note,) = load({"a.avi": 10}, line, how={"first": first}).notes
+    assert "'a.avi' by 1 frame (the features " in note
 
 
 def test_labels_before_the_first_timestep_are_refused_or_noted(load, tmp_path):
@@ -86,8 +92,11 @@ def test_times_rounded_to_milliseconds_lie_inside_imported_features(load):
 
 def test_the_frames_of_the_video_count_and_not_the_sampling_interval(load):
     truth = VideoTruth("test 1", "h264", 8, 8, decoded_frames=100, average_rate=30.0, duration_seconds=3.333)
-    with pytest.raises(LabelError, match=r"'a\.avi' by 1 frame \(the features end at 100\)"):
-        load({"a.avi": 4}, "a.avi,0,101,x", how={"every": 30, "fps": 30, "truth": truth})
+    how = {"every": 30, "fps": 30, "truth": truth}
+    (note,) = load({"a.avi": 4}, "a.avi,0,101,x", how=how).notes
+    assert "'a.avi' by 1 frame (the features end at 100)" in note
+    with pytest.raises(LabelError, match=r"'a\.avi' by 31 frames \(the features end at 100\)"):
+        load({"a.avi": 4}, "a.avi,0,131,x", how=how)
 
 
 def test_a_span_ends_where_it_says_though_its_video_goes_on(load):
@@ -157,9 +166,25 @@ def test_another_frame_rate_is_recognised_where_the_labels_end_too_early(load):
     assert "so --labels-fps 25 would fit" in load(clips, *lines, how={"fps": 30}, alignment="tolerant").notes[0]
 
 
+@pytest.mark.parametrize("ratio", [0.5, 2.0])
+def test_half_and_double_rate_are_recognised_on_short_clips_where_rounding_spreads_the_ratios(load, ratio):
+    clips = {f"{steps}.avi": steps for steps in (9, 11, 14, 15, 17, 23)}
+    lines = [f"{name},0,{int(steps * ratio)},x" for name, steps in clips.items()]
+    with pytest.raises(LabelError) as caught:
+        load(clips, *lines, how={"fps": 25})
+    assert f"so --labels-fps {25 * ratio:g} would fit" in str(caught.value)
+
+
+def test_labels_that_stop_early_in_short_clips_are_no_other_rate(load):
+    clips = {f"{steps}.avi": steps for steps in (9, 11, 14, 15, 17, 23)}
+    lines = [f"{name},0,{end},x" for name, end in zip(clips, (4, 9, 13, 8, 16, 12), strict=True)]
+    assert not any("--labels-fps" in note for note in load(clips, *lines, how={"fps": 25}).notes)
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
+        ([(1, 101), (1, 201)], "begin and end one frame after the features in most of 2 clips, as where the first fr"),
         ([(15, 115), (15, 215)], "begin and end about 15 frames after the features in most of 2 clips, which looks"),
         ([(0, 115), (0, 215)], "end about 15 frames after the features in most of 2 clips, which looks like one shift"),
         ([(0, 101), (0, 215)], None),
@@ -201,8 +226,8 @@ def test_with_multi_label_an_overlap_is_labelled_and_past_the_features_is_refuse
     assert data.notes == ()
     first = data.alignment[0]
     assert (first.labelled, first.overlapping, first.unlabelled, first.unlabelled_steps) == (5, 0, 3, 0)
-    with pytest.raises(LabelError, match=r"run past the end of the features in 1 clip: 'a\.avi' by 1 frame"):
-        load({"a.avi": 4}, *lines, multi_label=True)
+    with pytest.raises(LabelError, match=r"run past the end of the features in 1 clip: 'a\.avi' by 2 frames"):
+        load({"a.avi": 3}, *lines, multi_label=True)
 
 
 @pytest.mark.parametrize(

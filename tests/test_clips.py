@@ -7,6 +7,7 @@ from label_examples import write_labels, write_store
 
 from extract.errors import ClipError, LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
+from extract.store_pack import pack
 from extract.store_rows import LazyRows
 from extract.store_write import StoreWriter
 from sequence_models.clips import Clip, load_clips, load_unlabelled
@@ -38,6 +39,19 @@ def test_without_a_label_file_the_first_folder_is_the_class(store):
     assert [(c.clip_id, int(c.labels), len(c)) for c in data.clips] == [("hug/b/1.avi", 0, 3), ("kick/2.avi", 1, 5)]
     assert data.unlabelled == ("3.avi",)
     assert data.recipes == ({"backbone": "features"},)
+
+
+def test_the_class_of_a_clip_that_a_list_named_is_its_own_folder(tmp_path):
+    """The first part of a long path was one class for all."""
+    clips = ("data/set1/hug/1.avi", "data/set1/kick/2.avi", "more/hug/3.avi")
+    with StoreWriter(tmp_path / "s", {"backbone": "b"}, engine="none", clips_from="list") as writer:
+        for clip_id in clips:
+            writer.append(clip_id, np.ones((2, 3)), np.arange(2), np.arange(2) / 8, Source(clip_id, 1, 1))
+            writer.finish(clip_id, TRUTH)
+    pack(tmp_path / "s", tmp_path / "s.h5")
+    for path in (tmp_path / "s", tmp_path / "s.h5"):
+        data = load_clips([path], None, task=WHOLE)
+        assert data.vocabulary == ("hug", "kick") and [int(clip.labels) for clip in data.clips] == [0, 1, 0]
 
 
 def test_labels_carry_group_and_split(store, labels):
