@@ -106,6 +106,11 @@ def fingerprint(recipe: Mapping[str, object]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def has_rate(recipe: Mapping[str, object]) -> bool:
+    """Whether the times of a store are seconds: features that were imported without a rate only count timesteps."""
+    return recipe.get("source") != "imported" or recipe.get("fps") is not None
+
+
 def same_source(one: Source, other: Source) -> bool:
     """Whether two records mean the same content: by digest where both have one, otherwise by size and mtime_ns."""
     if one.digest and other.digest:

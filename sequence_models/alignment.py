@@ -310,7 +310,7 @@ def _rate_sentence(known: Sequence[ClipAlignment], ratio: float) -> str:
     if known[0].unit == "s":
         return f"{said}: check the frame rate that the features were made or imported with (--fps)"
     if not rate:
-        return f"{said}: give the frame rate of the label file with --labels-fps"
+        return f"{said}: import the features with their rate (--fps) and give that of the labels with --labels-fps"
     fitting = f"{ratio * rate:.3g}"
     return f"{said}: they look like {fitting} frames/s, not {rate:.4g}, so --labels-fps {fitting} would fit"
 

@@ -12,13 +12,22 @@ from sequence_models.clips import Clip
 from sequence_models.postprocess import bouts
 from sequence_models.predict import Prediction
 
-BOUT_COLUMNS = ("clip_id", "of", "class", "count", "total_seconds", "mean_seconds", "latency_seconds")
+
+def bout_columns(unit: str) -> tuple[str, ...]:
+    """The header of a file of bouts; `unit` is "seconds", or "timesteps" where those have no rate."""
+    return "clip_id", "of", "class", "count", f"total_{unit}", f"mean_{unit}", f"latency_{unit}"
 
 
 def write_bouts(
-    path: Path, clips: Sequence[Clip], predictions: Sequence[Prediction], vocabulary: Sequence[str], *, with_truth: bool
+    path: Path,
+    clips: Sequence[Clip],
+    predictions: Sequence[Prediction],
+    vocabulary: Sequence[str],
+    *,
+    with_truth: bool,
+    unit: str,
 ) -> None:
-    """Write a CSV of `BOUT_COLUMNS`, one row per clip and class of the prediction and, if asked, of the truth.
+    """Write a CSV of `bout_columns`, one row per clip and class of the prediction and, if asked, of the truth.
 
     Args:
         path: The file.
@@ -26,10 +35,11 @@ def write_bouts(
         predictions: Theirs.
         vocabulary: K class names.
         with_truth: The clips' labels are known.
+        unit: What the clips' times count, "seconds" or "timesteps".
     """
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(BOUT_COLUMNS)
+        writer.writerow(bout_columns(unit))
         for clip, prediction in zip(clips, predictions, strict=True):
             if with_truth:
                 writer.writerows(bout_rows(clip.clip_id, clip.labels, clip.pts_seconds, vocabulary, of="truth"))
@@ -43,12 +53,12 @@ def bout_rows(clip_id: str, labels: np.ndarray, pts_seconds: np.ndarray, vocabul
     Args:
         clip_id: Name of the clip.
         labels: int (T,), -1 = unlabelled, or multi-label (T, K) of 0 and 1.
-        pts_seconds: float64 (T,); the last timestep lasts as long as a usual one.
+        pts_seconds: float64 (T,), or numbers of timesteps; the last timestep lasts as long as a usual one.
         vocabulary: K class names.
         of: "truth" or "prediction".
 
     Returns:
-        Rows of `BOUT_COLUMNS`; mean and latency (start of the first bout, from time 0) are "" where there is no bout.
+        Rows of `bout_columns`; mean and latency (start of the first bout, from time 0) are "" where there is no bout.
     """
     step = float(np.median(np.diff(pts_seconds))) if len(pts_seconds) > 1 else 0.0
     ends = np.append(pts_seconds, pts_seconds[-1] + step)

@@ -144,14 +144,15 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
         csv.writer(file).writerows(rows)
     print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
-        changed = sum(row[3] != row[4] for row in rows[1:])
+        label, raw_label = (rows[0].index(name) for name in ("label", "raw_label"))
+        changed = sum(row[label] != row[raw_label] for row in rows[1:])
         if changed:
             share = f"{changed:,} of {counted(rows[1:], 'label')}"
             print(f"post-processing changed {share}; raw_label is what the probabilities say by themselves")
         from sequence_models.bouts import write_bouts
 
         bouts = arguments.output.with_suffix(".bouts.csv")
-        write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False)
+        write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False, unit=run.time_unit)
         print(f"wrote {bouts}: count, duration and latency of every class in every clip")
     return 0
 
@@ -369,10 +370,11 @@ def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any])
             best = run.vocabulary[int(prediction.labels)]
             rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
         return rows
-    rows = [["clip_id", "frame", "pts_seconds", "label", "raw_label", *classes]]
+    has_seconds = run.time_unit == "seconds"
+    rows = [["clip_id", "frame", *(["pts_seconds"] if has_seconds else []), "label", "raw_label", *classes]]
     for clip, prediction in zip(clips, predictions, strict=True):
         for step, decided in enumerate(zip(prediction.labels, prediction.raw_labels, strict=True)):
-            times = [int(clip.frame_indices[step]), f"{clip.pts_seconds[step]:.3f}"]
+            times = [int(clip.frame_indices[step]), *([f"{clip.pts_seconds[step]:.3f}"] if has_seconds else [])]
             labels = [_label(run.vocabulary, each, multi_label=prediction.multi_label) for each in decided]
             rows.append([clip.clip_id, *times, *labels, *(f"{p:.4f}" for p in prediction.probabilities[step])])
     return rows

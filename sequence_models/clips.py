@@ -15,6 +15,7 @@ from extract.machine import usable_cores
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_rows import join_channels
+from extract.store_schema import has_rate
 from extract.store_verify import rows_digest
 from extract.wording import counted
 from sequence_models.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
@@ -27,7 +28,7 @@ from sequence_models.intervals import (
     refuse_overlaps,
     timeline_of,
 )
-from sequence_models.labels import EXCLUSIVE, INCLUSIVE, LabelTable, read_labels
+from sequence_models.labels import BY_SECONDS, EXCLUSIVE, INCLUSIVE, LabelTable, read_labels
 from sequence_models.matching import ClipNames, quoted
 from sequence_models.numbering import counts_from_one, inclusive_ends
 from sequence_models.settings import MANY_TO_ONE
@@ -140,6 +141,7 @@ class _Joining:
     background: str | None
     alignment: str
     multi_label: bool
+    has_rate: bool
 
 
 def load_clips(
@@ -197,6 +199,12 @@ def load_clips(
         multi_label=multi_label,
     )
     opened = [open_store(path) for path in stores]
+    rated = all(has_rate(store.recipe) for store in opened)
+    if table is not None and not rated and (table.kind == BY_SECONDS or labels_fps is not None):
+        raise LabelError(
+            f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, and the features of "
+            f"{stores[0]} have no rate, only numbers of timesteps; import them again with --fps."
+        )
     everything, failed, notes = _common_clips(opened, missing=missing)
     clip_ids = _kept(everything, keep)
     if table is None:
@@ -215,7 +223,7 @@ def load_clips(
         clips, more = _whole_clips(opened, targets, vocabulary)
         measured: list[ClipAlignment] = []
     else:
-        joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label)
+        joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label, rated)
         clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
     clips = _with_digests(opened, clips)
@@ -375,7 +383,7 @@ def _check_numbering(how: _Joining) -> list[str]:
 def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
     """One clip with the labels of its timesteps and of its original frames, and how they lie."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
-    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps)
+    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps, has_rate=how.has_rate)
     if how.alignment == STRICT and not how.multi_label:
         used = [row for row in target.rows if row.label in index]
         refuse_overlaps(used, clip_id=joined.clip_id, where=str(how.table.path), unit=timeline.unit)

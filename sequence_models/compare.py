@@ -122,7 +122,7 @@ def compare(
     record, final = comparison_record(run, entries, truth, validation=validation)
     if not any(clip.group for clip in data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
-    write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
+    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
     write_json(run.path / "metrics.json", record)
     return record
 

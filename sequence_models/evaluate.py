@@ -101,9 +101,9 @@ def evaluate(path: str | Path) -> dict[str, Any]:
             said.setdefault(name, []).extend(predictions)
     record = _record(run, truth, said, seeds)
     final = said.get(f"{MODEL}{POSTPROCESSED}", said[MODEL])
-    write_arrays(run.path / "predictions.npz", prediction_arrays(truth, final))
+    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
     if run.settings.task == MANY_TO_MANY:
-        write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True)
+        write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
     if not any(clip.group for clip in clips.values()) and not run.settings.on_frames:  # it compares embeddings
@@ -354,7 +354,7 @@ def _validation(run: Run) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def prediction_arrays(truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+def prediction_arrays(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
     """What predictions.npz holds: the rows of all clips one after the other, and how many each clip has."""
     per_clip = [np.atleast_2d(prediction.probabilities) for prediction in predictions]  # (1 or T, K)
     times = [clip.pts_seconds if clip.labels.ndim else clip.pts_seconds[:1] for clip in truth]
@@ -364,5 +364,5 @@ def prediction_arrays(truth: Sequence[Clip], predictions: Sequence[Prediction]) 
         "probabilities": np.concatenate(per_clip).astype(np.float32),
         "truth": np.concatenate([np.atleast_1d(clip.labels) for clip in truth]).astype(np.int64),
         "decided": np.concatenate([np.atleast_1d(each.labels) for each in predictions]).astype(np.int64),
-        "pts_seconds": np.concatenate(times).astype(np.float64),
+        run.times_name: np.concatenate(times).astype(np.float64),
     }

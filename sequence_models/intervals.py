@@ -72,13 +72,15 @@ class OriginalFrames:
     steps: np.ndarray
 
 
-def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None) -> Timeline:
+def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, has_rate: bool = True) -> Timeline:
     """Puts the timesteps of a clip on the axis of its labels.
 
     Args:
         clip: The cached clip.
         kind: BY_SECONDS or BY_FRAMES.
         labels_fps: Rate of the frames that BY_FRAMES counts; None if they are the video's own.
+        has_rate: Whether the clip's times are seconds; where they only count timesteps, frames are all that can be
+            joined.
 
     Returns:
         The positions (T,), and the end: where the decoder saw it, else one median interval after the last position.
@@ -98,7 +100,8 @@ def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None) ->
             return timeline
         return replace(timeline, end=float(math.ceil(timeline.end - _slack(labels_fps))))  # frames are whole
     end = float(truth.decoded_frames) if truth and math.isinf(span_end) else None
-    return _timeline(clip.frame_indices.astype(np.float64), end, "frames", rate=_source_rate(clip), tolerance=0.0)
+    rate = _source_rate(clip) if has_rate else 0.0
+    return _timeline(clip.frame_indices.astype(np.float64), end, "frames", rate=rate, tolerance=0.0)
 
 
 def pieces_of(rows: Sequence[LabelRow]) -> list[Piece]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from extract.errors import RunError, SplitError, UsageError
 from extract.store_read import open_store
-from extract.store_schema import fingerprint
+from extract.store_schema import fingerprint, has_rate
 from extract.wording import counted
 from sequence_models.alignment import alignment_rows
 from sequence_models.clip_records import changed_clips, clip_record
@@ -218,6 +218,11 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
     Raises:
         UsageError: They do not go together.
     """
+    if settings.window and not all(map(has_rate, data.recipes)):
+        raise UsageError(
+            f"--window {settings.window:g} is in seconds, and the features of {stores[0]} have no rate, only numbers "
+            "of timesteps; import them again with --fps, or leave --window out."
+        )
     row_shape = data.clips[0].embeddings.shape[1:]
     inputs = [recipe.get("input") for recipe in data.recipes]
     turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]

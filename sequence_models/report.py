@@ -239,6 +239,7 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
     ordered = sorted(run.clips, key=_worst_first)
     hidden = ordered[MOST_CLIPS:]
     return {
+        "unit": run.run.time_unit,
         "rows": [{**_clip_row(clip), **_names(clip, run.run.vocabulary)} for clip in ordered[:MOST_CLIPS]],
         "hidden": len(hidden),
         "hidden_wrong": sum(clip.accuracy is not None and clip.accuracy < 1 for clip in hidden),
@@ -263,7 +264,7 @@ def _clip_row(clip: ReportedClip) -> dict[str, Any]:
         "probability": clip.confidence,
         "accuracy": clip.accuracy,
         "frames": len(clip.truth),
-        "seconds": float(clip.pts_seconds[-1] - clip.pts_seconds[0]) + usual_step(clip.pts_seconds),
+        "length": float(clip.pts_seconds[-1] - clip.pts_seconds[0]) + usual_step(clip.pts_seconds),
     }
 
 
@@ -271,6 +272,7 @@ def _ribbons(run: EvaluatedRun) -> dict[str, Any]:
     palette = class_palette(len(run.run.vocabulary))
     ordered = sorted(run.clips, key=_worst_first)
     return {
+        "unit": "s" if run.run.time_unit == "seconds" else run.run.time_unit,
         "legend": list(zip(run.run.vocabulary, palette, strict=True)),
         "rows": [_ribbon(clip, run.run.vocabulary, palette) for clip in ordered[:MOST_RIBBONS]],
         "hidden": len(ordered[MOST_RIBBONS:]),

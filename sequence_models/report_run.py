@@ -32,7 +32,7 @@ class ReportedClip:
         truth: int64 (T,), -1 = unlabelled; multi-label (T, K) of 0 and 1, rows of -1 = unlabelled.
         predicted: int64, shaped like the truth: the labels after post-processing.
         probabilities: float32 (T, K), before post-processing.
-        pts_seconds: float64 (T,).
+        pts_seconds: float64 (T,); numbers of timesteps in a run without a rate.
     """
 
     clip_id: str
@@ -147,7 +147,8 @@ def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
     multi_label = run.settings.multi_label
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth", "pts_seconds")}
+            arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth")}
+            arrays["pts_seconds"] = file[run.times_name]
             if multi_label or "decided" in file:
                 arrays["decided"] = file["decided"]
     except FileNotFoundError:

@@ -27,7 +27,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from extract.errors import RunError
-from extract.store_schema import RECIPE_NAME, recipe_differences
+from extract.store_schema import RECIPE_NAME, has_rate, recipe_differences
 from extract.wording import counted
 from sequence_models.clip_records import clip_differences
 from sequence_models.settings import TrainSettings
@@ -87,6 +87,16 @@ class Run:
     def num_classes(self) -> int:
         """K, the width of the outputs."""
         return len(self.vocabulary)
+
+    @property
+    def time_unit(self) -> str:
+        """What the times of its clips count: "seconds", or "timesteps" where features were imported without a rate."""
+        return "seconds" if all(map(has_rate, self.recipes)) else "timesteps"
+
+    @property
+    def times_name(self) -> str:
+        """What its files call the times of timesteps."""
+        return "pts_seconds" if self.time_unit == "seconds" else "timesteps"
 
     def model_path(self, fold: str, seed: int) -> Path:
         """Where the best weights of one fold and seed lie."""

@@ -207,7 +207,11 @@ def test_a_shift_to_before_the_features_is_recognised():
     ("unit", "rate", "expected"),
     [
         ("s", 1.0, "check the frame rate that the features were made or imported with (--fps)"),
-        ("frames", 0.0, "give the frame rate of the label file with --labels-fps"),
+        (
+            "frames",
+            0.0,
+            "import the features with their rate (--fps) and give that of the labels with --labels-fps",
+        ),
     ],
 )
 def test_where_no_rate_is_known_the_sentence_says_what_to_check(unit, rate, expected):

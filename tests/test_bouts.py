@@ -3,7 +3,7 @@ import csv
 import numpy as np
 from clip_factory import make_clip
 
-from sequence_models.bouts import BOUT_COLUMNS, bout_rows, write_bouts
+from sequence_models.bouts import bout_columns, bout_rows, write_bouts
 from sequence_models.predict import Prediction
 
 
@@ -24,8 +24,15 @@ def test_overlapping_classes_have_bouts_of_their_own():
 
 def test_a_file_of_bouts_has_truth_and_prediction_beside_each_other(tmp_path):
     clip = make_clip(6)
-    write_bouts(tmp_path / "b.csv", [clip], [Prediction(clip.clip_id, np.eye(3)[clip.labels])], "abc", with_truth=True)
+    write_bouts(
+        tmp_path / "b.csv",
+        [clip],
+        [Prediction(clip.clip_id, np.eye(3)[clip.labels])],
+        "abc",
+        with_truth=True,
+        unit="seconds",
+    )
     with (tmp_path / "b.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert tuple(header) == BOUT_COLUMNS
+    assert tuple(header) == bout_columns("seconds")
     assert [row[1:3] for row in rows] == [[of, name] for of in ("truth", "prediction") for name in "abc"]
