@@ -140,6 +140,12 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
         else:  # they share the cores
             name = "decoding-bound"
             advice = "decoding takes most of the cores; more cores, fewer frames or smaller videos would help"
+    elif waited >= held and has_model and model <= decoding:
+        name = "unevenly loaded"
+        advice = (
+            f"{waited:.0%} of the time no frames were there though decoding is the faster: few videos were open at "
+            "once, as at the start and the end of a job, and each is decoded by one thread"
+        )
     elif waited >= held:
         name = "decoding-bound"
         all_decode = seconds.decode_threads >= usable_cores()

@@ -69,10 +69,11 @@ def run_compare(arguments: argparse.Namespace) -> int:
         check_backend(settings)
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
+    score = _choosing_score(run.settings)
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result)}", refresh=False)
+            bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result, score)}", refresh=False)
             bar.update()
 
         record = compare(sources, runs, on_fit=on_fit)
@@ -197,7 +198,7 @@ def train_with_bar(
     with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result)}", refresh=False)
+            bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result, _choosing_score(settings))}", refresh=False)
             bar.update()
 
         scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard)
@@ -241,10 +242,15 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _fit_text(result: Any) -> str:
+def _choosing_score(settings: Any) -> str:
+    """The score on validation by which the epoch is chosen."""
+    return "mean average precision" if settings.multi_label else "macro-F1"
+
+
+def _fit_text(result: Any, score_name: str) -> str:
     if result is None:
         return "done before"
-    score = "" if result.best_score is None else f", validation macro-F1 {result.best_score:.3f}"
+    score = "" if result.best_score is None else f", validation {score_name} {result.best_score:.3f}"
     return f"epoch {result.best_epoch}{score}"
 
 
@@ -274,9 +280,10 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
     from extract.wording import counted, first_few
 
     groups = {record["group"] for record in run.clips.values()} - {""}
+    leaks = ", near-duplicates can leak" if run.settings.task == TASKS[0] else ""  # whole recordings are seldom copies
     no_groups = (
-        "no groups: every clip stands for itself, near-duplicates can leak; where clips belong together, give "
-        "--group-from REGEX or a column group"
+        f"no groups: every clip stands for itself{leaks}; where clips belong together, give --group-from REGEX or a "
+        "column group"
     )
     classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
     lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]

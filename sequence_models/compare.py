@@ -22,7 +22,7 @@ from extract.store_read import open_store
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.clips import Clip, ClipSet
 from sequence_models.compiled import compiled
-from sequence_models.evaluate import decide, doctor_record, load_baseline, load_fitted, prediction_arrays
+from sequence_models.evaluate import decide, doctor_record, has_groups, load_baseline, load_fitted, prediction_arrays
 from sequence_models.experiment import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.prepare import Source, source_of
@@ -40,7 +40,7 @@ from sequence_models.runs import (
 )
 from sequence_models.settings import ORDER_FREE_MODELS, TrainSettings
 from sequence_models.training import FitResult
-from sequence_models.verdict import ORDERED_BASELINES, Entry, comparison_record, rank
+from sequence_models.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
 
 Seconds = Mapping[tuple[str, ...], float]  # of extraction, by the stores
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
@@ -103,7 +103,7 @@ def compare(
                 each, source_of(each.settings, sources).data, partial(on_fit, each.path.name)
             )
             _note_done(run, model, each.path.name)
-        best = max(of_model, key=lambda each: validation[each.path.name]["macro_f1"]["value"])
+        best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
         train_final(best, source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
         compiled.cache_clear()  # so that the next model's memory is its own
     if not read_choices(run):
@@ -120,7 +120,7 @@ def compare(
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth, validation=validation)
-    if not any(clip.group for clip in data.clips) and isinstance(run.embedding_dim, int):
+    if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
     write_json(run.path / "metrics.json", record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
 from sequence_models.clips import Clip, load_unlabelled
 from sequence_models.doctor import pairs_across
-from sequence_models.metrics import clip_metrics, frame_metrics
+from sequence_models.metrics import clip_metrics, frame_metrics, over_clips
 from sequence_models.metrics_multilabel import multilabel_metrics
 from sequence_models.paired import paired_difference
 from sequence_models.postprocess import Decision, typical_decision
@@ -41,7 +41,7 @@ from sequence_models.runs import (
     write_arrays,
     write_json,
 )
-from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TrainSettings
 from sequence_models.splits import Fold
 from sequence_models.training import load_model
 from sequence_models.windows import select_steps
@@ -68,12 +68,21 @@ def score_predictions(
     groups = [clip.group or clip.clip_id for clip in clips]
     if clips[0].labels.ndim == 0:
         truth = np.array([int(clip.labels) for clip in clips])
-        return clip_metrics(truth, np.stack([p.probabilities for p in predictions]), vocabulary, groups)
-    truths, decided = [clip.labels for clip in clips], [each.labels for each in predictions]
-    if truths[0].ndim == 2:
-        return multilabel_metrics(truths, [p.probabilities for p in predictions], decided, vocabulary, groups)
-    named = () if background is None else (background,)
-    return frame_metrics(truths, decided, vocabulary, groups, background=named)
+        scores = clip_metrics(truth, np.stack([p.probabilities for p in predictions]), vocabulary, groups)
+    else:
+        truths, decided = [clip.labels for clip in clips], [each.labels for each in predictions]
+        if truths[0].ndim == 2:
+            probabilities = [each.probabilities for each in predictions]
+            scores = multilabel_metrics(truths, probabilities, decided, vocabulary, groups)
+        else:
+            named = () if background is None else (background,)
+            scores = frame_metrics(truths, decided, vocabulary, groups, background=named)
+    return scores if has_groups(clips) else over_clips(scores)
+
+
+def has_groups(clips: Iterable[Clip]) -> bool:
+    """Whether any clip has a group; otherwise each stands for itself."""
+    return any(clip.group for clip in clips)
 
 
 def evaluate(path: str | Path) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
-    if not any(clip.group for clip in clips.values()) and not run.settings.on_frames:  # it compares embeddings
+    if not has_groups(clips.values()) and not run.settings.on_frames:  # it compares embeddings
         record["doctor"] = doctor_record(run, clips, truth, said)
     write_json(run.path / "metrics.json", record)
     return record
@@ -247,7 +256,7 @@ def _record(
         "validation": _validation(run),
         "baselines": baselines,
         "test_clips": len(truth),
-        "test_groups": len({clip.group or clip.clip_id for clip in truth}),
+        "test_groups": len({clip.group or clip.clip_id for clip in truth}) if has_groups(truth) else 0,
         "test_opened": run.test_opened,
     }
 
@@ -322,8 +331,16 @@ def opened_text(record: Mapping[str, Any]) -> str:
     """How much was tested, and how often, from what metrics.json holds."""
     opened = record["test_opened"]
     times = "once" if opened == 1 else f"{opened} times"
-    clips = f"{counted(record['test_clips'], 'test clip')} of {counted(record['test_groups'], 'group')}"
+    of = f" of {counted(record['test_groups'], 'group')}" if record["test_groups"] else ""
+    clips = counted(record["test_clips"], "test clip") + of
     return f"{clips}; the test split was opened {times}"
+
+
+def answers_name(settings: TrainSettings) -> str:
+    """What the share of right answers is called that `compare_predictions` compares."""
+    if settings.multi_label:
+        return "share of right yes or no answers"
+    return "accuracy" if settings.task == MANY_TO_ONE else "frame accuracy"
 
 
 def compare_predictions(
@@ -346,7 +363,8 @@ def compare_predictions(
     counts = np.array([row for row in right.values() if row[2]])
     total = counts.sum(axis=0)
     shares = {"ours": float(total[0] / total[2]), "theirs": float(total[1] / total[2])}
-    return paired_difference(counts[:, 0] - counts[:, 1], counts[:, 2]) | shares
+    unit = "group" if has_groups(clips) else "clip"
+    return paired_difference(counts[:, 0] - counts[:, 1], counts[:, 2], unit=unit) | shares
 
 
 def _validation(run: Run) -> dict[str, Any]:

@@ -140,6 +140,22 @@ def ratio_score(
     return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": ends, "groups": num_groups}
 
 
+def over_clips(scores: dict[str, Any]) -> dict[str, Any]:
+    """The same scores, saying "clips" where every clip stands for itself and none has a group.
+
+    Args:
+        scores: What `clip_metrics`, `frame_metrics` or `multilabel_metrics` give.
+    """
+    if "groups" not in scores:
+        return {name: over_clips(value) if isinstance(value, dict) else value for name, value in scores.items()}
+    return scores | {"unit": "clip", "protocol": re.sub(r"\bgroup(s?)\b", r"clip\1", scores["protocol"])}
+
+
+def counted_groups(score: Mapping[str, Any]) -> str:
+    """How many groups a score or a difference is over, or how many clips where none has a group: "16 groups"."""
+    return counted(score["groups"], score.get("unit", "group"))
+
+
 def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
     """The interval of a score as people should see it: none of fewer than three groups, and none without a width.
 
@@ -154,8 +170,8 @@ def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
 
 def no_interval(score: Mapping[str, Any]) -> str:
     """Says that a score is over too few groups for an interval; "" where it is not."""
-    groups = score.get("groups", FEWEST_GROUPS)
-    return f"{counted(groups, 'group')}: no interval" if groups < FEWEST_GROUPS else ""
+    is_enough = score.get("groups", FEWEST_GROUPS) >= FEWEST_GROUPS
+    return "" if is_enough else f"{counted_groups(score)}: no interval"
 
 
 def cohens_kappa(table: np.ndarray) -> float:

@@ -15,21 +15,25 @@ from extract.wording import counted
 
 ALL_PATTERNS = 16  # up to so many groups every sign pattern is tried
 DRAWS = 20_000
+SURE, LIKELY = 0.01, 0.05  # p-values below which a difference is taken as sure, and as probable
 FEW_GROUPS, BLOCK = 100, 500  # of more groups the subsets are drawn in blocks, so that they fit in memory
 MISS = 0.05
 
 
-def paired_difference(differences: np.ndarray, weights: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+def paired_difference(
+    differences: np.ndarray, weights: np.ndarray, *, seed: int = 0, unit: str = "group"
+) -> dict[str, Any]:
     """The difference of two scores that are shares over the same units, with its interval and p-value over groups.
 
     Args:
         differences: float (G,), in each group the sum over its units of one score minus the other.
         weights: float (G,), units per group, above 0.
         seed: Draws sign patterns where there are more than 16 groups.
+        unit: What a group is called, "clip" where every clip is one.
 
     Returns:
         "difference", pooled over the units; "ci95", [low, high]; "level", what the interval really covers: with G
-        groups no finite interval covers more than 1 - 2 ** (1 - G); "p", two-sided; "groups"; "groups_better";
+        groups no finite interval covers more than 1 - 2 ** (1 - G); "p", two-sided; "groups"; "unit"; "groups_better";
         "protocol".
     """
     differences, weights = np.asarray(differences, np.float64), np.asarray(weights, np.float64)
@@ -40,8 +44,9 @@ def paired_difference(differences: np.ndarray, weights: np.ndarray, *, seed: int
         "level": level,
         "p": sign_flip_test(differences, seed=seed),
         "groups": len(differences),
+        "unit": unit,
         "groups_better": int((differences > 0).sum()),
-        "protocol": f"difference of pooled shares; two-sided sign-flip test over {counted(differences, 'group')}, and "
+        "protocol": f"difference of pooled shares; two-sided sign-flip test over {counted(differences, unit)}, and "
         f"the {100 * level:.3g} % interval of what it does not reject",
     }
 

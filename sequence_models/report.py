@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from sequence_models.evaluate import answers_name
 from sequence_models.metrics import confusion_matrix
 from sequence_models.report_compare import comparison_content
 from sequence_models.report_plots import ABSENT, best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
 from sequence_models.report_run import EvaluatedRun, ReportedClip, read_evaluated_run
 from sequence_models.report_scores import (
     Scored,
+    doctor_content,
     result_sentence,
     score_charts,
     score_rows,
@@ -86,7 +88,8 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
         "multi_label": multi_label,
         "unit": "frames" if many_to_many else "clips",
         "sentence": result_sentence(run, models),
-        "verdict": verdict(models),
+        "verdict": verdict(models, score=answers_name(run.run.settings)),
+        "doctor": doctor_content(run),
         "test_opened": run.run.test_opened,
         "tiles": _tiles(run, models[0], many_to_many=many_to_many),
         "models": models,
@@ -331,8 +334,10 @@ def _fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
         "background": told.background,
         **told.load,
     }
+    compared = run.metrics.get("models")
+    models = {"models": ", ".join(compared)} if compared else {"model": told.settings.model}
     tables: list[dict[str, Any]] = [
-        {"title": "Settings", "rows": asdict(told.settings)},
+        {"title": "Settings", "rows": {**models, **{k: v for k, v in asdict(told.settings).items() if k != "model"}}},
         *recipes,
         {"title": "Data", "rows": {key: value for key, value in data.items() if value is not None}},
         {"title": "Versions", "rows": told.versions},

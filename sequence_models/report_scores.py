@@ -10,16 +10,17 @@ from textwrap import wrap
 from typing import Any
 
 from extract.wording import counted
-from sequence_models.metrics import no_interval, shown_interval
+from sequence_models.metrics import counted_groups, no_interval, shown_interval
+from sequence_models.paired import LIKELY, SURE
 from sequence_models.report_plots import bars_svg
 from sequence_models.report_run import EvaluatedRun
-from sequence_models.runs import POSTPROCESSED
+from sequence_models.runs import MODEL, POSTPROCESSED
 from sequence_models.settings import RAW_MODEL_NAMES
 
 # The scores that lead, and that are drawn, the first that a run has first.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
 MOST_CHARTS = 4
-SURE = 0.05  # a difference with a smaller p-value is taken as one
+MOST_PAIRS = 20
 VARIANTS = {"before_postprocessing": "before post-processing", "at_label_frames": "at every label frame"}
 TITLES = {
     "majority": "majority class",
@@ -157,11 +158,12 @@ def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
     return f"{sentence} on {where}{rival}"
 
 
-def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
+def verdict(models: Sequence[Scored], *, score: str) -> dict[str, str] | None:
     """Compares the model with the best of the others, in pairs over groups.
 
     Args:
         models: What `scored_models` gives.
+        score: What the compared shares are called.
 
     Returns:
         "kind" ("better", "worse" or "open") and "text"; None where nothing was compared.
@@ -170,10 +172,39 @@ def verdict(models: Sequence[Scored]) -> dict[str, str] | None:
     if rival is None or not rival.lead:
         return None
     difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
-    kind = "open" if not p < SURE else "better" if difference > 0 else "worse"
+    kind = "open" if not p < LIKELY else "better" if difference > 0 else "worse"
     verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
-    groups = f"ahead in {rival.lead['groups_better']} of {counted(rival.lead['groups'], 'group')}"
-    return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} accuracy, {groups}, sign-flip p {p:.3f}."}
+    verb = verb if p < SURE or kind == "open" else f"Probably {verb.lower()}"
+    groups = f"ahead in {rival.lead['groups_better']} of {counted_groups(rival.lead)}"
+    return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} {score}, {groups}, sign-flip p {p:.3f}."}
+
+
+def doctor_content(run: EvaluatedRun) -> dict[str, Any] | None:
+    """What the split doctor found.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        "sentence", "pairs" (at most 20, the most alike first), "hidden", how many more, and "scores", rows of a title
+        and the scores with and without the clips that have a copy; None where it did not look.
+    """
+    doctor = run.metrics.get("doctor")
+    if not doctor:
+        return None
+    tested, copies = doctor["test_clips"], doctor["test_clips"] - doctor["test_clips_without"]
+    if not doctor["pairs"]:
+        said = f"No test clip has a near-duplicate in training, of {counted(tested, 'clip')} looked at"
+        return {"sentence": said, "pairs": [], "hidden": 0, "scores": []}
+    verb = "has" if copies == 1 else "have"
+    own, without = _scores(run.metrics["test"]), _scores(doctor.get("without", {}).get(MODEL))
+    return {
+        "sentence": f"{copies} of {counted(tested, 'test clip')} {verb} a near-duplicate in training, which can raise "
+        "the score: give the clips a group",
+        "pairs": doctor["pairs"][:MOST_PAIRS],
+        "hidden": max(0, len(doctor["pairs"]) - MOST_PAIRS),
+        "scores": [(title_of(name), own[name].text(), without[name].text()) for name in own if name in without],
+    }
 
 
 def score_rows(

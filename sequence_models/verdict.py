@@ -6,24 +6,29 @@ Which model is best is chosen in each fold on its validation clips, so that no t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from extract.wording import counted
 from sequence_models.baselines import baseline_names
 from sequence_models.clips import Clip
-from sequence_models.evaluate import aligned, compare_predictions, opened_text, score_predictions
-from sequence_models.metrics import no_interval, shown_interval
+from sequence_models.evaluate import (
+    aligned,
+    answers_name,
+    compare_predictions,
+    has_groups,
+    opened_text,
+    score_predictions,
+)
+from sequence_models.metrics import counted_groups, no_interval, shown_interval
+from sequence_models.paired import LIKELY, SURE
 from sequence_models.predict import Prediction, average
 from sequence_models.runs import Run
-from sequence_models.settings import MANY_TO_ONE
 
 ORDERED_BASELINES = ("thirds_logreg",)
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
-SURE, LIKELY = 0.01, 0.05
 HOPELESS_GROUPS = 5  # all of them alike give a sign-flip p of 2 ** (1 - groups), which is above LIKELY
 
 
@@ -65,6 +70,12 @@ def rank(choice: Mapping[str, float] | None) -> tuple[float, float]:
     return (round(choice["score"], 6), -choice["loss"]) if choice else (-1.0, 0.0)
 
 
+def mean_rank(choices: Iterable[Mapping[str, float]]) -> tuple[float, float]:
+    """The mean of `rank` over folds."""
+    score, loss = np.mean([rank(choice) for choice in choices] or [rank(None)], axis=0)
+    return round(float(score), 6), float(loss)
+
+
 def comparison_record(
     run: Run, entries: Sequence[Entry], truth: Sequence[Clip], *, validation: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Prediction]]:
@@ -97,7 +108,7 @@ def comparison_record(
         "validation": validation,
         "against": {entry.name: compare_predictions(truth, final, _pooled(run, entry.said)) for entry in entries},
         "test_clips": len(truth),
-        "test_groups": len({clip.group or clip.clip_id for clip in truth}),
+        "test_groups": len({clip.group or clip.clip_id for clip in truth}) if has_groups(truth) else 0,
         "test_opened": run.test_opened,
     }
     return record, final
@@ -123,7 +134,7 @@ def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]]
     }[kind]
     ordered, free = (_names(side) for side in sides)
     low, high = lead["ci95"]
-    groups = counted(lead["groups"], "group")
+    groups = counted_groups(lead)
     allowed = "" if lead["level"] > 0.949 else f", {100 * lead['level']:.3g} % sure: {groups} allow no more"
     certainty = "" if kind == "open" else f", so surer than {99 if sure else 95} %"
     if kind == "open" and lead["groups"] <= HOPELESS_GROUPS:
@@ -189,8 +200,7 @@ def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[
         return None
     (ordered, ordered_names), (free, free_names) = (_chosen(run, side) for side in (sequence, order_free))
     lead = compare_predictions(truth, ordered, free)
-    score = "accuracy" if run.settings.task == MANY_TO_ONE else "frame accuracy"
-    kind, sentence = verdict_sentence(lead, (ordered_names, free_names), score=score)
+    kind, sentence = verdict_sentence(lead, (ordered_names, free_names), score=answers_name(run.settings))
     return lead | {"kind": kind, "sentence": sentence, "sequence": ordered_names, "order_free": free_names}
 
 

@@ -248,7 +248,10 @@ def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, caps
 
 def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     fold = Fold("split", ("a",), (), ("b", "c"))
-    run = SimpleNamespace(clips={k: {"group": ""} for k in "abc"}, vocabulary=("x", "y"), folds=(fold,), cv="")
+    clips, settings = {k: {"group": ""} for k in "abc"}, TrainSettings()
+    run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings)
+    recordings = _data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
+    assert "every clip stands for itself; where" in recordings and "near-duplicates" not in recordings
     assert _data_text(run, [], ["d"]).splitlines() == [
         "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
         "belong together, give --group-from REGEX or a column group",

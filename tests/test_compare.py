@@ -1,11 +1,13 @@
 import html
 import json
+import re
 import shutil
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from clip_factory import ordered_clips
+from page_reading import text_of
 
 import sequence_models.experiment as experiment
 from extract.errors import RunError
@@ -81,6 +83,13 @@ def test_a_report_leaves_out_columns_and_sentences_about_what_is_not_known(recor
     for known, text in (([True, False], "single seeds"), ([False, False], "to extract, once")):
         assert [text in page for page in pages] == known
     assert not any("peak mb" in pages[1] or "is bold" in page for page in pages)
+
+
+def test_the_page_of_a_comparison_names_all_models_in_its_settings(record, run_path):
+    """It said "model lstm" where nine were compared."""
+    page = text_of(write_report(run_path).read_text(encoding="utf-8"))
+    settings = page[page.index("Settings") :]
+    assert "models lstm, meanpool" in settings and not re.search(r"\bmodel lstm", settings)
 
 
 def test_another_model_is_added_without_training_the_first_again(record, run_path, tmp_path):

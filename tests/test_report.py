@@ -46,7 +46,8 @@ def test_a_run_without_scores_still_has_a_sentence(tmp_path):
     ("difference", "p", "kind", "text"),
     [
         (0.44, 0.008, "better", "Better than x: +0.44 accuracy, ahead in 3 of 4 groups, sign-flip p 0.008."),
-        (-0.2, 0.01, "worse", "Worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.010."),
+        (-0.2, 0.002, "worse", "Worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.002."),
+        (-0.2, 0.03, "worse", "Probably worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.030."),
         (0.3, 0.125, "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p 0.125."),
         (0.3, float("nan"), "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p nan."),
     ],
@@ -55,13 +56,39 @@ def test_the_verdict_follows_the_paired_test(difference, p, kind, text):
     lead = {"difference": difference, "p": p, "groups_better": 3, "groups": 4}
     score = {"accuracy": Score(0.5, "", None)}
     models = [Scored("bilstm", is_model=True, scores=score), Scored("x", is_model=False, scores=score, lead=lead)]
-    assert verdict(models) == {"kind": kind, "text": text}
+    assert verdict(models, score="accuracy") == {"kind": kind, "text": text}
+
+
+def test_near_duplicates_reach_the_report(tmp_path):
+    run = make_run(tmp_path / "run")
+    pairs = [{"fold": "fold0", "clip_id": f"a{n}.avi", "other_id": f"b{n}.avi", "similarity": 0.9} for n in range(23)]
+    without = {"model": {"accuracy": {"value": 0.52, "protocol": "pooled", "ci95": None}}}
+    doctor = {"pairs": pairs, "test_clips": 60, "test_clips_without": 37, "without": without}
+    write_metrics(run, doctor=doctor)
+    text = text_of(page_of(run))
+    assert "23 of 60 test clips have a near-duplicate in training, which can raise the score" in text
+    assert "a0.avi b0.avi fold0 0.90" in text and "a20.avi" not in text and "3 more pairs are in metrics.json" in text
+    assert "accuracy 0.810 0.520" in text
+    write_metrics(run, doctor={**doctor, "pairs": [], "test_clips_without": 60})
+    text = text_of(page_of(run))
+    assert "No test clip has a near-duplicate in training, of 60 clips looked at" in text
+    assert "Near-duplicates across the split" not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "score"), [("many-to-one", "+0.64 accuracy"), ("many-to-many", "+0.64 frame accuracy")]
+)
+def test_the_verdict_names_the_score_that_was_compared(tmp_path, task, score):
+    run = make_run(tmp_path / "run", task=task)
+    lead = {"groups_better": 4, "groups": 4, "unit": "clip", "difference": 0.64, "p": 0.001, "protocol": ""}
+    write_metrics(run, task, against={"majority": lead, "meanpool_logreg": lead})
+    assert f"{score}, ahead in 4 of 4 clips, sign-flip p 0.001" in text_of(page_of(run))
 
 
 def test_nothing_to_compare_with_gives_no_verdict(tmp_path):
     run = make_run(tmp_path / "alone")
     write_metrics(run, baselines={}, against={})
-    assert verdict(scored_models(read_evaluated_run(run))) is None
+    assert verdict(scored_models(read_evaluated_run(run)), score="accuracy") is None
     assert "Better than" not in page_of(run)
 
 

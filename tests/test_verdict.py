@@ -6,7 +6,7 @@ from sequence_models.predict import Prediction
 from sequence_models.runs import Run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
-from sequence_models.verdict import Entry, comparison_record, comparison_text, rank, verdict_sentence
+from sequence_models.verdict import Entry, comparison_record, comparison_text, mean_rank, rank, verdict_sentence
 
 SIDES = ({"bilstm": 7, "pyramid": 3}, {"meanpool_logreg": 10})
 
@@ -132,3 +132,14 @@ def test_the_table_has_a_row_for_each_best_first(comparison):
     assert lines[0].split("  ")[0] == "test" and "in order, shuffled" in lines[0] and "parameters" in lines[0]
     assert "0.500 sd 0.000" in lines[2] and lines[2].split()[-4:] == ["10", "2.5", "7.5", "800"]
     assert lines[-1] == "4 test clips of 4 groups; the test split was opened once"
+
+
+def test_the_point_of_a_grid_that_is_trained_on_all_clips_is_chosen_as_the_folds_choose():
+    """By score and, of equals, by loss; the last choice went by macro-F1 over all folds together."""
+
+    def marks(*pairs):
+        return [{"score": score, "loss": loss} for score, loss in pairs]
+
+    assert mean_rank(marks((0.9, 0.4), (0.7, 0.2))) > mean_rank(marks((0.8, 0.5), (0.8, 0.2)))
+    assert mean_rank(marks((0.9, 0.9), (0.9, 0.9))) > mean_rank(marks((1.0, 0.1), (0.7, 0.1)))
+    assert mean_rank([]) == rank(None)
