@@ -5,10 +5,13 @@ A head that was trained on a clip must not meet it again in a test part, so the 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import keras
 
 from extract.errors import RunError
 from extract.wording import counted
+from sequence_models.prepare import refuse_changed_clips
 from sequence_models.raw_models_backbone import pretrained_digest
 from sequence_models.runs import FINAL, Run, read_run, refuse_changed_weights
 from sequence_models.training import load_model
@@ -31,7 +34,8 @@ def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
         Its trained model of the same fold; None where `start_from` is not set.
 
     Raises:
-        RunError: The earlier run is of another head, backbone or vocabulary, or learnt from clips of the test part.
+        RunError: The earlier run is of another head, backbone or vocabulary, or learnt from clips of the test part; or
+            its features, labels or weights have changed since.
     """
     if not run.settings.start_from:
         return None
@@ -39,9 +43,15 @@ def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
     _check_structure(run, earlier)
     _check_embeddings(run, earlier)
     _check_folds(run, earlier, fold, seed)
+    _refuse_changed_clips(run.settings.start_from)
     weights = earlier.model_path(fold, seed % earlier.seeds)
     refuse_changed_weights(earlier, fold, seed % earlier.seeds)
     return load_model(earlier.settings, weights, embedding_dim=earlier.embedding_dim, num_classes=earlier.num_classes)
+
+
+@lru_cache(maxsize=1)  # once for all fits of a run
+def _refuse_changed_clips(path: str) -> None:
+    refuse_changed_clips(read_run(path))
 
 
 def _check_structure(run: Run, earlier: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from sequence_models.official_splits import official_lists
 from sequence_models.runs import OFFICIAL, Run, create_run
 from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
 from sequence_models.splits import make_folds
+
+log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -123,6 +126,19 @@ def reload_clips(run: Run) -> dict[str, Clip]:
             "another --run"
         )
     return clips
+
+
+def refuse_changed_clips(run: Run) -> None:
+    """Raises where features or labels are no longer those of a run; where they lie elsewhere, says so.
+
+    Raises:
+        As `reload_clips`.
+    """
+    gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
+    if gone:
+        log.warning("%s is not here: whether it has changed since training was not checked", gone)
+    elif run.stores:  # none where the clips came from memory
+        reload_clips(run)
 
 
 def holds_frames(stores: Sequence[str | Path]) -> bool:

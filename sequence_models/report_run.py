@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from extract.errors import RunError
-from sequence_models.prepare import reload_clips
+from sequence_models.prepare import refuse_changed_clips
 from sequence_models.runs import Run, read_run, refuse_changed_weights
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,12 +103,8 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
 
 
 def _refuse_stale(run: Run) -> None:
-    """Raises where features, labels or weights are no longer those of the run; where they lie elsewhere, says so."""
-    gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
-    if gone:
-        log.warning("%s is not here: whether it has changed since training was not checked", gone)
-    elif run.stores:  # none where the clips came from memory
-        reload_clips(run)
+    """Raises where features, labels or weights are no longer those of the run."""
+    refuse_changed_clips(run)
     for fold in run.folds:
         for seed in range(run.seeds):
             if run.model_path(fold.name, seed).exists():

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_every_fold_begins_with_the_head_of_its_own_fold(home, run):
 
 def test_without_start_from_there_is_no_head(run):
     assert start_head(replace(run, settings=replace(run.settings, start_from="")), "fold1", 0) is None
+
+
+def test_a_head_whose_features_have_changed_since_is_refused(home, run, tmp_path):
+    cached = shutil.copytree(home / "cached", tmp_path / "cached")
+    record = json.loads((cached / "run.json").read_text(encoding="utf-8"))
+    first = min(record["clips"])
+    record["clips"][first]["rows"] = "0" * 32
+    (cached / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    changed = replace(run, settings=replace(run.settings, start_from=str(cached)))
+    with pytest.raises(
+        RunError, match=f"was trained on other data: 1 clip has other features \\({re.escape(first)}\\)"
+    ):
+        start_head(changed, "fold1", 0)
 
 
 def test_a_fine_tuned_run_is_evaluated_and_predicts_a_store(home, run, capsys):
