@@ -168,6 +168,7 @@ def _keras_engine(backbone: Backbone, batch_size: int | None, precision: str) ->
     by_pixels = _batch_for(backbone.image_size, at_224_px=GPU_BATCH, fewest=8, most=GPU_BATCH)
     batch_size = batch_size or (by_pixels if has_gpu else CPU_BATCH)
     with without_chatter():
+        _forbid_tf32(backend)
         model = _built(backbone, precision)
         compute, device = makers[backend](model, batch_size, backbone.image_size)
         # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
@@ -182,6 +183,20 @@ def _keras_engine(backbone: Backbone, batch_size: int | None, precision: str) ->
             ) from error
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
     return Engine(name, "keras", batch_size, backbone.image_size, compute, streams=GPU_STREAMS if has_gpu else 1)
+
+
+def _forbid_tf32(backend: str) -> None:
+    """Ampere and later GPUs multiply float32 with 10 bits of mantissa unless told otherwise."""
+    if backend == "tensorflow":
+        _tensorflow().config.experimental.enable_tensor_float_32_execution(False)
+    elif backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    else:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def _tensorflow() -> Any:

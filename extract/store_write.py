@@ -41,7 +41,10 @@ from extract.store_shard import open_shard
 # own index of a long file takes the other 40.
 SEAL_BYTES = 16 << 20
 _JOINED_BYTES = 1 << 20
-_LIBRARIES = ("numpy", "h5py", "keras", "tensorflow", "opencv-python-headless", "av", "ai-edge-litert")
+_LIBRARIES = (
+    *("numpy", "h5py", "keras", "tensorflow", "jax", "torch", "scikit-learn"),
+    *("opencv-python-headless", "av", "ai-edge-litert"),
+)
 
 logger = logging.getLogger(__name__)
 

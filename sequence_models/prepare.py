@@ -14,6 +14,7 @@ import numpy as np
 from extract.errors import RunError, SplitError, UsageError
 from extract.store_read import open_store
 from extract.store_schema import fingerprint, has_rate
+from extract.store_write import library_versions
 from extract.wording import counted
 from sequence_models.alignment import alignment_rows
 from sequence_models.clip_records import changed_clips, clip_record
@@ -81,7 +82,7 @@ def prepare(
         background=background,
         clips={clip.clip_id: clip_record(clip, data.vocabulary) for clip in data.clips},
         embedding_dim=data.clips[0].embedding_dim,
-        versions=_versions(),
+        versions=library_versions(),
     )
     created = create_run(wanted)
     if data.alignment:
@@ -268,11 +269,3 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
 
 def _jsonable(load: dict[str, Any]) -> dict[str, Any]:
     return {key: [str(v) for v in value] if isinstance(value, (list, tuple)) else value for key, value in load.items()}
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import version
-
-    names = ("clipseq", "tensorflow", "keras", "numpy", "h5py", "scikit-learn")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from clip_factory import make_clips
@@ -31,12 +32,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from extract.backbones import load_backbone
 from extract.engines import ROUNDING, make_engine
+from test_keras_backends import backend_forbids_tf32
 frames, tiny = np.load("frames.npy"), load_backbone("tiny")
 engine = make_engine(tiny, batch_size=4)
+tf32_is_off = backend_forbids_tf32()
 with ThreadPoolExecutor(2) as threads:  # as a job calls it on a GPU
     rows, beside_others = threads.map(engine, (frames, np.concatenate([frames[:1], 255 - frames[1:]])))
 mixed = make_engine(tiny, batch_size=4, precision="mixed_bfloat16")(frames)
-np.savez("said.npz", rows=rows, beside_others=beside_others, mixed=mixed, engine=engine.name, kind=engine.kind)
+np.savez("said.npz", rows=rows, beside_others=beside_others, mixed=mixed, engine=engine.name, kind=engine.kind,
+         tf32_is_off=tf32_is_off)
 """
 
 TRAIN = """
@@ -70,6 +74,22 @@ def run(backend, code, folder):
     return done.stdout
 
 
+def backend_forbids_tf32():
+    """Whether float32 means float32 on this process's backend, on GPUs of Ampere and later."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.config.jax_default_matmul_precision == "highest"
+    if backend == "torch":
+        import torch
+
+        return not (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)
+    import tensorflow as tf
+
+    return not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_another_backend_embeds_as_tensorflow_does(backend, tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
@@ -78,6 +98,7 @@ def test_another_backend_embeds_as_tensorflow_does(backend, tmp_path):
     said = np.load(tmp_path / "said.npz")
     expected = make_engine(load_backbone("tiny"), kind="keras", batch_size=4)(frames)
     largest = np.abs(expected).max()
+    assert said["tf32_is_off"] and backend_forbids_tf32()
     assert said["kind"] == "keras" and f"({backend} " in str(said["engine"])
     assert said["rows"].dtype == said["mixed"].dtype == np.float32
     assert np.abs(said["rows"] - expected).max() < 1e-4 * largest
