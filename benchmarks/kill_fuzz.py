@@ -40,10 +40,10 @@ import extract.cli
 import extract.job  # so that the forked processes need not
 import pipeline
 from extract import decode_rules
+from extract.files import TEMPORARY_PATTERN
 from extract.records import ClipEmbeddings
 from extract.store_read import Store, open_store
 from extract.store_schema import SHARD_PATTERN, read_recipe
-from extract.store_seal import TEMPORARY_PATTERN
 from extract.store_verify import verify
 from extract.videos import find_videos, source_of
 

@@ -9,8 +9,10 @@ import hashlib
 import logging
 import os
 import sys
-import uuid
 from pathlib import Path
+
+from extract.errors import WriteError
+from extract.files import make_folder, read_regular, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def read_cached(name: str) -> bytes | None:
     """
     path = cache_folder() / name
     try:
-        stored = path.read_bytes()
+        stored = read_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -59,16 +61,8 @@ def write_cached(name: str, content: bytes) -> None:
         content: What `read_cached` will give back.
     """
     folder = cache_folder()
-    aside = folder / f".{name}-{uuid.uuid4().hex}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("xb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(folder / name)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("%s cannot be kept in %s (%s); it will be made again next time", name, folder, error.strerror)
+        make_folder(folder)
+        write_bytes(folder / name, hashlib.sha256(content).digest() + content)
+    except WriteError as error:
+        log.warning("%s It will be made again next time.", error)

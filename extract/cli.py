@@ -291,9 +291,12 @@ def run_export(arguments: argparse.Namespace) -> int:
     from extract.store_read import open_store
     from extract.wording import counted
 
-    written = export_features(open_store(arguments.store), arguments.folder)
-    print(f"wrote {counted(written, 'file')} below {arguments.folder}")
-    return 0
+    store = open_store(arguments.store)
+    failed = export_features(store, arguments.folder)
+    for clip_id, message in failed.items():
+        print(f"failed  {clip_id}: {message}", file=sys.stderr)
+    print(f"wrote {counted(len(store) - len(failed), 'file')} below {arguments.folder}")
+    return 1 if failed else 0
 
 
 def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:

@@ -5,9 +5,8 @@ An `_out` clip holds the frames of its `_in` twin in opposite order, so what ave
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extract.errors import ClipseqError, UsageError
+from extract.decode_packets import scan_packets
+from extract.errors import UsageError, VideoError, WriteError
+from extract.files import make_folder, sealed_file, write_csv, write_text
 
 LABELS = ("zoom_in", "zoom_out", "fade_in", "fade_out", "still")
 MOVES = ("zoom", "fade", "still")
@@ -85,7 +86,7 @@ def render_demo(folder: Path) -> None:
 
     Raises:
         UsageError: `folder` is a file.
-        ClipseqError: OpenCV cannot write a video there.
+        WriteError: A video or table cannot be written there.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, the demo needs a folder for its videos: name another one.")
@@ -95,7 +96,7 @@ def render_demo(folder: Path) -> None:
     regions = _load_regions()
     rng = np.random.default_rng(SEED)
     videos = _render_clips(folder, regions, rng) + _render_montages(folder, regions, rng)
-    (folder / MARKER).write_text("\n".join([VERSION, "labels.csv", "segments.csv", *videos]) + "\n", encoding="utf-8")
+    write_text(folder / MARKER, "\n".join([VERSION, "labels.csv", "segments.csv", *videos]) + "\n")
 
 
 def draw_photograph(region: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
@@ -205,7 +206,7 @@ def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.G
                 clip_id = f"{label}/{group}_{len(rows) + 1:02d}.mp4"
                 _write_video(folder / "clips" / clip_id, _in_order(frames, label))
                 rows.append((clip_id, label, group))
-    _write_table(folder / "labels.csv", ("clip_id", "label", "group"), rows)
+    write_csv(folder / "labels.csv", [("clip_id", "label", "group"), *rows])
     return [f"clips/{clip_id}" for clip_id, _, _ in rows]
 
 
@@ -224,7 +225,7 @@ def _render_montages(folder: Path, regions: dict[str, np.ndarray], rng: np.rando
             rows.append((clip_id, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, label, group))
             start = end
         _write_video(folder / "segments" / clip_id, np.concatenate(parts))
-    _write_table(folder / "segments.csv", ("clip_id", "start_seconds", "end_seconds", "label", "group"), rows)
+    write_csv(folder / "segments.csv", [("clip_id", "start_seconds", "end_seconds", "label", "group"), *rows])
     return [f"segments/{clip_id}" for clip_id, _ in names]
 
 
@@ -259,15 +260,21 @@ def _wallpaper() -> np.ndarray:
 
 
 def _write_video(path: Path, frames: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, FRAME_SIZE)
-    if not writer.isOpened():
-        raise ClipseqError(f"OpenCV cannot write {path}: check that the folder is writable, or name another one.")
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame))
-    writer.release()
+    """Writes a video and looks whether it is whole: OpenCV says nothing of a full disk."""
+    make_folder(path.parent)
+    with sealed_file(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, FRAME_SIZE)
+        if not writer.isOpened():
+            raise WriteError(f"OpenCV cannot write {path}: check that the folder is writable, or name another one.")
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame))
+        writer.release()
+        if _num_frames(temporary) != len(frames):
+            raise WriteError(f"{path} could not be written whole: free some space, and run the same command again.")
 
 
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
+def _num_frames(path: Path) -> int:
+    try:
+        return len(scan_packets(path, lambda: None).pts_seconds)
+    except VideoError:
+        return 0

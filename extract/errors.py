@@ -11,7 +11,8 @@ ClipseqError                 anything below; its text is one sentence that names
 │   ├── VideoTimeoutError      opening or reading took longer than it may
 │   └── UnstorableClipError    its rows cannot be stored: not finite, beyond float16, times that do not rise, another D
 ├── BackboneError            an unknown backbone, or weights that are missing or do not fit
-├── StoreError               a feature store cannot be read or written
+├── WriteError               a file or folder cannot be written: a full disk, permissions, a name that is taken
+├── StoreError               a feature store cannot be read, or not be made
 │   ├── RecipeMismatchError    the store was made with another recipe
 │   ├── SchemaError            the file is no clipseq store, or of a newer schema
 │   └── DamagedShardError      a shard cannot be read, or its digest is wrong
@@ -77,8 +78,21 @@ class BackboneError(ClipseqError):
     """An unknown backbone, or weights that are missing or do not fit."""
 
 
+class WriteError(ClipseqError):
+    """A file or folder cannot be written: a full disk, permissions, a name that is taken.
+
+    Args:
+        text: One sentence with the next step.
+        number: Of `errno`; 0 where there is none.
+    """
+
+    def __init__(self, text: str, number: int = 0) -> None:
+        super().__init__(text)
+        self.number = number
+
+
 class StoreError(ClipseqError):
-    """A feature store cannot be read or written."""
+    """A feature store cannot be read, or not be made."""
 
 
 class RecipeMismatchError(StoreError):

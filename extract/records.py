@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from extract.typed_json import parse_json, typed_record
+
 
 @dataclass(frozen=True)
 class VideoItem:
@@ -114,11 +116,12 @@ class VideoTruth:
 
     @classmethod
     def from_json(cls, text: str) -> VideoTruth:
-        """The inverse of `to_json`; unknown keys are an error."""
-        fields = json.loads(text)
-        fields["lost_spans"] = tuple((float(a), float(b)) for a, b in fields.get("lost_spans", ()))
-        fields |= {name: tuple(fields.get(name, ())) for name in ("notes", "remarks")}
-        return cls(**fields)
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: An entry is missing, unknown, or of another type.
+        """
+        return typed_record(cls, parse_json(text), "truth")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 
 from extract.errors import UsageError
+from extract.files import make_folder, sealed_file
 from extract.show_windows import Window
 from extract.wording import span_text
 
@@ -110,10 +110,9 @@ def write_sheet(
         _draw_row(draw, row, top, colour=colour, width=size[0])
         _draw_frames(sheet, draw, row, top + TITLE_LINE + 8, brighten=brighten)
         top += _height(row)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    aside = output.with_name(f".{os.getpid()}-{output.name}")
-    sheet.save(aside)
-    os.replace(aside, output)
+    make_folder(output.parent)
+    with sealed_file(output) as temporary:
+        sheet.save(temporary)
 
 
 def _draw_frames(sheet: Image, draw: ImageDraw, row: SheetRow, top: int, *, brighten: bool) -> None:

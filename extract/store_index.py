@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.errors import ClipseqError
+from extract.errors import WriteError
+from extract.files import sealed_file
 from extract.store_schema import COLUMNS, EMBEDDING_DTYPES, SCHEMA_VERSION, TRUTH
-from extract.store_seal import sealed_file
 from extract.store_shard import ATTRIBUTES, Extent, Shard, open_shard
 
 INDEX_NAME = ".index.npz"
@@ -58,7 +58,7 @@ class ShardIndex:
         try:
             with sealed_file(self._path) as temporary, temporary.open("xb") as file:
                 np.savez(file, **_arrays(self._used))  # type: ignore[arg-type]
-        except ClipseqError as error:  # a read-only store is read without
+        except WriteError as error:  # a read-only store is read without
             logger.debug("%s", error)
 
 

@@ -8,27 +8,28 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from extract.files import fsync_directory, writing
 from extract.store_schema import LEDGER_PATTERN, Failure
-from extract.store_seal import fsync_directory, write_error
 from extract.store_shard import unreadable
+from extract.typed_json import parse_json, typed_record
+
+END_OF_TIME_NS = 253_402_300_800 * 10**9  # the end of the year 9999, beyond which no date can be written
 
 
 def append_failure(path: Path, failure: Failure) -> None:
     """Adds one line to a ledger and waits until it is on the disk.
 
     Raises:
-        StoreError: The ledger cannot be written.
+        WriteError: The ledger cannot be written.
     """
     is_new = not path.exists()
-    try:
+    with writing(path):
         with path.open("ab") as file:
             file.write(ledger_line(failure))
             file.flush()
             os.fsync(file.fileno())
         if is_new:
             fsync_directory(path.parent)
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def ledger_line(failure: Failure) -> bytes:
@@ -69,10 +70,7 @@ def latest_failures(failures: Iterable[Failure]) -> dict[str, Failure]:
 
 def _parse_line(line: bytes) -> Failure | None:
     try:
-        failure = Failure(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
+        failure = typed_record(Failure, parse_json(line), "failure")
+    except ValueError:
         return None
-    numbers = (failure.source_size, failure.source_mtime_ns)
-    texts = (failure.clip_id, failure.error, failure.message)
-    is_sound = all(isinstance(text, str) for text in texts) and isinstance(failure.when_ns, int)
-    return failure if is_sound and all(isinstance(number, int | None) for number in numbers) else None
+    return failure if 0 <= failure.when_ns < END_OF_TIME_NS else None

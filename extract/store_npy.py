@@ -16,12 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError
+from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
+from extract.files import is_of_its_name, make_folder, sealed_file
 from extract.left_out import LeftOut, walk
 from extract.records import Source, VideoItem
 from extract.store_read import Store, open_store
 from extract.store_schema import check_clip_id, read_recipe, same_source
-from extract.store_seal import sealed_file, write_error
 from extract.store_write import StoreWriter
 from extract.videos import source_of
 from extract.wording import counted
@@ -85,7 +85,8 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
 
     Raises:
         UsageError: Nothing is there, two files have one name, or the files lie the other way round.
-        StoreError: The store was made otherwise, or cannot be written.
+        StoreError: The store was made otherwise.
+        WriteError: It cannot be written.
     """
     folder, output = Path(folder), Path(output)
     left_out = LeftOut(folder)
@@ -169,7 +170,7 @@ def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> 
         )
 
 
-def export_features(store: Store, folder: str | Path) -> int:
+def export_features(store: Store, folder: str | Path) -> dict[str, str]:
     """Writes every clip to `folder/<clip_id>.npy`: float32 (T, D), or uint8 (T, H, W, C) of a store of raw frames.
 
     Args:
@@ -177,24 +178,26 @@ def export_features(store: Store, folder: str | Path) -> int:
         folder: Made where it does not exist; files of the same name are replaced.
 
     Returns:
-        Number of files.
+        clip_id -> why this clip alone was not written: it cannot be read, or its name be no file's here.
 
     Raises:
-        StoreError: A clip cannot be read, or a file cannot be written.
+        WriteError: No file can be written, as on a full disk.
     """
+    failed = {}
     for clip_id, length in store.lengths().items():
         try:
             check_clip_id(clip_id)
-        except UnstorableClipError as error:
-            raise StoreError(f"{store.path} names a clip {clip_id!r} outside {folder}: it is not exported.") from error
-        path = Path(folder, f"{clip_id}.npy")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise write_error(path, error) from error
-        with sealed_file(path) as temporary, temporary.open("xb") as file:
-            _write_npy(file, store, clip_id, length)
-    return len(store)
+            path = Path(folder, f"{clip_id}.npy")
+            make_folder(path.parent)
+            with sealed_file(path) as temporary, temporary.open("xb") as file:
+                _write_npy(file, store, clip_id, length)
+        except (UnstorableClipError, StoreError) as error:
+            failed[clip_id] = str(error)
+        except WriteError as error:
+            if not is_of_its_name(error):
+                raise
+            failed[clip_id] = str(error)
+    return failed
 
 
 def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from extract.errors import DamagedShardError, StoreError, UsageError
+from extract.files import make_folder, sealed_file
 from extract.store_compose import Part, write_shard
 from extract.store_ledger import ledger_line
 from extract.store_read import Store, made_of, open_store
 from extract.store_schema import PACKED_ENDINGS, canonical_json
-from extract.store_seal import sealed_file, write_error
 from extract.store_verify import checked_blocks
 
 
@@ -40,7 +40,8 @@ def pack(path: str | Path, file: str | Path) -> Packed:
     Raises:
         DamagedShardError: A shard cannot be read, or its digest is wrong.
         UsageError: The file has another ending than .h5 or .hdf5.
-        StoreError: The store is empty, the file exists, or it cannot be written.
+        StoreError: The store is empty, or the file exists.
+        WriteError: It cannot be written.
     """
     store, target = open_store(path), Path(file)
     if target.suffix not in PACKED_ENDINGS:
@@ -54,14 +55,12 @@ def pack(path: str | Path, file: str | Path) -> Packed:
     parts = [_part(store, clip_id) for clip_id in store.clip_ids]
     settings = {"recipe": store.recipe, "dtype": store.dtype, "row_shape": store.row_shape, "made": _made(store)}
     failures = b"".join(ledger_line(failure) for failure in store.failures().values())
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         with sealed_file(target, exclusive=True) as temporary:
             write_shard(temporary, parts, failures_jsonl=failures, **settings)  # type: ignore[arg-type]
     except FileExistsError as error:
         raise StoreError(f"{target} exists already: choose another name or remove it.") from error
-    except OSError as error:
-        raise write_error(target, error) from error
     return Packed(target, len(parts), sum(part.length for part in parts), target.stat().st_size)
 
 

@@ -39,10 +39,11 @@ from extract.store_schema import (
     recipe_differences,
 )
 from extract.store_shard import Shard, ShardFile, damaged, open_shard
+from extract.typed_json import parse_json, typed
 from extract.wording import counted, lost_frames_text
 
 MAX_OPEN_FILES = 64
-LOST_SPANS = rb'"lost_spans": \[\['  # as VideoTruth.to_json writes it where there are any
+_NO_LOSS = re.compile(rb'"lost_spans"\s*:\s*\[\s*\]')
 
 logger = logging.getLogger(__name__)
 
@@ -169,23 +170,15 @@ class Store:
             return None
         try:
             return VideoTruth.from_json(text.decode())
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except ValueError as error:
             raise damaged(self.shards[part.shard].path, f"the truth record of {clip_id} is malformed") from error
 
     def lost_spans(self) -> dict[str, tuple[tuple[float, float], ...]]:
-        """Half-open spans in seconds of every clip in whose video frames are missing; no other record is parsed."""
-        found = {}
-        for number, shard in enumerate(self.shards):
-            end = int(shard.columns["truth_end"][-1]) if len(shard) else 0
-            records = self._file(number).read(shard.extents[TRUTH], 0, end).tobytes()
-            places = [match.start() for match in re.finditer(LOST_SPANS, records)]
-            rows = np.searchsorted(shard.columns["truth_end"], places, side="right").tolist()
-            clip_ids = [bytes(shard.columns["clip_id"][row]).decode("utf-8", "surrogateescape") for row in rows]
-            for clip_id, row in zip(clip_ids, rows, strict=True):
-                if clip_id in self and self.parts(clip_id)[-1][2:4] == (number, row):  # no older version of it
-                    truth = self.truth(clip_id)
-                    found[clip_id] = truth.lost_spans if truth else ()
-        return dict(sorted(found.items()))
+        """Half-open spans in seconds of every clip in whose video frames are missing."""
+        suspected = [set(_rows_of_losses(self._file(n), shard)) for n, shard in enumerate(self.shards)]
+        lasts = ((clip_id, self.parts(clip_id)[-1]) for clip_id in (self.clip_ids if any(suspected) else ()))
+        truths = ((clip_id, self.truth(clip_id)) for clip_id, part in lasts if part.row in suspected[part.shard])
+        return {clip_id: truth.lost_spans for clip_id, truth in truths if truth and truth.lost_spans}
 
     def written_ns(self, clip_id: str) -> int:
         """When a clip was completed, nanoseconds since 1970."""
@@ -356,8 +349,8 @@ class Store:
 def recipe_of(shard: Shard) -> dict[str, object]:
     """The recipe that a shard carries; DamagedShardError where it does not fit its fingerprint."""
     try:
-        recipe = dict(json.loads(shard.attributes["recipe_json"]))
-    except (ValueError, TypeError, RecursionError) as error:
+        recipe = typed(parse_json(shard.attributes["recipe_json"]), dict[str, Any], "recipe")
+    except ValueError as error:
         raise damaged(shard.path, "its recipe is malformed") from error
     if fingerprint(recipe) != shard.attributes["fingerprint"]:
         raise damaged(shard.path, "its recipe and its fingerprint differ")
@@ -367,9 +360,22 @@ def recipe_of(shard: Shard) -> dict[str, object]:
 def made_of(shard: Shard) -> list[dict]:
     """How the rows of a shard were made: records of writer, engine, versions, seconds per stage."""
     try:
-        return [dict(record) for record in json.loads(shard.attributes["made_json"])]
-    except (ValueError, TypeError, RecursionError) as error:
+        records = typed(parse_json(shard.attributes["made_json"]), tuple[dict[str, Any], ...], "made")
+        for record in records:
+            for key, kind in (("seconds", dict[str, float]), ("versions", dict[str, str])):
+                typed(record.get(key) or {}, kind, key)
+        return list(records)
+    except ValueError as error:
         raise damaged(shard.path, "the record of how it was made is malformed") from error
+
+
+def _rows_of_losses(file: ShardFile, shard: Shard) -> Iterator[int]:
+    """Rows whose truth record may name lost frames: all but those that plainly say there are none."""
+    ends = shard.columns["truth_end"].tolist()
+    records = file.read(shard.extents[TRUTH], 0, ends[-1] if ends else 0).tobytes()
+    for row, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if start < end and not _NO_LOSS.search(records, start, end):
+            yield row
 
 
 def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], dict[str, str]]:

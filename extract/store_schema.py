@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnstorableClipError
+from extract.files import open_regular
 from extract.records import Source
+from extract.typed_json import parse_json, typed
 
 SCHEMA_VERSION = 1
 RECIPE_NAME = "recipe.json"
@@ -150,7 +153,7 @@ def read_recipe(path: Path) -> dict[str, object] | None:
         StoreError: recipe.json cannot be read.
     """
     try:
-        with (path / RECIPE_NAME).open("rb") as file:
+        with open_regular(path / RECIPE_NAME) as file:
             content = file.read(MAX_RECIPE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_dir() and next(path.glob(SHARD_PATTERN), None) is not None:
@@ -225,9 +228,12 @@ def check_schema_version(version: int, *, name: str) -> None:
 def _parse_recipe(content: bytes, path: Path) -> dict[str, object]:
     name = str(path / RECIPE_NAME)
     try:
-        record = json.loads(content)
-        version, recipe, recorded = int(record["schema_version"]), dict(record["recipe"]), record["fingerprint"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        record = typed(parse_json(content), dict[str, Any], "it")
+        version, recipe = (
+            typed(record.get(key), kind, key) for key, kind in (("schema_version", int), ("recipe", dict[str, Any]))
+        )
+        recorded = record.get("fingerprint")
+    except ValueError as error:
         raise DamagedShardError(f"{name} is damaged. Run `clipseq verify {path} --repair`.") from error
     check_schema_version(version, name=name)
     if recorded != fingerprint(recipe):

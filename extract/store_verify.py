@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError
+from extract.files import TEMPORARY_PATTERN, fsync_directory, write_text, writing
 from extract.records import VideoTruth
 from extract.store_compose import Block, RowsDigest
 from extract.store_index import indexed_clip_ids
@@ -27,7 +28,6 @@ from extract.store_schema import (
     read_recipe,
     recipe_text,
 )
-from extract.store_seal import TEMPORARY_PATTERN, fsync_directory, sealed_file, write_error
 from extract.store_shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
 from extract.wording import counted
 
@@ -236,7 +236,7 @@ def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: s
             VideoTruth.from_json(truth.decode())
     except (DamagedShardError, UnstorableClipError) as error:
         return str(error)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except ValueError:
         return "a truth record is malformed"
     return checked.reason
 
@@ -349,10 +349,8 @@ def _repair(path: Path, recipe: dict[str, object] | None, damages: list[Damage])
         if name == RECIPE_NAME:
             _rewrite_recipe(path, recipe)
             continue
-        try:
+        with writing(path / name):
             os.replace(path / name, path / f"{name}{ASIDE_SUFFIX}")
-        except OSError as error:
-            raise write_error(path / name, error) from error
     if names:
         fsync_directory(path)
     return tuple(names)
@@ -361,8 +359,7 @@ def _repair(path: Path, recipe: dict[str, object] | None, damages: list[Damage])
 def _rewrite_recipe(path: Path, recipe: dict[str, object] | None) -> None:
     if recipe is None:
         raise StoreError(f"{path} has no shard left to take the recipe from: remove it, and extract again.")
-    with sealed_file(path / RECIPE_NAME) as temporary:
-        temporary.write_text(recipe_text(json.loads(json.dumps(recipe))), encoding="utf-8")
+    write_text(path / RECIPE_NAME, recipe_text(json.loads(json.dumps(recipe))))
 
 
 def _notes(store: Store) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from types import TracebackType
 import numpy as np
 
 from extract import __version__
-from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError
+from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError, WriteError
+from extract.files import make_folder, remove_stale_temporaries, sealed_file, writer_id
 from extract.records import Source, VideoTruth
 from extract.store_compose import Block, Part, write_shard
 from extract.store_ledger import append_failure
@@ -34,7 +35,6 @@ from extract.store_schema import (
     check_recipe,
     recipe_text,
 )
-from extract.store_seal import remove_stale_temporaries, sealed_file, write_error, writer_id
 from extract.store_shard import open_shard
 
 # Less than the design's 64 MiB, so that a clip of any length costs at most 60 MB more memory than a short one: FFmpeg's
@@ -81,7 +81,8 @@ class StoreWriter:
 
     Raises:
         RecipeMismatchError: The store was made with another recipe.
-        StoreError: The directory cannot be written.
+        StoreError: It holds rows of another kind.
+        WriteError: The directory cannot be written.
     """
 
     def __init__(
@@ -122,10 +123,10 @@ class StoreWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self._seal_at_last()
-        except StoreError as failed:
+        except WriteError as failed:
             if error is None:
                 raise
-            if not isinstance(error, StoreError):  # that would be this very one
+            if not isinstance(error, WriteError):  # that would be this very one
                 logger.error("%s", failed)
 
     def resume(self, partial: Partial) -> None:
@@ -155,7 +156,7 @@ class StoreWriter:
 
         Raises:
             UnstorableClipError: These rows cannot be stored; nothing of them is kept, and this clip should fail.
-            StoreError: A shard was due and could not be written; the job should stop.
+            WriteError: A shard was due and could not be written; the job should stop.
         """
         if (clip := self._open.get(clip_id)) is None:
             check_clip_id(clip_id)
@@ -181,7 +182,7 @@ class StoreWriter:
 
         Raises:
             UnstorableClipError: Not one row was given.
-            StoreError: A shard was due and could not be written.
+            WriteError: A shard was due and could not be written.
         """
         clip = self._open.get(clip_id)
         if clip is None or clip.first_row + clip.rows == 0:
@@ -202,7 +203,7 @@ class StoreWriter:
         """Notes in the ledger that a clip cannot be done, and forgets what is gathered of it.
 
         Raises:
-            StoreError: The ledger cannot be written.
+            WriteError: The ledger cannot be written.
         """
         self.discard(clip_id)
         size, mtime_ns = (source.size, source.mtime_ns) if source else (None, None)
@@ -223,7 +224,7 @@ class StoreWriter:
         """Writes all gathered rows as one shard, whole; clips in progress go in as a part and stay open.
 
         Raises:
-            StoreError: The shard cannot be written; the rows stay gathered, and everything sealed before is safe.
+            WriteError: The shard cannot be written; the rows stay gathered, and everything sealed before is safe.
         """
         in_progress = {clip_id: clip for clip_id, clip in self._open.items() if clip.blocks}
         now = self._now_ns()
@@ -309,16 +310,14 @@ def _claim(path: Path, recipe: dict[str, object]) -> None:
     check_recipe(path, recipe)
     if (path / RECIPE_NAME).exists():
         if not os.access(path, os.W_OK):  # now, not after the first minute of work
-            raise StoreError(f"{path} may not be written: change the permissions, or use another --output.")
+            raise WriteError(f"{path} may not be written: change the permissions, or use another --output.")
         return
+    make_folder(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
         with sealed_file(path / RECIPE_NAME, exclusive=True) as temporary:
             temporary.write_text(recipe_text(recipe), encoding="utf-8")
     except FileExistsError:
         pass  # another writer came first; the comparison below tells whether it is one of ours
-    except OSError as error:
-        raise write_error(path, error) from error
     check_recipe(path, recipe)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from extract.files import guarded, write_csv
 from sequence_models.clips import Clip
 from sequence_models.postprocess import bouts
 from sequence_models.predict import Prediction
@@ -36,15 +36,17 @@ def write_bouts(
         vocabulary: K class names.
         with_truth: The clips' labels are known.
         unit: What the clips' times count, "seconds" or "timesteps".
+
+    Raises:
+        WriteError: As `sealed_file`.
     """
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(bout_columns(unit))
-        for clip, prediction in zip(clips, predictions, strict=True):
-            if with_truth:
-                writer.writerows(bout_rows(clip.clip_id, clip.labels, clip.pts_seconds, vocabulary, of="truth"))
-            labels = prediction.labels.astype(int)
-            writer.writerows(bout_rows(clip.clip_id, labels, clip.pts_seconds, vocabulary, of="prediction"))
+    rows: list[Sequence[object]] = [bout_columns(unit)]
+    for clip, prediction in zip(clips, predictions, strict=True):
+        if with_truth:
+            rows += bout_rows(clip.clip_id, clip.labels, clip.pts_seconds, vocabulary, of="truth")
+        labels = prediction.labels.astype(int)
+        rows += bout_rows(clip.clip_id, labels, clip.pts_seconds, vocabulary, of="prediction")
+    write_csv(path, [[guarded(cell) for cell in row] for row in rows])
 
 
 def bout_rows(clip_id: str, labels: np.ndarray, pts_seconds: np.ndarray, vocabulary: Sequence[str], *, of: str) -> list:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -133,16 +132,16 @@ def check_predictions_path(path: Path) -> None:
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
+    from extract.files import check_target, guarded, write_csv
     from extract.wording import counted
     from sequence_models.evaluate import predict_clips
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
+    check_target(arguments.output)
     clips, predictions = predict_clips(run, stores)
     rows = _prediction_rows(run, clips, predictions)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with open(arguments.output, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+    write_csv(arguments.output, [[guarded(cell) for cell in row] for row in rows])
     print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
         label, raw_label = (rows[0].index(name) for name in ("label", "raw_label"))
@@ -262,9 +261,9 @@ def _import_keras() -> None:
 
 def order_sentence(run: Path, *, against: str) -> str:
     """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
-    import json
+    from sequence_models.runs import read_metrics
 
-    record = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    record = read_metrics(run)
     ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
     paired = record["against"][against]
     said = (

@@ -26,6 +26,7 @@ from sequence_models.evaluate import decide, doctor_record, has_groups, load_bas
 from sequence_models.experiment import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.prepare import Source, source_of
+from sequence_models.run_files import write_arrays, write_record
 from sequence_models.runs import (
     CHOICES,
     COMPARISON,
@@ -33,10 +34,10 @@ from sequence_models.runs import (
     Run,
     create_run,
     note_test_opened,
-    read_json,
+    read_comparison,
+    read_fit,
     read_run,
-    write_arrays,
-    write_json,
+    read_validation,
 )
 from sequence_models.settings import ORDER_FREE_MODELS, TrainSettings
 from sequence_models.training import FitResult
@@ -65,8 +66,7 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
     unchosen = [fold.name for fold in run.folds if not fold.validation]
     if unchosen:
         raise SplitError(f"fold {unchosen[0]} has no validation part, and a comparison chooses on it; add groups.")
-    path = run.path / COMPARISON
-    done: dict[str, list[str]] = read_json(path) if path.exists() else {}
+    done = read_comparison(run.path)
     wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
     runs: dict[str, list[Run]] = {}
     for model in dict.fromkeys([*done, *points]):
@@ -76,7 +76,7 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
             if settings.on_frames and isinstance(seen.embedding_dim, int):
                 raise RunError(f"{run.path} has {name} on raw frames; give --frames-store again, or use another --run.")
             runs.setdefault(model, []).append(create_run(replace(seen, path=run.path / name, settings=settings)))
-    write_json(path, done)
+    write_record(run.path / COMPARISON, done)
     return runs
 
 
@@ -109,7 +109,7 @@ def compare(
     if not read_choices(run):
         (run.path / CHOICES).unlink(missing_ok=True)
         note_validation(run, list(train_baselines(run, data).values()))
-    validation |= read_json(run.path / "validation.json")
+    validation |= read_validation(run)
     run = note_test_opened(run)
     extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
     entries = [
@@ -123,7 +123,7 @@ def compare(
     if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
-    write_json(run.path / "metrics.json", record)
+    write_record(run.path / "metrics.json", record)
     return record
 
 
@@ -149,15 +149,15 @@ def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None
     for fold in run.folds:
         for seed in range(run.seeds):
             on_fit(fold.name, seed, None)
-    return read_json(run.path / "validation.json")[MODEL]
+    return read_validation(run)[MODEL]
 
 
 def _note_done(run: Run, model: str, name: str) -> None:
     """List a sub-run as trained to its end; one that cannot be trained is never listed."""
-    done = read_json(run.path / COMPARISON)
+    done = read_comparison(run.path)
     if name not in done.setdefault(model, []):
         done[model].append(name)
-        write_json(run.path / COMPARISON, done)
+        write_record(run.path / COMPARISON, done)
 
 
 def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Seconds) -> Entry:
@@ -182,7 +182,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Sec
             collected += predictions
         entry.said[fold.name] = decide(run, fold, MODEL, entry.plain[fold.name])
     entry.parameters = float(np.mean(sizes))
-    fits = [read_json(run.fit_path(fold.name, seed)) for run in runs for fold in run.folds for seed in range(run.seeds)]
+    fits = [read_fit(run, fold.name, seed) for run in runs for fold in run.folds for seed in range(run.seeds)]
     entry.seconds = float(sum(fit["seconds"] for fit in fits))
     entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit.get("peak_mb")), default=None)
     return entry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -25,6 +24,7 @@ from sequence_models.paired import paired_difference
 from sequence_models.postprocess import Decision, typical_decision
 from sequence_models.predict import Prediction, average, predict
 from sequence_models.prepare import reload_clips
+from sequence_models.run_files import read_arrays, read_record, write_arrays, write_record
 from sequence_models.runs import (
     COMPARISON,
     FINAL,
@@ -33,13 +33,10 @@ from sequence_models.runs import (
     POSTPROCESSED,
     Run,
     note_test_opened,
-    read_arrays,
-    read_json,
     read_run,
+    read_validation,
     refuse_changed_weights,
     refuse_comparison,
-    write_arrays,
-    write_json,
 )
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TrainSettings
 from sequence_models.splits import Fold
@@ -117,7 +114,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
     if not has_groups(clips.values()) and not run.settings.on_frames:  # it compares embeddings
         record["doctor"] = doctor_record(run, clips, truth, said)
-    write_json(run.path / "metrics.json", record)
+    write_record(run.path / "metrics.json", record)
     return record
 
 
@@ -148,13 +145,20 @@ def decide(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -
     """
     if run.settings.task == MANY_TO_ONE or name == "majority":
         return list(predictions)
-    decision = Decision.from_record(read_json(run.decision_path(fold.name, name)))
+    decision = read_decision(run, fold, name)
     return [decision.apply(prediction) for prediction in predictions]
+
+
+def read_decision(run: Run, fold: Fold, name: str) -> Decision:
+    """The post-processing that a fold chose for the model or a baseline; RunError where it is missing or damaged."""
+    path = run.decision_path(fold.name, name)
+    return Decision.from_record(read_record(path, again="run the same clipseq train again"))
 
 
 def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
     """A fitted baseline of one fold, and the seconds that fitting took."""
-    arrays = read_arrays(run.baseline_path(fold.name, name))
+    path = run.baseline_path(fold.name, name)
+    arrays = read_arrays(path, again="delete it and run the same clipseq train again")
     return Baseline.from_arrays(arrays), float(arrays["seconds"])
 
 
@@ -192,8 +196,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
     predictions = average([predict(model, clips) for model in models])
     if run.settings.task == MANY_TO_MANY:
-        paths = [run.decision_path(each.name, MODEL) for each in run.folds]
-        decision = typical_decision([Decision.from_record(read_json(path)) for path in paths])
+        decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
         predictions = [decision.apply(each) for each in predictions]
     return clips, predictions
 
@@ -253,7 +256,7 @@ def _record(
         **_at_label_frames(run, truth, said[final]),
         "per_seed": {name: [each[name]["value"] for each in per_seed] for name in PER_SEED if name in per_seed[0]},
         "against": {name: compare_predictions(truth, said[final], said[name]) for name in baselines},
-        "validation": _validation(run),
+        "validation": read_validation(run),
         "baselines": baselines,
         "test_clips": len(truth),
         "test_groups": len({clip.group or clip.clip_id for clip in truth}) if has_groups(truth) else 0,
@@ -365,11 +368,6 @@ def compare_predictions(
     shares = {"ours": float(total[0] / total[2]), "theirs": float(total[1] / total[2])}
     unit = "group" if has_groups(clips) else "clip"
     return paired_difference(counts[:, 0] - counts[:, 1], counts[:, 2], unit=unit) | shares
-
-
-def _validation(run: Run) -> dict[str, Any]:
-    path = run.path / "validation.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def prediction_arrays(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ What is finished is noted in the run directory, so an interrupted cross-validati
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,17 +19,16 @@ from sequence_models.head_start import start_head
 from sequence_models.memory import peak_mb, reset_peak
 from sequence_models.postprocess import choose_decision
 from sequence_models.predict import Prediction, average, predict
+from sequence_models.run_files import read_record, write_arrays, write_record
 from sequence_models.runs import (
     CHOICES,
     FINAL,
     MODEL,
     POSTPROCESSED,
     Run,
-    read_json,
+    read_fit,
     refuse_changed_weights,
     weights_digest,
-    write_arrays,
-    write_json,
 )
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits import Fold
@@ -151,8 +149,8 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
                 scores[name] = score_predictions(truth, predictions, run.vocabulary, background=run.background)
         comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
         choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
-    write_json(run.path / "validation.json", scores)
-    write_json(run.path / CHOICES, {"seeds": run.seeds, "choices": choices})
+    write_record(run.path / "validation.json", scores)
+    write_record(run.path / CHOICES, {"seeds": run.seeds, "choices": choices})
     return scores
 
 
@@ -162,7 +160,7 @@ def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     What was written with another number of seeds does not count.
     """
     path = run.path / CHOICES
-    record = read_json(path) if path.exists() else {}
+    record = read_record(path, again="delete it and run the same command again") if path.exists() else {}
     return record["choices"] if record.get("seeds") == run.seeds else {}
 
 
@@ -202,7 +200,7 @@ def _fit(
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
-    write_json(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)})
+    write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)})
     on_fit(fold, seed, result)
     return result.model
 
@@ -215,7 +213,7 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
     choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
     training = [clips[clip_id] for clip_id in fold.train]
     decision = choose_decision(choosing, predictions, training=training, causal=run.settings.causal)
-    write_json(run.decision_path(fold.name, said.name), decision.to_record())
+    write_record(run.decision_path(fold.name, said.name), decision.to_record())
     said.decided[fold.name] = [(clip, decision.apply(prediction)) for clip, prediction in pairs]
 
 
@@ -228,9 +226,5 @@ def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> No
 
 
 def _median_epochs(run: Run) -> int:
-    chosen = [
-        json.loads(run.fit_path(fold.name, seed).read_text())["best_epoch"]
-        for fold in run.folds
-        for seed in range(run.seeds)
-    ]
+    chosen = [read_fit(run, fold.name, seed)["best_epoch"] for fold in run.folds for seed in range(run.seeds)]
     return max(1, int(np.median(chosen)))

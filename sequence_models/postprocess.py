@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.typed_json import typed_record
 from sequence_models.clips import Clip
 from sequence_models.metrics_multilabel import best_threshold
 from sequence_models.metrics_segments import edit_score, segments
@@ -53,8 +54,8 @@ class Decision:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Decision:
-        """The inverse of `to_record`."""
-        return cls(record["median"], tuple(record["minimum_steps"]), tuple(record["thresholds"]))
+        """The inverse of `to_record`; ValueError where it is not."""
+        return typed_record(cls, record, "decision")
 
 
 def choose_decision(

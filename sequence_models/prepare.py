@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from extract.errors import RunError, SplitError, UsageError
+from extract.files import write_csv
 from extract.store_read import open_store
 from extract.store_schema import fingerprint, has_rate
 from extract.store_write import library_versions
@@ -86,8 +86,7 @@ def prepare(
     )
     created = create_run(wanted)
     if data.alignment:
-        with open(created.path / "alignment.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(alignment_rows(data.alignment))
+        write_csv(created.path / "alignment.csv", alignment_rows(data.alignment))
     return created, data
 
 

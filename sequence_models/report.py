@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.files import write_text
 from sequence_models.evaluate import answers_name
 from sequence_models.metrics import confusion_matrix
 from sequence_models.report_compare import comparison_content
@@ -62,10 +63,8 @@ def write_report(run: Path) -> Path:
     )
     environment.filters.update(share=_share_text, thousands="{:,}".format)
     page = environment.get_template("report.html").render(content)
-    path, aside = run / "report.html", run / "report.html.partial"
-    aside.write_bytes(page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no text
-    aside.replace(path)
-    return path
+    write_text(run / "report.html", page)
+    return run / "report.html"
 
 
 def report_content(run: EvaluatedRun) -> dict[str, Any]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from extract.errors import RunError
 from sequence_models.prepare import refuse_changed_clips
-from sequence_models.runs import Run, read_run, refuse_changed_weights
+from sequence_models.run_files import read_arrays
+from sequence_models.runs import Run, evaluate_first, read_metrics, read_run, refuse_changed_weights
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +96,7 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     """
     run = read_run(path)
     _refuse_stale(run)
-    metrics = _read_metrics(path / "metrics.json")
+    metrics = read_metrics(path)
     clips = _read_predictions(path / "predictions.npz", run)
     return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
 
@@ -117,45 +116,24 @@ def read_logs(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _group_of(run: Run, clip_id: str) -> str:
-    return run.clips.get(clip_id, {}).get("group") or ""
-
-
-def _evaluate_first(path: Path, problem: str) -> RunError:
-    return RunError(f"{path} {problem}: run `clipseq evaluate {path.parent}` first.")
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _evaluate_first(path, "is missing") from None
-    except (OSError, ValueError) as error:
-        raise _evaluate_first(path, f"cannot be read ({error})") from None
-    if not isinstance(metrics, dict):
-        raise _evaluate_first(path, "holds no JSON object")
-    return metrics
+    return str(run.clips.get(clip_id, {}).get("group") or "")
 
 
 def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
-    multi_label = run.settings.multi_label
+    arrays = read_arrays(path, again=evaluate_first(run.path))
     try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("clip_ids", "lengths", "probabilities", "truth")}
-            arrays["pts_seconds"] = file[run.times_name]
-            if multi_label or "decided" in file:
-                arrays["decided"] = file["decided"]
-    except FileNotFoundError:
-        raise _evaluate_first(path, "is missing") from None
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise _evaluate_first(path, f"cannot be read ({error})") from None
-    steps = int(arrays["lengths"].sum())
-    shape = arrays["probabilities"].shape
-    if not (steps and shape == (steps, run.num_classes) and len(arrays["pts_seconds"]) == steps):
-        raise _evaluate_first(path, f"holds probabilities {shape} for {steps} steps and {run.num_classes} classes")
-    arrays.setdefault("decided", arrays["probabilities"].argmax(axis=1))  # files from before post-processing
-    for name in ("truth", "decided"):
-        if arrays[name].shape != (wanted := shape if multi_label else shape[:1]):
-            raise _evaluate_first(path, f"holds {name} {arrays[name].shape}, not {wanted}")
+        arrays["pts_seconds"] = arrays[run.times_name]
+        steps, shape = int(arrays["lengths"].sum()), arrays["probabilities"].shape
+        wanted = shape if run.settings.multi_label else shape[:1]
+        fits = steps and shape == (steps, run.num_classes) and arrays["pts_seconds"].shape == (steps,)
+        if not fits or {arrays[name].shape for name in ("truth", "decided")} != {wanted}:
+            shapes = ", ".join(f"{name} {arrays[name].shape}" for name in ("probabilities", "truth", "decided"))
+            raise RunError(
+                f"{path} does not fit a run of {run.num_classes} classes ({steps} steps, {shapes}): "
+                f"{evaluate_first(run.path)}"
+            )
+    except KeyError as error:
+        raise RunError(f"{path} has no {error}: {evaluate_first(run.path)}") from None
     return _cut(arrays, run)
 
 

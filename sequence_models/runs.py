@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-
-from extract.errors import RunError
-from extract.store_schema import RECIPE_NAME, has_rate, recipe_differences
+from extract.errors import RunError, UsageError
+from extract.files import make_folder, open_regular, read_regular, remove_stale_temporaries, write_json
+from extract.store_schema import RECIPE_NAME, fingerprint, has_rate, recipe_differences
+from extract.typed_json import parse_json, typed_record
 from extract.wording import counted
 from sequence_models.clip_records import clip_differences
+from sequence_models.run_files import read_record
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -41,6 +40,21 @@ CHOICES = "choices.json"
 COMPARISON = "compare.json"  # in the run directory of a comparison: model -> the folders of its runs
 COMPARED = ("settings", "labels", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
 MOST_NAMES = 5  # of a list that a message shows
+_FOLD_NAME = re.compile(r"[^/\\\0]+")
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The types of `Run.load`."""
+
+    missing: str = ""
+    classes: tuple[str, ...] | None = None
+    labels_fps: float | None = None
+    labels_from: int = 0
+    labels_end: str = ""
+    keep: tuple[str, ...] | None = None
+    group_from: str | None = None
+    alignment: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class Run:
     folds: tuple[Fold, ...]
     seeds: int
     background: str | None
-    clips: dict[str, dict]
+    clips: dict[str, dict[str, str | int | None]]
     embedding_dim: int | tuple[int, ...]
     test_opened: int = 0
     versions: dict[str, str] = field(default_factory=dict)
@@ -133,15 +147,14 @@ def create_run(run: Run) -> Run:
         The run to work on.
 
     Raises:
-        RunError: the directory holds another experiment or what is no run, lies in a feature store, or cannot be
-            written.
+        RunError: the directory holds another experiment or what is no run, or lies in a feature store.
+        WriteError: it cannot be written.
     """
     _refuse_folder(run.path)
-    try:
-        for folder in ("models", "logs", "baselines", "decisions"):
-            (run.path / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write the run {run.path}: {error.strerror}; choose another --run") from None
+    for folder in ("models", "logs", "baselines", "decisions"):
+        make_folder(run.path / folder)
+        remove_stale_temporaries(run.path / folder)
+    remove_stale_temporaries(run.path)
     if not (run.path / "run.json").exists():
         write_json(run.path / "run.json", _to_record(run))
         return run
@@ -165,28 +178,22 @@ def read_run(path: str | Path) -> Run:
     """
     path = Path(path)
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        record["settings"] = TrainSettings(**record["settings"])
-        record["folds"] = tuple(
-            Fold(*(_tuples(f[part]) for part in ("name", "train", "validation", "test", "rotation")))
-            for f in record["folds"]
-        )
-        for key in ("vocabulary", "stores", "recipes", "fingerprints"):
-            record[key] = tuple(record[key])
-        if isinstance(record["embedding_dim"], list):
-            record["embedding_dim"] = tuple(record["embedding_dim"])
-        return Run(path=path, **record)
+        record = parse_json(read_regular(path / "run.json"))
+        run = typed_record(Run, record, "it", path=path)
+        _check_whole(run)
+        return run
     except FileNotFoundError:
         raise RunError(
             f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{path}/run.json cannot be read ({error}); train again into another --run") from None
+    except (OSError, ValueError, UsageError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}/run.json cannot be read ({reason}); train again into another --run") from None
 
 
 def weights_digest(path: Path) -> str:
     """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -197,12 +204,61 @@ def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
         RunError: Names the file and what to do.
     """
     weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
-    noted = read_json(note).get("weights_digest") if note.exists() else None
-    if noted is not None and noted != weights_digest(weights):
+    anew = f"delete {note} and run the same clipseq train again to fit it anew"
+    try:
+        changed = note.exists() and read_fit(run, fold, seed)["weights_digest"] != weights_digest(weights)
+    except OSError as error:
+        raise RunError(f"{weights} cannot be read ({error.strerror}); put that file back, or {anew}") from None
+    if changed:
         raise RunError(
-            f"{weights} is not the file that training wrote, its digest differs; put that file back, or delete {note} "
-            "and run the same clipseq train again to fit it anew"
+            f"{weights} is not the file that training wrote, its digest differs; put that file back, or {anew}"
         )
+
+
+def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
+    """The note of a fit: best_epoch, best_score, seconds, peak_mb and weights_digest.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    path = run.fit_path(fold, seed)
+    return read_record(path, again=f"delete it and run clipseq train for {run.path} again")
+
+
+def read_validation(run: Run) -> dict[str, dict[str, Any]]:
+    """Scores on validation by model and baseline, from validation.json; {} before training ends.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    path = run.path / "validation.json"
+    return read_record(path, again="run the same clipseq train again") if path.exists() else {}
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What evaluate or compare wrote into metrics.json of a run directory.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    return read_record(path / "metrics.json", again=evaluate_first(path))
+
+
+def evaluate_first(path: Path) -> str:
+    """What makes the results of a run directory (again)."""
+    verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
+    return f"run {verb} first"
+
+
+def read_comparison(path: Path) -> dict[str, list[str]]:
+    """What compare.json of a run directory says: model -> the folders of its runs; {} where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if not (path / COMPARISON).exists():
+        return {}
+    return read_record(path / COMPARISON, again="delete it and run clipseq compare again")
 
 
 def refuse_comparison(run: Run, verb: str) -> None:
@@ -211,9 +267,8 @@ def refuse_comparison(run: Run, verb: str) -> None:
     Raises:
         RunError: Names the runs inside it.
     """
-    path = run.path / COMPARISON
-    if path.exists():
-        folders = [str(run.path / name) for names in read_json(path).values() for name in names]
+    if (run.path / COMPARISON).exists():
+        folders = [str(run.path / name) for names in read_comparison(run.path).values() for name in names]
         which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
         raise RunError(f"{run.path} compares models; {verb} {which}")
 
@@ -238,52 +293,24 @@ def note_test_opened(run: Run) -> Run:
     return run
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write JSON aside and rename it into place, so that no reader ever sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON that `write_json` wrote.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz aside and rename it into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".npz")
-    with os.fdopen(handle, "wb") as file:
-        np.savez(file, **dict(arrays))  # type: ignore[arg-type]
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an .npz; never unpickles. It is opened first, since NumPy leaves a file open that is no archive.
-
-    Raises:
-        RunError: it is missing or damaged.
-    """
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise RunError(f"{path} cannot be read ({error}); run clipseq train again to complete the run") from None
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists as tuples, all the way down."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _check_whole(run: Run) -> None:
+    """Raises ValueError where the parts of a run.json do not belong together."""
+    typed_record(_Load, run.load, "load")
+    names = [clip_id for fold in run.folds for clip_id in (*fold.known, *fold.test, *sum(fold.rotation, ()))]
+    widths = run.embedding_dim if isinstance(run.embedding_dim, tuple) else (run.embedding_dim,)
+    problems = {
+        "it has no classes, or one twice": len(set(run.vocabulary)) != len(run.vocabulary) or not run.vocabulary,
+        "it has no folds, or one twice": len({fold.name for fold in run.folds}) != len(run.folds) or not run.folds,
+        "a fold's name is no file name": not all(_FOLD_NAME.fullmatch(fold.name) for fold in run.folds),
+        "a fold holds clips that it does not name": not run.clips.keys() >= set(names),
+        "a clip has no group or length": not all({"group", "timesteps"} <= clip.keys() for clip in run.clips.values()),
+        "its seeds or the width of its features are below 1": min(run.seeds, *widths) < 1 or len(widths) not in (1, 3),
+        "its recipes are not those of its fingerprints": [*map(fingerprint, run.recipes)] != [*run.fingerprints],
+        "its stores and recipes are not equally many": len(run.stores) != len(run.recipes),
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise ValueError(problem)
 
 
 def _to_record(run: Run) -> dict[str, Any]:

@@ -8,7 +8,6 @@ computed by NumPy on unpadded predictions, because Keras' own averages depend on
 from __future__ import annotations
 
 import csv
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from extract.errors import LabelError, RunError, UsageError
+from extract.files import make_folder, sealed_file, writing
 from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
 from sequence_models.clips import Clip, EmbeddingDim
@@ -206,7 +206,7 @@ def write_events(folder: Path, history: Sequence[dict]) -> None:
         raise UsageError("--tensorboard needs the package tensorboardX; pip install 'clipseq[tensorboard]'.") from None
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
-    with SummaryWriter(str(folder)) as writer:
+    with writing(folder), SummaryWriter(str(folder)) as writer:
         for record in history:
             for name in LOG_COLUMNS[1:]:
                 if record[name] is not None:
@@ -248,32 +248,32 @@ class _Best:
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint aside, then rename it: a file of that name is whole."""
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.checkpoint.with_name(f".{os.getpid()}-{self.checkpoint.name}")
-        self.model.save_weights(aside)
-        os.replace(aside, self.checkpoint)
+        """Write the checkpoint: a file of that name is whole."""
+        make_folder(self.checkpoint.parent)
+        with sealed_file(self.checkpoint) as temporary:
+            self.model.save_weights(temporary)
         self._saved = time.perf_counter()
 
 
 def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
-    log.parent.mkdir(parents=True, exist_ok=True)
     history: list[dict] = []
-    with (
-        log.open("w", newline="") as file,
-        tqdm(total=epochs, desc=log.stem, disable=quiet or None, leave=False) as bar,
-    ):
-        writer = csv.DictWriter(file, LOG_COLUMNS)
-        writer.writeheader()
+    _log_line(log, LOG_COLUMNS, mode="w")
+    with tqdm(total=epochs, desc=log.stem, disable=quiet or None, leave=False) as bar:
         for epoch in range(1, epochs + 1):
             history.append(_run_epoch(job, epoch))
             best.offer(job.twin, history[-1])
-            writer.writerow(history[-1])
-            file.flush()
+            _log_line(log, [history[-1][name] for name in LOG_COLUMNS], mode="a")
             bar.update()
             if job.validation and epoch - best.epoch >= job.twin.settings.patience:
                 break
     return history
+
+
+def _log_line(log: Path, cells: Sequence[object], *, mode: str) -> None:
+    """One line of the log, which can be read while a fit goes on."""
+    make_folder(log.parent)
+    with writing(log), log.open(mode, newline="") as file:
+        csv.writer(file).writerow(cells)
 
 
 def _run_epoch(job: _Job, epoch: int) -> dict:

@@ -1,14 +1,17 @@
 """Synthetic run directories, evaluated but never trained, for tests of what reads them."""
 
 import csv
-import json
 import shutil
 
 import numpy as np
 
+from extract.store_schema import fingerprint
+from sequence_models.run_files import write_arrays, write_record
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
+
+RECIPE = {"backbone": "efficientnet_lite0", "sampling": "every=3"}
 
 
 def make_run(
@@ -67,15 +70,16 @@ def write_random_predictions(run, rng, *, task, num_classes, num_clips=12, steps
 
 
 def write_predictions(run, ids, truths, probabilities, *, decided=None, step_seconds=0.125):
-    np.savez(
-        run / "predictions.npz",
-        clip_ids=np.array(ids),
-        lengths=np.array([len(t) for t in truths]),
-        probabilities=np.concatenate(probabilities).astype(np.float32),
-        truth=np.concatenate(truths).astype(np.int64),
-        pts_seconds=np.concatenate([np.arange(len(t)) * step_seconds for t in truths]),
-        **({} if decided is None else {"decided": np.concatenate(decided).astype(np.int64)}),
-    )
+    decided = [rows.argmax(axis=1) for rows in probabilities] if decided is None else decided
+    arrays = {
+        "clip_ids": np.array(ids),
+        "lengths": np.array([len(t) for t in truths]),
+        "probabilities": np.concatenate(probabilities).astype(np.float32),
+        "truth": np.concatenate(truths).astype(np.int64),
+        "decided": np.concatenate(decided).astype(np.int64),
+        "pts_seconds": np.concatenate([np.arange(len(t)) * step_seconds for t in truths]),
+    }
+    write_arrays(run / "predictions.npz", arrays)
 
 
 def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, group_of, test_opened=1):
@@ -85,15 +89,15 @@ def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, gr
             settings=settings or TrainSettings(task=task, model="bilstm"),
             vocabulary=tuple(vocabulary),
             stores=("features/ut1",),
-            recipes=({"backbone": "efficientnet_lite0", "sampling": "every=3"},),
-            fingerprints=("9f2c4b",),
+            recipes=(RECIPE,),
+            fingerprints=(fingerprint(RECIPE),),
             labels="labels.csv",
             load={},
             cv="" if len(folds) == 1 else str(len(folds)),
             folds=folds,
             seeds=1,
             background=None,
-            clips={clip_id: {"group": group} for clip_id, group in group_of.items()},
+            clips={clip_id: {"group": group, "timesteps": 1} for clip_id, group in group_of.items()},
             embedding_dim=1280,
             test_opened=test_opened,
             versions={"keras": "3.15.1"},
@@ -125,7 +129,7 @@ def write_metrics(run, task="many-to-one", **changes):
             "meanpool_logreg": {**lead, "difference": 0.14, "p": 0.125},
         },
     }
-    (run / "metrics.json").write_text(json.dumps(metrics | changes), encoding="utf-8")
+    write_record(run / "metrics.json", metrics | changes)
 
 
 def write_log(path, epochs, rng):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 import pipeline
+from extract.store_schema import fingerprint
 from sequence_models.cli import _data_text, _table
 from sequence_models.runs import Run, create_run
 from sequence_models.settings import TrainSettings
@@ -263,11 +264,11 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
 
 
 def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(store, tmp_path, capsys):
-    recipe = json.loads((store / "recipe.json").read_text())["recipe"]
+    other = {**json.loads((store / "recipe.json").read_text())["recipe"], "sampling": "every=3"}
     run = Run(
         path=tmp_path / "run", settings=TrainSettings(), vocabulary=("x", "y"), stores=(str(store),), labels="",
-        recipes=({**recipe, "sampling": "every=3"},), fingerprints=("other",), load={}, cv="", folds=(), seeds=1,
-        background=None, clips={}, embedding_dim=8,
+        recipes=(other,), fingerprints=(fingerprint(other),), load={}, cv="", folds=(Fold("split", (), (), ()),),
+        seeds=1, background=None, clips={}, embedding_dim=8,
     )  # fmt: skip
     create_run(run)
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1

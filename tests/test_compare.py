@@ -17,7 +17,8 @@ from sequence_models.evaluate import evaluate, load_fitted, predict_clips
 from sequence_models.grid import grid_points
 from sequence_models.prepare import Source
 from sequence_models.report import write_report
-from sequence_models.runs import Run, create_run, read_run
+from sequence_models.run_files import write_record
+from sequence_models.runs import Run, create_run, read_metrics, read_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import make_folds
 
@@ -29,7 +30,8 @@ def compared(path, *, task="many-to-one", models=("lstm", "meanpool"), grid=None
     folds = make_folds(data, cv="2", split_file=None, seed=0)
     wanted = Run(
         path=path, settings=settings, vocabulary=("rise", "fall"), stores=(), recipes=(), fingerprints=(), labels="",
-        load={}, cv="2", folds=tuple(folds), seeds=seeds, background=None, clips={}, embedding_dim=4,
+        load={}, cv="2", folds=tuple(folds), seeds=seeds, background=None, embedding_dim=4,
+        clips={clip.clip_id: {"group": clip.group, "timesteps": len(clip)} for clip in data},
     )  # fmt: skip
     run = create_run(wanted)
 
@@ -64,7 +66,7 @@ def test_the_record_has_what_a_table_needs(record, run_path):
     assert len(lstm["single_seeds"]) == 2 and lstm["seconds"] > 0
     assert lstm["parameters"] == 4 * 6 * (4 + 6 + 1) + 4 * (4 + 6) * 2 + 2  # LSTM; dense on 4 parts of input and output
     assert record["verdict"]["kind"] == "better" and record["test_opened"] == 1
-    assert json.loads((run_path / "metrics.json").read_text()) == json.loads(json.dumps(record))
+    assert read_metrics(run_path) == json.loads(json.dumps(record))
     assert np.load(run_path / "predictions.npz")["probabilities"].shape == (16, 2)
 
 
@@ -78,7 +80,7 @@ def test_a_comparison_has_a_report(record, run_path):
 def test_a_report_leaves_out_columns_and_sentences_about_what_is_not_known(record, run_path, tmp_path):
     shutil.copytree(run_path, tmp_path / "one")
     models = {name: {**row, "seed_deviation": None, "peak_mb": None} for name, row in record["models"].items()}
-    (tmp_path / "one" / "metrics.json").write_text(json.dumps({**record, "models": models}))
+    write_record(tmp_path / "one" / "metrics.json", {**record, "models": models})
     pages = [write_report(path).read_text(encoding="utf-8").lower() for path in (run_path, tmp_path / "one")]
     for known, text in (([True, False], "single seeds"), ([False, False], "to extract, once")):
         assert [text in page for page in pages] == known

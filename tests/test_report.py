@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 from page_reading import Tags, page_of, pixels, text_of
-from run_factory import make_run, one_hot, write_facts, write_metrics, write_predictions
+from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, write_predictions
 
 from extract.errors import RunError
+from extract.store_schema import fingerprint
 from sequence_models.report import confusion_counts, per_class_rows, write_report
 from sequence_models.report_plots import best_epoch_row, class_palette, ribbon_png
 from sequence_models.report_run import ReportedClip, read_evaluated_run
@@ -167,7 +168,12 @@ def test_how_often_the_test_split_was_opened_is_told(tmp_path, times, text):
 
 def test_settings_recipe_splits_and_versions_are_told(tmp_path):
     text = text_of(page_of(make_run(tmp_path / "r")))
-    for part in ("fingerprint 9f2c4b", "backbone efficientnet_lite0", "keras 3.15.1", "fold1 5 1 6 seq01 , seq03"):
+    for part in (
+        f"fingerprint {fingerprint(RECIPE)}",
+        "backbone efficientnet_lite0",
+        "keras 3.15.1",
+        "fold1 5 1 6 seq01 , seq03",
+    ):
         assert part in text
 
 
@@ -281,7 +287,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
     run = make_run(tmp_path / "r")
     (run / name).unlink()
-    with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first\."):
+    with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first$"):
         write_report(run)
 
 
@@ -289,7 +295,7 @@ def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
     ("name", "content", "text"),
     [
         ("metrics.json", b"{", r"metrics\.json cannot be read \(.*\): run `clipseq evaluate"),
-        ("metrics.json", b"[1]", r"metrics\.json holds no JSON object: run `clipseq evaluate"),
+        ("metrics.json", b"[1]", r"metrics\.json cannot be read \(it is no JSON object\): run `clipseq evaluate"),
         ("predictions.npz", b"PK\x03\x04", r"predictions\.npz cannot be read \(.*\): run `clipseq evaluate"),
     ],
 )
@@ -303,5 +309,7 @@ def test_a_damaged_file_is_named(tmp_path, name, content, text):
 def test_predictions_of_other_classes_are_refused(tmp_path):
     run = make_run(tmp_path / "r")
     write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1, num_classes=2)])
-    with pytest.raises(RunError, match=r"predictions\.npz holds probabilities \(2, 2\) for 2 steps and 3 classes: run"):
+    with pytest.raises(
+        RunError, match=r"does not fit a run of 3 classes \(2 steps, probabilities \(2, 2\), .*: run `cli"
+    ):
         write_report(run)

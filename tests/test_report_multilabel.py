@@ -61,5 +61,7 @@ def test_a_clip_without_any_class_says_so(tmp_path):
 def test_multi_label_predictions_of_another_shape_are_refused(tmp_path):
     run = make_multilabel_run(tmp_path / "r")
     write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1)], decided=[np.array([0, 1])])
-    with pytest.raises(RunError, match=r"predictions\.npz holds truth \(2,\), not \(2, 3\): run `clipseq evaluate"):
+    with pytest.raises(
+        RunError, match=r"predictions\.npz does not fit a run of 3 classes \(2 steps, .*truth \(2,\).*\): run `cli"
+    ):
         write_report(run)

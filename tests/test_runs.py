@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from extract.errors import RunError
+from extract.store_schema import fingerprint
+from sequence_models.run_files import read_arrays, read_record, write_arrays, write_record
 from sequence_models.runs import (
     Run,
     create_run,
     note_test_opened,
-    read_arrays,
     read_run,
     refuse_training_into_comparison,
-    write_arrays,
 )
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
@@ -29,14 +31,14 @@ def run(tmp_path):
         vocabulary=("hug", "kick"),
         stores=("features",),
         recipes=({"backbone": "tiny"},),
-        fingerprints=("abc",),
+        fingerprints=(fingerprint({"backbone": "tiny"}),),
         labels="",
         load={"missing": "error"},
         cv="",
         folds=(Fold("split", ("a", "b"), ("c",), ("d",)),),
         seeds=1,
         background=None,
-        clips={"a": {"group": "", "label": "hug"}},
+        clips={clip_id: {"group": "", "timesteps": 3, "label": "hug"} for clip_id in "abcd"},
         embedding_dim=16,
     )
 
@@ -135,11 +137,64 @@ def test_a_damaged_run_json_is_one_sentence(tmp_path, content):
 def test_arrays_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "evil.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(RunError, match="cannot be read"):
-        read_arrays(tmp_path / "evil.npz")
+        read_arrays(tmp_path / "evil.npz", again="go")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "text"),
+    [
+        ("vocabulary", "hug", 'it.vocabulary is "hug", not a list'),
+        ("vocabulary", ["hug", "hug"], "it has no classes, or one twice"),
+        ("seeds", 1.5, "it.seeds is 1.5, not a whole number"),
+        ("seeds", 0, "its seeds or the width of its features are below 1"),
+        ("settings", {"hidden": "many"}, 'it.settings.hidden is "many", not a whole number'),
+        ("settings", {"modell": "gru"}, "it.settings has an unknown entry 'modell'"),
+        ("settings", {"model": "grue"}, "model 'grue' is unknown; choose one of "),
+        ("load", {"labels_fps": "8"}, 'load.labels_fps is "8", not a number'),
+        ("load", {"lables": "8"}, "load has an unknown entry 'lables'"),
+        ("clips", {"a": {}}, "a fold holds clips that it does not name"),
+        ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),
+        ("folds", [{"name": "../a", "train": [], "validation": [], "test": []}], "a fold's name is no file name"),
+        ("folds", [{"name": "a", "train": [5], "validation": [], "test": []}], "it.folds[0].train[0] is 5, not text"),
+        ("embedding_dim", float("nan"), "NaN is no number of JSON"),
+    ],
+)
+def test_a_run_json_of_wrong_types_is_one_sentence(run, entry, value, text):
+    create_run(run)
+    record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    (run.path / "run.json").write_text(json.dumps(record | {entry: value}), encoding="utf-8")
+    with pytest.raises(RunError, match=re.escape(f"{run.path}/run.json cannot be read ({text}")):
+        read_run(run.path)
+
+
+def test_names_that_are_no_text_read_back_from_a_run_json(run):
+    name = b"caf\xe9.avi".decode("utf-8", "surrogateescape")
+    made = replace(run, clips=run.clips | {name: {"group": "ü", "timesteps": 1}}, vocabulary=("ü", name))
+    create_run(made)
+    assert read_run(run.path) == made
+    assert '"ü"' in (run.path / "run.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [b"1.5", b"NaN", b"2"])
+def test_a_record_that_was_changed_is_noticed(tmp_path, change):
+    path = tmp_path / "a.json"
+    write_record(path, {"score": 1.25, "names": ["ü"]})
+    assert read_record(path, again="go") == {"score": 1.25, "names": ["ü"]}
+    path.write_bytes(path.read_bytes().replace(b"1.25", change))
+    with pytest.raises(RunError, match=r"a\.json cannot be read \(.*\): go$"):
+        read_record(path, again="go")
+
+
+def test_arrays_that_were_changed_are_noticed(tmp_path):
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.savez(tmp_path / "a.npz", x=np.arange(3) + 1, digest=arrays["digest"])
+    with pytest.raises(RunError, match=r"its digest differs\): go$"):
+        read_arrays(tmp_path / "a.npz", again="go")
 
 
 def test_arrays_read_back(tmp_path):
     write_arrays(tmp_path / "a.npz", {"x": np.arange(3), "names": np.array(["ü", "b"])})
-    arrays = read_arrays(tmp_path / "a.npz")
+    arrays = read_arrays(tmp_path / "a.npz", again="go")
     assert list(arrays["x"]) == [0, 1, 2] and list(arrays["names"]) == ["ü", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

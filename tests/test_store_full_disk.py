@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from store_examples import SOURCE, append, assert_clip, make_store
 
-from extract.errors import StoreError
+from extract.errors import WriteError
 from extract.store_compose import Part, write_shard
 from extract.store_read import open_store
 from extract.store_verify import verify
@@ -20,7 +20,7 @@ from extract.store_write import StoreWriter
 FILL = textwrap.dedent("""
     import sys
     import numpy as np
-    from extract.errors import StoreError
+    from extract.errors import WriteError
     from extract.records import Source
     from extract.store_write import StoreWriter
     if sys.argv[2] != "-":
@@ -34,7 +34,7 @@ FILL = textwrap.dedent("""
                 writer.append(f"clip{number:02d}", rows, indices, indices / 8, Source("a", 1, 1))
                 writer.finish(f"clip{number:02d}", None)
                 writer.seal()
-    except StoreError as error:
+    except WriteError as error:
         print(error)
         sys.exit(1)
 """)
@@ -61,7 +61,7 @@ def test_a_file_that_may_not_grow_fails_cleanly_and_resumes(tmp_path):
     code, sentence = fill(tmp_path / "f", "1000000")
 
     assert code == 1
-    assert "could not be written (File too large); everything sealed before is safe: free some space" in sentence
+    assert "could not be written (File too large); what was finished before is safe: free some space" in sentence
     assert sorted({entry.name[:6] for entry in (tmp_path / "f").iterdir()}) == ["recipe", "shard-"]
     assert resume(tmp_path / "f") == 8
 
@@ -83,7 +83,7 @@ def test_a_full_disk_fails_cleanly_and_resumes_when_copied_to_a_larger_one(small
 
     assert code == 1
     assert (
-        "could not be written (No space left on device); everything sealed before is safe: free some space" in sentence
+        "could not be written (No space left on device); what was finished before is safe: free some space" in sentence
     )
     assert verify(small_disk / "f").is_sound
     shutil.copytree(small_disk / "f", tmp_path / "copy")
@@ -95,9 +95,9 @@ def test_a_read_only_disk_is_one_sentence(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
     assert_clip(small_disk / "f", "a", 3)
-    with pytest.raises(StoreError, match=r"could not be written \(Read-only file system\): change the permissions"):
+    with pytest.raises(WriteError, match=r"could not be written \(Read-only file system\): change the permissions"):
         make_store(small_disk / "g")
-    with pytest.raises(StoreError, match=r"f may not be written: change the permissions, or use another --output"):
+    with pytest.raises(WriteError, match=r"f may not be written: change the permissions, or use another --output"):
         make_store(small_disk / "f", {"b": 3})
 
 
@@ -106,9 +106,9 @@ def test_a_disk_that_becomes_read_only_is_one_sentence(small_disk):
     append(writer, "b", 0, 3)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
-    with pytest.raises(StoreError, match="Read-only file system"):
+    with pytest.raises(WriteError, match="Read-only file system"):
         writer.seal()
-    with pytest.raises(StoreError, match="Read-only file system"):
+    with pytest.raises(WriteError, match="Read-only file system"):
         writer.fail("b", ValueError("x"), SOURCE)
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 from store_examples import RECIPE, add_clip, append, assert_clip
 
-from extract import store_seal, store_write
+from extract import files, store_write
 from extract.store_read import open_store
 from extract.store_verify import verify
 from extract.store_write import StoreWriter
@@ -32,7 +32,7 @@ def interrupt_once(monkeypatch, module, name, *, before):
 @pytest.mark.parametrize("before", (True, False))
 @pytest.mark.parametrize(
     ("module", "name"),
-    ((store_write, "write_shard"), (os, "fsync"), (os, "replace"), (store_seal, "fsync_directory")),
+    ((store_write, "write_shard"), (os, "fsync"), (os, "replace"), (files, "fsync_directory")),
 )
 def test_rows_are_sealed_once_when_ctrl_c_comes_while_a_shard_is_written(tmp_path, monkeypatch, module, name, before):
     with pytest.raises(KeyboardInterrupt), StoreWriter(tmp_path / "f", RECIPE, engine="keras") as writer:
@@ -57,7 +57,7 @@ def test_ctrl_c_in_the_last_seal_of_all_does_not_lose_it(tmp_path, monkeypatch):
 def test_a_clip_goes_on_after_a_seal_that_was_interrupted_when_it_was_complete(tmp_path, monkeypatch):
     with StoreWriter(tmp_path / "f", RECIPE, engine="keras") as writer:
         append(writer, "a.avi", 0, 5)
-        interrupt_once(monkeypatch, store_seal, "fsync_directory", before=True)
+        interrupt_once(monkeypatch, files, "fsync_directory", before=True)
         with pytest.raises(KeyboardInterrupt):
             writer.seal()
         append(writer, "a.avi", 5, 9)

@@ -7,7 +7,7 @@ import pytest
 from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, assert_clip, make_store, rows_of
 
 from extract import store_write
-from extract.errors import RecipeMismatchError, StoreError, UnstorableClipError
+from extract.errors import RecipeMismatchError, StoreError, UnstorableClipError, WriteError
 from extract.store_read import open_store
 from extract.store_write import StoreWriter
 
@@ -287,7 +287,7 @@ def test_a_failure_is_one_line_that_is_there_at_once(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_one_sentence(tmp_path):
     tmp_path.chmod(0o555)
-    with pytest.raises(StoreError, match="change the permissions, or use another --output"):
+    with pytest.raises(WriteError, match="change the permissions, or use another --output"):
         writer_on(tmp_path / "f")
 
 
@@ -295,5 +295,5 @@ def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path):
     (tmp_path / "f").touch()
     with pytest.raises(StoreError, match="is a file; clips are added to a directory only"):
         writer_on(tmp_path / "f")
-    with pytest.raises(StoreError, match="could not be written"):
+    with pytest.raises(WriteError, match="could not be written"):
         writer_on(tmp_path / "f" / "g")

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from extract import store_seal
-from extract.errors import StoreError
-from extract.store_seal import remove_stale_temporaries, sealed_file, write_error, writer_id
+from extract import files
+from extract.errors import WriteError
+from extract.files import remove_stale_temporaries, sealed_file, write_error, writer_id
 
 
 def names(path):
@@ -72,14 +72,14 @@ def test_exclusive_works_where_there_are_no_hard_links(tmp_path, monkeypatch):
     ("error", "sentence"),
     [
         (OSError(errno.ENOSPC, "x"),
-         "f could not be written (No space left on device); everything sealed before is safe: "
-         "free some space, or copy the store to a larger disk, and run the same command again."),
+         "f could not be written (No space left on device); what was finished before is safe: "
+         "free some space, or move the folder to a larger disk, and run the same command again."),
         (OSError(errno.EROFS, "x"),
-         "f could not be written (Read-only file system): change the permissions, or use another --output."),
+         "f could not be written (Read-only file system): change the permissions, or write somewhere else."),
         (RuntimeError("Can't decrement id ref count (unable to extend file properly, errno = 27, error message = 'x')"),
-         "f could not be written (File too large); everything sealed before is safe: "
-         "free some space, or copy the store to a larger disk, and run the same command again."),
-        (RuntimeError("odd\nlines"), "f could not be written (odd); everything sealed before is safe."),
+         "f could not be written (File too large); what was finished before is safe: "
+         "free some space, or move the folder to a larger disk, and run the same command again."),
+        (RuntimeError("odd\nlines"), "f could not be written (odd); what was finished before is safe."),
     ],
 )  # fmt: skip
 def test_a_failed_write_is_one_sentence(tmp_path, error, sentence):
@@ -87,7 +87,7 @@ def test_a_failed_write_is_one_sentence(tmp_path, error, sentence):
 
 
 def test_an_error_while_writing_becomes_a_store_error(tmp_path):
-    with pytest.raises(StoreError, match=r"a\.txt could not be written \(No space"), sealed_file(tmp_path / "a.txt"):
+    with pytest.raises(WriteError, match=r"a\.txt could not be written \(No space"), sealed_file(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, "full")
 
 
@@ -100,7 +100,7 @@ def test_writers_have_names_of_their_own():
 
 
 def test_only_what_dead_writers_left_is_removed(tmp_path):
-    host, pid = store_seal._host(), dead_pid()
+    host, pid = files._host(), dead_pid()
     stale = [
         temporary(tmp_path, host, pid, age_seconds=700),
         temporary(tmp_path, "elsewhere", 1, age_seconds=8 * 24 * 3600),

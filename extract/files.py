@@ -1,0 +1,318 @@
+"""The one way to read and write files: what is opened is a regular file, what has its final name is complete.
+
+Written aside, fsynced, renamed, the directory fsynced; the mode is the umask's.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import re
+import secrets
+import socket
+import stat
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from extract.errors import WriteError
+
+TEMPORARY_PATTERN = ".tmp-*"
+_WRITER = re.compile(r"\.tmp-(?P<host>[^-]+)-(?P<pid>\d+)-")
+# A writer on this host that is gone, or a file that nobody touched for so long that no writer can be at work.
+DEAD_WRITER_SECONDS = 600
+ABANDONED_SECONDS = 7 * 24 * 3600
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NAMES = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG}  # and this very file's alone
+# HDF5 hides the number inside its message, and reports a failed close as RuntimeError.
+_ERRNO = re.compile(r"errno = (\d+)")
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What NumPy, zipfile, zlib and our own readers raise for a file that is not as it should be.
+MALFORMED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# A cell that begins so is a formula to a spreadsheet, and with an apostrophe in front of it a text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuses what only looks like a file, before it is opened: reading a pipe waits for ever, a device may never end.
+
+    Raises:
+        OSError: It is a folder, pipe, socket or device, or cannot be reached; `strerror` says which.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {_SPECIAL.get(kind, 'special')}, not a regular file", str(path))
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Opens a regular file to read its bytes; raises as `check_regular` and `open`."""
+    check_regular(path)
+    return open(path, "rb")
+
+
+def read_regular(path: str | Path) -> bytes:
+    """The bytes of a regular file; raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it where they do not exist.
+
+    Raises:
+        WriteError: In one sentence with the next step.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def check_target(path: Path) -> None:
+    """Tries whether a file can be written, before the work that it is to hold; makes its folder.
+
+    Raises:
+        WriteError: It could not be, in one sentence with the next step.
+    """
+    make_folder(path.parent)
+    trial = _target(path).with_name(f".tmp-{writer_id()}-trial")
+    try:
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file in one go; raises as `sealed_file`."""
+    with sealed_file(path) as temporary, temporary.open("xb") as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes valid UTF-8: bytes of a file name that are no text appear as escapes. Raises as `sealed_file`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Writes JSON; of names that are no text the escapes are JSON's own, so that they read back as they were.
+
+    Raises:
+        WriteError: As `sealed_file`.
+        ValueError: A number is not finite.
+    """
+    write_text(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Writes rows of cells; raises as `sealed_file`."""
+    with (
+        sealed_file(path) as temporary,
+        open(temporary, "x", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        csv.writer(file).writerows(rows)
+
+
+def guarded(cell: object) -> object:
+    """A cell that no spreadsheet runs: texts that begin as formulas do get an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """The text that `guarded` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def writer_id() -> str:
+    """A name that no other writer has: host-pid-random, with exactly two dashes."""
+    return f"{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def sealed_file(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
+    """Gives a temporary name to write to, and the file its final name once it is complete and on the disk.
+
+    Args:
+        path: The final name.
+        exclusive: Whether an existing file of that name is an error instead of being replaced.
+
+    Yields:
+        A name in the same directory that does not exist yet.
+
+    Raises:
+        FileExistsError: `exclusive`, and the final name is taken.
+        WriteError: The file cannot be written, in one sentence with the next step; nothing is left behind.
+    """
+    path = _target(path)
+    temporary = path.with_name(f".tmp-{writer_id()}-{path.name[-40:]}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        _publish(temporary, path, exclusive=exclusive)
+        fsync_directory(path.parent)
+    except FileExistsError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise write_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def fsync_directory(path: Path) -> None:
+    """Makes new names in a directory survive a power cut, where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale_temporaries(folder: Path) -> None:
+    """Removes what dead writers left half written; whatever may belong to a living one stays.
+
+    A file goes when its writer ran on this host, is gone, and the file was not touched for 10 minutes (containers may
+    share a host name and not their process numbers), or when nobody touched it for a week.
+    """
+    for path in folder.glob(TEMPORARY_PATTERN):
+        match = _WRITER.match(path.name)
+        try:
+            age_seconds = time.time() - path.stat().st_mtime
+            dead = match and match["host"] == _host() and not _is_alive(int(match["pid"]))
+            if match and age_seconds > (DEAD_WRITER_SECONDS if dead else ABANDONED_SECONDS):
+                path.unlink()
+        except OSError:
+            continue  # another writer was faster, or it is not ours to remove; readers never look at it
+
+
+def is_of_its_name(error: WriteError) -> bool:
+    """Whether a file cannot be written because of its own name, so that others can."""
+    return error.number in _NAMES or error.number == errno.EISDIR
+
+
+def write_error(path: Path, error: BaseException) -> WriteError:
+    """A failed write as one sentence that names the next step."""
+    if isinstance(error, WriteError):
+        return error
+    number = _error_number(error)
+    reason = os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0]
+    if number in _FULL:
+        then = (
+            "; what was finished before is safe: free some space, or move the folder to a larger disk, and run the "
+            "same command again."
+        )
+    elif number in _FORBIDDEN:
+        then = ": change the permissions, or write somewhere else."
+    elif number in _NAMES:
+        then = ": the name is too long for this disk, or a file lies where a folder is needed; choose another."
+    else:
+        then = "; what was finished before is safe."
+    return WriteError(f"{path} could not be written ({reason}){then}", number)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside is a failure to write this file or folder, told as `write_error` does.
+
+    Raises:
+        WriteError: In one sentence with the next step.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise write_error(path, error) from error
+
+
+def _target(path: Path) -> Path:
+    """Where a file really goes: behind links, and never in the place of a folder, pipe or device.
+
+    Raises:
+        WriteError: Something else has that name.
+    """
+    if not os.path.lexists(path):
+        return path
+    path = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind != stat.S_IFREG:
+            what = "a folder" if kind == stat.S_IFDIR else _SPECIAL.get(kind, "special")
+            raise WriteError(
+                f"{path} is {what}, where a file is to be written: give another name, or move it away.",
+                errno.EISDIR,
+            )
+    return path
+
+
+def _publish(temporary: Path, path: Path, *, exclusive: bool) -> None:
+    if not exclusive:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here: exclusive but for a race, which the caller's own check narrows
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _error_number(error: BaseException | None) -> int:
+    while error is not None:
+        number = getattr(error, "errno", None)
+        found = _ERRNO.search(str(error))
+        if number or found:
+            return number or int(found[1])  # type: ignore[index]
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":  # there os.kill(pid, 0) is Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())[:48] or "host"
