@@ -19,6 +19,7 @@ import numpy as np
 from extract.cache import cache_folder, read_cached, write_cached
 from extract.efficientnet_lite import EMBEDDING_DIM, VARIANTS, build_lite, lite_arrays, lite_weights_file
 from extract.errors import BackboneError
+from extract.files import open_regular
 from extract.keras_applications import FAMILIES, build_family, digest_of_weights
 from extract.wording import counted, did_you_mean
 
@@ -239,7 +240,7 @@ def _digest_name(name: str, image_size: int) -> str:
 
 def _digest_of_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BackboneError(f"{path}: the weights cannot be read ({error.strerror}); check the path") from error

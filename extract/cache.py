@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from extract.errors import WriteError
-from extract.files import make_folder, read_regular, write_bytes
+from extract.files import make_folder, read_regular, reason_of, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def read_cached(name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        log.warning("%s cannot be read (%s); it is made again in memory", path, error.strerror)
+        log.warning("%s cannot be read (%s); it is made again in memory", path, reason_of(error))
         return None
     digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:

@@ -12,6 +12,7 @@ import numpy as np
 from extract.decode_frames import DecodedFrame, FrameStream
 from extract.decode_packets import UPRIGHT, PacketIndex
 from extract.errors import NoFramesError, UnreadableVideoError
+from extract.files import read_regular
 from extract.videos import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
 from extract.wording import counted
 
@@ -104,14 +105,14 @@ def _remarks(pictures: list[Path], first: Path, example: np.ndarray) -> dict[str
 
 
 def _holds_several(path: Path) -> bool:
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    content = np.frombuffer(read_regular(path), np.uint8)
     is_there, second = cv2.imdecodemulti(content, cv2.IMREAD_COLOR, range=(1, 2))
     return bool(is_there and len(second))
 
 
 def _range(path: Path) -> tuple[int, int]:
     """The highest level that a picture uses, and the highest that it could use."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    content = np.frombuffer(read_regular(path), np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
     if picture is None or picture.dtype.kind != "u":
         return 0, 1
@@ -136,5 +137,5 @@ def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFram
 
 def _load(path: Path) -> np.ndarray | None:
     """uint8 (H, W, 3) BGR, turned as its EXIF tag says; None where it cannot be read."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
+    content = np.frombuffer(read_regular(path), np.uint8)
     return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None

@@ -15,6 +15,7 @@ import socket
 import stat
 import struct
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +52,8 @@ MALFORMED = (
     RuntimeError,
     ArithmeticError,
     MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
@@ -59,17 +62,27 @@ MALFORMED = (
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
+class NotRegularError(OSError):
+    """A pipe, socket or device where a file should be."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in a few words: the system's own where there are any."""
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def check_regular(path: str | Path) -> None:
     """Refuses what only looks like a file, before it is opened: reading a pipe waits for ever, a device may never end.
 
     Raises:
-        OSError: It is a folder, pipe, socket or device, or cannot be reached; `strerror` says which.
+        NotRegularError: It is a pipe, socket or device; `strerror` says which.
+        OSError: It is a folder, or cannot be reached.
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if kind != stat.S_IFREG:
-        raise OSError(errno.EINVAL, f"it is {_SPECIAL.get(kind, 'special')}, not a regular file", str(path))
+        raise NotRegularError(errno.EINVAL, f"it is {_SPECIAL.get(kind, 'special')}, not a regular file", str(path))
 
 
 def open_regular(path: str | Path) -> BufferedReader:
@@ -82,6 +95,16 @@ def read_regular(path: str | Path) -> bytes:
     """The bytes of a regular file; raises as `open_regular`."""
     with open_regular(path) as file:
         return file.read()
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a regular file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: As `open_regular`.
+        UnicodeDecodeError: It is no such text.
+    """
+    return read_regular(path).decode("utf-8-sig")
 
 
 def make_folder(path: Path) -> None:
@@ -225,7 +248,7 @@ def write_error(path: Path, error: BaseException) -> WriteError:
     if isinstance(error, WriteError):
         return error
     number = _error_number(error)
-    reason = os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0]
+    reason = os.strerror(number) if number else reason_of(error)
     if number in _FULL:
         then = (
             "; what was finished before is safe: free some space, or move the folder to a larger disk, and run the "

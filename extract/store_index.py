@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from extract.errors import WriteError
-from extract.files import sealed_file
+from extract.files import MALFORMED, open_regular, sealed_file
 from extract.store_schema import COLUMNS, EMBEDDING_DTYPES, SCHEMA_VERSION, TRUTH
 from extract.store_shard import ATTRIBUTES, Extent, Shard, open_shard
+from extract.typed_json import parse_json
 
 INDEX_NAME = ".index.npz"
 # Below this many shards that the index lacks, opening them is quicker than writing it anew.
 MIN_NEW_SHARDS = 64
-# What NumPy, zipfile and json raise for files that are not as they should be.
-_MALFORMED = (OSError, ValueError, TypeError, LookupError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +85,8 @@ def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
 def _load(path: Path) -> dict[tuple[str, int, int], Shard]:
     """The shards in an index by name, size and mtime_ns; none where it is missing or cannot be used."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            header = json.loads(arrays["header"].tobytes())
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
+            header = parse_json(arrays["header"].tobytes())
             columns = {name: _column(arrays[name], dtype) for name, dtype in COLUMNS.items()}
         if header["schema_version"] != SCHEMA_VERSION:
             return {}
@@ -101,7 +99,7 @@ def _load(path: Path) -> dict[tuple[str, int, int], Shard]:
         return {tuple(record["file"]): shard for record, shard in zip(records, shards, strict=True)}
     except FileNotFoundError:
         return {}
-    except _MALFORMED as error:
+    except MALFORMED as error:
         logger.debug("%s is not used: %s", path, error)
         return {}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from extract.files import fsync_directory, writing
+from extract.files import fsync_directory, read_regular, writing
 from extract.store_schema import LEDGER_PATTERN, Failure
 from extract.store_shard import unreadable
 from extract.typed_json import parse_json, typed_record
@@ -46,7 +46,7 @@ def read_ledgers(folder: Path) -> list[Failure]:
     failures: list[Failure] = []
     for path in sorted(folder.glob(LEDGER_PATTERN)):
         try:
-            failures += parse_ledger(path.read_bytes())
+            failures += parse_ledger(read_regular(path))
         except OSError as error:
             raise unreadable(path, error) from error
     return failures

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +18,7 @@ import numpy as np
 from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
 from extract.files import is_of_its_name, make_folder, sealed_file
 from extract.left_out import LeftOut, walk
+from extract.numpy_arrays import BLOCK_BYTES, find_array
 from extract.records import Source, VideoItem
 from extract.store_read import Store, open_store
 from extract.store_schema import check_clip_id, read_recipe, same_source
@@ -28,7 +28,6 @@ from extract.wording import counted
 
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
-BLOCK_BYTES = 8 << 20
 FIRST_FILES = 4  # whose shapes are looked at before a store is made
 
 logger = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
                 source = source_of(VideoItem(clip_id, path), with_digest=True)
                 if _is_current(store, clip_id, source):
                     continue
-                _add(writer, clip_id, load_rows(path, settings), settings, source)
+                _add(writer, clip_id, path, settings, source)
                 num_done += 1
             except VideoError as error:
                 writer.fail(clip_id, error, source)
@@ -115,52 +114,39 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
     return Imported(num_done, len(files) - num_done - len(failed), failed, left_out)
 
 
-def load_rows(path: Path, settings: ImportSettings) -> np.ndarray:
-    """The features in one file, as they are stored.
+def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
+    """The features in one file, as they are stored, block by block; held whole only where gaps are interpolated.
 
     Args:
         path: An .npy or .npz file.
         settings: How files become clips.
 
-    Returns:
-        float32 (T, D), without NaN.
+    Yields:
+        float32 (n, D), without NaN.
 
     Raises:
-        UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions.
+        UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions, or NaN.
     """
-    with _malformed(path), np.errstate(over="ignore"):
-        rows = np.array(_open(path, settings), np.float32)
-    return _without_nan(path, rows, settings.nan)
-
-
-def _open(path: Path, settings: ImportSettings) -> np.ndarray:
-    """(T, D) of any real numbers; of an .npy file nothing but the header is read."""
-    rows = _from_npz(path, settings.key) if zipfile.is_zipfile(path) else np.lib.format.open_memmap(path, mode="r")
-    if rows.ndim != 2 or rows.dtype.kind not in "fiub" or not rows.size:
-        raise UnstorableClipError(f"{path} holds {rows.dtype} {rows.shape}, and features are numbers (T, D).")
-    return rows.T if settings.transpose else rows
-
-
-@contextmanager
-def _malformed(path: Path) -> Iterator[None]:
-    """Whatever a broken file brings up is an error of that file: numpy, zipfile and zlib have classes of their own."""
-    try:
-        yield
-    except UnstorableClipError:
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnstorableClipError(
-            f"{path} cannot be read as features ({reason}): write it again with numpy.save."
-        ) from error
+    array = find_array(path, key=settings.key, transpose=settings.transpose)
+    missing = sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
+    if missing and settings.nan == "error":
+        share = f"{missing:,} of {math.prod(array.shape):,} values"
+        raise UnstorableClipError(f"{path} has NaN in {share}: import it with --nan interpolate or --nan zero.")
+    with np.errstate(over="ignore"):
+        blocks = (block.astype(np.float32) for block in array.blocks())
+        if missing and settings.nan == "interpolate":
+            yield _interpolated(path, np.concatenate(list(blocks)))
+            return
+        for block in blocks:
+            yield np.where(np.isnan(block), np.float32(0), block) if missing else block
 
 
 def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
     """Files of one length and of several widths lie the other way round; the first few tell, before any is stored."""
     shapes = set()
     for path in files[:FIRST_FILES]:
-        with suppress(UnstorableClipError), _malformed(path):  # it fails alone, later
-            shapes.add(_open(path, settings).shape)
+        with suppress(UnstorableClipError):  # it fails alone, later
+            shapes.add(find_array(path, key=settings.key, transpose=settings.transpose).shape)
     lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
     if len(lengths) == 1 and len(widths) > 1:
         how = "without --transpose" if settings.transpose else "with --transpose"
@@ -236,30 +222,8 @@ def _is_current(store: Store, clip_id: str, source: Source) -> bool:
     return clip_id in store and same_source(store.source(clip_id), source)
 
 
-def _from_npz(path: Path, key: str | None) -> np.ndarray:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        if key is not None:
-            if key not in arrays.files:
-                raise UnstorableClipError(f"{path} has no array {key!r}, only {', '.join(arrays.files)}: check --key.")
-            return arrays[key]
-        found = {name: arrays[name] for name in arrays.files}
-    two_dimensional = [name for name, array in found.items() if array.ndim == 2]
-    if len(two_dimensional) != 1:
-        listed = ", ".join(f"{name} {array.shape}" for name, array in found.items())
-        raise UnstorableClipError(f"{path} holds {listed or 'no array'}: name the features with --key.")
-    return found[two_dimensional[0]]
-
-
-def _without_nan(path: Path, rows: np.ndarray, policy: str) -> np.ndarray:
-    missing = np.isnan(rows)
-    if not missing.any():
-        return rows
-    if policy == "error":
-        share = f"{missing.sum()} of {rows.size} values"
-        raise UnstorableClipError(f"{path} has NaN in {share}: import it with --nan interpolate or --nan zero.")
-    if policy == "zero":
-        return np.where(missing, np.float32(0), rows)
-    steps = np.arange(len(rows))
+def _interpolated(path: Path, rows: np.ndarray) -> np.ndarray:
+    steps, missing = np.arange(len(rows)), np.isnan(rows)
     for column in np.flatnonzero(missing.any(axis=0)):
         known = ~missing[:, column]
         if not known.any():
@@ -268,11 +232,10 @@ def _without_nan(path: Path, rows: np.ndarray, policy: str) -> np.ndarray:
     return rows
 
 
-def _add(writer: StoreWriter, clip_id: str, rows: np.ndarray, settings: ImportSettings, source: Source) -> None:
-    numbers = np.arange(len(rows))
-    times = numbers / (settings.fps or 1.0)
-    step = max(1, BLOCK_BYTES // rows[0].nbytes)
-    for start in range(0, len(rows), step):
-        block = slice(start, start + step)
-        writer.append(clip_id, rows[block], numbers[block], times[block], source)
+def _add(writer: StoreWriter, clip_id: str, path: Path, settings: ImportSettings, source: Source) -> None:
+    done = 0
+    for block in read_rows(path, settings):
+        numbers = np.arange(done, done + len(block))
+        writer.append(clip_id, block, numbers, numbers / (settings.fps or 1.0), source)
+        done += len(block)
     writer.finish(clip_id, None)

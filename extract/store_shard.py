@@ -20,6 +20,7 @@ import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5p, h5s, h5t
 
 from extract.errors import DamagedShardError, SchemaError, StoreError
+from extract.files import NotRegularError, check_regular, open_regular, read_regular
 from extract.store_schema import COLUMNS, OPTIONAL_COLUMNS, TRUTH, check_schema_version
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -89,6 +90,7 @@ class ShardFile:
         self.path = path
         self._descriptor = -1
         try:
+            check_regular(path)
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise unreadable(path, error) from error
@@ -165,7 +167,7 @@ def salvage_clip_ids(path: Path) -> list[str]:
     A file that was cut off has its table in front: HDF5 opens it once it is as long again as its header says.
     """
     try:
-        image = path.read_bytes()
+        image = read_regular(path)
         end = int.from_bytes(image[40:48], "little")  # superblock version 0: end of file
         image += bytes(max(0, min(end, _MAX_SALVAGED_BYTES) - len(image)))
         file = h5f.open_file_image(image)
@@ -198,6 +200,8 @@ def damaged(path: Path, what: str) -> DamagedShardError:
 
 def unreadable(path: Path, error: OSError) -> StoreError:
     """A file that the system does not give as one sentence with the next step."""
+    if isinstance(error, NotRegularError):
+        return DamagedShardError(f"{path} is no part of a store ({error.strerror}): remove it.")
     if error.errno == errno.ENOENT:
         return StoreError(f"{path} does not exist (any more): check the path, or open the store again.")
     return StoreError(f"{path} cannot be read ({error.strerror}): check its permissions and its disk.")
@@ -205,7 +209,7 @@ def unreadable(path: Path, error: OSError) -> StoreError:
 
 def _check_signature(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(len(SIGNATURE))
     except OSError as error:
         raise unreadable(path, error) from error

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from extract.errors import BackboneError
+from extract.files import read_regular
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -96,7 +97,7 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
         BackboneError: The file is missing, is no such file, is damaged, or holds anything but tensors.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise BackboneError(f"{path}: the weights cannot be read ({error.strerror}); check the path") from error
     if content.startswith(b"PK"):

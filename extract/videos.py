@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import io
 import logging
 import math
 import os
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from extract.errors import UnreadableVideoError, UsageError
+from extract.files import open_regular, read_text, reason_of
 from extract.left_out import LeftOut, walk
 from extract.records import Source, VideoItem
 from extract.wording import counted, first_few
@@ -100,13 +102,12 @@ def read_clip_table(path: Path) -> list[dict[str, str]]:
         UsageError: No `path` column, spans in other columns, an unreadable file, or a row without a path.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [dict(row) for row in reader]
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = [dict(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({error}); export it again") from error
+        raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({reason_of(error)}); export it again") from error
     if "path" not in columns:
         raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
     if spans := [name for name in columns if name in OTHER_SPANS]:
@@ -138,7 +139,8 @@ def check_file(path: Path) -> None:
         raise _unreadable(path, error) from error
     if stat.S_ISDIR(status.st_mode):
         return
-    _check_regular(path, status)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
     if status.st_size == 0:
         raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
 
@@ -159,7 +161,7 @@ def source_of(item: VideoItem, *, with_digest: bool) -> Source:
     try:
         files = numbered_images(item.path) if item.path.is_dir() else [item.path]
         states = [os.stat(file) for file in files]
-        digest = _digest(files, states) if with_digest else ""
+        digest = _digest(files) if with_digest else ""
     except (OSError, ValueError) as error:
         raise _unreadable(item.path, error) from error
     return Source(
@@ -359,26 +361,17 @@ def _is_numbered_image(name: str) -> bool:
     return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
 
 
-def _digest(files: list[Path], states: list[os.stat_result]) -> str:
-    for path, status in zip(files, states, strict=True):
-        _check_regular(path, status)
+def _digest(files: list[Path]) -> str:
     if len(files) == 1:
-        with open(files[0], "rb") as file:
+        with open_regular(files[0]) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     whole = hashlib.sha256()
     for path in files:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
 
 
-def _check_regular(path: Path, status: os.stat_result) -> None:
-    """Opening a pipe or reading a device could last for ever."""
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
-
-
 def _unreadable(path: Path, error: Exception) -> UnreadableVideoError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return UnreadableVideoError(f"{path} cannot be read ({reason}); restore it or leave it out")
+    return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

@@ -94,6 +94,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 def run_report(arguments: argparse.Namespace) -> int:
     """`clipseq report`: writes report.html."""
+    _import_keras()
     from sequence_models.report import write_report
 
     print(f"wrote {write_report(arguments.run_directory)}")
@@ -394,8 +395,11 @@ def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str
 
 def _lines(path: Path) -> list[str]:
     from extract.errors import UsageError
+    from extract.files import read_text, reason_of
 
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--clips {path} cannot be read ({error}); give a text file with one clip_id a line") from None
+        raise UsageError(
+            f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id a line"
+        ) from None

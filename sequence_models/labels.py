@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError
+from extract.files import read_regular
 
 PER_CLIP = "per clip"
 BY_SECONDS = "seconds"
@@ -154,7 +155,7 @@ def read_clip_ids(path: Path) -> list[str]:
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise LabelError(f"{path} cannot be read ({error.strerror}); give an existing CSV file.") from error
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError, UsageError
+from extract.files import read_text, reason_of
 from sequence_models.matching import quoted
 
 DATA_SETS = ("ucf101", "hmdb51")
@@ -125,9 +126,11 @@ def _hmdb51(folder: Path, number: int) -> Iterator[ListedClip]:
 def _lines(path: Path, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
     """File and line number, and the match, of every line that is not blank."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} cannot be read ({error}); give the folder of the official lists.") from None
+        raise LabelError(
+            f"{path} cannot be read ({reason_of(error)}); give the folder of the official lists."
+        ) from None
     for number, line in enumerate(lines, start=1):
         if line.strip():
             match = re.fullmatch(pattern, line.strip())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import RunError
+from extract.files import read_regular
 from sequence_models.prepare import refuse_changed_clips
 from sequence_models.run_files import read_arrays
 from sequence_models.runs import Run, evaluate_first, read_metrics, read_run, refuse_changed_weights
@@ -162,8 +163,7 @@ def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]
 
 def _read_log(path: Path) -> dict[str, np.ndarray]:
     """The columns of a log as numbers; a cell that is empty, torn or no number is nan."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(read_regular(path).decode("utf-8", "replace").splitlines()))
     if not rows or "epoch" not in rows[0]:
         return {}
     return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import RunError
-from extract.files import MALFORMED, open_regular, read_regular, sealed_file, write_json
+from extract.files import MALFORMED, open_regular, read_regular, reason_of, sealed_file, write_json
 from extract.typed_json import parse_json
 
 DIGEST = "digest"  # the entry of a record, and the array of an archive, that holds it
@@ -81,5 +81,4 @@ def _arrays_digest(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 def _unusable(path: Path, error: Exception, again: str) -> RunError:
     if isinstance(error, FileNotFoundError):
         return RunError(f"{path} is missing: {again}")
-    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    return RunError(f"{path} cannot be read ({reason}): {again}")
+    return RunError(f"{path} cannot be read ({reason_of(error)}): {again}")

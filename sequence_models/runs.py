@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.errors import RunError, UsageError
-from extract.files import make_folder, open_regular, read_regular, remove_stale_temporaries, write_json
+from extract.files import make_folder, open_regular, read_regular, reason_of, remove_stale_temporaries, write_json
 from extract.store_schema import RECIPE_NAME, fingerprint, has_rate, recipe_differences
 from extract.typed_json import parse_json, typed_record
 from extract.wording import counted
@@ -187,8 +187,7 @@ def read_run(path: str | Path) -> Run:
             f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
         ) from None
     except (OSError, ValueError, UsageError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path}/run.json cannot be read ({reason}); train again into another --run") from None
+        raise RunError(f"{path}/run.json cannot be read ({reason_of(error)}); train again into another --run") from None
 
 
 def weights_digest(path: Path) -> str:

@@ -7,6 +7,7 @@ Nothing is cut or filled to make two files fit: a frame without a partner has no
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import LabelError, UsageError
+from extract.files import read_text, reason_of
 from extract.wording import counted
 from sequence_models.matching import quoted
 from sequence_models.metrics import confusion_matrix, ratio_score
@@ -191,9 +193,9 @@ def read_frame_labels(path: Path) -> list[str]:
         LabelError: The file is no text, has no label, or has an empty line between labels.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} cannot be read as text ({error}); give one label a line.") from None
+        raise LabelError(f"{path} cannot be read as text ({reason_of(error)}); give one label a line.") from None
     lines = text.rstrip().splitlines()
     first = next((number for number, line in enumerate(lines) if not line.startswith(HEADING)), len(lines))
     labels = [line.strip() for line in lines[first:]]
@@ -220,10 +222,11 @@ def read_splits(path: Path) -> list[tuple[str, str]]:
         LabelError: The file cannot be read, lacks a column or a value, or names a video twice.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(f"{path} cannot be read ({error}); give a CSV with the columns video and split.") from None
+        raise LabelError(
+            f"{path} cannot be read ({reason_of(error)}); give a CSV with the columns video and split."
+        ) from None
     found: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         video, split = ((row.get(column) or "").strip() for column in ("video", "split"))

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from store_examples import RECIPE, SOURCE, assert_clip, make_store, rows_of
 
 from extract.errors import RecipeMismatchError, UnstorableClipError, UsageError
-from extract.store_npy import Imported, ImportSettings, export_features, import_features, load_rows
+from extract.store_npy import Imported, ImportSettings, export_features, import_features, read_rows
 from extract.store_read import open_store
 from extract.store_write import StoreWriter
 from pipeline import main
@@ -81,10 +82,41 @@ def test_a_bad_file_fails_alone_and_is_in_the_ledger(folder, tmp_path):
     assert sorted(open_store(tmp_path / "f").failures()) == ["torn", "wide"]
 
 
-def test_transposed_files(tmp_path):
-    rows = load_rows(save(tmp_path, np.asfortranarray(rows_of("a", 6, dim=3).T)), ImportSettings(transpose=True))
+def load_rows(path, settings):
+    return np.concatenate(list(read_rows(path, settings)))
 
-    np.testing.assert_array_equal(rows, rows_of("a", 6, dim=3))
+
+@pytest.mark.parametrize("save_as", [np.save, np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_rows_come_in_blocks_however_they_lie(tmp_path, monkeypatch, save_as, order, transpose):
+    rows = rows_of("a", 7, dim=3)
+    monkeypatch.setattr("extract.numpy_arrays.BLOCK_BYTES", 2 * rows[0].nbytes)
+    with (tmp_path / "x").open("wb") as file:
+        save_as(file, np.asarray(rows.T if transpose else rows, order=order))
+
+    blocks = list(read_rows(tmp_path / "x", ImportSettings(transpose=transpose)))
+
+    assert list(map(len, blocks)) == [2, 2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(blocks), rows)
+
+
+def test_a_small_file_of_many_zeros_takes_little_memory(tmp_path):
+    with (tmp_path / "x.npz").open("wb") as file:
+        np.savez_compressed(file, np.zeros((100_000, 1_000), np.float32))  # 400 MB
+    tracemalloc.start()
+    assert sum(map(len, read_rows(tmp_path / "x.npz", ImportSettings()))) == 100_000
+    assert (tmp_path / "x.npz").stat().st_size < 500_000 and tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_byte_that_changed_in_an_archive_is_noticed(tmp_path):
+    np.savez(tmp_path / "x.npz", rows_of("a", 7, dim=3))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[200] ^= 1
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(Bad CRC-32"):
+        load_rows(tmp_path / "x.npz", ImportSettings())
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "<i8", "u1", "?"])
@@ -182,7 +214,7 @@ def test_pickled_arrays_are_refused_without_running_them(tmp_path, save_as):
     save_as(tmp_path / "x.npz", np.array([[Bomb()]], dtype=object))
     path = next(tmp_path.iterdir())
 
-    with pytest.raises(UnstorableClipError, match="cannot be read as features"):
+    with pytest.raises(UnstorableClipError, match=r"holds object .*, and features are numbers"):
         load_rows(path, ImportSettings())
 
 
