@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-import functools
-import itertools
-import logging
-import os
-import signal
-import sys
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+try:
+    import argparse
+    import functools
+    import itertools
+    import logging
+    import os
+    import signal
+    import sys
+    import threading
+    from collections.abc import Sequence
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from typing import TYPE_CHECKING, Any
 
-import extract.cli
-import sequence_models.cli
-from extract import __version__
-from extract.errors import ClipseqError, UsageError
-from extract.wording import did_you_mean
+    import extract.cli
+    import sequence_models.cli
+    from extract import __version__
+    from extract.command_line import Parser
+    from extract.errors import ClipseqError, UsageError
+    from extract.files import reason_of
+    from extract.terminal import plain_output
+except KeyboardInterrupt:  # Ctrl-C while Python starts
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from extract.show import Change
@@ -40,6 +46,9 @@ clipseq VERB --help explains a verb. Exit codes: 0 all done, 1 something failed,
 """
 
 
+INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -49,14 +58,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
     """
-    arguments, unknown = make_parser().parse_known_args(argv)
-    if unknown:
-        arguments.parser.error(_unknown_text(unknown, arguments.parser))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    for name in ("extract", "sequence_models"):
-        logging.getLogger(name).setLevel(logging.INFO if arguments.verbose else logging.WARNING)
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    with plain_output():
+        if not (sys.argv[1:] if argv is None else argv):
+            make_parser().print_help(sys.stderr)
+            return 2
+        arguments, unknown = make_parser().parse_known_args(argv)
+        if unknown:
+            arguments.parser.error(arguments.parser.unknown_text(unknown))
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+        for name in ("extract", "sequence_models"):
+            logging.getLogger(name).setLevel(logging.INFO if arguments.verbose else logging.WARNING)
+        with _Signals() as signals:
+            code = _run(arguments)
+        return signals.code or code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         _check_opencv()
         return arguments.run(arguments)
@@ -65,12 +83,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(f"clipseq {arguments.verb}: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has gone
         return 0
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    except OSError as error:
+        if arguments.verbose:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"clipseq {arguments.verb}: {where}{reason_of(error)} (clipseq -v tells where)", file=sys.stderr)
+        return 1
+
+
+class _Signals:
+    """Ends the work at SIGINT and SIGTERM, and remembers them: code that swallows the exception swallows no signal."""
+
+    def __init__(self) -> None:
+        self.code = 0  # to exit with: 130, 143, or 0 where no signal came
+
+    def __enter__(self) -> _Signals:
+        is_main = threading.current_thread() is threading.main_thread()  # no other may handle signals
+        self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_main}
+        if not is_main:
+            return self
+        signal.signal(signal.SIGTERM, self._stop)
+        if self._before[signal.SIGINT] is signal.default_int_handler:  # a job in the background ignores Ctrl-C
+            signal.signal(signal.SIGINT, self._stop)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.code = 128 + number
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(self.code)
 
 
 def run_demo(arguments: argparse.Namespace) -> int:
@@ -188,7 +235,7 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line: every verb with its flags and help."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="clipseq", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"clipseq {__version__}")
@@ -210,13 +257,6 @@ def make_parser() -> argparse.ArgumentParser:
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
-
-
-def _unknown_text(unknown: Sequence[str], verb: argparse.ArgumentParser) -> str:
-    """What argparse says of unknown arguments, and the flag that is most like the first."""
-    flags = [flag for action in verb._actions for flag in action.option_strings]
-    meant = did_you_mean(unknown[0].partition("=")[0], flags)
-    return f"unrecognized arguments: {' '.join(unknown)}" + (f"; {meant}" if meant else "")
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:
@@ -252,10 +292,6 @@ def _is_installed(name: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)
 
 
 if __name__ == "__main__":

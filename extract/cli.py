@@ -384,18 +384,20 @@ class _FrameBar:
 
     def show(self, progress: Progress) -> None:
         if self._bar is None:
-            from tqdm import tqdm
+            from extract.terminal import progress_bar
 
-            self._bar = tqdm(unit=" frames", disable=None, smoothing=0.1, dynamic_ncols=True, mininterval=0.2)
+            self._bar = progress_bar(unit=" frames", smoothing=0.1, mininterval=0.2)
         self._bar.total = progress.expected_frames
         self._bar.set_postfix_str(f"{progress.clips} of {self._clips} clips", refresh=False)
         self._bar.update(progress.frames - self._bar.n)
 
     def write(self, line: str) -> None:
+        from extract.terminal import plain
+
         if self._bar is None or self._bar.disable:
             print(line, file=sys.stderr)
         else:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(plain(line), file=self._bar.fp)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -36,8 +36,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
-    from tqdm import tqdm
-
+    from extract.terminal import progress_bar
     from sequence_models.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
     from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
@@ -69,7 +68,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     score = _choosing_score(run.settings)
-    with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result, score)}", refresh=False)
@@ -183,8 +182,7 @@ def train_with_bar(
     **data: Any,
 ) -> Run:
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
-    from tqdm import tqdm
-
+    from extract.terminal import progress_bar
     from sequence_models.prepare import prepare
     from sequence_models.runs import refuse_training_into_comparison
 
@@ -195,7 +193,7 @@ def train_with_bar(
     from sequence_models.experiment import train
 
     fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
-    with tqdm(total=fits, unit=" fits", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result, _choosing_score(settings))}", refresh=False)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from extract.errors import LabelError, RunError, UsageError
 from extract.files import make_folder, sealed_file, writing
+from extract.terminal import plain, progress_bar
 from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
 from sequence_models.clips import Clip, EmbeddingDim
@@ -258,7 +258,7 @@ class _Best:
 def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
     history: list[dict] = []
     _log_line(log, LOG_COLUMNS, mode="w")
-    with tqdm(total=epochs, desc=log.stem, disable=quiet or None, leave=False) as bar:
+    with progress_bar(total=epochs, desc=plain(log.stem), disable=quiet or None, leave=False) as bar:
         for epoch in range(1, epochs + 1):
             history.append(_run_epoch(job, epoch))
             best.offer(job.twin, history[-1])

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -193,15 +195,61 @@ def test_an_unknown_backbone_lists_what_is_like_it(capsys, store, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "hint"),
     (
-        ("--frps 3", "--frps 3; did you mean --fps?"),
-        ("--frps=3", "--frps=3; did you mean --fps?"),
-        ("--xyzzy", "--xyzzy\n"),
+        ("--frps 3", "; did you mean --fps?\n"),
+        ("--frps=3", "; did you mean --fps?\n"),
+        ("--xyzzy", "\n"),
     ),
 )
-def test_an_unknown_flag_gets_the_usage_of_its_verb_and_the_nearest_flag(capsys, flag, hint):
-    code, _, err = run(capsys, "extract", "videos", "--output", "f", *flag.split())
-    assert code == 2 and err.startswith("usage: clipseq extract ")
-    assert f"clipseq extract: error: unrecognized arguments: {hint}" in err
+@pytest.mark.parametrize("given", [("videos", "--output", "f"), ()])
+def test_an_unknown_flag_is_named_before_one_that_is_missing(capsys, flag, hint, given):
+    code, _, err = run(capsys, "extract", *given, *flag.split())
+    assert code == 2 and err.startswith(f"clipseq extract: unrecognized arguments: {flag[:6]}")
+    assert hint in err and err.endswith("clipseq extract --help says what can be given\n") and err.count("\n") == 2
+
+
+def test_an_unknown_verb_gets_the_nearest_one(capsys):
+    code, _, err = run(capsys, "extrct")
+    assert code == 2 and "'extrct' is unknown: did you mean extract? There are demo, scan, " in err
+
+
+def test_no_verb_at_all_gets_the_help(capsys):
+    code, _, err = run(capsys)
+    assert code == 2 and "start here:" in err
+
+
+def test_ctrl_c_while_python_starts_prints_no_traceback(tmp_path):
+    (tmp_path / "sequence_models").mkdir()
+    (tmp_path / "sequence_models" / "__init__.py").write_text("raise KeyboardInterrupt")
+    code = "import sys; sys.path[:0] = sys.argv[1:]; import pipeline"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path, ROOT], cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize(("number", "code"), ((signal.SIGTERM, 143), (signal.SIGINT, 130)))
+def test_a_signal_that_code_swallows_still_ends_in_its_exit_code(monkeypatch, capsys, request, number, code):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
+    def swallowing(arguments):
+        with suppress(BaseException):
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        return 0
+
+    monkeypatch.setattr("extract.cli.run_info", swallowing)
+    assert run(capsys, "info", "x")[0] == code
+
+
+def test_names_with_control_characters_reach_no_terminal(tmp_path, capsys):
+    code, _, err = run(capsys, "info", f"{tmp_path}/\x1b[31mred\x07\u202e")
+    assert code == 1 and "\\x1b[31mred\\x07\\u202e" in err and "\x1b" not in err
+
+
+def test_names_that_are_no_text_are_printed_in_any_locale(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    command = [sys.executable, ROOT / "pipeline.py", "info", os.fsencode(tmp_path) + b"/caf\xe9"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "/caf\\udce9 is no feature store" in done.stderr
 
 
 def test_a_finished_extraction_imports_no_tensorflow(store):

@@ -1,0 +1,46 @@
+"""An argument parser whose errors are one sentence with the next step."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from extract.wording import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """As its parent; a flag that does not exist comes before one that is missing, and usage is left to --help."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and how to see what would be right, on standard error; exit code 2."""
+        unknown = self._unknown_flags(self._given)
+        if unknown and message.startswith("the following arguments are required"):
+            message = self.unknown_text(unknown)
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help says what can be given\n")
+
+    def unknown_text(self, unknown: Sequence[str]) -> str:
+        """That arguments mean nothing here, and the flag that is most like the first."""
+        meant = did_you_mean(unknown[0].partition("=")[0], self._flags())
+        return f"unrecognized arguments: {' '.join(unknown)}" + (f"; {meant}" if meant else "")
+
+    def _unknown_flags(self, given: Iterable[str]) -> list[str]:
+        names = [text.partition("=")[0] for text in given if text.startswith("--") and text != "--"]
+        return [name for name in names if not any(flag.startswith(name) for flag in self._flags())]
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            meant = did_you_mean(str(value), known)
+            which = f"{meant} There are" if meant else "there are"
+            raise argparse.ArgumentError(action, f"{str(value)!r} is unknown: {which} {', '.join(known)}")

@@ -1,0 +1,56 @@
+"""What reaches the terminal: texts with names of files in them, which may hold anything, and progress bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_MARKS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # change the direction of writing
+_CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *_MARKS)  # but for the end of a line and the tab
+_ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS}
+
+
+def plain(text: str) -> str:
+    """The text with control characters, by which a name could steer the terminal, as escapes."""
+    return text.translate(_ESCAPES)
+
+
+class PlainStream:
+    """Writes `plain` text to a stream, and as escapes what the stream's encoding lacks; else it is that stream.
+
+    Args:
+        stream: Such as sys.stdout.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self.raw_stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes all of the text; returns its length."""
+        encoding = self.raw_stream.encoding or "utf-8"
+        self.raw_stream.write(plain(text).encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw_stream, name)
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """What is printed meanwhile, errors too, goes out as `PlainStream` does."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stream and PlainStream(stream) for stream in before)  # None: closed by the caller
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def progress_bar(**settings: Any) -> Any:
+    """A bar of tqdm on standard error, where that is a terminal; what is written to it must be `plain`."""
+    from tqdm import tqdm
+
+    file = getattr(sys.stderr, "raw_stream", sys.stderr)
+    return tqdm(**{"disable": None, "dynamic_ncols": True, "file": file, **settings})
