@@ -65,4 +65,5 @@ def write_cached(name: str, content: bytes) -> None:
         make_folder(folder)
         write_bytes(folder / name, hashlib.sha256(content).digest() + content)
     except WriteError as error:
-        log.warning("%s It will be made again next time.", error)
+        reason = reason_of(error.__cause__ or error)
+        log.warning("%s cannot be kept in %s (%s); it will be made again next time", name, folder, reason)

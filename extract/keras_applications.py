@@ -19,6 +19,7 @@ import numpy as np
 
 from extract.chatter import import_keras_quietly
 from extract.errors import BackboneError
+from extract.files import MALFORMED
 
 if TYPE_CHECKING:
     import keras
@@ -147,7 +148,7 @@ def _load_weights(model: keras.Model, name: str, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that keep their random weights
             model.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
+    except (*MALFORMED, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(
             f"{path} does not fit {name} ({reason}); give a Keras weights file of this model without its top (notop)"

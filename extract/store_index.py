@@ -16,7 +16,7 @@ import numpy as np
 from extract.errors import WriteError
 from extract.files import MALFORMED, open_regular, sealed_file
 from extract.store_schema import COLUMNS, EMBEDDING_DTYPES, SCHEMA_VERSION, TRUTH
-from extract.store_shard import ATTRIBUTES, Extent, Shard, open_shard
+from extract.store_shard import ATTRIBUTES, Extent, Shard, open_shard, unreadable
 from extract.typed_json import parse_json
 
 INDEX_NAME = ".index.npz"
@@ -41,7 +41,10 @@ class ShardIndex:
 
     def open_shard(self, path: Path) -> Shard:
         """`store_shard.open_shard`, or the same from the index."""
-        stat = path.stat()
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
         shard = self._known.get((path.name, stat.st_size, stat.st_mtime_ns))
         if shard is None:
             shard = open_shard(path)

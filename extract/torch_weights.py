@@ -46,6 +46,7 @@ _OPCODES = frozenset(
 )
 _GLOBALS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {f"torch {name}" for name in STORAGE_DTYPES}
 _MAX_MEMO = 1_000_000
+_MAX_NESTING = 16  # of tuples in tuples; torch's own writer needs 3, and thousands end the process when they are hashed
 _MALFORMED = (
     pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     MemoryError, RecursionError,
@@ -132,13 +133,48 @@ def _read_tensors(content: bytes) -> dict[str, np.ndarray]:
             raise ValueError(f"entry {str(name)[:80]!r} is no tensor")
         if wanted.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
             raise ValueError(f"storage {tensor.storage.key[:80]!r} is described in two ways")
+    asked = sum(math.prod(tensor.shape) * np.dtype(tensor.storage.dtype).itemsize for tensor in state.values())
+    if asked > len(content):  # tensors that share a storage would each take the memory of all of it
+        raise ValueError(f"its tensors take {asked:,} bytes, and the file has {len(content):,}")
     storages = _read_storages(stream, wanted)
     return {name: _strided(storages[tensor.storage.key], tensor) for name, tensor in state.items()}
 
 
+class _Nesting:
+    """Follows how deep tuples lie in tuples, on a stack of depths beside that of the unpickler."""
+
+    _MARK = -1
+
+    def __init__(self) -> None:
+        self._stack: list[int] = []
+        self._memo: dict[int, int] = {}
+
+    def take(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Follows one operation; raises ValueError where the nesting becomes too deep."""
+        stack, name = self._stack, opcode.name
+        if name in ("BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(self._memo[argument])
+        elif name == "MARK":
+            stack.append(self._MARK)
+        else:
+            below, taken = list(opcode.stack_before), []
+            if pickletools.markobject in below:
+                below = below[: below.index(pickletools.markobject)]
+                while stack[-1] != self._MARK:
+                    taken.append(stack.pop())
+                stack.pop()
+            taken += [stack.pop() for _ in below]
+            depth = max(taken, default=0)
+            if name.startswith("TUPLE") and (depth := depth + 1) > _MAX_NESTING:
+                raise ValueError("its tuples lie deeper in one another than weights need")
+            stack += [depth] * len(opcode.stack_after)
+
+
 def _load(stream: io.BytesIO) -> object:
     """Unpickles the next object of the stream after every opcode of it was found harmless."""
-    start = stream.tell()
+    start, nesting = stream.tell(), _Nesting()
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name not in _OPCODES:
             raise ValueError(f"it uses the pickle operation {opcode.name}")
@@ -146,6 +182,7 @@ def _load(stream: io.BytesIO) -> object:
             raise ValueError(f"it asks for {str(argument)[:80]}")
         if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > _MAX_MEMO:
             raise ValueError("it numbers more objects than weights can have")
+        nesting.take(opcode, argument)
     stream.seek(start)
     return _StateUnpickler(stream).load()
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from extract.errors import LabelError, RunError, UsageError
-from extract.files import make_folder, sealed_file, writing
+from extract.files import MALFORMED, make_folder, reason_of, sealed_file, writing
 from extract.terminal import plain, progress_bar
 from sequence_models.architectures import Architecture, build_model
 from sequence_models.batches import Augmentation, check_clips, class_weights, make_batches
@@ -139,9 +139,10 @@ def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: Embeddi
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer untrained
             model.load_weights(weights)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{weights} does not fit model {settings.model} ({reason}); train the run again.") from error
+    except (*MALFORMED, UserWarning) as error:
+        raise RunError(
+            f"{weights} does not fit model {settings.model} ({reason_of(error)}); train the run again."
+        ) from error
     return model
 
 

@@ -146,6 +146,20 @@ def test_a_memo_index_that_would_eat_the_memory_is_refused(tmp_path):
         read_torch_weights(path)
 
 
+def test_tuples_that_lie_deep_in_one_another_do_not_end_the_process(tmp_path):
+    """Hashing them, as a key of a dictionary, would overflow the stack of C."""
+    path = tmp_path / "deep.pth"
+    path.write_bytes(pickle.dumps(MAGIC_NUMBER, protocol=2) + b"\x80\x02})" + b"\x85" * 2_000_000 + b"Ks.")
+    with pytest.raises(BackboneError, match="its tuples lie deeper in one another than weights need"):
+        read_torch_weights(path)
+
+
+def test_tensors_that_share_a_storage_take_no_more_memory_than_the_file_has(save):
+    shared = Storage("0", np.zeros(1000, np.float32))
+    with pytest.raises(BackboneError, match=r"its tensors take 400,000 bytes, and the file has \d"):
+        read_torch_weights(save({str(k): Tensor(shared, 0, (1000,), (1,)) for k in range(100)}, [shared]))
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
