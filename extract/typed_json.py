@@ -98,7 +98,7 @@ def _any_of(value: Any, kinds: tuple, name: str) -> Any:
 
 
 def _sequence(value: Any, inner: tuple, name: str) -> tuple:
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise ValueError(f"{name} is {_shown(value)}, not a list")
     kinds = [inner[0]] * len(value) if inner[1:] == (Ellipsis,) else inner
     if len(kinds) != len(value):
