@@ -218,15 +218,19 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
 
     from extract.cli import extract_with_bar
     from extract.job import settings_from_recipe
-    from sequence_models.runs import read_run
+    from sequence_models.runs import read_run, refuse_to_predict
 
     run = read_run(arguments.run_directory)
+    refuse_to_predict(run)  # before the videos are extracted for nothing
     failed = 0
     with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
         home = arguments.features or Path(scratch)
         stores = []
-        for number, recipe in enumerate(run.recipes):
-            settings = settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
+        all_settings = [
+            settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
+            for number, recipe in enumerate(run.recipes)
+        ]
+        for settings in all_settings:
             failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features))["failed"]
             stores.append(settings.output)
         code = sequence_models.cli.predict_from_stores(arguments, stores)
@@ -277,13 +281,36 @@ def _add_training_view(show: argparse.ArgumentParser) -> None:
 
 
 def _check_opencv() -> None:
-    """Both OpenCV wheels write the same folder cv2, and whichever came last leaves a mixture."""
+    """Both OpenCV wheels write the same folder cv2, and whichever came last leaves a mixture, which may work.
+
+    Raises:
+        UsageError: It does not.
+    """
     both = [name for name in ("opencv-python", "opencv-python-headless") if _is_installed(name)]
-    if len(both) == 2:
-        raise UsageError(
-            "opencv-python and opencv-python-headless are both installed and overwrite each other's files. "
-            "Repair: pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
-        )
+    if len(both) < 2:
+        return
+    said = (
+        "opencv-python and opencv-python-headless are both installed and overwrite each other's files{}. "
+        "Repair: pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
+    )
+    if reason := _opencv_fault():
+        raise UsageError(said.format(f", and what is left does not work ({reason})"))
+    logging.getLogger("extract").warning("%s", said.format(""))
+
+
+def _opencv_fault() -> str:
+    """What goes wrong where OpenCV encodes, decodes and scales a small picture; "" where nothing does."""
+    try:
+        import cv2
+        import numpy as np
+
+        picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+        decoded = cv2.imdecode(cv2.imencode(".png", picture)[1], cv2.IMREAD_COLOR)
+        if decoded is None or not np.array_equal(decoded, picture) or cv2.resize(decoded, (4, 4)).shape != (4, 4, 3):
+            return "a picture comes back as another"
+    except Exception as error:
+        return reason_of(error)
+    return ""
 
 
 def _is_installed(name: str) -> bool:

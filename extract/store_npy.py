@@ -20,8 +20,8 @@ from extract.files import is_of_its_name, make_folder, sealed_file
 from extract.left_out import LeftOut, walk
 from extract.numpy_arrays import BLOCK_BYTES, find_array
 from extract.records import Source, VideoItem
-from extract.store_read import Store, open_store
-from extract.store_schema import check_clip_id, read_recipe, same_source
+from extract.store_read import Store, open_made_with, open_store
+from extract.store_schema import check_clip_id, check_recipe, same_source
 from extract.store_write import StoreWriter
 from extract.videos import source_of
 from extract.wording import counted
@@ -90,11 +90,13 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
     folder, output = Path(folder), Path(output)
     left_out = LeftOut(folder)
     files = _find(folder, output, left_out)
-    if read_recipe(output) is None:
+    check_recipe(output, settings.recipe())
+    before = open_made_with(settings.recipe(), output)
+    if before is None:
         _refuse_other_way_round(list(files.values()), settings)
     failed: dict[str, str] = {}
     num_done = 0
-    after_ns = open_store(output).latest_ns() if read_recipe(output) else 0
+    after_ns = before.latest_ns() if before else 0
     with StoreWriter(output, settings.recipe(), engine="import", dtype="float32", after_ns=after_ns) as writer:
         store = open_store(output)
         for clip_id, path in files.items():
@@ -131,7 +133,10 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     missing = sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
     if missing and settings.nan == "error":
         share = f"{missing:,} of {math.prod(array.shape):,} values"
-        raise UnstorableClipError(f"{path} has NaN in {share}: import it with --nan interpolate or --nan zero.")
+        raise UnstorableClipError(
+            f"{path} has NaN in {share}: import it with --nan interpolate or "
+            "--nan zero, into another --output where this one holds clips."
+        )
     with np.errstate(over="ignore"):
         blocks = (block.astype(np.float32) for block in array.blocks())
         if missing and settings.nan == "interpolate":

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -52,6 +52,14 @@ def is_store(path: str | Path) -> bool:
     """Whether a path looks like a store: a directory with a recipe, or a packed .h5 or .hdf5 file."""
     path = Path(path)
     return (path / RECIPE_NAME).exists() or (path.suffix in PACKED_ENDINGS and path.is_file())
+
+
+def open_made_with(recipe: Mapping[str, object], path: str | Path) -> Store | None:
+    """The store that a writer with this recipe goes on with; None where there is none or it holds no clip."""
+    stored = read_recipe(Path(path))
+    if stored is None or recipe_differences(stored, recipe):
+        return None
+    return open_store(path)
 
 
 def open_store(path: str | Path) -> Store:

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 1
 RECIPE_NAME = "recipe.json"
 SHARD_PATTERN = "shard-*.h5"
 LEDGER_PATTERN = "failures-*.jsonl"
+RUN_NAME = "run.json"  # of stage two: what holds it is no store
+COMPARISON_NAME = "compare.json"
 EMBEDDING_DTYPES = ("float16", "float32", "uint8")
 # /clips: one row per clip or part, in the order of its rows in /embeddings. "text" is fixed-length UTF-8.
 COLUMNS = {
@@ -168,12 +170,12 @@ def read_recipe(path: Path) -> dict[str, object] | None:
 
 def no_store(path: Path) -> StoreError:
     """That a path holds no feature store, what it is instead where that can be told, and what to do."""
-    if (path / "compare.json").exists():
+    if (path / COMPARISON_NAME).exists():
         return StoreError(f"{path} is a comparison, no feature store: `clipseq report {path}` shows it.")
-    if (path / "run.json").exists():
+    if (path / RUN_NAME).exists():
         return StoreError(
-            f"{path} is a run, no feature store: `clipseq evaluate`, `report` and `predict` take it, and its run.json "
-            "names the stores that it was trained on."
+            f"{path} is a run, no feature store: `clipseq evaluate`, `report` and `predict` take it, and its "
+            f"{RUN_NAME} names the stores that it was trained on."
         )
     if path.is_dir() and any(path.iterdir()):
         return StoreError(
@@ -184,7 +186,7 @@ def no_store(path: Path) -> StoreError:
 
 
 def check_recipe(path: str | Path, recipe: Mapping[str, object]) -> None:
-    """Refuses to go on in a store that was made with another recipe; fine where nothing exists yet.
+    """Refuses to go on in a store that was made with another recipe; fine where no clip is stored yet.
 
     Args:
         path: The store's directory, which need not exist.
@@ -199,9 +201,16 @@ def check_recipe(path: str | Path, recipe: Mapping[str, object]) -> None:
         raise StoreError(f"{path} is a file; clips are added to a directory only. Use another --output.")
     stored = read_recipe(path)
     differing = recipe_differences(stored, recipe) if stored is not None else []
-    if differing:
+    if differing and any(path.glob(SHARD_PATTERN)):
         listed = "; ".join(f"{key}={old}, you asked for {new}" for key, old, new in differing)
         raise RecipeMismatchError(f"{path} was made with {listed}. Use another --output.")
+
+
+def kind_of_features(recipe: Mapping[str, object]) -> str:
+    """What a store of this recipe holds, in words."""
+    if "channels" in recipe:
+        return "frames (--backbone pixels)"
+    return f"embeddings of {recipe['backbone']}" if "backbone" in recipe else "imported features"
 
 
 def recipe_differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str, str]]:

@@ -20,19 +20,29 @@ from types import TracebackType
 import numpy as np
 
 from extract import __version__
-from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError, WriteError
-from extract.files import make_folder, remove_stale_temporaries, sealed_file, writer_id
+from extract.errors import (
+    DamagedShardError,
+    RecipeMismatchError,
+    SchemaError,
+    StoreError,
+    UnstorableClipError,
+    WriteError,
+)
+from extract.files import make_folder, remove_stale_temporaries, sealed_file, write_text, writer_id
 from extract.records import Source, VideoTruth
 from extract.store_compose import Block, Part, write_shard
 from extract.store_ledger import append_failure
 from extract.store_schema import (
     EMBEDDING_DTYPES,
+    LEDGER_PATTERN,
     RECIPE_NAME,
     SHARD_PATTERN,
     Failure,
     Partial,
     check_clip_id,
     check_recipe,
+    read_recipe,
+    recipe_differences,
     recipe_text,
 )
 from extract.store_shard import open_shard
@@ -263,6 +273,8 @@ class StoreWriter:
         }
         made |= {"clips_from": self._clips_from} if self._clips_from else {}
         shape = self._row_shape or ()
+        if recipe_differences(read_recipe(self.path) or self.recipe, self.recipe):
+            raise RecipeMismatchError(f"{self.path} was given another recipe before anything was stored; start again.")
         with sealed_file(path) as temporary:
             write_shard(temporary, parts, recipe=self.recipe, made=[made], dtype=self.dtype, row_shape=shape)
         self._seconds = {}
@@ -308,9 +320,14 @@ def library_versions() -> dict[str, str]:
 def _claim(path: Path, recipe: dict[str, object]) -> None:
     """Makes the directory and recipe.json; the first of several writers wins, the others compare with it."""
     check_recipe(path, recipe)
-    if (path / RECIPE_NAME).exists():
+    stored = read_recipe(path)
+    if stored is not None:
         if not os.access(path, os.W_OK):  # now, not after the first minute of work
             raise WriteError(f"{path} may not be written: change the permissions, or use another --output.")
+        if recipe_differences(stored, recipe):  # of a store without a clip
+            for ledger in path.glob(LEDGER_PATTERN):
+                ledger.unlink(missing_ok=True)
+            write_text(path / RECIPE_NAME, recipe_text(recipe))
         return
     make_folder(path)
     try:

@@ -21,6 +21,7 @@ from extract.errors import UnreadableVideoError, UsageError
 from extract.files import open_regular, read_text, reason_of
 from extract.left_out import LeftOut, walk
 from extract.records import Source, VideoItem
+from extract.tables import separator_hint
 from extract.wording import counted, first_few
 
 # fmt: off
@@ -80,15 +81,20 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
     elif span := _as_span(str(target)):
         file, start, end = span
         items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
+    elif address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(target)):
+        raise UsageError(
+            f"{target}: {address[0]} is not supported, only files and folders of this machine are; copy the videos "
+            "to a folder, or mount it, and give that"
+        )
     elif glob.has_magic(str(target)):
         items = _of_glob(str(target), left_out)
     else:
         raise UsageError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
-    _check_ids(items)
+    check_ids(items)
     return sorted(items, key=lambda item: natural_key(item.clip_id)), left_out
 
 
-def read_clip_table(path: Path) -> list[dict[str, str]]:
+def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV list of clips.
 
     Args:
@@ -96,16 +102,19 @@ def read_clip_table(path: Path) -> list[dict[str, str]]:
             case; other columns are named in a warning.
 
     Returns:
-        One dictionary per row, every column present, "" where the file has none.
+        Per row its line in the file and its cells, every column present, "" where the file has none.
 
     Raises:
         UsageError: No `path` column, spans in other columns, an unreadable file, or a row without a path.
     """
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        text = read_text(path)
+        if hint := separator_hint(text):
+            raise UsageError(f"{path} {hint}")
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
-        rows = [dict(row) for row in reader]
+        rows = [(reader.line_num, dict(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({reason_of(error)}); export it again") from error
     if "path" not in columns:
@@ -117,10 +126,14 @@ def read_clip_table(path: Path) -> list[dict[str, str]]:
         )
     if unknown := [name for name in columns if name not in TABLE_COLUMNS]:
         logger.warning("%s: the columns %s mean nothing here and are not used", path, ", ".join(unknown))
-    table = [{name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}} for row in rows]
-    for number, row in enumerate(table, start=2):
-        if not row["path"]:
-            raise UsageError(f"{path} line {number} has no path; fill it in or delete the line")
+    table = [(line, {name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}}) for line, row in rows]
+    for (line, row), (_, cells) in zip(rows, table, strict=True):
+        if None in row:
+            raise UsageError(
+                f"{path} line {line} has more cells than the header; put names that hold a comma in double quotes"
+            )
+        if not cells["path"]:
+            raise UsageError(f"{path} line {line} has no path; fill it in or delete the line")
     return table
 
 
@@ -274,7 +287,7 @@ def _of_table(table: Path) -> list[VideoItem]:
     rows = read_clip_table(table)
     if not rows:
         raise UsageError(f"{table} lists no clips; add lines below the header")
-    return [_of_row(row, table, number) for number, row in enumerate(rows, start=2)]
+    return [_of_row(row, table, number) for number, row in rows]
 
 
 def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
@@ -327,8 +340,12 @@ def _seconds(text: str, default: float, where: str) -> float:
         raise UsageError(f"{where} is {text!r} and must be a number of seconds") from None
 
 
-def _check_ids(items: Iterable[VideoItem]) -> None:
-    """Ids are relative, stay inside, and name one clip each."""
+def check_ids(items: Iterable[VideoItem]) -> None:
+    """Ids are relative, stay inside, and name one clip each.
+
+    Raises:
+        UsageError: One does not.
+    """
     seen: dict[str, VideoItem] = {}
     for item in items:
         if item.clip_id.startswith("/") or Path(item.clip_id).is_absolute() or ".." in item.clip_id.split("/"):

@@ -106,7 +106,14 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for the next time"
     )
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="the backbone's weights file, if it was given one")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the backbone's weights file, if it was given one; once for each backbone that was",
+    )
     return parser
 
 

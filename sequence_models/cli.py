@@ -39,6 +39,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from extract.terminal import progress_bar
     from sequence_models.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
+    from sequence_models.runs import begin_comparison
     from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
@@ -51,6 +52,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     whole = prepare(
         arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
     )
+    begin_comparison(whole[0])
     sources = [Source(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
     wanted = [settings for of_model in points.values() for settings in of_model.values()]
     for settings in wanted:
@@ -118,27 +120,29 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 
 def check_predictions_path(path: Path) -> None:
-    """Refuse an ending whose format is not written.
+    """Refuse what predictions could not be written to, before they are made.
 
     Raises:
-        UsageError: It is not .csv.
+        UsageError: It does not end in .csv.
+        WriteError: It cannot be written.
     """
     from extract.errors import UsageError
+    from extract.files import check_target
 
     if path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
+    check_target(path)
 
 
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
-    from extract.files import check_target, guarded, write_csv
+    from extract.files import guarded, write_csv
     from extract.wording import counted
     from sequence_models.evaluate import predict_clips
     from sequence_models.runs import read_run
 
     run = read_run(arguments.run_directory)
-    check_target(arguments.output)
     clips, predictions = predict_clips(run, stores)
     rows = _prediction_rows(run, clips, predictions)
     write_csv(arguments.output, [[guarded(cell) for cell in row] for row in rows])

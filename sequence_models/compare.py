@@ -32,6 +32,7 @@ from sequence_models.runs import (
     COMPARISON,
     MODEL,
     Run,
+    begin_comparison,
     create_run,
     note_test_opened,
     read_comparison,
@@ -66,6 +67,7 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
     unchosen = [fold.name for fold in run.folds if not fold.validation]
     if unchosen:
         raise SplitError(f"fold {unchosen[0]} has no validation part, and a comparison chooses on it; add groups.")
+    begin_comparison(run)
     done = read_comparison(run.path)
     wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
     runs: dict[str, list[Run]] = {}
@@ -76,7 +78,6 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
             if settings.on_frames and isinstance(seen.embedding_dim, int):
                 raise RunError(f"{run.path} has {name} on raw frames; give --frames-store again, or use another --run.")
             runs.setdefault(model, []).append(create_run(replace(seen, path=run.path / name, settings=settings)))
-    write_record(run.path / COMPARISON, done)
     return runs
 
 

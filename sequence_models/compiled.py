@@ -7,7 +7,7 @@ state and optimizer state are all set anew.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import keras
 import numpy as np
@@ -40,13 +40,19 @@ class CompiledModel:
         self.settings, self.num_classes = settings, architecture.num_classes
         self.embedding_dim = architecture.embedding_dim
         self.model = build_model(settings, embedding_dim=self.embedding_dim, num_classes=self.num_classes)
-        self.optimizer = OPTIMIZER_CLASSES[settings.optimizer](
+        self._fresh_optimizer: list[np.ndarray] = []
+
+    @cached_property
+    def trainer(self) -> keras.Model:
+        """The same layers with an optimizer, built when a step is first taken: predictions need none."""
+        settings = self.settings
+        optimizer = OPTIMIZER_CLASSES[settings.optimizer](
             settings.learning_rate, weight_decay=settings.weight_decay or None, clipnorm=GRADIENT_NORM
         )
         stages = output_stages(self.model)
-        self.trainer = keras.Model(self.model.inputs, stages)
-        self.trainer.compile(
-            optimizer=self.optimizer,
+        trainer = keras.Model(self.model.inputs, stages)
+        trainer.compile(
+            optimizer=optimizer,
             loss=[
                 LOSSES[settings.multi_label](
                     from_logits=True,
@@ -57,14 +63,16 @@ class CompiledModel:
             ],
             jit_compile=keras.backend.backend() == "jax",  # elsewhere compiling each shape costs more than it saves
         )
-        self.optimizer.build(self.trainer.trainable_variables)
-        self._fresh_optimizer = [variable.numpy() for variable in self.optimizer.variables]
+        optimizer.build(trainer.trainable_variables)
+        self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
+        return trainer
 
     def load(self, model: keras.Model) -> None:
         """Take over another model's variables, and forget the optimizer's state."""
         copy_variables(model, self.model)
-        for variable, value in zip(self.optimizer.variables, self._fresh_optimizer, strict=True):
-            variable.assign(value)
+        if self._fresh_optimizer:
+            for variable, value in zip(self.trainer.optimizer.variables, self._fresh_optimizer, strict=True):
+                variable.assign(value)
 
     def train(self, batch: PaddedBatch) -> float:
         """Take one step on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from extract.errors import RunError
 from extract.store_read import Store, open_store
-from extract.store_schema import recipe_differences
+from extract.store_schema import kind_of_features, recipe_differences
 from extract.wording import counted, first_few
 from sequence_models.baselines import Baseline, baseline_names
 from sequence_models.bouts import write_bouts
@@ -26,8 +26,6 @@ from sequence_models.predict import Prediction, average, predict
 from sequence_models.prepare import reload_clips
 from sequence_models.run_files import read_arrays, read_record, write_arrays, write_record
 from sequence_models.runs import (
-    COMPARISON,
-    FINAL,
     MODEL,
     OFFICIAL,
     POSTPROCESSED,
@@ -37,6 +35,8 @@ from sequence_models.runs import (
     read_validation,
     refuse_changed_weights,
     refuse_comparison,
+    refuse_missing_weights,
+    refuse_unfinished,
 )
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TrainSettings
 from sequence_models.splits import Fold
@@ -96,7 +96,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     """
     run = read_run(path)
     refuse_comparison(run, "evaluate")
-    _check_complete(run)
+    refuse_unfinished(run)
     clips = reload_clips(run)
     run = note_test_opened(run)
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
@@ -192,8 +192,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             counted(others, "clip"),
             first_few(others),
         )
-    fold = FINAL if run.cv else run.folds[0].name
-    models = [load_fitted(run, fold, seed) for seed in range(run.seeds)]
+    models = [load_fitted(run, run.predicting_fold, seed) for seed in range(run.seeds)]
     predictions = average([predict(model, clips) for model in models])
     if run.settings.task == MANY_TO_MANY:
         decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
@@ -205,33 +204,22 @@ def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
     """Which settings of the recipes differ, such as "sampling=every=5, the run has every=3"."""
     if len(stores) != len(run.recipes):
         return f"{counted(stores, 'store')}, the run has {len(run.recipes)}"
-    pairs = zip(stores, run.recipes, strict=True)
+    pairs = list(zip(stores, run.recipes, strict=True))
+    for store, recipe in pairs:
+        here, there = kind_of_features(store.recipe), kind_of_features(recipe)
+        if here != there:
+            return f"{store.path} holds {here}, the run was trained on {there}"
     apart = [each for store, recipe in pairs for each in recipe_differences(store.recipe, recipe)]
     return "; ".join(f"{key}={here}, the run has {there}" for key, here, there in apart)
 
 
 def load_fitted(run: Run, fold: str, seed: int) -> Any:
     """The model of one fold and seed, with its best weights."""
-    weights = run.model_path(fold, seed)
-    if not weights.exists():
-        if fold == FINAL and (run.path.parent / COMPARISON).exists():
-            raise RunError(
-                f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
-                f"models of all clips; give another folder of {run.path.parent}"
-            )
-        raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
+    refuse_missing_weights(run, fold, seed)
     refuse_changed_weights(run, fold, seed)
-    return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
-
-
-def _check_complete(run: Run) -> None:
-    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
-    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
-    if missing:
-        raise RunError(
-            f"{run.path} is not trained to its end ({len(missing)} of {len(names) * run.seeds} fits are missing); "
-            "run the same clipseq train again, it goes on where it stopped"
-        )
+    return load_model(
+        run.settings, run.model_path(fold, seed), embedding_dim=run.embedding_dim, num_classes=run.num_classes
+    )
 
 
 def _record(

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError
-from extract.files import read_regular
+from extract.files import read_regular, unguarded
+from extract.tables import separator_hint
+from sequence_models.label_tools import tool_hint
 
 PER_CLIP = "per clip"
 BY_SECONDS = "seconds"
@@ -24,6 +26,10 @@ BY_FRAMES = "frames"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 KNOWN_COLUMNS = frozenset(
     {"clip_id", "path", "label", "group", "split", "start_seconds", "end_seconds", "start_frame", "end_frame"}
+)
+HEADERS = (
+    "clip_id,label for whole clips, clip_id,start_seconds,end_seconds,label or clip_id,start_frame,end_frame,label "
+    "for intervals"
 )
 SPLITS = {
     "train": "train",
@@ -168,14 +174,17 @@ def _read_text(path: Path) -> str:
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise LabelError(f"{path} line {line} holds a zero byte, so this is no text; give a CSV file in UTF-8.")
-    if not text.strip():
-        raise LabelError(f"{path} is empty; the first line must be a header such as clip_id,label.")
+    if not text.strip(" \t\r\n,;"):
+        raise LabelError(f"{path} is empty; the first line must be its header: {HEADERS}.")
     return text
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The lower-case header, and per line that is not blank its number and its cells by column."""
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True, skipinitialspace=True)
+    text = _read_text(path)
+    if hint := tool_hint(text) or separator_hint(text):
+        raise LabelError(f"{path} {hint}.")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -191,9 +200,10 @@ def _cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[s
     if len(cells) != len(header):
         raise LabelError(
             f"{path} line {line} has {len(cells)} cells and the header {len(header)}; "
-            f"put names that hold a comma in double quotes (the line starts with {cells[0]!r})."
+            f"put names that hold a comma in double quotes, and write decimal numbers with a point "
+            f"(the line starts with {cells[0]!r})."
         )
-    return dict(zip(header, (cell.strip() for cell in cells), strict=True))
+    return dict(zip(header, (unguarded(cell.strip()) for cell in cells), strict=True))
 
 
 def _kind_of(path: Path, header: list[str]) -> str:
@@ -210,6 +220,8 @@ def _kind_of(path: Path, header: list[str]) -> str:
     if seconds:
         _require(path, header, ("clip_id", "start_seconds", "end_seconds", "label"))
         return BY_SECONDS
+    if not {"clip_id", "label"} & set(header):
+        raise LabelError(f"{path} has the header {','.join(header)!r}; it must be {HEADERS}.")
     _require(path, header, ("clip_id", "label"))
     return PER_CLIP
 

@@ -24,11 +24,20 @@ from typing import Any
 
 from extract.errors import RunError, UsageError
 from extract.files import make_folder, open_regular, read_regular, reason_of, remove_stale_temporaries, write_json
-from extract.store_schema import RECIPE_NAME, fingerprint, has_rate, recipe_differences
+from extract.store_read import is_store
+from extract.store_schema import (
+    COMPARISON_NAME,
+    RECIPE_NAME,
+    RUN_NAME,
+    SHARD_PATTERN,
+    fingerprint,
+    has_rate,
+    recipe_differences,
+)
 from extract.typed_json import parse_json, typed_record
 from extract.wording import counted
 from sequence_models.clip_records import clip_differences
-from sequence_models.run_files import read_record
+from sequence_models.run_files import read_record, write_record
 from sequence_models.settings import TrainSettings
 from sequence_models.splits import Fold
 
@@ -37,7 +46,7 @@ OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a da
 MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 CHOICES = "choices.json"
-COMPARISON = "compare.json"  # in the run directory of a comparison: model -> the folders of its runs
+COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
 COMPARED = ("settings", "labels", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
 MOST_NAMES = 5  # of a list that a message shows
 _FOLD_NAME = re.compile(r"[^/\\\0]+")
@@ -116,6 +125,11 @@ class Run:
         """Where the best weights of one fold and seed lie."""
         return self.path / "models" / f"{fold}-seed{seed}.weights.h5"
 
+    @property
+    def predicting_fold(self) -> str:
+        """The fold whose models predict new clips: after a cross-validation those of all clips."""
+        return FINAL if self.cv else self.folds[0].name
+
     def fit_path(self, fold: str, seed: int) -> Path:
         """Where the result of one fit is noted; it exists if and only if the fit came to its end."""
         return self.path / "models" / f"{fold}-seed{seed}.json"
@@ -155,8 +169,8 @@ def create_run(run: Run) -> Run:
         make_folder(run.path / folder)
         remove_stale_temporaries(run.path / folder)
     remove_stale_temporaries(run.path)
-    if not (run.path / "run.json").exists():
-        write_json(run.path / "run.json", _to_record(run))
+    if not (run.path / RUN_NAME).exists():
+        write_json(run.path / RUN_NAME, _to_record(run))
         return run
     old = read_run(run.path)
     before, now = _to_record(old), _to_record(run)
@@ -166,7 +180,7 @@ def create_run(run: Run) -> Run:
             f"{run.path} holds another experiment: {'; '.join(differing)}. Use another --run, or delete that directory"
         )
     run = replace(run, test_opened=old.test_opened)
-    write_json(run.path / "run.json", _to_record(run))
+    write_json(run.path / RUN_NAME, _to_record(run))
     return run
 
 
@@ -178,22 +192,73 @@ def read_run(path: str | Path) -> Run:
     """
     path = Path(path)
     try:
-        record = parse_json(read_regular(path / "run.json"))
+        record = parse_json(read_regular(path / RUN_NAME))
         run = typed_record(Run, record, "it", path=path)
         _check_whole(run)
         return run
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if is_store(path):
+            raise RunError(
+                f"{path} is a feature store, not a run directory; give the --run of the clipseq train that used it"
+            ) from None
         raise RunError(
             f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
         ) from None
     except (OSError, ValueError, UsageError) as error:
-        raise RunError(f"{path}/run.json cannot be read ({reason_of(error)}); train again into another --run") from None
+        raise RunError(
+            f"{path / RUN_NAME} cannot be read ({reason_of(error)}); train again into another --run"
+        ) from None
 
 
 def weights_digest(path: Path) -> str:
     """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_unfinished(run: Run) -> None:
+    """Raises where a run is not trained to its end.
+
+    Raises:
+        RunError: Says what goes on with it.
+    """
+    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
+    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise RunError(
+            f"{run.path} is not trained to its end ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
+            "missing); run the same clipseq train again, it goes on where it stopped"
+        )
+
+
+def refuse_to_predict(run: Run) -> None:
+    """Raises where a run holds no models for new clips, or other ones than it was trained to.
+
+    Raises:
+        RunError: Says which file is missing or was changed, or which run to name instead.
+    """
+    refuse_comparison(run, "predict with")
+    for seed in range(run.seeds):
+        refuse_missing_weights(run, run.predicting_fold, seed)
+        refuse_changed_weights(run, run.predicting_fold, seed)
+
+
+def refuse_missing_weights(run: Run, fold: str, seed: int) -> None:
+    """Raises where a model was not trained yet, or is not there.
+
+    Raises:
+        RunError: Says what makes it.
+    """
+    weights = run.model_path(fold, seed)
+    if weights.exists():
+        return
+    if fold == FINAL and (run.path.parent / COMPARISON).exists():
+        raise RunError(
+            f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
+            f"models of all clips; give another folder of {run.path.parent}"
+        )
+    raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
 
 
 def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
@@ -238,8 +303,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """What evaluate or compare wrote into metrics.json of a run directory.
 
     Raises:
-        RunError: It is missing or damaged.
+        RunError: It is missing or damaged, or the run is not trained to its end.
     """
+    if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
+        refuse_unfinished(read_run(path))
     return read_record(path / "metrics.json", again=evaluate_first(path))
 
 
@@ -247,6 +314,12 @@ def evaluate_first(path: Path) -> str:
     """What makes the results of a run directory (again)."""
     verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
     return f"run {verb} first"
+
+
+def begin_comparison(run: Run) -> None:
+    """Marks a run directory as that of a comparison, so that nothing takes it for a run that was not trained."""
+    if not (run.path / COMPARISON).exists():
+        write_record(run.path / COMPARISON, {})
 
 
 def read_comparison(path: Path) -> dict[str, list[str]]:
@@ -288,7 +361,7 @@ def refuse_training_into_comparison(path: Path) -> None:
 def note_test_opened(run: Run) -> Run:
     """Count in run.json that the test split is about to be evaluated."""
     run = replace(run, test_opened=run.test_opened + 1)
-    write_json(run.path / "run.json", _to_record(run))
+    write_json(run.path / RUN_NAME, _to_record(run))
     return run
 
 
@@ -321,11 +394,11 @@ def _to_record(run: Run) -> dict[str, Any]:
 
 def _refuse_folder(path: Path) -> None:
     """A new run never goes among the files of anything else."""
-    if (path / "run.json").exists():
+    if (path / RUN_NAME).exists():
         return
     whole = path.absolute()
     above = (each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file())
-    store = next((each for each in above if each == whole or any(each.glob("shard-*.h5"))), None)
+    store = next((each for each in above if each == whole or any(each.glob(SHARD_PATTERN))), None)
     if store is not None:
         what = "is a feature store" if store == whole else f"lies in the feature store {store}"
         raise RunError(f"--run {path} {what}; choose a folder of its own, such as --run runs/first")

@@ -122,16 +122,25 @@ def make_folds(
 
 
 def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    clips_per_class = sum((label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips)
-    for name, count in zip(vocabulary, np.atleast_1d(clips_per_class), strict=True):
-        if count < 2:
-            others = [other for other in vocabulary if other != name]
-            near = did_you_mean(name, others, cutoff=0.8)
-            meant = f" ({near}); correct the label," if near else ";"
-            raise SplitError(
-                f"class {name!r} has {'one clip' if count else 'no clip'}, too few to train on and to test on{meant} "
-                f"add clips, or leave it out with --classes {','.join(others)}."
-            )
+    """Names every class of a single clip at once, so that leaving them out is not answered with the next one."""
+    if len(clips) == 1:
+        raise SplitError(
+            f"there is one labelled clip, {clips[0].clip_id!r}, so nothing unseen is left to test on; add clips."
+        )
+    clips_per_class = np.atleast_1d(sum((label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips))
+    count_of = dict(zip(vocabulary, clips_per_class.tolist(), strict=True))
+    others = [name for name, count in count_of.items() if count > 1]
+    lone = [name for name, count in count_of.items() if count < 2]
+    if not lone:
+        return
+    if len(lone) == 1:
+        said, which = f"class {lone[0]!r} has {'one clip' if count_of[lone[0]] else 'no clip'}", "it"
+    else:
+        said, which = f"classes {quoted(lone)} have one clip each or none", "them"
+    near = did_you_mean(lone[0], others, cutoff=0.8)
+    misspelt = f" If {lone[0]!r} is misspelt ({near}), correct the label." if near else ""
+    leave_out = f", or leave {which} out with --classes {','.join(others)}" if len(others) > 1 else ""
+    raise SplitError(f"{said}, too few to train on and to test on; add clips{leave_out}.{misspelt}")
 
 
 def _cross_validation(clips: Sequence[Clip], groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:

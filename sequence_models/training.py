@@ -296,7 +296,7 @@ def _run_epoch(job: _Job, epoch: int) -> dict:
         "loss": float(np.average(losses, weights=sizes)),
         "validation_loss": validation_loss,
         "validation_score": score,
-        "learning_rate": float(job.twin.optimizer.learning_rate),
+        "learning_rate": float(job.twin.trainer.optimizer.learning_rate),
         "seconds": time.perf_counter() - started,
     }
 

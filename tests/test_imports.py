@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [ROOT / "pipeline.py", *sorted(ROOT.glob("extract/*.py")), *sorted(ROOT.glob("sequence_models/*.py"))]
-SEAM = ("records", "errors", "files", "typed_json", "terminal", "machine", "store", "chatter", "wording")
+SEAM = ("records", "errors", "files", "tables", "typed_json", "terminal", "machine", "store", "chatter", "wording")
 BOTH_STAGES = ("raw_models", "export", "live", "report")
 HOMES = {
     "h5py": ("extract/store",),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from extract import decode, job
 from extract.backbones import load_backbone
+from extract.decode_fit import RESIZE
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.job import ExtractSettings, extract, failure_limit, recipe_of, settings_from_recipe
 from extract.plan import decide, in_part
@@ -146,6 +149,63 @@ def test_another_recipe_needs_another_output(videos, settings):
         statuses(videos, settings, fit="crop")
 
 
+def test_a_store_of_failures_alone_takes_another_recipe_and_tries_them_again(videos, settings):
+    for path in videos.iterdir():
+        path.write_bytes(b"no video")
+    assert statuses(videos, settings) == {"failed": 3}
+    assert statuses(videos, settings, fit="crop") == {"failed": 3}
+    store = open_store(settings.output)
+    assert store.recipe["fit"] == "crop" and len(store.failures()) == 3
+    assert len(list(settings.output.glob("failures-*.jsonl"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"fit": "sideways"}, "fit 'sideways' is unknown, use one of stretch, crop, pad"),
+        ({"decode_threads": -3}, "--decode-threads -3 must be greater than 0"),
+        ({"flush_seconds": -1.0}, "--flush-seconds -1.0 must be greater than 0"),
+        ({"flush_seconds": float("nan")}, "--flush-seconds nan must be greater than 0"),
+        ({"batch_size": 0}, "--batch-size 0 must be greater than 0"),
+        ({"engine": "steam"}, "engine 'steam' is unknown, use one of auto, keras, litert"),
+        ({"precision": "float8"}, "precision 'float8' is unknown"),
+        ({"max_failures": "some"}, "--max-failures 'some' must be a count"),
+        ({"part": (3, 2)}, "--part 3/2 must be I/N"),
+        ({"on_corrupt": "ignore"}, "on_corrupt 'ignore' is unknown"),
+    ],
+)
+def test_settings_out_of_range_are_refused_where_the_record_is_made(settings, setting, message):
+    with pytest.raises(UsageError) as error:
+        replace(settings, **setting)
+    assert message in str(error.value)
+
+
+def test_two_clips_of_one_name_are_refused_before_anything_is_made(videos, settings):
+    item = find_videos(videos)[0]
+    with pytest.raises(UsageError, match=r"two clips are named 'one\.avi'"):
+        list(extract([item, item], settings))
+    assert not settings.output.exists()
+
+
+def test_a_vanished_video_is_not_written_into_another_ledger_at_every_run(videos, settings):
+    items = find_videos(videos)
+    (videos / "two.avi").unlink()
+    for _ in range(3):
+        found = [result for result in extract(items, settings) if result.status == "failed"]
+        assert [result.clip_id for result in found] == ["two.avi"] and "No such file" in found[0].reason
+    assert len(list(settings.output.glob("failures-*.jsonl"))) == 1
+
+
+def test_threads_of_opencv_are_the_callers_again(videos, settings):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(before + 2)
+    try:
+        statuses(videos, settings)
+        assert cv2.getNumThreads() == before + 2
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_a_wrong_weights_file_leaves_no_empty_store_behind(videos, settings, tmp_path):
     (tmp_path / "wrong.h5").write_bytes(b"no weights")
     with pytest.raises(BackboneError, match=r"wrong\.h5 does not fit mobilenet_v2"):
@@ -154,7 +214,7 @@ def test_a_wrong_weights_file_leaves_no_empty_store_behind(videos, settings, tmp
 
 
 def test_the_seconds_of_every_stage_are_in_the_store(videos, settings):
-    statuses(videos, settings, flush_seconds=0.0)  # several shards: each records its own share
+    statuses(videos, settings, flush_seconds=1e-9)  # several shards: each records its own share
     seconds = open_store(settings.output).summary()["seconds"]
     assert set(seconds) == {"decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held"}
     assert seconds["decode"] > 0 and seconds["backbone"] > 0 and seconds["store"] > 0
@@ -263,6 +323,24 @@ def test_a_recipe_of_an_earlier_version_cannot_be_followed_and_says_what_to_do(t
         "now swscale area, full chroma): videos cannot be embedded the same way. Extract and train again, or give a "
         "store of that version instead of videos"
     )
+
+
+def test_a_forgotten_weights_file_is_asked_for_before_anything_is_extracted(tmp_path):
+    paths = [tmp_path / f"{name}.pth" for name in "ab"]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    recipes = [
+        {
+            **{"backbone": "efficientnet_lite0", "image_size": 224, "resize": RESIZE, "sampling": "fps=8"},
+            **{"fit": "stretch", "input": "rgb", "deinterlace": "none", "on_corrupt": "salvage"},
+            **{"precision": "float32", "weights_digest": hashlib.sha256(path.read_bytes()).hexdigest()},
+        }
+        for path in paths
+    ]
+    assert [settings_from_recipe(recipe, tmp_path, weights=paths).weights for recipe in recipes] == paths
+    for given, said in (((), "weights here"), (paths[:1], r"weights here, and .*a\.pth is not it")):
+        with pytest.raises(UsageError, match=rf"made by efficientnet_lite0 with .* {said}.*--weights PATH"):
+            settings_from_recipe(recipes[1], tmp_path, weights=given)
 
 
 def test_imported_features_have_no_videos_to_embed(tmp_path):

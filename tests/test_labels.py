@@ -4,6 +4,7 @@ from extract.errors import LabelError
 from sequence_models.labels import (
     BY_FRAMES,
     BY_SECONDS,
+    HEADERS,
     PER_CLIP,
     LabelRow,
     read_clip_ids,
@@ -70,6 +71,13 @@ def test_byte_order_mark_crlf_blank_lines_and_quoted_names_are_fine(written):
     ]
 
 
+def test_cells_that_predict_guarded_against_spreadsheets_are_read_as_they_were(written):
+    assert read_labels(written("clip_id,label\n'=a.avi,'+1\n'b.avi,c\n")).rows == (
+        LabelRow("=a.avi", "+1", 2),
+        LabelRow("'b.avi", "c", 3),
+    )
+
+
 def test_columns_that_mean_nothing_are_named(written):
     assert read_labels(written("clip_id,label,gruop\na,b,c\n")).ignored == ("gruop",)
 
@@ -77,11 +85,27 @@ def test_columns_that_mean_nothing_are_named(written):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; the first line must be a header such as clip_id,label."),
-        ("\n \n", "is empty; the first line must be a header such as clip_id,label."),
+        ("", "is empty; the first line must be its header: " + HEADERS + "."),
+        ("\n \n", "is empty; the first line must be its header: " + HEADERS + "."),
         ("clip_id,label\n", "has a header and no rows; add a line per clip or interval."),
-        ("a.avi,hug\n", "has no column 'clip_id', its header is 'a.avi,hug'; it must hold clip_id,label."),
-        ("clip_id;label\na;b\n", "has no column 'clip_id', its header is 'clip_id;label'; it must hold clip_id,label."),
+        (",,,\n,,,\n", "is empty; the first line must be its header: " + HEADERS + "."),
+        (";;\r\n", "is empty; the first line must be its header: " + HEADERS + "."),
+        ("a.avi,hug\n", "has the header 'a.avi,hug'; it must be " + HEADERS + "."),
+        ("clip_id,class\na,b\n", "has no column 'label', its header is 'clip_id,class'; it must hold clip_id,label."),
+        ("clip_id;label\na;b\n", "parts its cells by semicolons; save it with commas."),
+        (
+            "clip_id;start_seconds;end_seconds;label\na;0,5;1,5;b\n",
+            "parts its cells by semicolons; save it with commas, with points in decimal numbers.",
+        ),
+        ("clip_id\tlabel\na\tb\n", "parts its cells by tabs; save it with commas."),
+        (
+            "sep=,\nclip_id,label\na,b\n",
+            "begins with 'sep=,', which is for spreadsheets; remove the line, and part the cells by commas.",
+        ),
+        (
+            "# of today\nclip_id,label\na,b\n",
+            "begins with a comment (#); remove it, the first line must be the header.",
+        ),
         (
             "clip_id,start_seconds,label\na,0,b\n",
             "has no column 'end_seconds', its header is 'clip_id,start_seconds,label'; "
@@ -98,8 +122,8 @@ def test_columns_that_mean_nothing_are_named(written):
         ("clip_id,label\n,b\n", "line 2: clip_id is empty; fill it in or remove the line."),
         (
             "clip_id,label\na,b,c\n",
-            "line 2 has 3 cells and the header 2; put names that hold a comma in double quotes "
-            "(the line starts with 'a').",
+            "line 2 has 3 cells and the header 2; put names that hold a comma in double quotes, and write decimal "
+            "numbers with a point (the line starts with 'a').",
         ),
         ("clip_id,label,split\na,b,tets\n", "line 2: split is 'tets'; it must be train, validation or test."),
         ('clip_id,label\n"a,b\n', "line 2 is no valid CSV (unexpected end of data); check its quotes."),
@@ -163,6 +187,46 @@ def test_a_split_file_without_split_is_refused(written):
 @pytest.mark.parametrize("content", ["a.avi\nb, c.avi\n", 'clip_id,label\na.avi,x\n"b, c.avi",y\n'])
 def test_clip_ids_come_from_lines_or_from_a_column(written, content):
     assert read_clip_ids(written(content)) == ["a.avi", "b, c.avi"]
+
+
+@pytest.mark.parametrize(
+    ("content", "tool"),
+    [
+        ('<?xml version="1.0"?>\n<ANNOTATION_DOCUMENT AUTHOR="" FORMAT="3.0">\n', "an ELAN file"),
+        ('{"time_format": "hh:mm:ss", "project_format_version": "7.0", "observations": {}}', "a BORIS project"),
+        (
+            "Observation id,Observation date,Media file name,Behavior,Behavior type,Start (s),Stop (s)\n",
+            "a table of aggregated events of BORIS",
+        ),
+        ("Observation id,o1\n\nTime,Subject,Behavior,Behavior type\n", "a table of events of BORIS"),
+        (
+            "Time\tMedia file path\tSubject\tBehavior\tStatus\n1.5\ta.mp4\t\tgroom\tSTART\n",
+            "a table of events of BORIS",
+        ),
+        (",background,groom\n0,1,0\n", "a label file of DeepEthogram"),
+        ('File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid"),
+        ("# CSV_HEADER = metadata_id,file_list\n", "a file of the VGG Image Annotator"),
+        ("<?xml version='1.0'?>\n<annotations><version>1.1</version>", "a file of CVAT"),
+        (
+            '[{"id": 7, "annotations": [{"result": [{"value": {"timelinelabels": ["x"]}}]}]}]',
+            "an export of Label Studio",
+        ),
+        ('{"a.mp4": ["groom", 1, 2]}', "JSON"),
+        ("Bento annotation file\nMovie file(s):\n", "a file of Bento or MARS"),
+        ("12.480000\t15.920000\tgroom\n", "an Audacity label track"),
+        ("narration_id,video_id,start_timestamp,verb\n", "a list of EPIC-KITCHENS"),
+    ],
+)
+def test_files_of_annotation_tools_are_named_and_not_asked_for_clip_id_and_label(written, content, tool):
+    with pytest.raises(LabelError) as caught:
+        read_labels(written(content))
+    said = str(caught.value).partition(".csv ")[2]
+    assert said.startswith(f"is {tool}; ")
+    assert said.endswith(".")
+
+
+def test_a_label_file_of_ours_is_taken_for_no_other(written):
+    assert len(read_labels(written("clip_id,label,behavior,time,status\na,b,c,d,e\n")).rows) == 1
 
 
 def test_an_empty_list_of_clips_is_refused(written):

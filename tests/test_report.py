@@ -14,6 +14,7 @@ from sequence_models.report import confusion_counts, per_class_rows, write_repor
 from sequence_models.report_plots import best_epoch_row, class_palette, ribbon_png
 from sequence_models.report_run import ReportedClip, read_evaluated_run
 from sequence_models.report_scores import Score, Scored, result_sentence, scored_models, verdict
+from sequence_models.runs import read_run
 from sequence_models.splits import Fold
 
 # ---- the numbers ---------------------------------------------------------------------------------------------------
@@ -287,6 +288,13 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
     run = make_run(tmp_path / "r")
     (run / name).unlink()
+    if name == "metrics.json":
+        with pytest.raises(RunError, match=r"r is not trained to its end .*; run the same clipseq train again"):
+            write_report(run)
+    record = read_run(run)
+    (run / "models").mkdir()
+    for path in (record.fit_path(fold.name, seed) for fold in record.folds for seed in range(record.seeds)):
+        path.touch()
     with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first$"):
         write_report(run)
 

@@ -141,9 +141,25 @@ def test_a_class_that_looks_misspelt_is_refused_with_the_near_name():
     with pytest.raises(SplitError) as caught:
         make_folds(clips, cv=None, split_file=None, seed=0, vocabulary=words)
     assert str(caught.value) == (
-        "class 'hand_shakee' has one clip, too few to train on and to test on (did you mean hand_shake?); correct the "
-        "label, add clips, or leave it out with --classes hand_shake,hug."
+        "class 'hand_shakee' has one clip, too few to train on and to test on; add clips, or leave it out with "
+        "--classes hand_shake,hug. If 'hand_shakee' is misspelt (did you mean hand_shake?), correct the label."
     )
+
+
+def test_classes_with_one_clip_are_named_together_and_no_single_class_is_advised():
+    clips = [*grouped(4), clip("lone", 2, "g1"), clip("alone", 3, "g1")]
+    words = ("apple", "bread", "cheese", "date")
+    with pytest.raises(
+        SplitError, match=r"classes 'cheese', 'date' have one clip each or none, .* --classes apple,bread"
+    ):
+        make_folds(clips, cv=None, split_file=None, seed=0, vocabulary=words)
+    with pytest.raises(SplitError, match=r"too few to train on and to test on; add clips\.$"):
+        make_folds([clip("a", 0), clip("b", 0), clip("c", 1)], cv=None, split_file=None, seed=0, vocabulary=words[:2])
+
+
+def test_one_recording_is_not_sent_round_in_a_circle_of_classes():
+    with pytest.raises(SplitError, match=r"^there is one labelled clip, 'rec', so nothing unseen .* on; add clips\.$"):
+        folds_of([clip("rec", [0, 1, 1, 0])])
 
 
 def test_leaving_groups_out_needs_groups():

@@ -144,6 +144,17 @@ def test_nan_is_an_error_that_names_the_choices(tmp_path):
         load_rows(path, ImportSettings())
 
 
+def test_the_advice_to_interpolate_can_be_followed_in_the_same_output(tmp_path):
+    (tmp_path / "in").mkdir()
+    save(tmp_path / "in", np.array([[NAN, 1], [3, NAN]]))
+
+    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings()).failed
+    again = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="interpolate"))
+    assert (again.num_done, again.failed) == (1, {})
+    with pytest.raises(RecipeMismatchError, match="nan=interpolate, you asked for zero"):
+        import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="zero"))
+
+
 def test_a_column_of_nothing_but_nan_cannot_be_interpolated(tmp_path):
     path = save(tmp_path, np.array([[1, NAN], [2, NAN]]))
 

@@ -49,6 +49,7 @@ def test_recipe_survives_the_file(tmp_path):
 
 def test_another_recipe_is_an_error_that_lists_every_difference(tmp_path):
     (tmp_path / "recipe.json").write_text(recipe_text(RECIPE))
+    (tmp_path / "shard-1.h5").touch()
 
     with pytest.raises(RecipeMismatchError) as caught:
         check_recipe(tmp_path, {"backbone": "resnet50", "image_size": 8, "fit": "crop"})

@@ -46,6 +46,16 @@ def test_every_type_of_rows_comes_back(tmp_path, dtype, shape):
     assert clip.truth is None
 
 
+def test_a_writer_whose_recipe_was_replaced_before_its_first_shard_stores_nothing(tmp_path):
+    early = writer_on(tmp_path)
+    append(early, "a", 0, 2)
+    early.finish("a", TRUTH)
+    StoreWriter(tmp_path, {**RECIPE, "fit": "crop"}, engine="keras")
+    with pytest.raises(RecipeMismatchError, match="was given another recipe before anything was stored; start again"):
+        early.seal()
+    assert not shards(tmp_path)
+
+
 def test_clips_may_be_open_at_the_same_time(tmp_path):
     with writer_on(tmp_path) as writer:
         append(writer, "a", 0, 2)

@@ -119,7 +119,7 @@ def test_a_table_lists_clips_and_spans(tmp_path):
         ("v/a.mp4#t=0.5,2", 0.5, 2.0),
         ("v/b c.mp4#t=1", 0.0, math.inf),  # no span: a final #t=number,number is one
     ]
-    assert read_clip_table(table)[1] == {
+    assert read_clip_table(table)[1][1] == {
         "path": "v/a.mp4",
         "clip_id": "",
         "start_seconds": "0.5",
@@ -158,11 +158,24 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
             "path,start,end\na.mp4,0,1\n",
             "list.csv has the columns start, end, which a list of clips does not know: give",
         ),
+        ("path;label\na.mp4;x\n", "list.csv parts its cells by semicolons; save it with commas"),
+        (
+            "path,label\n\na, b.mp4,x\n",
+            "list.csv line 3 has more cells than the header; put names that hold a comma in",
+        ),
         ("path,start_frame,end_frame\na.mp4,0,50\n", "has the columns start_frame, end_frame, which a list of clips"),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path, text, message):
     assert message in message_of(UsageError, write_table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/videos", "https://a.org/v.mp4", "rtsp://10.0.0.1/stream", "gs://b/*.mp4"]
+)
+def test_an_address_is_not_supported_rather_than_missing(address):
+    scheme = address.partition("//")[0]
+    assert f"{address}: {scheme}// is not supported, only files and folders" in message_of(UsageError, address)
 
 
 def test_columns_that_mean_nothing_are_named_once_and_headers_ignore_case(tmp_path, caplog):
