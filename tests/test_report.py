@@ -292,7 +292,7 @@ def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
         with pytest.raises(RunError, match=r"r is not trained to its end .*; run the same clipseq train again"):
             write_report(run)
     record = read_run(run)
-    (run / "models").mkdir()
+    (run / "models").mkdir(exist_ok=True)
     for path in (record.fit_path(fold.name, seed) for fold in record.folds for seed in range(record.seeds)):
         path.touch()
     with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first$"):
