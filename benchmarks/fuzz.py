@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz.py VIDEOS --seconds 1200 [--seed 0] [--only KIND] [--keep DIR]
 
-VIDEOS is a folder, of which the smallest files are taken. Of them a store, a packed store, features, weights, a trained
-and evaluated run and label files are made. Then every case changes one file (bits, bytes, cuts, repetitions, values of
+VIDEOS is a folder, of which the smallest that decode are taken. Of them a store, a packed store, features, weights, a
+trained and evaluated run and label files are made. Then every case changes one file (bits, bytes, cuts, repetitions, values of
 JSON and cells of CSV by others) in a process of its own kind, which is begun anew where it ends or hangs:
 
     refused     exit code 1 or 2 and a sentence, or a clip that failed alone
@@ -281,10 +281,8 @@ def _rows(path: Path) -> dict[str, bytes]:
 
 def make_world(home: Path, videos: Path) -> None:
     """Everything that is changed later, made by the product's own verbs."""
-    found = [path for path in videos.rglob("*") if path.suffix in (".avi", ".mp4", ".mkv", ".webm") and path.is_file()]
-    usable = sorted((path for path in found if path.stat().st_size), key=lambda path: path.stat().st_size)
     (home / "videos").mkdir(parents=True)
-    for number, path in enumerate(usable[:NUM_VIDEOS]):
+    for number, path in enumerate(_smallest_that_decode(videos, home.parent / "tried")):
         shutil.copy(path, home / "videos" / f"{number}{path.suffix}")
     (home / "videos" / "broken.avi").write_bytes(b"no video")
     names = [path.name for path in sorted((home / "videos").iterdir()) if path.name != "broken.avi"]
@@ -331,6 +329,17 @@ def make_world(home: Path, videos: Path) -> None:
     _write_torch(home / "weights.pth")
     record = json.loads((home / "run" / "run.json").read_text())
     print("made", ", ".join(sorted(path.name for path in home.iterdir())), f"({len(record['clips'])} clips in the run)")
+
+
+def _smallest_that_decode(videos: Path, scratch: Path) -> list[Path]:
+    found = [path for path in videos.rglob("*") if path.suffix in (".avi", ".mp4", ".mkv", ".webm") and path.is_file()]
+    chosen: list[Path] = []
+    for number, path in enumerate(sorted(found, key=lambda path: path.stat().st_size)):
+        _quietly("extract", path, "--output", scratch / f"{number}", *PIXELS)
+        chosen += [path] if list((scratch / f"{number}").glob("shard-*.h5")) else []
+        if len(chosen) == NUM_VIDEOS:
+            return chosen
+    raise SystemExit(f"{videos} needs {NUM_VIDEOS} videos that decode, it has {len(chosen)}")
 
 
 def _quietly(*arguments: object) -> None:

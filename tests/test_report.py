@@ -293,8 +293,9 @@ def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
             write_report(run)
     record = read_run(run)
     (run / "models").mkdir(exist_ok=True)
-    for path in (record.fit_path(fold.name, seed) for fold in record.folds for seed in range(record.seeds)):
-        path.touch()
+    for name_of_fold in (*(fold.name for fold in record.folds), "final"):
+        for seed in range(record.seeds):
+            record.fit_path(name_of_fold, seed).touch()
     with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first$"):
         write_report(run)
 
