@@ -2,9 +2,10 @@
 
     python benchmarks/fuzz.py VIDEOS --seconds 1200 [--seed 0] [--only KIND] [--keep DIR]
 
-VIDEOS is a folder, of which the smallest that decode are taken. Of them a store, a packed store, features, weights, a
-trained and evaluated run and label files are made. Then every case changes one file (bits, bytes, cuts, repetitions, values of
-JSON and cells of CSV by others) in a process of its own kind, which is begun anew where it ends or hangs:
+VIDEOS is a folder, of which the smallest that give 6 frames are taken. Of them a store, a packed store, features,
+weights, a trained and evaluated run and label files are made. Then every case changes one file (bits, bytes, cuts,
+repetitions, values of JSON and cells of CSV by others) in a process of its own kind, which is begun anew where it ends
+or hangs:
 
     refused     exit code 1 or 2 and a sentence, or a clip that failed alone
     unharmed    accepted, and what was read is what the unchanged file gives
@@ -305,12 +306,13 @@ def make_world(home: Path, videos: Path) -> None:
         "clip_id,label,group,split\n"
         + "".join(f"{c},{'ab'[n % 2]},g{n},{'train' if n % 4 < 2 else 'test'}\n" for n, c in enumerate(clip_ids))
     )
-    (home / "labels" / "frames.csv").write_text(
-        "clip_id,start_frame,end_frame,label\n" + "".join(f"{c},0,9,a\n{c},9,20,b\n" for c in clip_ids)
-    )
-    (home / "labels" / "seconds.csv").write_text(
-        "clip_id,start_seconds,end_seconds,label\n" + "".join(f"{c},0,0.3,a\n{c},0.3,0.6,b\n" for c in clip_ids)
-    )
+    for name, times in (("frame", "frame_indices"), ("seconds", "pts_seconds")):
+        lines = []
+        for clip_id in clip_ids:
+            at = getattr(open_store(home / "store").read(clip_id), times)
+            lines += [f"{clip_id},{at[0]},{at[3]},a\n", f"{clip_id},{at[3]},{at[5]},b\n"]
+        header = f"clip_id,start_{name},end_{name},label\n"
+        (home / "labels" / f"{name}s.csv").write_text(header + "".join(lines))
     for name in ("said", "truth"):
         (home / name).mkdir()
         for number in range(3):
@@ -336,10 +338,11 @@ def _smallest_that_decode(videos: Path, scratch: Path) -> list[Path]:
     chosen: list[Path] = []
     for number, path in enumerate(sorted(found, key=lambda path: path.stat().st_size)):
         _quietly("extract", path, "--output", scratch / f"{number}", *PIXELS)
-        chosen += [path] if list((scratch / f"{number}").glob("shard-*.h5")) else []
+        rows = open_store(scratch / f"{number}").lengths() if (scratch / f"{number}" / "recipe.json").exists() else {}
+        chosen += [path] if 6 in rows.values() else []
         if len(chosen) == NUM_VIDEOS:
             return chosen
-    raise SystemExit(f"{videos} needs {NUM_VIDEOS} videos that decode, it has {len(chosen)}")
+    raise SystemExit(f"{videos} needs {NUM_VIDEOS} videos of 6 frames or more, it has {len(chosen)}")
 
 
 def _quietly(*arguments: object) -> None:
