@@ -1,4 +1,4 @@
-"""What earlier versions made stays usable: a store is opened, extended and packed, a run evaluated and predicted with."""
+"""What earlier versions made stays usable: stores are opened, extended and packed, runs evaluated and predicted with."""
 
 from __future__ import annotations
 
