@@ -21,14 +21,14 @@ try:
     from extract import __version__
     from extract.command_line import Parser
     from extract.errors import ClipseqError, UsageError
-    from extract.files import reason_of
-    from extract.terminal import plain_output
+    from extract.system.files import reason_of
+    from extract.system.terminal import plain_output
 except KeyboardInterrupt:  # Ctrl-C while Python starts
     raise SystemExit(130) from None
 
 if TYPE_CHECKING:
-    from extract.show import Change
-    from extract.show_windows import WindowCut
+    from extract.preview.rows import WindowCut
+    from extract.preview.sheet import Change
     from sequence_models.settings import TrainSettings
 
 DESCRIPTION = """\
@@ -124,7 +124,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """`clipseq demo`: the whole job on a rendered example, with real weights."""
     from extract.cli import extract_with_bar
     from extract.demo import render_demo
-    from extract.job import ExtractSettings
+    from extract.jobs.job import ExtractSettings
     from sequence_models.settings import TrainSettings
 
     folder: Path = arguments.output
@@ -178,9 +178,9 @@ def _augmentation(amounts: dict[str, Any], seed: int) -> Change:
     """What one epoch of training on frames does to them; drawn anew at every call."""
     import numpy as np
 
-    from extract.chatter import import_keras_quietly
-    from extract.show import Change
-    from sequence_models.frame_augmentation import FrameAugmentation, augment_frames
+    from extract.preview.sheet import Change
+    from extract.system.quiet_start import import_keras_quietly
+    from sequence_models.clips.augmentation import FrameAugmentation, augment_frames
 
     seeds, how = itertools.count(seed), FrameAugmentation(**amounts)
 
@@ -194,8 +194,8 @@ def _augmentation(amounts: dict[str, Any], seed: int) -> Change:
 
 def _window_cut(settings: TrainSettings) -> WindowCut:
     """The windows that a prediction sees."""
-    from extract.show_windows import WindowCut
-    from sequence_models.windows import window_spans
+    from extract.preview.rows import WindowCut
+    from sequence_models.clips.windows import window_spans
 
     fact = f"windows of {settings.window:g} s every {settings.hop_seconds:g} s"
     return WindowCut(functools.partial(window_spans, settings=settings), fact)
@@ -203,7 +203,7 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
-    from extract.store_read import is_store
+    from extract.store.reader import is_store
 
     sequence_models.cli.check_predictions_path(arguments.output)
     if all(is_store(target) for target in arguments.target):
@@ -217,8 +217,8 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
     import tempfile
 
     from extract.cli import extract_with_bar
-    from extract.job import settings_from_recipe
-    from sequence_models.runs import read_run, refuse_to_predict
+    from extract.jobs.job import settings_from_recipe
+    from sequence_models.runs.run import read_run, refuse_to_predict
 
     run = read_run(arguments.run_directory)
     refuse_to_predict(run)  # before the videos are extracted for nothing

@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cv2
 
-from extract.decode import DecodeSettings, open_clip
+from extract.decode.reader import DecodeSettings, open_clip
 from extract.errors import VideoError
-from extract.machine import usable_cores
 from extract.records import VideoItem
-from extract.sampling import SamplingRule
-from extract.videos import find_videos
+from extract.system.cores import usable_cores
+from extract.videos.listing import find_videos
+from extract.videos.sampling import SamplingRule
 
 
 def main() -> None:

@@ -81,11 +81,11 @@ def write_clip(path: Path, frames: int) -> Path:
 
 def extract_one(video: Path, output: Path, only: int | None) -> None:
     """Extracts one clip with the real job; prints how many rows the store has and the peak in kB."""
-    from extract import job
-    from extract.decode_packets import scan_packets
-    from extract.sampling import SamplingRule
-    from extract.store_read import open_store
-    from extract.videos import find_videos
+    from extract.decode.packets import scan_packets
+    from extract.jobs import job
+    from extract.store.reader import open_store
+    from extract.videos.listing import find_videos
+    from extract.videos.sampling import SamplingRule
 
     items = find_videos(video)
     if only is None:
@@ -105,8 +105,9 @@ def use_repetition() -> None:
     """Puts a backbone in place that repeats the picture's numbers."""
     import numpy as np
 
-    from extract import engines, job
-    from extract.backbones import Backbone, load_backbone
+    from extract.backbones.registry import Backbone, load_backbone
+    from extract.engines import engine as engines
+    from extract.jobs import job
 
     tiny = load_backbone("tiny")
     wide = Backbone("wide", tiny.weights_digest, tiny.image_size, EMBEDDING_DIM, tiny.build)

@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 from decode_scaling import add_limits, chosen_clips, decode_all
 
-from extract.decode import DecodeSettings, open_clip
+from extract.decode.reader import DecodeSettings, open_clip
 from extract.errors import VideoError
-from extract.machine import usable_cores
-from extract.sampling import SamplingRule
+from extract.system.cores import usable_cores
+from extract.videos.sampling import SamplingRule
 
 CHILD = "--measure"
 MODEL_BATCHES = 8  # different batches that the model sees by turns
@@ -104,7 +104,7 @@ def _line_of_efficiency(seconds: dict[str, float], is_gpu: bool) -> None:
 
 
 def _settings(arguments: argparse.Namespace, output: Path):
-    from extract.job import ExtractSettings
+    from extract.jobs.job import ExtractSettings
 
     names = ("backbone", "weights", "engine", "precision", "batch_size", "decode_threads")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -112,13 +112,13 @@ def _settings(arguments: argparse.Namespace, output: Path):
 
 
 def _backbone(arguments: argparse.Namespace):
-    from extract.backbones import load_backbone
+    from extract.backbones.registry import load_backbone
 
     return load_backbone(arguments.backbone, weights=arguments.weights)
 
 
 def _engine(arguments: argparse.Namespace):
-    from extract.engines import make_engine
+    from extract.engines.engine import make_engine
 
     settings = _settings(arguments, Path())
     return make_engine(
@@ -186,8 +186,8 @@ def measure_model(arguments: argparse.Namespace) -> dict:
 
 def measure_job(arguments: argparse.Namespace) -> dict:
     """The whole job into a fresh store."""
-    from extract.job import Progress, extract
-    from extract.store_read import open_store
+    from extract.jobs.job import Progress, extract
+    from extract.store.reader import open_store
 
     firsts: list[float] = []
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 import pipeline
-from extract.store_read import Store, open_store
+from extract.store.reader import Store, open_store
 
 PIXELS = ("--backbone", "pixels", "--image-size", "64")
 PER_FRAME = ("--task", "many-to-many", "--epochs", "1", "--hidden", "4", "--cv", "2")

@@ -44,7 +44,7 @@ from tqdm import tqdm
 
 import pipeline
 from extract.errors import ClipseqError
-from extract.store_read import open_store
+from extract.store.reader import open_store
 
 NUM_VIDEOS = 4
 HANG_SECONDS = 90
@@ -215,13 +215,13 @@ class World:
         return code or _rows(here / "new")
 
     def _torch(self, here: Path, file: Path) -> Any:
-        from extract.torch_weights import read_torch_weights
+        from extract.backbones.torch_weights import read_torch_weights
 
         return {name: array.tobytes() for name, array in read_torch_weights(file).items()}
 
     def _weights(self, here: Path, file: Path) -> Any:
-        from sequence_models.runs import read_run
-        from sequence_models.training import load_model
+        from sequence_models.runs.run import read_run
+        from sequence_models.training.fit import load_model
 
         run = read_run(here / "run")
         model = load_model(run.settings, file, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
@@ -236,7 +236,7 @@ class World:
         return code or json.loads((here / "run" / "metrics.json").read_bytes())["test"]
 
     def _prepare(self, here: Path, file: Path) -> Any:
-        from sequence_models.prepare import prepare
+        from sequence_models.experiments.prepare import prepare
         from sequence_models.settings import TrainSettings
 
         task = "many-to-one" if file.name == "labels.csv" else "many-to-many"
@@ -270,7 +270,7 @@ def _verb(*arguments: object) -> int:
 
 def _rows(path: Path) -> dict[str, bytes]:
     """The rows of every clip, as stage two reads them."""
-    from sequence_models.clips import load_unlabelled
+    from sequence_models.clips.loading import load_unlabelled
 
     if not open_store(path).clip_ids:
         return {}
@@ -310,7 +310,8 @@ def make_world(home: Path, videos: Path) -> None:
         lines = []
         for clip_id in clip_ids:
             at = getattr(open_store(home / "store").read(clip_id), times)
-            lines += [f"{clip_id},{at[0]},{at[3]},a\n", f"{clip_id},{at[3]},{at[5]},b\n"]
+            end = at[5] + (at[5] - at[4]) // 2 if name == "frame" else at[5] + (at[5] - at[4]) / 2
+            lines += [f"{clip_id},{at[0]},{at[3]},a\n", f"{clip_id},{at[3]},{end},b\n"]
         header = f"clip_id,start_{name},end_{name},label\n"
         (home / "labels" / f"{name}s.csv").write_text(header + "".join(lines))
     for name in ("said", "truth"):
@@ -353,7 +354,7 @@ def _quietly(*arguments: object) -> None:
 
 
 def _write_index(folder: Path) -> None:
-    from extract import store_index
+    from extract.store import index as store_index
 
     before, store_index.MIN_NEW_SHARDS = store_index.MIN_NEW_SHARDS, 1
     open_store(folder)
@@ -365,7 +366,7 @@ def _write_torch(path: Path) -> None:
     import pickle
     import struct
 
-    from extract import torch_weights
+    from extract.backbones import torch_weights
 
     state = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01("
     for key in ("0", "1"):

@@ -37,15 +37,15 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import extract.cli
-import extract.job  # so that the forked processes need not
+import extract.jobs.job  # so that the forked processes need not
 import pipeline
-from extract import decode_rules
-from extract.files import TEMPORARY_PATTERN
+from extract.decode import rules
 from extract.records import ClipEmbeddings
-from extract.store_read import Store, open_store
-from extract.store_schema import SHARD_PATTERN, read_recipe
-from extract.store_verify import verify
-from extract.videos import find_videos, source_of
+from extract.store.reader import Store, open_store
+from extract.store.schema import SHARD_PATTERN, read_recipe
+from extract.store.verify import verify
+from extract.system.files import TEMPORARY_PATTERN
+from extract.videos.listing import find_videos, source_of
 
 RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "litert", "--decode-threads", "2")
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
@@ -239,7 +239,7 @@ class Fuzz:
             if not same(store.read(clip_id), self._reference[clip_id]):
                 self._problem("corrupt", f"{clip_id} differs from the uninterrupted run")
         for clip_id in store.unfinished():
-            sealed[clip_id] = store.partial(clip_id, self._sources[clip_id], rules=decode_rules.VERSION).rows
+            sealed[clip_id] = store.partial(clip_id, self._sources[clip_id], rules=rules.VERSION).rows
         in_shards = sum(int(shard.columns["length"].sum()) for shard in store.shards)
         if in_shards != sum(sealed.values()):
             self._problem("corrupt", f"{in_shards} rows are sealed for {sum(sealed.values())}: some were done again")
@@ -284,7 +284,7 @@ def preload() -> None:
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
-        from extract.engines import quiet_tensorflow
+        from extract.engines.engine import quiet_tensorflow
 
         quiet_tensorflow()
     tqdm.monitor_interval = 0
@@ -301,7 +301,7 @@ def _extract_and_exit(arguments: Sequence[str], log: Path, shared: mmap.mmap) ->
                 os.dup2(file.fileno(), descriptor)
         show = extract.cli._FrameBar.show
 
-        def show_and_share(bar: object, progress: extract.job.Progress) -> None:
+        def show_and_share(bar: object, progress: extract.jobs.job.Progress) -> None:
             shared[:8] = struct.pack("q", progress.frames)
             show(bar, progress)
 

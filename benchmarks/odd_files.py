@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from extract.job import ExtractSettings, extract
+from extract.jobs.job import ExtractSettings, extract
 from extract.records import VideoTruth
-from extract.sampling import SamplingRule
-from extract.store_read import open_store
-from extract.videos import find_videos
+from extract.store.reader import open_store
+from extract.videos.listing import find_videos
+from extract.videos.sampling import SamplingRule
 
 MOST_DIFFERENT = 3
 SLOW_SECONDS = 60.0

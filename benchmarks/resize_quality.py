@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from extract.decode_fit import FrameFitter
+from extract.decode.fit import FrameFitter
 
 SIZE = 224
 SIZES = ((2160, 3840), (1080, 1920), (720, 1280), (480, 854), (240, 320))

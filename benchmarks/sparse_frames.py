@@ -15,11 +15,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from extract.decode import DecodeSettings, open_clip
-from extract.decode_packets import scan_packets
-from extract.decode_pyav import read_all
+from extract.decode.packets import scan_packets
+from extract.decode.pyav import read_all
+from extract.decode.reader import DecodeSettings, open_clip
 from extract.records import SampledFrames, VideoItem
-from extract.sampling import SamplingRule
+from extract.videos.sampling import SamplingRule
 
 REPEATS = 3
 

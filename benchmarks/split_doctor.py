@@ -21,9 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pipeline
-from sequence_models.baselines import fit_baseline
-from sequence_models.clips import Clip, load_clips
-from sequence_models.doctor import find_near_duplicates
+from sequence_models.clips.loading import Clip, load_clips
+from sequence_models.models.baselines import fit_baseline
+from sequence_models.splits.near_duplicates import find_near_duplicates
 
 KINDS = ("re-encoded", "cropped", "shifted", "mirrored", "all at once")
 LOW_QUALITY, GOOD_QUALITY = 35, 20  # x264's crf

@@ -23,9 +23,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from extract.records import Source
-from extract.store_pack import pack
-from extract.store_read import Store, open_store
-from extract.store_write import StoreWriter
+from extract.store.pack import pack
+from extract.store.reader import Store, open_store
+from extract.store.writer import StoreWriter
 
 READS = 10_000
 TURNS = 5

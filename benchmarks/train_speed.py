@@ -22,12 +22,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from extract.chatter import import_keras_quietly
 from extract.records import Source
-from extract.store_read import open_store
-from extract.store_write import StoreWriter
-from sequence_models.batches import make_batches
-from sequence_models.clips import Clip
+from extract.store.reader import open_store
+from extract.store.writer import StoreWriter
+from extract.system.quiet_start import import_keras_quietly
+from sequence_models.clips.batches import make_batches
+from sequence_models.clips.loading import Clip
 from sequence_models.settings import TrainSettings
 
 CHANNELS, CLASSES, READINGS = 1280, 6, 5
@@ -81,8 +81,8 @@ def read_clips(path: Path) -> tuple[list[Clip], float]:
 def compare(clips: list[Clip], reading: float, *, epochs: int) -> None:
     """Time epochs of both kinds by turns, so that a busy machine slows both."""
     import_keras_quietly()
-    from sequence_models.architectures import Architecture
-    from sequence_models.compiled import CompiledModel
+    from sequence_models.models.build import Architecture
+    from sequence_models.models.compiled import CompiledModel
 
     settings = TrainSettings(model="bilstm", readout="mean")  # no pooling to a few steps before the recurrence
     twin = CompiledModel(Architecture(settings, CHANNELS, CLASSES))

@@ -27,14 +27,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sequence_models.clips import Clip, ClipSet
-from sequence_models.grid import grid_points
-from sequence_models.paired import sign_flip_interval
-from sequence_models.prepare import Source
-from sequence_models.runs import Run, create_run
+from sequence_models.clips.loading import Clip, ClipSet
+from sequence_models.experiments.grid import grid_points
+from sequence_models.experiments.prepare import Source
+from sequence_models.experiments.verdict import SURE
+from sequence_models.runs.run import Run, create_run
+from sequence_models.scoring.paired import sign_flip_interval
 from sequence_models.settings import TrainSettings
-from sequence_models.splits import make_folds
-from sequence_models.verdict import SURE
+from sequence_models.splits.folds import make_folds
 
 GROUPS = (5, 10, 20, 40)
 NARROWEST, WIDEST = 0.93, 0.97
@@ -99,7 +99,7 @@ DIFFERENCES: dict[str, Callable[[np.random.Generator, int], tuple[np.ndarray, np
 
 def print_verdicts(seeds: int) -> bool:
     """One line per family; whether at most one verdict in twenty is wrong."""
-    from extract.chatter import import_keras_quietly
+    from extract.system.quiet_start import import_keras_quietly
 
     import_keras_quietly()
     fine = True
@@ -139,7 +139,7 @@ def synthetic_clips(seed: int, *, order_matters: bool) -> list[Clip]:
 
 def verdict_of(data: list[Clip]) -> dict:
     """The verdict of a comparison with 4 folds and one seed."""
-    from sequence_models.compare import compare, sub_runs
+    from sequence_models.experiments.compare import compare, sub_runs
 
     vocabulary = ("a", "b")
     with tempfile.TemporaryDirectory() as folder:

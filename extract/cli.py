@@ -16,12 +16,12 @@ from extract import arguments as parsers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from extract.job import ClipResult, ExtractSettings, Progress
-    from extract.left_out import LeftOut
-    from extract.sampling import SamplingRule
-    from extract.show import Change, Sheet, View
-    from extract.show_windows import WindowCut
-    from extract.stages import StageSeconds
+    from extract.embed.timing import StageSeconds
+    from extract.jobs.job import ClipResult, ExtractSettings, Progress
+    from extract.preview.rows import WindowCut
+    from extract.preview.sheet import Change, Sheet, View
+    from extract.videos.left_out import LeftOut
+    from extract.videos.sampling import SamplingRule
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -43,7 +43,7 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     Raises:
         UsageError: a value is out of its range.
     """
-    from extract.job import ExtractSettings
+    from extract.jobs.job import ExtractSettings
 
     words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
     recipe = ("output", "weights", "image_size", "channels", *words)
@@ -61,7 +61,7 @@ def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
     Raises:
         UsageError: a value is not greater than 0, or two flags exclude each other.
     """
-    from extract.sampling import SamplingRule
+    from extract.videos.sampling import SamplingRule
 
     check_positive(arguments, "fps", "every", "num_frames", "first_frames")
     kind, value = "fps", 8.0
@@ -89,39 +89,39 @@ def check_positive(arguments: argparse.Namespace, *names: str) -> None:
 
 def run_scan(arguments: argparse.Namespace) -> int:
     """`clipseq scan`: exit code 1 if a video cannot be decoded."""
-    from extract import scan, scan_report
-    from extract.backbones import load_backbone
-    from extract.machine import default_decode_threads
-    from extract.videos import search_videos
+    from extract.backbones.registry import load_backbone
+    from extract.preview import scan, scan_text
+    from extract.system.cores import default_decode_threads
+    from extract.videos.listing import search_videos
 
     check_positive(arguments, "decode_threads")
     (items, left_out), totals, records = search_videos(arguments.videos), scan.ScanTotals(), []
     threads = arguments.decode_threads or default_decode_threads()
-    width = scan_report.clip_columns(items)
+    width = scan_text.clip_columns(items)
     if not arguments.json:
-        print(scan_report.header_line(width))
+        print(scan_text.header_line(width))
     for result in scan.scan_videos(items, sampling_rule(arguments), threads=threads):
         totals.add(result)
         if arguments.json:
-            records.append(scan_report.clip_record(result))
+            records.append(scan_text.clip_record(result))
         else:
-            print(scan_report.clip_line(result, width), flush=True)
+            print(scan_text.clip_line(result, width), flush=True)
     backbone = load_backbone(arguments.backbone)
     speed = {} if backbone.channels is None else {"frames_per_second": math.inf}
-    cost = scan_report.estimate_cost(totals, row_bytes=backbone.row_bytes, threads=threads, **speed)
+    cost = scan_text.estimate_cost(totals, row_bytes=backbone.row_bytes, threads=threads, **speed)
     if arguments.json:
         passed_over = {"left_out": left_out.lines(), "unreadable": left_out.unreadable}
-        print(json.dumps({"clips": records, **scan_report.scan_record(totals, cost), **passed_over}))
+        print(json.dumps({"clips": records, **scan_text.scan_record(totals, cost), **passed_over}))
     else:
-        print(scan_report.summary_text(totals, cost))
+        print(scan_text.summary_text(totals, cost))
         _tell(left_out)
     return 1 if totals.failed or left_out.unreadable else 0
 
 
 def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), windows: WindowCut | None = None) -> int:
     """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
-    from extract.show import View, sheet_of_store
-    from extract.store_read import is_store, open_store
+    from extract.preview.sheet import View, sheet_of_store
+    from extract.store.reader import is_store, open_store
 
     check_positive(arguments, "image_size")
     view = View(changes, windows)
@@ -151,7 +151,7 @@ def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
 
 
 def _sheet_line(sheet: Sheet) -> str:
-    from extract.wording import counted
+    from extract.text import counted
 
     windows = f"{counted(sheet.windows, 'window')} of " if sheet.windows else ""
     others = (
@@ -167,8 +167,8 @@ def run_why(arguments: argparse.Namespace) -> int:
     """`clipseq why`: one paragraph."""
     import textwrap
 
-    from extract.plan import explain
-    from extract.store_read import open_store
+    from extract.jobs.plan import explain
+    from extract.store.reader import open_store
 
     print(textwrap.fill(explain(arguments.clip, open_store(arguments.store)), 100))
     return 0
@@ -193,10 +193,10 @@ def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: 
     """
     from dataclasses import replace
 
-    from extract.job import extract
-    from extract.stages import StageSeconds, bottleneck_line
-    from extract.videos import is_list, search_videos
-    from extract.wording import lost_frames_text, remark_lines
+    from extract.embed.timing import StageSeconds, bottleneck_line
+    from extract.jobs.job import extract
+    from extract.text import lost_frames_text, remark_lines
+    from extract.videos.listing import is_list, search_videos
 
     items, left_out = search_videos(videos)
     settings = replace(settings, clips_from="list" if is_list(videos) else "")
@@ -229,9 +229,9 @@ def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: 
 
 def run_info(arguments: argparse.Namespace) -> int:
     """`clipseq info`: prints what a store holds."""
-    from extract.plan import outdated_warning
-    from extract.store_read import open_store
-    from extract.wording import readable
+    from extract.jobs.plan import outdated_warning
+    from extract.store.reader import open_store
+    from extract.text import readable
 
     store = open_store(arguments.store)
     if arguments.clip:
@@ -245,7 +245,7 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """`clipseq verify`: exit code 1 if anything is damaged."""
-    from extract.store_verify import verdict_lines, verify
+    from extract.store.verify import verdict_lines, verify
 
     report = verify(arguments.store, repair=arguments.repair)
     for damage in report.damages:
@@ -261,8 +261,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 def run_pack(arguments: argparse.Namespace) -> int:
     """`clipseq pack`: one file of the same schema."""
-    from extract.store_pack import pack
-    from extract.wording import counted
+    from extract.store.pack import pack
+    from extract.text import counted
 
     packed = pack(arguments.store, arguments.file)
     clips, frames = counted(packed.num_clips, "clip"), counted(packed.num_frames, "frame")
@@ -272,7 +272,7 @@ def run_pack(arguments: argparse.Namespace) -> int:
 
 def run_import(arguments: argparse.Namespace) -> int:
     """`clipseq import-features`: exit code 1 if any file was refused."""
-    from extract.store_npy import ImportSettings, import_features
+    from extract.store.numpy_files import ImportSettings, import_features
 
     names = ("fps", "key", "transpose", "nan")
     settings = ImportSettings(**{name: getattr(arguments, name) for name in names})
@@ -286,9 +286,9 @@ def run_import(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """`clipseq export-features`: .npy files for other tools."""
-    from extract.store_npy import export_features
-    from extract.store_read import open_store
-    from extract.wording import counted
+    from extract.store.numpy_files import export_features
+    from extract.store.reader import open_store
+    from extract.text import counted
 
     store = open_store(arguments.store)
     failed = export_features(store, arguments.folder)
@@ -301,12 +301,12 @@ def run_export(arguments: argparse.Namespace) -> int:
 def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     from dataclasses import replace
 
-    from extract.backbones import load_backbone
-    from extract.decode import DecodeSettings
+    from extract.backbones.registry import load_backbone
+    from extract.decode.reader import DecodeSettings
+    from extract.decode.transforms import grey
     from extract.errors import UsageError
-    from extract.show import Change, sheet_of_videos
-    from extract.transforms import grey
-    from extract.videos import find_videos
+    from extract.preview.sheet import Change, sheet_of_videos
+    from extract.videos.listing import find_videos
 
     own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
     backbone = load_backbone(arguments.backbone, **own)
@@ -323,7 +323,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
 def _clip_record(store, clip_id: str) -> dict:
     from dataclasses import asdict
 
-    from extract.plan import outdated
+    from extract.jobs.plan import outdated
 
     source, truth = store.source(clip_id), store.truth(clip_id)
     return {
@@ -360,7 +360,7 @@ def _failure_line(result: ClipResult) -> str:
 
 
 def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
-    from extract.wording import counted
+    from extract.text import counted
 
     rate = seconds.frames / max(wall_seconds, 1e-9)
     return f"{counted(seconds.frames, 'frame')} in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
@@ -383,7 +383,7 @@ class _FrameBar:
 
     def show(self, progress: Progress) -> None:
         if self._bar is None:
-            from extract.terminal import progress_bar
+            from extract.system.terminal import progress_bar
 
             self._bar = progress_bar(unit=" frames", smoothing=0.1, mininterval=0.2)
         self._bar.total = progress.expected_frames
@@ -391,7 +391,7 @@ class _FrameBar:
         self._bar.update(progress.frames - self._bar.n)
 
     def write(self, line: str) -> None:
-        from extract.terminal import plain
+        from extract.system.terminal import plain
 
         if self._bar is None or self._bar.disable:
             print(line, file=sys.stderr)

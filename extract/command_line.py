@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from extract.wording import did_you_mean
+from extract.text import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.dest == "backbone" and value == "help":  # of any verb, and before what is missing
-            from extract.backbones import backbone_table
+            from extract.backbones.registry import backbone_table
 
             self.exit(0, f"{backbone_table()}\n")
         if action.choices is not None and value not in action.choices:

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from extract.decode_packets import scan_packets
+from extract.decode.packets import scan_packets
 from extract.errors import UsageError, VideoError, WriteError
-from extract.files import make_folder, sealed_file, write_csv, write_text
+from extract.system.files import make_folder, sealed_file, write_csv, write_text
 
 LABELS = ("zoom_in", "zoom_out", "fade_in", "fade_out", "still")
 MOVES = ("zoom", "fade", "still")

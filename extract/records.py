@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.typed_json import parse_json, typed_record
+from extract.system.typed_json import parse_json, typed_record
 
 
 @dataclass(frozen=True)

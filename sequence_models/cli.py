@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
 
 if TYPE_CHECKING:
-    from sequence_models.runs import Run
+    from sequence_models.runs.run import Run
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -36,10 +36,10 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
-    from extract.terminal import progress_bar
-    from sequence_models.grid import fitting, grid_points, models_for, parse_grid
-    from sequence_models.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
-    from sequence_models.runs import begin_comparison
+    from extract.system.terminal import progress_bar
+    from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
+    from sequence_models.experiments.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
+    from sequence_models.runs.run import begin_comparison
     from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
@@ -61,9 +61,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     run, clips = whole
     print(_data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
-    from sequence_models.compare import compare, sub_runs
-    from sequence_models.raw_models import check_backend
-    from sequence_models.verdict import comparison_text
+    from sequence_models.experiments.compare import compare, sub_runs
+    from sequence_models.experiments.verdict import comparison_text
+    from sequence_models.models.on_frames import check_backend
 
     for settings in wanted:
         check_backend(settings)
@@ -85,7 +85,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
     _import_keras()
-    from sequence_models.evaluate import evaluate
+    from sequence_models.experiments.evaluate import evaluate
 
     record = evaluate(arguments.run_directory)
     print(_evaluation_text(record))
@@ -96,7 +96,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 def run_report(arguments: argparse.Namespace) -> int:
     """`clipseq report`: writes report.html."""
     _import_keras()
-    from sequence_models.report import write_report
+    from sequence_models.report.page import write_report
 
     print(f"wrote {write_report(arguments.run_directory)}")
     return 0
@@ -106,7 +106,7 @@ def run_score(arguments: argparse.Namespace) -> int:
     """`clipseq score`: prints the scores of per-frame text files, as a table or as JSON."""
     import json
 
-    from sequence_models.score import score_files, score_text
+    from sequence_models.scoring.files import score_files, score_text
 
     record = score_files(
         arguments.predictions,
@@ -127,7 +127,7 @@ def check_predictions_path(path: Path) -> None:
         WriteError: It cannot be written.
     """
     from extract.errors import UsageError
-    from extract.files import check_target
+    from extract.system.files import check_target
 
     if path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
@@ -137,10 +137,10 @@ def check_predictions_path(path: Path) -> None:
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
-    from extract.files import guarded, write_csv
-    from extract.wording import counted
-    from sequence_models.evaluate import predict_clips
-    from sequence_models.runs import read_run
+    from extract.system.files import guarded, write_csv
+    from extract.text import counted
+    from sequence_models.experiments.evaluate import predict_clips
+    from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
     clips, predictions = predict_clips(run, stores)
@@ -153,7 +153,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
         if changed:
             share = f"{changed:,} of {counted(rows[1:], 'label')}"
             print(f"post-processing changed {share}; raw_label is what the probabilities say by themselves")
-        from sequence_models.bouts import write_bouts
+        from sequence_models.prediction.bouts import write_bouts
 
         bouts = arguments.output.with_suffix(".bouts.csv")
         write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False, unit=run.time_unit)
@@ -168,8 +168,8 @@ def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, r
         Path of the report.
     """
     _import_keras()
-    from sequence_models.evaluate import evaluate
-    from sequence_models.report import write_report
+    from sequence_models.experiments.evaluate import evaluate
+    from sequence_models.report.page import write_report
 
     train_with_bar(stores, labels, settings, run=run, cv=cv, seeds=seeds)
     print(_evaluation_text(evaluate(run)))
@@ -186,15 +186,15 @@ def train_with_bar(
     **data: Any,
 ) -> Run:
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
-    from extract.terminal import progress_bar
-    from sequence_models.prepare import prepare
-    from sequence_models.runs import refuse_training_into_comparison
+    from extract.system.terminal import progress_bar
+    from sequence_models.experiments.prepare import prepare
+    from sequence_models.runs.run import refuse_training_into_comparison
 
     refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(_data_text(prepared, clips.notes, clips.unlabelled))
     _import_keras()
-    from sequence_models.experiment import train
+    from sequence_models.experiments.train import train
 
     fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
     with progress_bar(total=fits, unit=" fits") as bar:
@@ -257,14 +257,14 @@ def _fit_text(result: Any, score_name: str) -> str:
 
 
 def _import_keras() -> None:
-    from extract.chatter import import_keras_quietly
+    from extract.system.quiet_start import import_keras_quietly
 
     import_keras_quietly()
 
 
 def order_sentence(run: Path, *, against: str) -> str:
     """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
-    from sequence_models.runs import read_metrics
+    from sequence_models.runs.run import read_metrics
 
     record = read_metrics(run)
     ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
@@ -279,7 +279,7 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
-    from extract.wording import counted, first_few
+    from extract.text import counted, first_few
 
     groups = {record["group"] for record in run.clips.values()} - {""}
     leaks = ", near-duplicates can leak" if run.settings.task == TASKS[0] else ""  # whole recordings are seldom copies
@@ -305,7 +305,7 @@ def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str
 
 
 def _evaluation_text(record: dict[str, Any]) -> str:
-    from sequence_models.evaluate import opened_text
+    from sequence_models.experiments.evaluate import opened_text
 
     before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
     ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
@@ -325,7 +325,7 @@ def _evaluation_text(record: dict[str, Any]) -> str:
 
 def _doctor_lines(record: dict[str, Any]) -> list[str]:
     """What the split doctor looked at and found; nothing where the clips have groups."""
-    from extract.wording import counted, first_few
+    from extract.text import counted, first_few
 
     doctor = record.get("doctor")
     if not doctor:
@@ -351,8 +351,8 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
     if not scores:
         return f"{part}: nothing to score"
-    from sequence_models.evaluate import aligned
-    from sequence_models.metrics import no_interval
+    from sequence_models.experiments.evaluate import aligned
+    from sequence_models.scoring.metrics import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
@@ -364,7 +364,7 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
 
 
 def _cell(name: str, score: dict[str, Any]) -> str:
-    from sequence_models.metrics import PERCENT, shown_interval
+    from sequence_models.scoring.metrics import PERCENT, shown_interval
 
     digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
     text = f"{score['value']:.{digits}f}"
@@ -397,7 +397,7 @@ def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str
 
 def _lines(path: Path) -> list[str]:
     from extract.errors import UsageError
-    from extract.files import read_text, reason_of
+    from extract.system.files import read_text, reason_of
 
     try:
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from places import SHARED
 
 settings.register_profile("no database", database=None)  # the checkout may be read-only
 settings.load_profile("no database")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)

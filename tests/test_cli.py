@@ -10,21 +10,20 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from places import ROOT
 
 import pipeline
-from extract.store_schema import fingerprint
+from extract.store.schema import fingerprint
 from sequence_models.cli import _data_text, _table
-from sequence_models.runs import Run, create_run
+from sequence_models.runs.run import Run, create_run
 from sequence_models.settings import TrainSettings
-from sequence_models.splits import Fold
+from sequence_models.splits.folds import Fold
 
-ROOT = Path(__file__).parents[1]
 FAST = ("--backbone", "tiny", "--every", "1", "--engine", "keras")
 
 
@@ -320,7 +319,7 @@ def test_both_opencv_packages_at_once_are_refused_where_pictures_do_not_decode(c
 @pytest.mark.parametrize(("number", "code"), ((signal.SIGTERM, 143), (signal.SIGINT, 130)))
 def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, capsys, request, number, code):
     import extract.cli
-    from extract.store_read import open_store
+    from extract.store.reader import open_store
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))

@@ -1,4 +1,4 @@
-"""What earlier versions made stays usable: stores are opened, extended and packed, runs evaluated and predicted with."""
+"""What earlier versions made stays usable: stores opened, extended, packed, runs evaluated and predicted with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import pipeline
-from extract.store_read import open_store
-from extract.store_verify import verify
+from extract.store.reader import open_store
+from extract.store.verify import verify
 
 DATA = Path(__file__).parent / "data"
 VERSIONS = sorted(path.name for path in DATA.glob("schema-*"))

@@ -87,7 +87,7 @@ def test_from_videos_to_report(videos, tmp_path, capsys):
 
 
 def test_an_interrupted_cross_validation_goes_on_where_it_stopped(videos, tmp_path, capsys, monkeypatch):
-    import sequence_models.experiment as experiment
+    import sequence_models.experiments.train as experiment
 
     home = tmp_path
     pipeline.main(["extract", str(videos), "--output", str(home / "features"), "--backbone", "tiny", "--every", "1"])
@@ -182,7 +182,7 @@ def metrics_frames(metrics):
 def test_the_real_backbone_tells_two_photographs_apart(tmp_path):
     from sklearn.datasets import load_sample_image
 
-    from extract.store_read import open_store
+    from extract.store.reader import open_store
 
     for name in ("china.jpg", "flower.jpg"):
         writer = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 8, (224, 224))

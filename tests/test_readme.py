@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import pipeline
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(
     r"^(clipseq [^\n#]+)", "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)), re.MULTILINE
@@ -42,17 +42,18 @@ def test_the_two_commands_are_one_line_each():
     assert len(re.findall(r"^python3 -m venv .*pytest$", README, re.MULTILINE)) == 1
 
 
-def test_every_module_is_in_the_map():
-    for folder in ("extract", "sequence_models"):
-        missing = [p.name for p in sorted((ROOT / folder).glob("[a-z]*.py")) if not _in_map(p.name)]
-        assert not missing, f"{folder}: {missing}"
-
-
-def test_the_map_names_no_file_that_is_gone():
+def test_every_room_is_in_the_map_with_its_own_words():
     block = README[README.index("## Where is what") :]
-    for name in re.findall(r"^  ([a-z_]+\.py)", block, re.MULTILINE):
-        assert (ROOT / "extract" / name).exists() or (ROOT / "sequence_models" / name).exists(), name
+    for stage in ("extract", "sequence_models"):
+        for path in (ROOT / stage).glob("*/__init__.py"):
+            words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).rstrip(".")
+            assert re.search(rf"^  {path.parent.name}/ +{re.escape(words)}$", block, re.MULTILINE), path.parent
 
 
-def _in_map(name):
-    return re.search(rf"^  {re.escape(name)}\b", README, re.MULTILINE) is not None
+def test_the_map_names_nothing_that_is_gone():
+    stage = ""
+    for line in README[README.index("## Where is what") :].splitlines():
+        names = re.findall(r"^([a-z_]+/|[a-z_]+\.py)|(?<=[ ,])([a-z_]+/|[a-z_]+\.py)(?=[ ,])", line)
+        for top, inner in names:
+            stage = top or stage
+            assert (ROOT / top if top else ROOT / stage / inner).exists(), line

@@ -1,0 +1,1 @@
+"""Frames of many clips -> full batches -> rows back to their clips."""

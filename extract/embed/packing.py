@@ -1,0 +1,303 @@
+"""Frames of many videos in, full fixed-size batches through the backbone, rows back to their clips.
+
+Decode threads (one video each) write into a ring of batches that all videos share; backbone threads, as many as the
+engine takes calls at once, empty it; the caller's own thread puts what comes out in order, and may write shards beside
+it. Everything is bounded, so memory does not grow with the length of a video, and whoever is faster waits:
+
+    decode-0  aaaa aaaa aa|a ends        ring         backbone-0  [aaaabbbb]      events, per clip in order
+    decode-1  bbbb bb|b ends        ->  [......   ->  backbone-1  [aaaaaabb]  ->  Opened a, b; Rows a; Rows b; ...
+
+What a row holds depends on its frame alone, so neither threads nor the company in a batch change it (with Keras, by
+no more than rounding: see `extract.engines.engine.Engine`).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from extract.decode.reader import ClipReader, DecodeSettings, open_clip
+from extract.embed.ring import Ring, Span
+from extract.embed.timing import StageSeconds
+from extract.errors import VideoError
+from extract.records import SampledFrames, Source, VideoItem, VideoTruth
+from extract.store.schema import Partial, same_source
+from extract.system.core_slots import Turns
+from extract.system.cores import ffmpeg_threads, usable_cores
+from extract.videos.listing import source_of
+
+CHUNK_FRAMES = 16
+SPARE_BYTES = 16 << 20  # of the ring, beside the batches in the engine: frames that lie ready for when videos are slow
+SPARE_BATCHES = (2, 32)  # fewest: one that lies ready and one that is being filled; most: of small pictures
+QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
+POLL_SECONDS = 0.1
+
+
+class Engine(Protocol):
+    """What embeds a batch; `extract.engines.engine.Engine` is one."""
+
+    @property
+    def batch_size(self) -> int:
+        """B, rows of every call."""
+
+    @property
+    def streams(self) -> int:
+        """From how many threads it is called at once."""
+
+    @property
+    def units(self) -> int:
+        """How many of these calls it computes at the same time."""
+
+    @property
+    def on_one_core(self) -> bool:
+        """Whether a call keeps one core busy, which decoding may need too."""
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Embed uint8 (B, S, S, 3): float32 (B, D), or the pictures themselves, uint8 (B, S, S, C)."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The first frames of a clip are there: what its file is, how many rows its packets promise, how many of them are
+    done already."""
+
+    clip_id: str
+    source: Source
+    expected_frames: int
+    done: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive embeddings (n, D), or uint8 (n, S, S, C), of one clip, with frame_indices and pts_seconds (n,)."""
+
+    clip_id: str
+    embeddings: np.ndarray
+    frame_indices: np.ndarray
+    pts_seconds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All rows of a clip have been given."""
+
+    clip_id: str
+    truth: VideoTruth
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The clip cannot be done; rows given before are void."""
+
+    clip_id: str
+    error: VideoError
+
+
+Event = Opened | Rows | Finished | Failed
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A clip is over; that may be said when `position` rows of all clips have been embedded."""
+
+    position: int
+    event: Finished | Failed
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """A batch has been embedded: its number since the start, the rows (B, D), and whose they are."""
+
+    number: int
+    spans: list[Span]
+    embeddings: np.ndarray
+
+
+def embed_clips(
+    work: Sequence[tuple[VideoItem, Partial | None]],
+    settings: DecodeSettings,
+    engine: Engine,
+    *,
+    decode_threads: int,
+    seconds: StageSeconds,
+) -> Iterator[Event]:
+    """Embed every sampled frame of every clip.
+
+    Args:
+        work: Clips, each with its beginning that is already done and shall not be embedded again; where the file has
+            become another since, everything is.
+        settings: How frames are sampled and prepared; with an image size.
+        engine: The backbone; it is called with full batches; the last one is padded.
+        decode_threads: Videos decoded at the same time.
+        seconds: Filled with the time of each stage.
+
+    Yields:
+        Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave.
+    """
+    packer = _Packer(work, settings, engine, decode_threads, seconds)
+    try:
+        yield from packer.events()
+    finally:
+        packer.stop()
+
+
+class _Packer:
+    """The threads, the ring between decoding and the backbone, and the queue between them and the caller."""
+
+    def __init__(
+        self,
+        work: Sequence[tuple[VideoItem, Partial | None]],
+        settings: DecodeSettings,
+        engine: Engine,
+        decode_threads: int,
+        seconds: StageSeconds,
+    ) -> None:
+        if settings.image_size is None:
+            raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
+        self._work = iter(work)
+        self._work_lock = threading.Lock()
+        threads = ffmpeg_threads(max(1, len(work)), is_shared=engine.on_one_core)
+        self._settings = replace(settings, threads=threads)
+        self._engine = engine
+        self._seconds = seconds
+        seconds.decode_threads = decode_threads
+        fewest, most = SPARE_BATCHES
+        spare = max(fewest, min(most, SPARE_BYTES // (engine.batch_size * 3 * settings.image_size**2)))
+        self._ring = Ring(
+            batches=engine.streams + spare,
+            batch_size=engine.batch_size,
+            image_size=settings.image_size,
+            writers=decode_threads,
+        )
+        self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
+        self._stopped = threading.Event()
+        self._turns = Turns(usable_cores()) if engine.on_one_core else None
+        self._decoders = [
+            threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
+        ]
+        self._backbones = [
+            threading.Thread(target=self._run_backbone, name=f"backbone-{k}", daemon=True)
+            for k in range(engine.streams)
+        ]
+        seconds.start_engine(engine.units)
+        for thread in (*self._decoders, *self._backbones):
+            thread.start()
+
+    def events(self) -> Iterator[Event]:
+        """What the threads report: batches in order, and the end of a clip held back until its last row has come."""
+        running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
+        batch, early = 0, dict[int, _Embedded]()
+        while running:
+            report = self._queue.get()
+            if isinstance(report, BaseException):
+                raise report  # a bug or a stop, not a property of one video
+            with self._seconds.measure("store"):  # what the caller does with them
+                if report is None:
+                    running -= 1
+                elif isinstance(report, Opened):
+                    yield report
+                elif isinstance(report, _Ended):
+                    waiting.append(report)
+                else:
+                    early[report.number] = report
+                while batch in early:
+                    embedded += sum(len(span.frame_indices) for span in early[batch].spans)
+                    yield from _rows(early.pop(batch))
+                    batch += 1
+                while waiting and waiting[0].position <= embedded:
+                    yield waiting.popleft().event
+        yield from (ended.event for ended in waiting)
+
+    def stop(self) -> None:
+        """End the threads; one that hangs inside a decoder is left behind as a daemon."""
+        self._stopped.set()
+        self._ring.stop()
+        for thread in self._decoders:
+            thread.join(timeout=1.0)
+        for thread in self._backbones:
+            thread.join()  # at most one batch each
+        self._seconds.end_engine()
+
+    def _run_decoder(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                with self._work_lock:
+                    item, partial = next(self._work, (None, None))
+                if item is None:
+                    break
+                self._decode(item, partial)
+        except BaseException as error:  # the thread must never die unheard: the caller's thread raises it
+            self._put(error)
+        self._ring.writer_done()
+
+    def _decode(self, item: VideoItem, partial: Partial | None) -> None:
+        try:
+            with self._seconds.measure("decode"):
+                source = source_of(item, with_digest=True)
+            is_begun = partial is not None and partial.source is not None and same_source(partial.source, source)
+            done = partial.rows if partial is not None and is_begun else 0
+            with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES, turns=self._turns) as reader:
+                try:
+                    self._write(item.clip_id, source, reader, done)
+                finally:
+                    self._seconds.add("decode", reader.busy_seconds)
+                if self._stopped.is_set():
+                    return
+                end: Finished | Failed = Finished(item.clip_id, reader.truth)
+        except VideoError as error:
+            end = Failed(item.clip_id, error)
+        self._put(_Ended(self._ring.position(), end))
+
+    def _write(self, clip_id: str, source: Source, reader: ClipReader, done: int) -> None:
+        is_open, skip_rows = False, done
+        for chunk in reader:
+            if not is_open:
+                self._put(Opened(clip_id, source, reader.expected_frames or 0, done))
+                is_open = True
+            skipped = min(skip_rows, len(chunk))
+            skip_rows -= skipped
+            with self._seconds.measure("decoders_waited"):
+                self._ring.write(clip_id, _without_first(chunk, skipped))
+            if self._stopped.is_set():
+                return
+
+    def _run_backbone(self) -> None:
+        try:
+            while (batch := self._ring.take()) is not None:
+                with self._seconds.measure_engine("backbone"), self._turns.take() if self._turns else nullcontext():
+                    if self._stopped.is_set():  # while it waited for its turn
+                        break
+                    with self._seconds.measure_engine("computing"):
+                        embedded = _Embedded(batch.number, batch.spans, self._engine(batch.frames))
+                self._seconds.embedded(batch.rows)
+                self._ring.release(batch)
+                with self._seconds.measure_engine("backbone_held"):
+                    self._put(embedded)
+        except BaseException as error:  # as above
+            self._put(error)
+        self._put(None)
+
+    def _put(self, report: Opened | _Ended | _Embedded | BaseException | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(report, timeout=POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+
+def _rows(embedded: _Embedded) -> Iterator[Rows]:
+    for span in embedded.spans:
+        rows = embedded.embeddings[span.row : span.row + len(span.frame_indices)]
+        yield Rows(span.clip_id, rows, span.frame_indices, span.pts_seconds)
+
+
+def _without_first(chunk: SampledFrames, count: int) -> SampledFrames:
+    return SampledFrames(chunk.frames[count:], chunk.frame_indices[count:], chunk.pts_seconds[count:])

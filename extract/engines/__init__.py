@@ -1,0 +1,1 @@
+"""A backbone -> a fast function from pictures to embeddings, of one batch size."""

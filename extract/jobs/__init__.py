@@ -1,0 +1,1 @@
+"""The batch job: what to do with every clip, and doing it."""

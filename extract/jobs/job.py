@@ -1,0 +1,458 @@
+"""The batch job: skips what is done, goes on where it was killed, keeps failures, yields one result per clip.
+
+What to do with each clip is decided in plan.py before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from extract.backbones.registry import Backbone, load_backbone
+from extract.decode import rules
+from extract.decode.fit import RESIZE
+from extract.decode.reader import DecodeSettings
+from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
+from extract.embed.timing import StageSeconds
+from extract.engines.engine import ENGINES, PRECISIONS
+from extract.errors import BackboneError, TooManyFailuresError, UsageError, VideoError
+from extract.jobs.plan import decide, in_part
+from extract.records import Source, VideoItem
+from extract.store.reader import open_made_with
+from extract.store.schema import SCHEMA_VERSION, Partial, check_recipe
+from extract.store.writer import StoreWriter
+from extract.system.cores import default_decode_threads
+from extract.text import counted
+from extract.videos.listing import check_ids, source_of
+from extract.videos.sampling import SamplingRule
+
+if TYPE_CHECKING:
+    from extract.engines.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """Everything that an extraction can be told; the flags of `clipseq extract` have the same names.
+
+    Raises:
+        UsageError: A value is out of its range or unknown, or two values exclude each other.
+    """
+
+    output: Path
+    backbone: str = "efficientnet_lite0"
+    weights: Path | None = None
+    image_size: int | None = None  # None: the backbone's own
+    channels: int | None = None  # of the backbone `pixels`: 3 or 1
+    sampling: SamplingRule = SamplingRule("fps", 8.0)
+    fit: str = "stretch"
+    input: str = "rgb"
+    deinterlace: str = "none"
+    on_corrupt: str = "salvage"
+    precision: str = "float32"
+    engine: str = "auto"
+    batch_size: int | None = None  # None: the engine's default
+    decode_threads: int | None = None  # None: one per core, at most 16
+    flush_seconds: float = 60.0
+    retry_failed: bool = False
+    rehash: bool = False
+    max_failures: str | None = None  # "10" or "5%"
+    part: tuple[int, int] | None = None  # (i, n), 1-based
+    clips_from: str = ""  # "list" where a list named the clips
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "decode_threads", "image_size", "flush_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
+        for name, known in (("engine", ENGINES), ("precision", PRECISIONS), ("clips_from", ("", "list"))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(known)}")
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise UsageError(f"--part {self.part[0]}/{self.part[1]} must be I/N with 1 <= I <= N, such as 3/8")
+        failure_limit(self.max_failures, 0)
+        self.decode_settings()
+        if self.channels == 1 and self.input == "flow":
+            raise UsageError(
+                "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion "
+                "downwards and speed; leave it out"
+            )
+
+    def decode_settings(self, image_size: int | None = None) -> DecodeSettings:
+        """What of it the decoder is told; `image_size` where it is the backbone's own."""
+        return DecodeSettings(
+            sampling=self.sampling,
+            image_size=self.image_size if image_size is None else image_size,
+            fit=self.fit,
+            input=self.input,
+            deinterlace=self.deinterlace,
+            on_corrupt=self.on_corrupt,
+        )
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What became of one clip: status "done", "skipped" or "failed", its rows, why, where frames were lost, remarks."""
+
+    clip_id: str
+    status: str
+    rows: int = 0
+    reason: str = ""
+    lost_spans: tuple[tuple[float, float], ...] = ()  # half-open, seconds
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the job stands: clips ended, frames embedded, and how many frames are expected in all."""
+
+    clips: int
+    frames: int
+    expected_frames: int
+
+
+def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
+    """What determines the numbers of a store, and nothing else; its hash is the fingerprint."""
+    model: dict[str, object] = {
+        "weights_digest": backbone.weights_digest,
+        "embedding_dim": backbone.embedding_dim,
+        "precision": settings.precision,
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "backbone": backbone.name,
+        **(model if backbone.channels is None else {"channels": backbone.channels}),
+        "image_size": backbone.image_size,
+        "fit": settings.fit,
+        "resize": RESIZE,
+        "input": settings.input,
+        "sampling": str(settings.sampling),
+        "deinterlace": settings.deinterlace,
+        "on_corrupt": settings.on_corrupt,
+    }
+
+
+def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Sequence[Path] = ()) -> ExtractSettings:
+    """The settings that make embeddings like those of a recipe.
+
+    Args:
+        recipe: As `recipe_of` gives it, of a store or a run.
+        output: Where the new store shall lie.
+        weights: Weights files, among them that of the recipe's backbone where it was given one.
+
+    Raises:
+        UsageError: The recipe is of imported features, which have no videos, or of an earlier version, or needs
+            weights that are not there.
+    """
+    if "backbone" not in recipe:
+        raise UsageError(
+            "these features were imported, not extracted by clipseq: videos cannot be embedded the same way. "
+            "Make features with the same tool, import them, and give that store instead"
+        )
+    if recipe.get("resize") != RESIZE:
+        raise UsageError(
+            f"these embeddings are of an earlier clipseq, which scaled pictures in another way (resize="
+            f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
+            "or give a store of that version instead of videos"
+        )
+    same = ("backbone", "fit", "input", "deinterlace", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
+    return ExtractSettings(
+        output=output,
+        weights=_weights_of(recipe, weights),
+        image_size=int(str(recipe["image_size"])),
+        channels=int(str(recipe["channels"])) if "channels" in recipe else None,
+        sampling=SamplingRule.parse(str(recipe["sampling"])),
+        **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
+    )
+
+
+def _weights_of(recipe: dict[str, object], files: Sequence[Path]) -> Path | None:
+    """The file of the recipe's weights; None where they are the backbone's own."""
+    if "channels" in recipe:
+        return None
+    name, size, errors = str(recipe["backbone"]), int(str(recipe["image_size"])), []
+    for file in (*files, None):
+        try:
+            if load_backbone(name, weights=file, image_size=size).weights_digest == recipe["weights_digest"]:
+                return file
+        except BackboneError as error:
+            errors.append(str(error))
+    given = f", and {', '.join(map(str, files))} {'is' if len(files) == 1 else 'are'} not it" if files else ""
+    why = f" ({'; '.join(errors)})" if errors else ""
+    raise UsageError(
+        f"these embeddings were made by {name} with weights whose SHA-256 is {str(recipe['weights_digest'])[:12]}..., "
+        f"which are not its own weights here{given}{why}; give their file with --weights PATH"
+    )
+
+
+def extract(
+    items: Sequence[VideoItem],
+    settings: ExtractSettings,
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    seconds: StageSeconds | None = None,
+) -> Generator[ClipResult, None, None]:
+    """Bring a store up to date with a list of clips.
+
+    Args:
+        items: The clips; clips outside `settings.part` are left to the other parts.
+        settings: What to do and where to write.
+        on_progress: Called after every batch.
+        seconds: Filled with the time of each stage.
+
+    Yields:
+        One ClipResult per clip, as soon as it is known. What was yielded as "done" is on disk at the latest when the
+        generator ends, is closed, or `flush_seconds` have passed.
+
+    Raises:
+        UsageError: two clips have one id.
+        RecipeMismatchError: the output holds embeddings of another recipe.
+        TooManyFailuresError: more than `max_failures` clips failed in this run.
+        CorruptVideoError: with `on_corrupt="fail"`, at the first video that has lost frames.
+    """
+    seconds = StageSeconds() if seconds is None else seconds
+    check_ids(items)
+    if settings.part is not None:
+        items = [item for item in items if in_part(item.clip_id, settings.part)]
+    limit = failure_limit(settings.max_failures, len(items))
+    backbone = _backbone_of(settings)
+    recipe = recipe_of(settings, backbone)
+    check_recipe(settings.output, recipe)
+    store = open_made_with(recipe, settings.output)
+    work: list[tuple[VideoItem, Partial | None]] = []
+    gone: list[tuple[VideoItem, VideoError]] = []
+    for item in items:
+        try:
+            decision = decide(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
+        except VideoError as error:
+            known = store.failures().get(item.clip_id) if store else None
+            if known is not None and known.message == str(error) and not settings.retry_failed:
+                yield ClipResult(item.clip_id, "failed", reason=str(error))  # it is in the ledger already
+            else:
+                gone.append((item, error))
+            continue
+        if decision.action == "extract":
+            work.append((item, decision.partial))
+        else:
+            yield ClipResult(
+                item.clip_id, "skipped" if decision.action == "reuse" else "failed", reason=decision.reason
+            )
+    if work or gone:
+        # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
+        engine = _make_engine(backbone, settings) if work else None
+        after_ns = store.latest_ns() if store else 0
+        with _open_writer(settings, backbone, recipe, engine, after_ns=after_ns) as writer:
+            for _, partial in work:
+                if partial is not None:
+                    writer.resume(partial)
+            run = _Run(writer, settings, backbone, work, seconds, on_progress, limit)
+            yield from run.fail_all(gone)
+            if engine:
+                yield from run.results(engine)
+
+
+def failure_limit(text: str | None, clips: int) -> float:
+    """How many clips may fail: "10", "5%", or None for any number.
+
+    Raises:
+        UsageError: it is neither a count nor a percentage.
+    """
+    if text is None:
+        return math.inf
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if value < 0 or not math.isfinite(value):
+        raise UsageError(f"--max-failures {text!r} must be a count such as 10 or a share such as 5%")
+    return value * clips / 100 if text.endswith("%") else value
+
+
+def _backbone_of(settings: ExtractSettings) -> Backbone:
+    return load_backbone(
+        settings.backbone, weights=settings.weights, image_size=settings.image_size, channels=settings.channels
+    )
+
+
+def _open_writer(
+    settings: ExtractSettings, backbone: Backbone, recipe: dict[str, object], engine: Engine | None, *, after_ns: int
+) -> StoreWriter:
+    return StoreWriter(
+        settings.output,
+        recipe,
+        engine=engine.name if engine else settings.engine,
+        dtype=str(backbone.stored_dtype),
+        flush_seconds=settings.flush_seconds,
+        rules=rules.VERSION,
+        clips_from=settings.clips_from,
+        after_ns=after_ns,
+    )
+
+
+def _make_engine(backbone: Backbone, settings: ExtractSettings) -> Engine:
+    from extract.engines.engine import make_engine
+
+    began = time.perf_counter()
+    engine = make_engine(backbone, kind=settings.engine, batch_size=settings.batch_size, precision=settings.precision)
+    log.info("%s is ready on %s after %.1f s", backbone.name, engine.name, time.perf_counter() - began)
+    return engine
+
+
+class _Run:
+    """One pass over the clips that need work: events of the packer in, rows into the writer, results out."""
+
+    def __init__(
+        self,
+        writer: StoreWriter,
+        settings: ExtractSettings,
+        backbone: Backbone,
+        work: list[tuple[VideoItem, Partial | None]],
+        seconds: StageSeconds,
+        on_progress: Callable[[Progress], None],
+        failure_limit: float,
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._backbone = backbone
+        self._work = work
+        self._items = {item.clip_id: item for item, _ in work}
+        self._sources: dict[str, Source] = {}
+        self._rows = {item.clip_id: partial.rows if partial else 0 for item, partial in work}
+        self._seconds = seconds
+        self._progress = _Expectation(len(work), on_progress)
+        self._limit = failure_limit
+        self._failed = 0
+
+    def results(self, engine: Engine) -> Iterator[ClipResult]:
+        settings = self._settings
+        decode = settings.decode_settings(self._backbone.image_size)
+        threads = settings.decode_threads or default_decode_threads()
+        events = embed_clips(
+            self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds
+        )
+        callers_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # every decode thread computes flow on its own; more would get in each other's way
+        try:
+            for event in events:
+                yield from self._take(event)
+                self._record_seconds()
+                self._writer.seal_if_due()
+        finally:
+            events.close()  # type: ignore[attr-defined]
+            cv2.setNumThreads(callers_threads)
+            self._record_seconds()
+
+    def fail_all(self, gone: list[tuple[VideoItem, VideoError]]) -> Iterator[ClipResult]:
+        for item, error in gone:
+            yield self._fail(item.clip_id, error)
+
+    def _record_seconds(self) -> None:
+        for stage, spent in self._seconds.since_last().items():
+            self._writer.add_seconds(stage, spent)
+
+    def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
+        if isinstance(event, Opened):
+            self._sources[event.clip_id] = event.source
+            if event.done != self._rows[event.clip_id]:  # the file was replaced since its beginning was looked at
+                self._writer.discard(event.clip_id)
+                self._rows[event.clip_id] = event.done
+            self._progress.opened(event.expected_frames - event.done)
+        elif isinstance(event, Rows):
+            yield from self._append(event)
+        elif isinstance(event, Finished) and event.clip_id in self._items:
+            yield from self._finish(event)
+        elif isinstance(event, Failed) and event.clip_id in self._items:
+            yield self._fail(event.clip_id, event.error)
+
+    def _append(self, event: Rows) -> Iterator[ClipResult]:
+        clip_id = event.clip_id
+        if clip_id not in self._items:
+            return  # it has failed already
+        try:
+            self._writer.append(
+                clip_id, event.embeddings, event.frame_indices, event.pts_seconds, self._sources[clip_id]
+            )
+            self._rows[clip_id] += len(event.embeddings)
+            self._progress.embedded(len(event.embeddings))
+        except VideoError as error:
+            yield self._fail(clip_id, error)
+
+    def _finish(self, event: Finished) -> Iterator[ClipResult]:
+        clip_id = event.clip_id
+        try:
+            now = source_of(self._items[clip_id], with_digest=False)
+            then = self._sources[clip_id]
+            if (now.size, now.mtime_ns) != (then.size, then.mtime_ns):
+                raise VideoError(f"{then.path} changed while it was being read; run the same command again")
+            self._writer.finish(clip_id, event.truth)
+        except VideoError as error:
+            yield self._fail(clip_id, error)
+            return
+        self._end(clip_id)
+        truth = event.truth
+        yield ClipResult(clip_id, "done", self._rows[clip_id], lost_spans=truth.lost_spans, remarks=truth.remarks)
+
+    def _fail(self, clip_id: str, error: VideoError) -> ClipResult:
+        item = self._items.get(clip_id)
+        source = self._sources.get(clip_id) or (_source_if_there(item) if item else None)
+        self._writer.discard(clip_id)
+        self._writer.fail(clip_id, error, source)
+        self._failed += 1
+        self._end(clip_id)
+        if error.stops_job:
+            raise error
+        if self._failed > self._limit:
+            raise TooManyFailuresError(
+                f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the "
+                f"last was {clip_id}: {error}. What was done is kept; see the failures with clipseq info "
+                f"{self._settings.output}"
+            )
+        return ClipResult(clip_id, "failed", reason=str(error))
+
+    def _end(self, clip_id: str) -> None:
+        self._items.pop(clip_id, None)
+        self._sources.pop(clip_id, None)
+        self._progress.ended()
+
+
+class _Expectation:
+    """Estimates the frames of the whole job from the clips opened so far; the rest are taken to be like them."""
+
+    def __init__(self, clips: int, report: Callable[[Progress], None]) -> None:
+        self._clips = clips
+        self._report = report
+        self._opened = 0
+        self._opened_frames = 0
+        self._ended = 0
+        self._frames = 0
+
+    def opened(self, expected_frames: int) -> None:
+        self._opened += 1
+        self._opened_frames += expected_frames
+
+    def embedded(self, frames: int) -> None:
+        self._frames += frames
+        self._send()
+
+    def ended(self) -> None:
+        self._ended += 1
+        self._send()
+
+    def _send(self) -> None:
+        expected = round(self._opened_frames * self._clips / max(1, self._opened))
+        self._report(Progress(self._ended, self._frames, max(self._frames, expected)))
+
+
+def _source_if_there(item: VideoItem) -> Source | None:
+    try:
+        return source_of(item, with_digest=False)
+    except VideoError:
+        return None

@@ -1,0 +1,196 @@
+"""Decides what to do with each clip: what the store says against what the file system says now. Decodes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from extract.decode import rules
+from extract.errors import UnexpectedVideoError, VideoError
+from extract.records import Source, VideoItem
+from extract.store.reader import Store
+from extract.store.schema import Partial
+from extract.text import counted, first_few, when_text
+from extract.videos.listing import source_of
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with one clip: "reuse", "extract" (behind what `partial` has) or "failed" (again, without work)."""
+
+    action: str
+    reason: str
+    partial: Partial | None = None
+
+
+_VERDICTS = {
+    "reuse": "is reused",
+    "extract": "is computed by the next {run}",
+    "failed": "counts as failed again, without work",
+}
+
+
+def in_part(clip_id: str, part: tuple[int, int]) -> bool:
+    """Whether a clip belongs to part i of n: by the hash of its name, so that lists may differ between machines."""
+    number, count = part
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % count == number - 1
+
+
+def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, rehash: bool = False) -> Decision:
+    """What to do with one clip, and why; decodes nothing, and hashes only where size or time of the file differ.
+
+    Args:
+        item: The clip.
+        store: What is there; None for nothing.
+        retry_failed: Whether a clip that failed and has not changed is tried again.
+        rehash: Whether to compare every file by content.
+
+    Returns:
+        The decision; its reason fits behind a colon.
+
+    Raises:
+        VideoError: the file is gone.
+    """
+    now = source_of(item, with_digest=rehash)
+    reason = "it is not in the store"
+    if store is None:
+        return Decision("extract", reason)
+    if item.clip_id in store:
+        decision, now = _compare(item, store.source(item.clip_id), now)
+        was_wrong = outdated(store, item.clip_id)
+        if decision.action == "reuse" and not was_wrong:
+            return decision
+        reason = f"it was stored by earlier rules: {was_wrong}" if was_wrong else decision.reason
+    failure = store.failures().get(item.clip_id)
+    if failure is not None:
+        unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
+        if unchanged and not retry_failed and failure.error != UnexpectedVideoError.__name__:
+            said = failure.message.rstrip(".")
+            return Decision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
+        reason = "it failed before, and is tried again"
+    partial = _beginning(item, store, now)
+    if partial.rows:
+        return Decision(
+            "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it goes on there", partial
+        )
+    return Decision("extract", reason)
+
+
+def outdated(store: Store, clip_id: str) -> str:
+    """What earlier rules of decoding did wrong with a stored clip; "" where it is right."""
+    version = store.rules(clip_id)
+    if version >= rules.VERSION:
+        return ""  # without a look at its record
+    return rules.outdated(version, store.recipe, store.truth(clip_id))
+
+
+def outdated_warning(store: Store) -> list[str]:
+    """The clips of a store that earlier rules of decoding stored wrongly, in at most one sentence."""
+    found = {clip_id: what for clip_id in store.clip_ids if (what := outdated(store, clip_id))}
+    if not found:
+        return []
+    clips, what = counted(found, "clip"), "; ".join(sorted(set(found.values())))
+    verb = "was" if len(found) == 1 else "were"
+    return [
+        f"{clips} {verb} stored by earlier rules of decoding ({what}), and the next `clipseq extract` makes "
+        f"{'it' if len(found) == 1 else 'them'} again: {first_few(list(found))}"
+    ]
+
+
+def explain(clip: VideoItem | str, store: Store) -> str:
+    """Why a clip is reused, computed or failed, in one paragraph.
+
+    Args:
+        clip: The clip; or only its clip_id, and the file is looked for where the store has it from.
+        store: What is there.
+
+    Returns:
+        What the next run does with the clip and why, what the store holds of it, and what is to be known about both.
+    """
+    clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
+    item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
+    is_imported, sentences = store.recipe.get("source") == "imported", _stored_sentences(clip_id, store)
+    run = "import" if is_imported else "extraction"
+    if store.path.is_file():
+        run += " into the directory that was packed"
+        sentences.append(f"{store.path} is a packed file: nothing is added to it.")
+    if item is None:
+        first = f"{clip_id} is not in {store.path}: the next {run} computes it if its list of files includes it."
+        if clip_id in store.failures():
+            first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
+        return " ".join([first, *sentences])
+    try:
+        decision = decide(item, store, retry_failed=is_imported)
+    except VideoError as error:
+        return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
+    sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
+    if decision.action == "reuse":
+        sentences.append("A file of other content with the same size and time is found with --rehash only.")
+    elif clip_id in store:
+        now = source_of(item, with_digest=False)
+        sentences.append(f"The file has {_state(now)} now; readers get the stored timesteps until it is replaced.")
+    return " ".join(sentences)
+
+
+def _compare(item: VideoItem, then: Source, now: Source) -> tuple[Decision, Source]:
+    """Whether the stored clip is of the file as it is, and what that file is, with its digest where that was needed."""
+    if not now.digest and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
+        return Decision("reuse", "size and modification time of the file are those of the extraction"), now
+    if then.size != now.size:
+        return Decision("extract", "the size of the file has changed since the extraction"), now
+    if not then.digest:
+        return Decision("extract", "the time of the file has changed and no hash of its content is recorded"), now
+    now = now if now.digest else source_of(item, with_digest=True)
+    if now.digest == then.digest:
+        return Decision("reuse", "the content of the file is the same as at the extraction, by its hash"), now
+    return Decision("extract", "the content of the file has changed since the extraction"), now
+
+
+def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:
+    """What is sealed of an unfinished clip; a file that was only touched is known by its hash."""
+    partial = store.partial(item.clip_id, now, rules=rules.VERSION)
+    if not partial.rows and not now.digest and item.clip_id in store.unfinished():
+        partial = store.partial(item.clip_id, source_of(item, with_digest=True), rules=rules.VERSION)
+    return partial
+
+
+def _recorded_item(clip_id: str, store: Store) -> VideoItem | None:
+    """The clip with the path that is stored, or the path at which the store's other clips say that it should lie."""
+    source = store.last_source(clip_id)
+    if source is not None:
+        return VideoItem(clip_id, Path(source.path))
+    for other in store.clip_ids[:1]:
+        path = store.source(other).path
+        guess = Path(path.removesuffix(other)) / clip_id
+        if path.endswith(f"/{other}") and guess.exists():
+            return VideoItem(clip_id, guess)
+    return None
+
+
+def _stored_sentences(clip_id: str, store: Store) -> list[str]:
+    """What the store holds of a clip, complete, begun or failed."""
+    sentences = []
+    if clip_id in store:
+        source = store.source(clip_id)
+        sentences.append(
+            f"{store.path} holds {counted(store.lengths()[clip_id], 'timestep')} of it, written "
+            f"{when_text(store.written_ns(clip_id))} from {source.path} ({_state(source)})."
+        )
+    if clip_id in store.unfinished():
+        sentences.append(f"{store.path} holds {counted(store.unfinished()[clip_id], 'row')} of it, and not its end.")
+    failure = store.failures().get(clip_id)
+    if failure is not None:
+        sentences.append(f"It failed {when_text(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
+    if not sentences:
+        similar = get_close_matches(clip_id, [*store.clip_ids, *store.failures()], n=3)
+        sentences += [f"Similar names in the store: {', '.join(similar)}."] if similar else []
+    if store.damaged and clip_id not in store:
+        shards = counted(len(store.damaged), "damaged shard")
+        sentences.append(f"There is damage ({shards}), and it may have been in there: see clipseq verify.")
+    return sentences
+
+
+def _state(source: Source) -> str:
+    return f"{source.size:,} bytes, modified {when_text(source.mtime_ns)}"

@@ -1,0 +1,76 @@
+"""The failure ledger: one JSON line per clip that could not be done, flushed to the disk line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from extract.store.schema import LEDGER_PATTERN, Failure
+from extract.store.shard import unreadable
+from extract.system.files import fsync_directory, read_regular, writing
+from extract.system.typed_json import parse_json, typed_record
+
+END_OF_TIME_NS = 253_402_300_800 * 10**9  # the end of the year 9999, beyond which no date can be written
+
+
+def append_failure(path: Path, failure: Failure) -> None:
+    """Adds one line to a ledger and waits until it is on the disk.
+
+    Raises:
+        WriteError: The ledger cannot be written.
+    """
+    is_new = not path.exists()
+    with writing(path):
+        with path.open("ab") as file:
+            file.write(ledger_line(failure))
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            fsync_directory(path.parent)
+
+
+def ledger_line(failure: Failure) -> bytes:
+    """One failure as a line of JSON."""
+    return json.dumps(asdict(failure)).encode() + b"\n"
+
+
+def read_ledgers(folder: Path) -> list[Failure]:
+    """All failures in the ledgers of a store directory, in no particular order.
+
+    Raises:
+        StoreError: A ledger may not be read.
+    """
+    failures: list[Failure] = []
+    for path in sorted(folder.glob(LEDGER_PATTERN)):
+        try:
+            failures += parse_ledger(read_regular(path))
+        except OSError as error:
+            raise unreadable(path, error) from error
+    return failures
+
+
+def parse_ledger(content: bytes) -> list[Failure]:
+    """The failures in the text of a ledger; a line that a kill tore is left out, so that its clip is tried again."""
+    found = (_parse_line(line) for line in content.splitlines())
+    return [failure for failure in found if failure is not None]
+
+
+def latest_failures(failures: Iterable[Failure]) -> dict[str, Failure]:
+    """The last failure of every clip."""
+    latest: dict[str, Failure] = {}
+    for failure in failures:
+        known = latest.get(failure.clip_id)
+        if known is None or failure.when_ns >= known.when_ns:
+            latest[failure.clip_id] = failure
+    return latest
+
+
+def _parse_line(line: bytes) -> Failure | None:
+    try:
+        failure = typed_record(Failure, parse_json(line), "failure")
+    except ValueError:
+        return None
+    return failure if 0 <= failure.when_ns < END_OF_TIME_NS else None

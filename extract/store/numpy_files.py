@@ -1,0 +1,246 @@
+"""Other tools' features in, and features for other tools out: .npy and .npz files, one per clip, float32 (T, D).
+
+Nothing is unpickled. What a file holds is checked before it becomes a clip; a file that cannot become one fails alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
+from extract.records import Source, VideoItem
+from extract.store.numpy_arrays import BLOCK_BYTES, find_array
+from extract.store.reader import Store, open_made_with, open_store
+from extract.store.schema import check_clip_id, check_recipe, same_source
+from extract.store.writer import StoreWriter
+from extract.system.files import is_of_its_name, make_folder, sealed_file
+from extract.text import counted
+from extract.videos.left_out import LeftOut, walk
+from extract.videos.listing import source_of
+
+ENDINGS = (".npy", ".npz")
+NAN_POLICIES = ("error", "interpolate", "zero")
+FIRST_FILES = 4  # whose shapes are looked at before a store is made
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """How files become clips; the store's recipe.
+
+    Args:
+        fps: Rows per second; None: timestamps are row numbers.
+        key: Which array of an .npz; None: its only array of two dimensions.
+        transpose: Whether files hold (D, T).
+        nan: "error", "interpolate" (over time, per column, ends held) or "zero".
+    """
+
+    fps: float | None = None
+    key: str | None = None
+    transpose: bool = False
+    nan: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise UsageError(f"--fps {self.fps} must be above 0.")
+        if self.nan not in NAN_POLICIES:
+            raise UsageError(f"--nan {self.nan} is not one of {', '.join(NAN_POLICIES)}.")
+
+    def recipe(self) -> dict[str, object]:
+        """What determines the numbers."""
+        fps = None if self.fps is None else float(self.fps)
+        return {"source": "imported", "fps": fps, "key": self.key, "transpose": self.transpose, "nan": self.nan}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: numbers of clips, why each failed one failed, and what was passed over."""
+
+    num_done: int
+    num_skipped: int
+    failed: dict[str, str]
+    left_out: LeftOut = field(compare=False, default_factory=lambda: LeftOut(""))
+
+
+def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
+    """Makes a float32 store of another tool's features; a rerun does only what is new or changed, or failed before.
+
+    Args:
+        folder: Searched with its sub-folders for .npy and .npz; `a/b.npy` becomes the clip `a/b`.
+        output: The store's directory.
+        settings: How files become clips.
+
+    Returns:
+        How many clips were done and skipped, and which failed.
+
+    Raises:
+        UsageError: Nothing is there, two files have one name, or the files lie the other way round.
+        StoreError: The store was made otherwise.
+        WriteError: It cannot be written.
+    """
+    folder, output = Path(folder), Path(output)
+    left_out = LeftOut(folder)
+    files = _find(folder, output, left_out)
+    check_recipe(output, settings.recipe())
+    before = open_made_with(settings.recipe(), output)
+    if before is None:
+        _refuse_other_way_round(list(files.values()), settings)
+    failed: dict[str, str] = {}
+    num_done = 0
+    after_ns = before.latest_ns() if before else 0
+    with StoreWriter(output, settings.recipe(), engine="import", dtype="float32", after_ns=after_ns) as writer:
+        store = open_store(output)
+        for clip_id, path in files.items():
+            source = None
+            try:
+                source = source_of(VideoItem(clip_id, path), with_digest=False)
+                if _is_current(store, clip_id, source):
+                    continue
+                source = source_of(VideoItem(clip_id, path), with_digest=True)
+                if _is_current(store, clip_id, source):
+                    continue
+                _add(writer, clip_id, path, settings, source)
+                num_done += 1
+            except VideoError as error:
+                writer.fail(clip_id, error, source)
+                failed[clip_id] = str(error)
+    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out)
+
+
+def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
+    """The features in one file, as they are stored, block by block; held whole only where gaps are interpolated.
+
+    Args:
+        path: An .npy or .npz file.
+        settings: How files become clips.
+
+    Yields:
+        float32 (n, D), without NaN.
+
+    Raises:
+        UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions, or NaN.
+    """
+    array = find_array(path, key=settings.key, transpose=settings.transpose)
+    missing = sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
+    if missing and settings.nan == "error":
+        share = f"{missing:,} of {math.prod(array.shape):,} values"
+        raise UnstorableClipError(
+            f"{path} has NaN in {share}: import it with --nan interpolate or "
+            "--nan zero, into another --output where this one holds clips."
+        )
+    with np.errstate(over="ignore"):
+        blocks = (block.astype(np.float32) for block in array.blocks())
+        if missing and settings.nan == "interpolate":
+            yield _interpolated(path, np.concatenate(list(blocks)))
+            return
+        for block in blocks:
+            yield np.where(np.isnan(block), np.float32(0), block) if missing else block
+
+
+def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
+    """Files of one length and of several widths lie the other way round; the first few tell, before any is stored."""
+    shapes = set()
+    for path in files[:FIRST_FILES]:
+        with suppress(UnstorableClipError):  # it fails alone, later
+            shapes.add(find_array(path, key=settings.key, transpose=settings.transpose).shape)
+    lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
+    if len(lengths) == 1 and len(widths) > 1:
+        how = "without --transpose" if settings.transpose else "with --transpose"
+        raise UsageError(
+            f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
+            f"if they lay the other way round: import them {how}. Nothing has been stored."
+        )
+
+
+def export_features(store: Store, folder: str | Path) -> dict[str, str]:
+    """Writes every clip to `folder/<clip_id>.npy`: float32 (T, D), or uint8 (T, H, W, C) of a store of raw frames.
+
+    Args:
+        store: The store, opened.
+        folder: Made where it does not exist; files of the same name are replaced.
+
+    Returns:
+        clip_id -> why this clip alone was not written: it cannot be read, or its name be no file's here.
+
+    Raises:
+        WriteError: No file can be written, as on a full disk.
+    """
+    failed = {}
+    for clip_id, length in store.lengths().items():
+        try:
+            check_clip_id(clip_id)
+            path = Path(folder, f"{clip_id}.npy")
+            make_folder(path.parent)
+            with sealed_file(path) as temporary, temporary.open("xb") as file:
+                _write_npy(file, store, clip_id, length)
+        except (UnstorableClipError, StoreError) as error:
+            failed[clip_id] = str(error)
+        except WriteError as error:
+            if not is_of_its_name(error):
+                raise
+            failed[clip_id] = str(error)
+    return failed
+
+
+def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
+    """What `numpy.save` writes, block by block: frames of a long video do not fit in memory."""
+    dtype = store.dtype if store.dtype == np.uint8 else np.dtype("<f4")
+    header = {"descr": dtype.str, "fortran_order": False, "shape": (length, *store.row_shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    rows = store.read_lazily(clip_id).embeddings
+    step = max(1, BLOCK_BYTES // (dtype.itemsize * math.prod(store.row_shape)))
+    for first in range(0, length, step):
+        file.write(np.asarray(rows[first : first + step], dtype).data)
+
+
+def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
+    """clip_id -> file; hidden files and the store itself are left out without a word."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: give the folder that holds the .npy or .npz files.")
+    files: dict[str, Path] = {}
+    found = (here / name for here, names in walk(folder, left_out) for name in names)
+    for path in found:
+        if output.resolve() in path.resolve().parents:
+            continue
+        if path.suffix.lower() not in ENDINGS:
+            left_out.add("neither .npy nor .npz", path.relative_to(folder).as_posix())
+            continue
+        clip_id = path.relative_to(folder).with_suffix("").as_posix()
+        if clip_id in files:
+            raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
+        files[clip_id] = path
+    if not files and not left_out.unreadable:
+        raise UsageError(f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}).")
+    return dict(sorted(files.items()))
+
+
+def _is_current(store: Store, clip_id: str, source: Source) -> bool:
+    return clip_id in store and same_source(store.source(clip_id), source)
+
+
+def _interpolated(path: Path, rows: np.ndarray) -> np.ndarray:
+    steps, missing = np.arange(len(rows)), np.isnan(rows)
+    for column in np.flatnonzero(missing.any(axis=0)):
+        known = ~missing[:, column]
+        if not known.any():
+            raise UnstorableClipError(f"{path} has only NaN in column {column}: import it with --nan zero.")
+        rows[~known, column] = np.interp(steps[~known], steps[known], rows[known, column])
+    return rows
+
+
+def _add(writer: StoreWriter, clip_id: str, path: Path, settings: ImportSettings, source: Source) -> None:
+    done = 0
+    for block in read_rows(path, settings):
+        numbers = np.arange(done, done + len(block))
+        writer.append(clip_id, block, numbers, numbers / (settings.fps or 1.0), source)
+        done += len(block)
+    writer.finish(clip_id, None)

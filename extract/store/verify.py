@@ -1,0 +1,377 @@
+"""Re-reads a whole store and names what is damaged, per clip; repairing sets damaged shards aside to be made again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError
+from extract.records import VideoTruth
+from extract.store.index import indexed_clip_ids
+from extract.store.parts import Segment
+from extract.store.reader import Store, recipe_of
+from extract.store.schema import (
+    RECIPE_NAME,
+    SHARD_PATTERN,
+    TRUTH,
+    check_clip_id,
+    fingerprint,
+    no_store,
+    read_recipe,
+    recipe_text,
+)
+from extract.store.shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
+from extract.store.shard_writer import Block, RowsDigest
+from extract.system.files import TEMPORARY_PATTERN, fsync_directory, write_text, writing
+from extract.text import counted
+
+ASIDE_SUFFIX = ".damaged"
+BLOCK_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong in one file of a store.
+
+    Args:
+        file: Name of the file.
+        reason: What is wrong, one sentence.
+        clip_ids: The clips that suffer, as far as they can be told.
+    """
+
+    file: str
+    reason: str
+    clip_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Args:
+        path: The store.
+        num_shards, num_clips, num_frames: What is sound: shards, complete clips and their rows, also those clips
+            that lie in a damaged shard.
+        damages: What is wrong; empty where the store is sound.
+        notes: What is worth knowing and no damage, one sentence each.
+        clips_aside: Clips that the store no longer has once its damaged shards are set aside, sound ones among them.
+        sound_aside: How many of those are sound.
+        set_aside: Names of the files that `repair` renamed or wrote anew.
+    """
+
+    path: Path
+    num_shards: int
+    num_clips: int
+    num_frames: int
+    damages: tuple[Damage, ...]
+    notes: tuple[str, ...]
+    clips_aside: tuple[str, ...] = ()
+    sound_aside: int = 0
+    set_aside: tuple[str, ...] = ()
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is damaged."""
+        return not self.damages
+
+    @property
+    def damaged_clip_ids(self) -> tuple[str, ...]:
+        """All clips that suffer, sorted."""
+        return tuple(sorted({clip_id for damage in self.damages for clip_id in damage.clip_ids}))
+
+    @property
+    def damaged_shards(self) -> tuple[str, ...]:
+        """Names of the shards that `repair` sets aside, sorted."""
+        return tuple(sorted({damage.file for damage in self.damages} - {RECIPE_NAME}))
+
+
+def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
+    """Reads every byte of a store and checks digests, finite values, rising timestamps and truth records.
+
+    Args:
+        path: A store directory or a packed file.
+        repair: Whether to rename damaged shards to `*.damaged`, so that the next extraction makes their clips again,
+            and to write a damaged recipe.json anew from the shards. Nothing is deleted.
+
+    Returns:
+        What was found; with `repair`, also what was set aside.
+
+    Raises:
+        StoreError: Nothing is there, it may not be read, or a packed file is to be repaired.
+        SchemaError: The store is of a newer schema, or a file is no store.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _verify_packed(path, repair=repair)
+    shards, damages = _check_shards(path)
+    recipe, recipe_damages = _check_recipe_file(path, shards)
+    fitting = []
+    for shard in shards:
+        if recipe is not None and shard.attributes["fingerprint"] != fingerprint(recipe):
+            reason = "it was made with another recipe"
+            damages.append(Damage(shard.path.name, reason, tuple(dict.fromkeys(shard.texts("clip_id")))))
+        else:
+            fitting.append(shard)
+    broken = {damage.file for damage in damages}
+    store = Store(path, recipe or {}, [shard for shard in fitting if shard.path.name not in broken], {})
+    damages = [*recipe_damages, *damages, *_check_joints(store)]
+    aside = _repair(path, recipe, damages) if repair else ()
+    return _report(Store(path, recipe or {}, fitting, {}), damages, aside)
+
+
+def verdict_lines(report: VerifyReport) -> list[str]:
+    """The closing lines of `clipseq verify`: what is sound, and what repairing would do or has done."""
+    clips, frames = counted(report.num_clips, "clip"), counted(report.num_frames, "frame")
+    if report.is_sound:
+        return [f"read {clips}, {frames} in {counted(report.num_shards, 'shard')}: all sound"]
+    files, shards = {damage.file for damage in report.damages}, report.damaged_shards
+    found = f"{counted(len(report.damaged_clip_ids), 'damaged clip')} in {counted(len(files), 'damaged file')}"
+    lines = [f"found {found}; sound: {clips}, {frames}"]
+    if report.path.is_file():
+        return [*lines, "a packed file cannot be repaired: pack its directory again"]
+    if shards:
+        gone = f"{counted(len(shards), 'shard')} with {counted(len(report.clips_aside), 'clip')}"
+        gone += f", {report.sound_aside:,} of them sound" if report.clips_aside else ""
+        if report.set_aside:
+            lines.append(f"set aside {gone} ({', '.join(shards)}): run the same clipseq extract again to redo them")
+        else:
+            lines.append(f"--repair would set aside {gone}, and the next clipseq extract would redo them")
+    if RECIPE_NAME in files:
+        lines.append(f"{'wrote' if report.set_aside else '--repair would write'} {RECIPE_NAME} anew from the shards")
+    return lines
+
+
+def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
+    shard = open_shard(path)
+    found = _check_rows(shard)
+    store = Store(path, recipe_of(shard), [shard], {})
+    damages = [found] if found else []
+    if repair and damages:
+        raise StoreError(f"{path} is damaged ({found}): a packed file cannot be repaired, so pack its directory again.")
+    return _report(store, damages, ())
+
+
+def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> VerifyReport:
+    """Counts in a store of all shards that can be opened, those with damaged rows among them."""
+    broken = {damage.file for damage in damages}
+    left = Store(store.path, store.recipe, [shard for shard in store.shards if shard.path.name not in broken], {})
+    named = {clip_id for damage in damages for clip_id in damage.clip_ids}
+    kept = left.lengths()
+    sound = kept | {clip_id: length for clip_id, length in store.lengths().items() if clip_id not in named}
+    gone = tuple(sorted({*store.lengths(), *named} - set(kept)))
+    return VerifyReport(
+        path=store.path,
+        num_shards=len(left.shards),
+        num_clips=len(sound),
+        num_frames=sum(sound.values()),
+        damages=tuple(damages),
+        notes=_notes(left),
+        clips_aside=gone,
+        sound_aside=len(sound.keys() & set(gone)),
+        set_aside=aside,
+    )
+
+
+def _check_shards(path: Path) -> tuple[list[Shard], list[Damage]]:
+    """The shards whose clip table can be trusted, and what is wrong in these and in the others."""
+    shards, damages = [], []
+    for shard_path in sorted(path.glob(SHARD_PATTERN)):
+        try:
+            shard = open_shard(shard_path)
+            found = _check_rows(shard)
+            shards.append(shard)
+        except (DamagedShardError, SchemaError) as error:
+            clip_ids = salvage_clip_ids(shard_path) or indexed_clip_ids(path, shard_path.name)
+            found = Damage(shard_path.name, str(error), tuple(dict.fromkeys(clip_ids)))
+        if found:
+            damages.append(found)
+    return shards, damages
+
+
+def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, object] | None, list[Damage]]:
+    """The store's recipe, from recipe.json or else from a sound shard."""
+    try:
+        recipe = read_recipe(path)
+    except DamagedShardError as error:
+        return (recipe_of(shards[0]) if shards else None), [Damage(RECIPE_NAME, str(error))]
+    if recipe is None:
+        raise no_store(path)
+    return recipe, []
+
+
+def _check_rows(shard: Shard) -> Damage | None:
+    """Checks every row of the clip table of a shard against the rows it stands for."""
+    file = ShardFile(shard.path)
+    digests = shard.texts("rows_digest")
+    wrong: dict[str, str] = {}
+    for row, clip_id in enumerate(shard.texts("clip_id")):
+        reason = _wrong_with(shard, file, row, clip_id, digests[row])
+        if reason:
+            wrong[clip_id] = reason
+    if not wrong:
+        return None
+    reasons = ", ".join(sorted(set(wrong.values())))
+    share = f"damaged are {len(wrong)} of {counted(len(shard), 'clip or part', 'clips or parts')}"
+    return Damage(shard.path.name, f"{share}: {reasons}", tuple(wrong))
+
+
+def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: str) -> str:
+    """What is wrong with one row of the clip table; "" where nothing is."""
+    try:
+        check_clip_id(clip_id)
+        checked, hasher = _RisingFinite(), RowsDigest()
+        for block in part_blocks(shard, file, row):
+            hasher.update(block)
+            checked.update(block)
+        truth = _truth_bytes(shard, file, row)
+        if hasher.hexdigest(truth) != digest:
+            return "the digest of their rows is wrong"
+        if truth:
+            VideoTruth.from_json(truth.decode())
+    except (DamagedShardError, UnstorableClipError) as error:
+        return str(error)
+    except ValueError:
+        return "a truth record is malformed"
+    return checked.reason
+
+
+class _RisingFinite:
+    """Looks at the blocks of one part as they pass: values finite, timestamps and frame indices rising."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._last: Block | None = None
+
+    def update(self, block: Block) -> None:
+        """Takes the next rows."""
+        embeddings, indices, times = block
+        if embeddings.dtype.kind == "f" and not np.isfinite(embeddings).all():
+            self.reason = "values are not finite"
+        if self._last is not None:
+            indices = np.concatenate([self._last[1][-1:], indices])
+            times = np.concatenate([self._last[2][-1:], times])
+        if not np.isfinite(times).all() or (np.diff(times) <= 0).any() or (np.diff(indices) <= 0).any():
+            self.reason = "timestamps do not rise"
+        self._last = block
+
+
+def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
+    """The rows of one part, in blocks of at most 16 MiB of embeddings.
+
+    Args:
+        shard: The shard that holds it.
+        file: The same, open.
+        row: Of its clip table.
+
+    Yields:
+        embeddings (n, D), frame_indices (n,), pts_seconds (n,).
+    """
+    start = int(shard.columns["start"][row])
+    end = start + int(shard.columns["length"][row])
+    step = max(1, BLOCK_BYTES // max(1, shard.embeddings.row_bytes))
+    for first in range(start, end, step):
+        number = min(step, end - first)
+        embeddings = file.read(shard.embeddings, first, number)
+        indices, times = (file.read(shard.extents[name], first, number) for name in ("frame_index", "pts_seconds"))
+        yield embeddings, indices, times
+
+
+def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
+    """The rows of a clip, part after part, each part checked against its digest when it has passed.
+
+    Raises:
+        StoreError: The store has no such clip.
+        DamagedShardError: The rows or the truth record of a part are not those that were written.
+    """
+    for part in store.parts(clip_id):
+        yield from _checked_part(store, clip_id, part, RowsDigest())
+
+
+def rows_digest(store: Store, clip_id: str) -> str:
+    """The digest of a clip's rows, frame indices and timestamps, the same however they are packed or cut into parts.
+
+    Raises:
+        As `checked_blocks`.
+    """
+    whole, parts = RowsDigest(), store.parts(clip_id)
+    for part in parts:
+        of_part = whole if len(parts) == 1 else RowsDigest()  # so that most clips are hashed once
+        for block in _checked_part(store, clip_id, part, of_part):
+            if of_part is not whole:
+                whole.update(block)
+    return whole.hexdigest(f"{store.dtype}{store.row_shape}".encode())
+
+
+def _checked_part(store: Store, clip_id: str, part: Segment, digest: RowsDigest) -> Iterator[Block]:
+    shard = store.shards[part.shard]
+    file = ShardFile(shard.path)
+    for block in part_blocks(shard, file, part.row):
+        digest.update(block)
+        yield block
+    if digest.hexdigest(_truth_bytes(shard, file, part.row)) != shard.columns["rows_digest"][part.row].decode():
+        raise damaged(shard.path, f"the digest of {clip_id} is wrong")
+
+
+def _truth_bytes(shard: Shard, file: ShardFile, row: int) -> bytes:
+    start, end = shard.truth_span(row)
+    return file.read(shard.extents[TRUTH], start, end - start).tobytes()
+
+
+def _check_joints(store: Store) -> list[Damage]:
+    """Timestamps must rise from part to part, too."""
+    damages = []
+    for clip_id in store.clip_ids:
+        for before, after in pairwise(part for part in store.parts(clip_id) if part.length):
+            last, first = _row(store, before, before.length - 1), _row(store, after, 0)
+            if not (last[0] < first[0] and last[1] < first[1]):
+                damages.append(Damage(after.shard_name, "timestamps do not rise from part to part", (clip_id,)))
+    return damages
+
+
+def _row(store: Store, part: Segment, row: int) -> tuple[float, int]:
+    """Timestamp and frame index of one row of a part."""
+    shard = store.shards[part.shard]
+    file, row = ShardFile(shard.path), row + int(shard.columns["start"][part.row])
+    return float(file.read(shard.extents["pts_seconds"], row, 1)[0]), int(
+        file.read(shard.extents["frame_index"], row, 1)[0]
+    )
+
+
+def _repair(path: Path, recipe: dict[str, object] | None, damages: list[Damage]) -> tuple[str, ...]:
+    names = sorted({damage.file for damage in damages})
+    for name in names:
+        if name == RECIPE_NAME:
+            _rewrite_recipe(path, recipe)
+            continue
+        with writing(path / name):
+            os.replace(path / name, path / f"{name}{ASIDE_SUFFIX}")
+    if names:
+        fsync_directory(path)
+    return tuple(names)
+
+
+def _rewrite_recipe(path: Path, recipe: dict[str, object] | None) -> None:
+    if recipe is None:
+        raise StoreError(f"{path} has no shard left to take the recipe from: remove it, and extract again.")
+    write_text(path / RECIPE_NAME, recipe_text(json.loads(json.dumps(recipe))))
+
+
+def _notes(store: Store) -> tuple[str, ...]:
+    unfinished = store.unfinished()
+    halves = len(list(store.path.glob(TEMPORARY_PATTERN))) if store.path.is_dir() else 0
+    aside = len(list(store.path.glob(f"*{ASIDE_SUFFIX}"))) if store.path.is_dir() else 0
+    notes = []
+    if unfinished:
+        clips = counted(len(unfinished), "unfinished clip")
+        notes.append(f"{clips}, with which a rerun goes on: {', '.join(unfinished)}")
+    if halves:
+        notes.append(f"{counted(halves, 'half-written file')} of stopped or running writers, to be ignored")
+    if aside:
+        notes.append(f"{counted(aside, 'damaged shard')} set aside as *{ASIDE_SUFFIX}, to be deleted when you like")
+    return tuple(notes)

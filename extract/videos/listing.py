@@ -1,0 +1,394 @@
+"""What the user pointed at -> the list of clips: a folder, a glob, one file, or a CSV with a `path` column.
+
+An existing path is never read as a glob or as a span: data sets have names with brackets and with `#`.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+import logging
+import math
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from extract.errors import UnreadableVideoError, UsageError
+from extract.records import Source, VideoItem
+from extract.system.files import open_regular, read_text, reason_of
+from extract.system.tables import separator_hint
+from extract.text import counted, first_few
+from extract.videos.left_out import LeftOut, walk
+
+# fmt: off
+VIDEO_ENDINGS = frozenset((
+    ".264", ".265", ".3g2", ".3gp", ".apng", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif",
+    ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".obu", ".ogm",
+    ".ogv", ".ps", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+))
+# fmt: on
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
+OTHER_SPANS = ("start", "end", "start_frame", "end_frame", "start_time", "end_time")
+SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
+PICTURES = "pictures whose names do not end in a number"
+BESIDE_VIDEOS = "pictures beside videos"
+OTHER_FILES = "files that are no videos"
+OTHER_FOLDERS = "which hold no numbered pictures themselves"
+NUMBER_AT_END = re.compile(r"\d+$")
+
+logger = logging.getLogger(__name__)
+
+
+def find_videos(target: str | Path) -> list[VideoItem]:
+    """As `search_videos`, saying in the log what is left out."""
+    items, left_out = search_videos(target)
+    for line in left_out.lines() + left_out.failures():
+        logger.warning("%s", line)
+    return items
+
+
+def is_list(target: str | Path) -> bool:
+    """Whether a target is a CSV list of clips."""
+    return Path(target).suffix.lower() == ".csv" and Path(target).is_file()
+
+
+def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
+    """All clips that a target names, and what of it is left out.
+
+    Args:
+        target: A folder (searched with its sub-folders; one that directly holds numbered pictures is one clip), a
+            glob, a file, `file#t=start,end`, or a CSV with a `path` column.
+
+    Returns:
+        The clips, in natural order of their ids (clip2 before clip10); none where no folder can be read.
+
+    Raises:
+        UsageError: Nothing is there, a table is malformed, or two clips have one id.
+    """
+    path, left_out = Path(target), LeftOut(target)
+    if path.is_dir():
+        items = _of_folder(path, left_out)
+    elif is_list(path):
+        items = _of_table(path)
+    elif path.exists() or os.path.islink(path):
+        items = [VideoItem(path.name, path)]
+    elif span := _as_span(str(target)):
+        file, start, end = span
+        items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
+    elif address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(target)):
+        raise UsageError(
+            f"{target}: {address[0]} is not supported, only files and folders of this machine are; copy the videos "
+            "to a folder, or mount it, and give that"
+        )
+    elif glob.has_magic(str(target)):
+        items = _of_glob(str(target), left_out)
+    else:
+        raise UsageError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
+    check_ids(items)
+    return sorted(items, key=lambda item: natural_key(item.clip_id)), left_out
+
+
+def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV list of clips.
+
+    Args:
+        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`, in any
+            case; other columns are named in a warning.
+
+    Returns:
+        Per row its line in the file and its cells, every column present, "" where the file has none.
+
+    Raises:
+        UsageError: No `path` column, spans in other columns, an unreadable file, or a row without a path.
+    """
+    try:
+        text = read_text(path)
+        if hint := separator_hint(text):
+            raise UsageError(f"{path} {hint}")
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = [(reader.line_num, dict(row)) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({reason_of(error)}); export it again") from error
+    if "path" not in columns:
+        raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
+    if spans := [name for name in columns if name in OTHER_SPANS]:
+        raise UsageError(
+            f"{path} has the columns {', '.join(spans)}, which a list of clips does not know: give a span as "
+            "start_seconds and end_seconds (frames divided by the frame rate), or rename what is no span"
+        )
+    if unknown := [name for name in columns if name not in TABLE_COLUMNS]:
+        logger.warning("%s: the columns %s mean nothing here and are not used", path, ", ".join(unknown))
+    table = [(line, {name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}}) for line, row in rows]
+    for (line, row), (_, cells) in zip(rows, table, strict=True):
+        if None in row:
+            raise UsageError(
+                f"{path} line {line} has more cells than the header; put names that hold a comma in double quotes"
+            )
+        if not cells["path"]:
+            raise UsageError(f"{path} line {line} has no path; fill it in or delete the line")
+    return table
+
+
+def check_file(path: Path) -> None:
+    """See that there is something to read, without opening it.
+
+    Args:
+        path: A video, or a folder of numbered pictures.
+
+    Raises:
+        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
+    if status.st_size == 0:
+        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
+
+
+def source_of(item: VideoItem, *, with_digest: bool) -> Source:
+    """What a clip is made of, to see later whether it changed.
+
+    Args:
+        item: The clip.
+        with_digest: Whether to read and hash the whole content (SHA-256).
+
+    Returns:
+        Size, modification time and digest; of a folder of pictures those of its pictures together.
+
+    Raises:
+        UnreadableVideoError: The file is gone, may not be read, or is none whose content could be hashed.
+    """
+    try:
+        files = numbered_images(item.path) if item.path.is_dir() else [item.path]
+        states = [os.stat(file) for file in files]
+        digest = _digest(files) if with_digest else ""
+    except (OSError, ValueError) as error:
+        raise _unreadable(item.path, error) from error
+    return Source(
+        path=os.path.abspath(item.path),
+        size=sum(state.st_size for state in states),
+        mtime_ns=max((state.st_mtime_ns for state in states), default=0),
+        digest=digest,
+    )
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """The pictures of a folder whose names end in a number.
+
+    Args:
+        folder: A folder.
+
+    Returns:
+        Their paths in natural order (img2 before img10); empty where there are none.
+    """
+    pictures = [Path(entry.path) for entry in os.scandir(folder) if _is_numbered_image(entry.name)]
+    return sorted((path for path in pictures if path.is_file()), key=lambda path: natural_key(path.name))
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key that puts numbers in order of value.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The key; equal only for equal texts.
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
+
+
+def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
+    """Clips of a folder tree."""
+    items: list[VideoItem] = []
+    for here, names in walk(folder, left_out):
+        videos = [name for name in names if Path(name).suffix.lower() in VIDEO_ENDINGS]
+        pictures = [name for name in names if _is_numbered_image(name)]
+        items += [VideoItem((here / name).relative_to(folder).as_posix(), here / name) for name in videos]
+        used = {*videos, *([] if videos else pictures)}
+        if pictures and not videos:
+            name = here.relative_to(folder).as_posix()
+            items.append(VideoItem(here.resolve().name if name == "." else name, here))
+            _remark_on_sequences(pictures, here, left_out)
+        for name in names:
+            if name not in used:
+                left_out.add(_kind_of(name, beside_videos=bool(videos)), (here / name).relative_to(folder).as_posix())
+    if not items and not left_out.unreadable:
+        raise UsageError(
+            f"{folder} holds no videos ({counted(len(left_out), 'other file')}); looked for {_endings()}, and for "
+            "folders of pictures whose names end in a number"
+        )
+    return items
+
+
+def _kind_of(name: str, *, beside_videos: bool = False) -> str:
+    """What a file that is left out is."""
+    if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
+        return OTHER_FILES
+    return BESIDE_VIDEOS if beside_videos else PICTURES
+
+
+def _remark_on_sequences(pictures: Sequence[str], folder: Path, left_out: LeftOut) -> None:
+    """Pictures that are numbered twice over, such as a_1 a_2 b_1 b_2, are read as one clip all the same."""
+    beginnings = sorted({NUMBER_AT_END.sub("", os.path.splitext(name)[0]) for name in pictures})
+    if len(beginnings) > 1:
+        left_out.remark(
+            f"{folder} holds {len(beginnings)} numbered sequences of pictures ({first_few(beginnings)}), which are "
+            "read as one clip; give each a folder of its own"
+        )
+
+
+def _endings() -> str:
+    usual = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+    return f"{' '.join(usual)} and {len(VIDEO_ENDINGS) - len(usual)} other endings"
+
+
+def _of_glob(pattern: str, left_out: LeftOut) -> list[VideoItem]:
+    prefix, rest = _wildcard_free_prefix(pattern)
+    matches = [Path(match) for match in glob.glob(os.path.join(glob.escape(str(prefix)), rest), recursive=True)]
+    kept = [path for path in matches if _is_clip(path, left_out)]
+    if not kept and not left_out.unreadable:
+        raise UsageError(
+            f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
+            f"looked for {_endings()}"
+        )
+    beside = {path.parent for path in kept if path.is_file()}
+    for path in sorted({*matches} - {*kept}):
+        if path.is_file():
+            left_out.add(_kind_of(path.name, beside_videos=path.parent in beside), path.relative_to(prefix).as_posix())
+        elif str(path) not in left_out.unreadable:
+            left_out.add(OTHER_FOLDERS, path.relative_to(prefix).as_posix(), noun="folder")
+    return [VideoItem(path.relative_to(prefix).as_posix(), path) for path in kept]
+
+
+def _wildcard_free_prefix(pattern: str) -> tuple[Path, str]:
+    """A folder and the glob below it; a part that exists as written is no glob, whatever its brackets."""
+    prefix, parts = Path(Path(pattern).anchor), list(Path(pattern).parts)
+    parts = parts[1:] if Path(pattern).anchor else parts
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or (prefix / parts[0]).exists()):
+        prefix /= parts.pop(0)
+    return prefix, os.path.join(*parts)
+
+
+def _of_table(table: Path) -> list[VideoItem]:
+    rows = read_clip_table(table)
+    if not rows:
+        raise UsageError(f"{table} lists no clips; add lines below the header")
+    return [_of_row(row, table, number) for number, row in rows]
+
+
+def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
+    path, start, end = table.parent / row["path"], 0.0, math.inf
+    if "\\" in row["path"] and not path.exists():  # written on Windows
+        path = table.parent / row["path"].replace("\\", "/")
+    if not path.exists() and (span := _as_span(str(path))):
+        path, start, end = span
+    start = _seconds(row["start_seconds"], start, f"{table} line {number}: start_seconds")
+    end = _seconds(row["end_seconds"], end, f"{table} line {number}: end_seconds")
+    if not 0 <= start < end:
+        raise UsageError(
+            f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
+        )
+    name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
+    clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)
+    return VideoItem(clip_id, path, start, end)
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+
+
+def _as_span(text: str) -> tuple[Path, float, float] | None:
+    """`path#t=start,end` taken apart, or None."""
+    match = SPAN.match(text)
+    if match is None:
+        return None
+    start, end = float(match["start"]), float(match["end"])
+    if start >= end:
+        raise UsageError(f"the span {text} must end after it starts")
+    return Path(match["path"]), start, end
+
+
+def _span_id(name: str, start: float, end: float) -> str:
+    if start == 0 and math.isinf(end):
+        return name
+    return f"{name}#t={_plain(start)},{_plain(end)}"
+
+
+def _plain(seconds: float) -> str:
+    """Without exponent or trailing zeros."""
+    return "inf" if math.isinf(seconds) else f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _seconds(text: str, default: float, where: str) -> float:
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise UsageError(f"{where} is {text!r} and must be a number of seconds") from None
+
+
+def check_ids(items: Iterable[VideoItem]) -> None:
+    """Ids are relative, stay inside, and name one clip each.
+
+    Raises:
+        UsageError: One does not.
+    """
+    seen: dict[str, VideoItem] = {}
+    for item in items:
+        if item.clip_id.startswith("/") or Path(item.clip_id).is_absolute() or ".." in item.clip_id.split("/"):
+            raise UsageError(
+                f"the clip_id {item.clip_id!r} must be relative and without '..'; move the list beside its videos or "
+                "give it a clip_id column"
+            )
+        if item.clip_id in seen:
+            raise UsageError(
+                f"two clips are named {item.clip_id!r} ({seen[item.clip_id].path} and {item.path}); give them a clip_id"
+            )
+        seen[item.clip_id] = item
+
+
+def _is_clip(path: Path, left_out: LeftOut) -> bool:
+    if path.is_dir():
+        try:
+            pictures = [name for name in os.listdir(path) if _is_numbered_image(name)]
+        except OSError as error:
+            left_out.cannot_read(path, error)
+            return False
+        if pictures:
+            _remark_on_sequences(pictures, path, left_out)
+        return bool(pictures)
+    return path.suffix.lower() in VIDEO_ENDINGS
+
+
+def _is_numbered_image(name: str) -> bool:
+    stem, ending = os.path.splitext(name)
+    return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
+
+
+def _digest(files: list[Path]) -> str:
+    if len(files) == 1:
+        with open_regular(files[0]) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for path in files:
+        with open_regular(path) as file:
+            whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _unreadable(path: Path, error: Exception) -> UnreadableVideoError:
+    return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

@@ -1,0 +1,1 @@
+"""Stores and labels -> clips, windows of them, and padded batches."""

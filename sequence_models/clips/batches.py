@@ -1,0 +1,275 @@
+"""Pads clips of like length to one shape and marks the real steps. The only place that pads.
+
+Padding goes to the right, lengths are rounded up to a few distinct values, and every batch has the rows it was asked
+for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows without any) and weigh nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from extract.errors import ClipError, LabelError
+from sequence_models.clips.augmentation import FrameAugmentation, augment_frames
+from sequence_models.clips.loading import Clip, EmbeddingDim
+from sequence_models.clips.windows import select_steps
+
+SHORTEST = 8
+MOST_CHANNELS = 6  # RGB and optical flow
+LENGTH_JITTER = 0.2  # sorting by length alone would give every epoch the same batches
+
+
+@dataclass(frozen=True, repr=False)
+class PaddedBatch:
+    """Clips padded to one length; row i is clip i of those that went in.
+
+    Args:
+        embeddings: float32 (B, T, D), or raw frames uint8 (B, T, H, W, C), zeros on padding.
+        mask: bool (B, T), True = real.
+        labels: int32 (B,) or (B, T), multi-label float32 (B, T, K); 0 where the label is unknown.
+        sample_weight: float32 (B,) or (B, T), 0 on padding and on unlabelled examples.
+    """
+
+    embeddings: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    sample_weight: np.ndarray
+
+    def __post_init__(self) -> None:
+        rows, steps = self.embeddings.shape[:2]
+        if self.mask.shape != (rows, steps) or self.labels.shape[:2] not in ((rows,), (rows, steps)):
+            raise ValueError(f"{self!r} does not fit together")
+        if self.sample_weight.shape != self.labels.shape[:2]:
+            raise ValueError(f"sample_weight {self.sample_weight.shape} must be shaped like labels {self.labels.shape}")
+
+    def __repr__(self) -> str:
+        return f"PaddedBatch(embeddings={self.embeddings.shape}, mask={self.mask.shape}, labels={self.labels.shape})"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips vary in time from epoch to epoch; all zero = not at all.
+
+    Args:
+        crop: The largest share that is cut away at the ends.
+        speed: The largest change of speed, up or down, as a share.
+        frame_drop: Share of timesteps left out.
+    """
+
+    crop: float = 0.0
+    speed: float = 0.0
+    frame_drop: float = 0.0
+
+
+def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: EmbeddingDim | None = None) -> EmbeddingDim:
+    """Check that clips can be batched together.
+
+    Args:
+        clips: At least one clip.
+        num_classes: K; labels must lie in -1..K-1.
+        embedding_dim: The D or (H, W, C) that is expected; None takes that of the first clip.
+
+    Returns:
+        D, or (H, W, C) of raw frames, which all clips share.
+
+    Raises:
+        ClipError: There is no clip, or one has no timestep, another D, or values that are not finite.
+        LabelError: A class index is out of range.
+    """
+    if not clips:
+        raise ClipError("There are no clips to batch; give at least one.")
+    embedding_dim = clips[0].embedding_dim if embedding_dim is None else embedding_dim
+    for clip in clips:
+        _check_clip(clip, num_classes, embedding_dim)
+    return embedding_dim
+
+
+def check_batch(batch: PaddedBatch, *, embedding_dim: EmbeddingDim, label_shape: tuple[int, ...]) -> None:
+    """Check that a batch is what a model takes: Keras would say it in the words of some layer deep inside.
+
+    Args:
+        batch: The batch.
+        embedding_dim: D, or (H, W, C) of raw frames.
+        label_shape: What follows (batch,) in the shape of the targets: (), (T,) or (T, K).
+
+    Raises:
+        ClipError: Frames or embeddings have their axes in another order or of another size.
+        LabelError: The targets have another shape.
+    """
+    rows, steps = batch.mask.shape
+    if isinstance(embedding_dim, tuple):
+        axes, wanted = "(batch, timesteps, height, width, channels)", (rows, steps, *embedding_dim)
+    else:
+        axes, wanted = "(batch, timesteps, features)", (rows, steps, embedding_dim)
+    if batch.embeddings.shape != wanted:
+        raise ClipError(f"the model takes {axes} = {wanted}, got {batch.embeddings.shape}; bring the axes into order.")
+    targets = (rows, *label_shape)
+    if batch.labels.shape != targets:
+        raise LabelError(
+            f"with {axes} = {wanted} the model takes targets {targets}, got {batch.labels.shape}; "
+            "give labels of the model's task."
+        )
+
+
+def padded_length(steps: int) -> int:
+    """Round a length up to 8, 12, 16, 24, 32, 48, 64, ...: at most half is padding, and distinct shapes stay few."""
+    length = SHORTEST
+    while length < steps:
+        length *= 2
+    return length * 3 // 4 if length > SHORTEST and length * 3 // 4 >= steps else length
+
+
+def pad_clips(clips: Sequence[Clip], *, rows: int, steps: int, class_weights: np.ndarray | None = None) -> PaddedBatch:
+    """Pad clips to one shape.
+
+    Args:
+        clips: B or fewer clips, each of T or fewer timesteps, with labels of one kind: (), (T,) or (T, K).
+        rows: B.
+        steps: T.
+        class_weights: (K,) weight of an example of each class, not for labels (T, K); None = 1.
+
+    Returns:
+        The batch, clips in the order given.
+    """
+    per_step, classes = clips[0].labels.ndim > 0, clips[0].labels.shape[1:]
+    dtype = np.float32 if clips[0].embeddings.ndim == 2 else np.uint8
+    embeddings = np.zeros((rows, steps, *clips[0].embeddings.shape[1:]), dtype)  # (B, T, D) or (B, T, H, W, C)
+    mask = np.zeros((rows, steps), bool)
+    mask[:, 0] = True
+    labels = np.full((rows, steps, *classes) if per_step else rows, -1, np.float32 if classes else np.int32)
+    for row, clip in enumerate(clips):
+        embeddings[row, : len(clip)] = clip.embeddings
+        mask[row, : len(clip)] = True
+        labels[(row, slice(len(clip))) if per_step else row] = clip.labels
+    known = labels.min(axis=-1) >= 0 if classes else labels >= 0
+    sample_weight, labels = known.astype(np.float32), np.maximum(labels, 0)
+    if class_weights is not None:
+        sample_weight *= class_weights[labels]
+    return PaddedBatch(embeddings, mask, labels, sample_weight)
+
+
+def make_batches(
+    clips: Sequence[Clip],
+    *,
+    batch_size: int,
+    seed: int | Sequence[int] | None = None,
+    class_weights: np.ndarray | None = None,
+    pad_to: int | None = None,
+    augmentation: Augmentation | None = None,
+    frame_augmentation: FrameAugmentation | None = None,
+) -> Iterator[PaddedBatch]:
+    """Batch clips with others of about their length.
+
+    Args:
+        clips: Any number of clips, checked by `check_clips`.
+        batch_size: B of every batch; of raw frames the last batch has only the rows that are left, since zeros that
+            fill it would change the statistics of batch normalisation.
+        seed: Shuffles clips and batches; None keeps the order of the clips.
+        class_weights: (K,) weight of an example of each class; None = 1.
+        pad_to: T of every batch, at least the longest clip; None rounds up each batch's longest by `padded_length`.
+        augmentation: How clips vary from epoch to epoch, drawn by `seed`; None = not at all.
+        frame_augmentation: How the pictures of raw frames do, each clip in its own way; drawn by `seed` as well.
+
+    Yields:
+        Padded batches that hold every clip once.
+    """
+    if augmentation is not None and seed is not None:
+        rng = np.random.default_rng(seed)
+        clips = [augment_clip(clip, augmentation, rng) for clip in clips]
+    pictures = np.random.default_rng(seed).integers(2**31, size=len(clips))  # a seed per clip
+    for rows in _bucket(clips, batch_size, seed):
+        chosen = [clips[row] for row in rows]
+        if frame_augmentation and seed is not None:
+            chosen = [_vary_frames(clips[row], frame_augmentation, int(pictures[row])) for row in rows]
+        steps = pad_to or padded_length(max(map(len, chosen)))
+        full = batch_size if chosen[0].embeddings.ndim == 2 else len(chosen)
+        yield pad_clips(chosen, rows=full, steps=steps, class_weights=class_weights)
+
+
+def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generator) -> Clip:
+    """Cut, speed up or slow down, and thin out one clip by choosing among its timesteps.
+
+    Args:
+        clip: A clip of at least one timestep.
+        augmentation: How much.
+        rng: Decides.
+
+    Returns:
+        A clip of at least one timestep; every one of them, and its label, is one of `clip`.
+    """
+    length = max(1, round(len(clip) * (1 - rng.uniform(0, augmentation.crop))))
+    start = rng.integers(len(clip) - length + 1)
+    count = max(1, round(length / (1 + rng.uniform(-1, 1) * augmentation.speed)))
+    chosen = start + (np.arange(count) + rng.uniform(0, 1)) * length // count
+    kept = rng.uniform(size=count) >= augmentation.frame_drop
+    kept[rng.integers(count)] = True
+    chosen = chosen[kept].astype(np.int64)
+    return select_steps(clip, chosen)
+
+
+def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.ndarray:
+    """Weigh rare classes up, mildly: count ** -power, scaled so that the labelled examples weigh 1 on average.
+
+    Args:
+        labels: int (n,) class indices, -1 = unlabelled.
+        num_classes: K.
+        power: 0 = all alike, 1 = every class weighs the same in sum.
+
+    Returns:
+        float32 (K,); 1 for a class without examples.
+    """
+    counts = np.bincount(labels[labels >= 0], minlength=num_classes).astype(np.float64)
+    weights = np.maximum(counts, 1) ** -power
+    scale = counts.sum() / max((counts * weights).sum(), 1e-12)
+    return np.where(counts > 0, weights * scale, 1.0).astype(np.float32)
+
+
+def _vary_frames(clip: Clip, frame_augmentation: FrameAugmentation, seed: int) -> Clip:
+    """The clip with its frames read and varied; only those of one batch are ever in memory."""
+    varied = augment_frames(np.asarray(clip.embeddings), frame_augmentation, seed)
+    return replace(clip, embeddings=np.rint(varied).astype(np.uint8))
+
+
+def _bucket(clips: Sequence[Clip], batch_size: int, seed: int | Sequence[int] | None) -> list[np.ndarray]:
+    order = np.arange(len(clips))
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        lengths = np.array([len(clip) for clip in clips])
+        order = np.argsort(lengths * np.exp(rng.normal(0, LENGTH_JITTER, len(clips))))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    if seed is not None:
+        rng.shuffle(batches)
+    return batches
+
+
+def _check_clip(clip: Clip, num_classes: int, embedding_dim: EmbeddingDim) -> None:
+    if len(clip) == 0:
+        raise ClipError(f"{clip.clip_id} has no timestep; leave it out or extract it again.")
+    if isinstance(embedding_dim, tuple):
+        _check_frames(clip, embedding_dim)
+    elif clip.embedding_dim != embedding_dim:
+        raise ClipError(
+            f"{clip.clip_id} has embeddings of width {clip.embedding_dim} where {embedding_dim} is expected; "
+            "use clips of one recipe."
+        )
+    elif not np.isfinite(clip.embeddings).all():
+        raise ClipError(f"{clip.clip_id} has embeddings that are not finite; extract or import it again.")
+    if clip.labels.size and not -1 <= clip.labels.min() <= clip.labels.max() < num_classes:
+        wrong = clip.labels.max() if clip.labels.max() >= num_classes else clip.labels.min()
+        raise LabelError(
+            f"{clip.clip_id} has class index {wrong}, outside -1..{num_classes - 1}; "
+            "label it with the vocabulary in use."
+        )
+
+
+def _check_frames(clip: Clip, row_shape: tuple[int, ...]) -> None:
+    """Raw frames are 0..255, and so finite; their axes can be in the wrong order."""
+    if clip.embedding_dim != row_shape or row_shape[-1] > MOST_CHANNELS or clip.embeddings.dtype != np.uint8:
+        height, width, channels = row_shape if row_shape[-1] <= MOST_CHANNELS else ("H", "W", f"1 to {MOST_CHANNELS}")
+        raise ClipError(
+            f"{clip.clip_id} has frames of {clip.embeddings.dtype} {clip.embeddings.shape}; a raw-frame model takes "
+            "uint8 (batch, timesteps, height, width, channels), so of each clip "
+            f"(timesteps, {height}, {width}, {channels}); bring the axes into this order, or use clips of one recipe."
+        )

@@ -1,0 +1,444 @@
+"""Joins a feature store and its labels into clips ready to batch; labels meet embeddings by time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import ClipError, LabelError, StoreError
+from extract.records import ClipEmbeddings
+from extract.store.lazy_rows import join_channels
+from extract.store.reader import Store, open_store
+from extract.store.schema import has_rate
+from extract.store.verify import rows_digest
+from extract.system.cores import usable_cores
+from extract.text import counted
+from sequence_models.labels.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
+from sequence_models.labels.clip_names import ClipNames, quoted
+from sequence_models.labels.formats.plain_csv import BY_SECONDS, EXCLUSIVE, INCLUSIVE, LabelTable, read_labels
+from sequence_models.labels.intervals import (
+    UNLABELLED,
+    empty_labels,
+    label_positions,
+    original_frames,
+    pieces_of,
+    refuse_overlaps,
+    timeline_of,
+)
+from sequence_models.labels.numbering import counts_from_one, inclusive_ends
+from sequence_models.labels.targets import (
+    Target,
+    check_task,
+    look_alikes,
+    targets_from_folders,
+    targets_from_table,
+    vocabulary_of,
+)
+from sequence_models.settings import MANY_TO_ONE
+
+PTS_TOLERANCE_SECONDS = 1e-3
+LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
+
+EmbeddingDim = int | tuple[int, ...]  # D, or (H, W, C) of raw frames
+
+
+@dataclass(frozen=True, repr=False)
+class Clip:
+    """One labelled sequence.
+
+    Args:
+        clip_id: Name of the clip in its store.
+        embeddings: float16 or float32 (T, D); of raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
+        pts_seconds: float64 (T,).
+        frame_indices: int64 (T,).
+        labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
+            many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 only in clips without labels.
+        group: Clips of one group never part over a split; "" where there are no groups.
+        split: "train", "validation", "test", or "" where the labels name none.
+        label_steps: int32 (F,), the timestep that speaks for each original frame 0 to F - 1: the last one at or before
+            it, the first one for frames before all, the last one for frames past the features. Original frames are
+            those that frame labels count; for labels in seconds those of the source video, or, of imported features,
+            the timesteps themselves. None without interval labels.
+        frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame by its own place,
+            -1 = unlabelled; outside the features only intervals count, no background.
+        rows_digest: Of the rows as stored, with their frame indices and times; "" of clips that are from no store.
+    """
+
+    clip_id: str
+    embeddings: np.ndarray
+    pts_seconds: np.ndarray
+    frame_indices: np.ndarray
+    labels: np.ndarray
+    group: str = ""
+    split: str = ""
+    label_steps: np.ndarray | None = None
+    frame_labels: np.ndarray | None = None
+    rows_digest: str = ""
+
+    def __post_init__(self) -> None:
+        steps, labels = len(self.embeddings), self.labels
+        if self.embeddings.ndim not in (2, 4) or labels.ndim > 2 or labels.shape[:1] not in ((), (steps,)):
+            raise ValueError(
+                f"{self.clip_id}: embeddings must be (T, D) or (T, H, W, C) and labels (), (T,) or (T, K), "
+                f"got {self.embeddings.shape} and {labels.shape}"
+            )
+        if (self.label_steps is None) != (self.frame_labels is None):
+            raise ValueError(f"{self.clip_id}: label_steps and frame_labels go together, and one is None")
+        if self.label_steps is None or self.frame_labels is None:
+            return
+        if self.label_steps.ndim != 1 or self.frame_labels.shape != (len(self.label_steps), *labels.shape[1:]):
+            raise ValueError(
+                f"{self.clip_id}: label_steps must be (F,) and frame_labels (F,) or, like the labels, (F, K), "
+                f"got {self.label_steps.shape} and {self.frame_labels.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def embedding_dim(self) -> EmbeddingDim:
+        """D, or (H, W, C) of raw frames."""
+        row_shape = self.embeddings.shape[1:]
+        return row_shape[0] if len(row_shape) == 1 else row_shape
+
+    def __repr__(self) -> str:
+        return f"Clip({self.clip_id!r}, embeddings={self.embeddings.shape}, labels={self.labels.shape})"
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Labelled clips and what a user should know about them.
+
+    Args:
+        clips: Clips with a label, sorted by clip_id.
+        vocabulary: Class names in the order of their indices.
+        unlabelled: clip_ids with features and without a label.
+        notes: Warnings for the user, one sentence each.
+        recipes: The recipe of each store.
+        alignment: How the intervals of each clip lie on its features; empty for labels of whole clips.
+    """
+
+    clips: tuple[Clip, ...]
+    vocabulary: tuple[str, ...]
+    unlabelled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    recipes: tuple[dict, ...] = ()
+    alignment: tuple[ClipAlignment, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Joining:
+    """How intervals become labels of timesteps: arguments of `load_clips`."""
+
+    table: LabelTable
+    vocabulary: tuple[str, ...]
+    labels_fps: float | None
+    background: str | None
+    alignment: str
+    multi_label: bool
+    has_rate: bool
+
+
+def load_clips(
+    stores: Sequence[str | Path],
+    labels: Path | None,
+    *,
+    task: str,
+    missing: str = "error",
+    classes: Sequence[str] | None = None,
+    labels_fps: float | None = None,
+    labels_from: int = 0,
+    labels_end: str = EXCLUSIVE,
+    background: str | None = None,
+    keep: Sequence[str] | None = None,
+    group_from: str | None = None,
+    alignment: str = STRICT,
+    multi_label: bool = False,
+) -> ClipSet:
+    """Joins stores and labels.
+
+    Args:
+        stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
+        labels: A label file (see labels.py); None takes the first folder of the clip_id as the class of the clip.
+        task: "many-to-one" or "many-to-many".
+        missing: "error", or "skip" to leave out labels without features.
+        classes: The classes to use, in the order of their indices; None for all, sorted by name.
+        labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
+        labels_from: What they call the first frame of a clip, 0 or 1.
+        labels_end: Whether end_frame is the first frame behind the interval, "exclusive", or its last, "inclusive".
+        background: The class of timesteps between intervals; None leaves them unlabelled.
+        keep: clip_ids to use, None for all.
+        group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
+        alignment: "strict" refuses intervals outside the features and overlaps; "tolerant" reports them.
+        multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
+
+    Returns:
+        The clips with embeddings (T, D), or raw frames that stay in their stores, and labels (), (T,) or, for
+        multi_label, (T, K).
+
+    Raises:
+        LabelError: Labels and clips do not fit together.
+        UsageError: The options do not fit the task or the labels.
+        StoreError: A store cannot be read, or holds no embeddings.
+        ClipError: A clip holds a number that is no feature.
+    """
+    is_inclusive = labels_end == INCLUSIVE
+    table = None if labels is None else read_labels(Path(labels), first_frame=labels_from, inclusive=is_inclusive)
+    check_task(
+        table,
+        task=task,
+        labels_fps=labels_fps,
+        is_renumbered=bool(labels_from) or is_inclusive,
+        background=background,
+        alignment=alignment,
+        multi_label=multi_label,
+    )
+    opened = [open_store(path) for path in stores]
+    rated = all(has_rate(store.recipe) for store in opened)
+    if table is not None and not rated and (table.kind == BY_SECONDS or labels_fps is not None):
+        raise LabelError(
+            f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, and the features of "
+            f"{stores[0]} have no rate, only numbers of timesteps; import them again with --fps."
+        )
+    everything, failed, notes = _common_clips(opened, missing=missing)
+    clip_ids = _kept(everything, keep)
+    if table is None:
+        are_listed = all(store.are_listed() for store in opened)
+        targets = targets_from_folders(clip_ids, group_from=group_from, are_listed=are_listed)
+        more = [f"{counted(failed, 'clip')} failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
+    else:
+        targets, more = targets_from_table(
+            table, clip_ids, known=everything, failed=failed, missing=missing, group_from=group_from
+        )
+    notes += more
+    _refuse_none(targets, stores=stores, labels=labels)
+    vocabulary = vocabulary_of(targets.values(), classes=classes, background=background)
+    notes += look_alikes(vocabulary)
+    if table is None or task == MANY_TO_ONE:
+        clips, more = _whole_clips(opened, targets, vocabulary)
+        measured: list[ClipAlignment] = []
+    else:
+        joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label, rated)
+        clips, measured, more = _framewise_clips(opened, targets, joining)
+    _refuse_none(clips, stores=stores, labels=labels)
+    clips = _with_digests(opened, clips)
+    unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
+    recipes = tuple(store.recipe for store in opened)
+    return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
+
+
+def load_unlabelled(
+    stores: Sequence[str | Path], *, task: str = MANY_TO_ONE, num_classes: int | None = None
+) -> list[Clip]:
+    """Reads every clip of the stores without labels, to predict them.
+
+    Args:
+        stores: As `load_clips`.
+        task: Gives the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
+        num_classes: K of a multi-label model, for labels (T, K); else None.
+
+    Returns:
+        The clips, sorted by clip_id.
+
+    Raises:
+        LabelError: The stores hold different clips or timestamps.
+        StoreError: A store cannot be read, or holds no embeddings.
+    """
+    opened = [open_store(path) for path in stores]
+    clip_ids, _, _ = _common_clips(opened, missing="error")
+    clips = [
+        _clip(joined, _no_labels(len(joined), task, num_classes))
+        for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
+    ]
+    return list(_with_digests(opened, clips))
+
+
+def _no_labels(steps: int, task: str, num_classes: int | None) -> np.ndarray:
+    if num_classes is not None:
+        return np.full((steps, num_classes), UNLABELLED, np.int8)
+    return np.full(() if task == MANY_TO_ONE else steps, UNLABELLED, np.int64)
+
+
+def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], set[str], list[str]]:
+    """The clips that all stores hold, those that failed in one, and notes.
+
+    A video that changed and then failed still has its old embeddings in the store; they are stale and count as failed.
+    """
+    if not stores:
+        raise StoreError("no feature store is given; name the folder that clipseq extract wrote.")
+    for store in stores:
+        if not store.clip_ids:
+            raise StoreError(
+                f"{store.path} holds no clip; extract some with clipseq extract VIDEOS --output {store.path}."
+            )
+    failed = {clip_id for store in stores for clip_id in store.failures()}
+    common = set.intersection(*(set(store.clip_ids) for store in stores)) - failed
+    notes = []
+    for store in stores:
+        lacking = sorted({key for other in stores for key in other.clip_ids} - set(store.clip_ids) - failed)
+        if lacking and missing == "error":
+            raise LabelError(
+                f"{store.path} lacks {counted(lacking, 'clip')} of the other stores: {quoted(lacking)}; "
+                "extract them there too, or leave them out with --missing skip."
+            )
+        if lacking:
+            notes.append(
+                f"{store.path} lacks {counted(lacking, 'clip')} of the other stores, left out: {quoted(lacking)}"
+            )
+    return sorted(common), failed, notes
+
+
+def _kept(clip_ids: list[str], keep: Sequence[str] | None) -> list[str]:
+    if keep is None:
+        return clip_ids
+    names = ClipNames(clip_ids)
+    found = {name: names.find(name, where="--clips") for name in keep}
+    unknown = [name for name, clip_id in found.items() if clip_id is None]
+    if unknown:
+        raise LabelError(
+            f"--clips names {counted(unknown, 'clip')} without features: {quoted(unknown)}; extract or remove them."
+        )
+    return sorted({clip_id for clip_id in found.values() if clip_id is not None})
+
+
+def _read_joined(stores: Sequence[Store], clip_id: str) -> ClipEmbeddings:
+    """One clip with the embeddings of all stores side by side, (T, D1 + D2 + ...) or (T, H, W, C1 + C2 + ...)."""
+    raw = len(stores[0].row_shape) > 1
+    parts = [store.read_lazily(clip_id) if raw else store.read(clip_id) for store in stores]
+    for store, part in zip(stores, parts, strict=True):
+        if store.row_shape[:-1] != stores[0].row_shape[:-1]:
+            raise StoreError(
+                f"{store.path} holds {_held(store)} and {stores[0].path} {_held(stores[0])}, which cannot be joined; "
+                "give stores of embeddings, or stores of raw frames of one size."
+            )
+        _refuse_other_times(parts[0], part, paths=(stores[0].path, store.path))
+    if len(parts) == 1:
+        return parts[0]
+    rows: list[Any] = [part.embeddings for part in parts]
+    joined: Any = join_channels(rows) if raw else np.concatenate(rows, axis=1)
+    return replace(parts[0], embeddings=joined)
+
+
+def _held(store: Store) -> str:
+    size = " x ".join(map(str, store.row_shape))
+    return f"raw frames of {size}" if len(store.row_shape) > 1 else f"embeddings of {size} numbers"
+
+
+def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: tuple[object, object]) -> None:
+    shared = min(len(first), len(other))
+    differs = np.abs(first.pts_seconds[:shared] - other.pts_seconds[:shared]) > PTS_TOLERANCE_SECONDS
+    if len(first) == len(other) and not differs.any():
+        return
+    step = int(np.argmax(differs)) if differs.any() else shared
+    longer = first if len(first) > step else other
+    raise LabelError(
+        f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({counted(len(other), 'timestep')}) than in "
+        f"{paths[0]} ({counted(len(first), 'timestep')}), first at {longer.pts_seconds[step]:.3f} s; extract both "
+        "with the same sampling."
+    )
+
+
+def _whole_clips(
+    stores: Sequence[Store], targets: Mapping[str, Target], vocabulary: tuple[str, ...]
+) -> tuple[tuple[Clip, ...], list[str]]:
+    index = {name: number for number, name in enumerate(vocabulary)}
+    used = [key for key in sorted(targets) if targets[key].rows[0].label in index]
+    clips = tuple(
+        _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
+        for key in used
+    )
+    others = sorted(set(targets) - set(used))
+    return clips, [f"{counted(others, 'clip')} of other classes left out: {quoted(others)}"] if others else []
+
+
+def _framewise_clips(
+    stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
+) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
+    """The clips that have a label, how the labels of all lie on them, and notes."""
+    joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
+    clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
+    numbering = _check_numbering(how)
+    notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.alignment)
+    background = how.background
+    if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
+        raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
+    return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
+
+
+def _check_numbering(how: _Joining) -> list[str]:
+    """Notes on how the frames of the label file seem to be counted; refuses, in strict mode, what makes holes."""
+    table = how.table
+    if found := inclusive_ends(table):
+        if how.alignment == STRICT:
+            raise LabelError(f"{table.path}: {found}, or --alignment tolerant if one frame between them has no label.")
+        return [f"{table.path}: {found}"]
+    return [f"{table.path}: {found}"] if (found := counts_from_one(table)) else []
+
+
+def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
+    """One clip with the labels of its timesteps and of its original frames, and how they lie."""
+    index = {name: number for number, name in enumerate(how.vocabulary)}
+    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps, has_rate=how.has_rate)
+    if how.alignment == STRICT and not how.multi_label:
+        used = [row for row in target.rows if row.label in index]
+        refuse_overlaps(used, clip_id=joined.clip_id, where=str(how.table.path), unit=timeline.unit)
+    pieces = pieces_of(target.rows)
+    gap = index[how.background] if how.background else UNLABELLED
+
+    def labels_at(positions: np.ndarray) -> np.ndarray:
+        empty = empty_labels(timeline, positions, gap=gap, num_classes=len(index) if how.multi_label else None)
+        return label_positions(pieces, positions, index, empty=empty)
+
+    labels = labels_at(timeline.positions)
+    measured = measure_alignment(joined.clip_id, target.rows, pieces, timeline, labels, classes=index)
+    frames = original_frames(joined, timeline, label_end=measured.label_end)
+    frame_labels = labels_at(frames.positions)
+    small = frame_labels if how.multi_label else frame_labels.astype(np.int32)
+    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
+
+
+def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:
+    if not found:
+        where = ", ".join(str(path) for path in stores)
+        raise LabelError(f"no clip of {where} has a label in {labels or 'its folder name'}; check the clip ids.")
+
+
+def _refuse_no_features(clip: ClipEmbeddings) -> None:
+    """Numbers that nothing can be computed with, such as -3.4e38 where another tool had no value."""
+    if clip.embeddings.dtype in (np.uint8, np.float16):  # neither holds so large a number
+        return
+    is_fine = np.abs(clip.embeddings) <= LARGEST_FEATURE  # not for NaN either
+    if not is_fine.all():
+        step, column = (int(place) for place in np.argwhere(~is_fine)[0])
+        raise ClipError(
+            f"{clip.clip_id} holds {clip.embeddings[step, column]:g} in column {column} of timestep {step}, which is "
+            "no feature; where it marks a missing value, write NaN instead and import again with --nan"
+        )
+
+
+def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
+    _refuse_no_features(joined)
+    return Clip(
+        joined.clip_id,
+        joined.embeddings,
+        joined.pts_seconds,
+        joined.frame_indices,
+        labels,
+        group=target.group if target else "",
+        split=target.split if target else "",
+    )
+
+
+def _with_digests(stores: Sequence[Store], clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Checks the stored rows of every clip, on all cores."""
+
+    def checked(clip: Clip) -> Clip:
+        return replace(clip, rows_digest="+".join(rows_digest(store, clip.clip_id) for store in stores))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return tuple(pool.map(checked, clips))

@@ -1,0 +1,1 @@
+"""The verbs of stage two: train, evaluate, compare."""

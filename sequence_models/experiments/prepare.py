@@ -1,0 +1,270 @@
+"""Brings stores, labels and settings together into a run directory with its folds. Needs no Keras."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from extract.errors import RunError, SplitError, UsageError
+from extract.store.reader import open_store
+from extract.store.schema import fingerprint, has_rate
+from extract.store.writer import library_versions
+from extract.system.files import write_csv
+from extract.text import counted
+from sequence_models.clips.loading import Clip, ClipSet, load_clips
+from sequence_models.labels.alignment import alignment_rows
+from sequence_models.runs.clip_records import changed_clips, clip_record
+from sequence_models.runs.run import OFFICIAL, Run, create_run
+from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
+from sequence_models.splits.folds import make_folds
+from sequence_models.splits.official import official_lists
+
+log = logging.getLogger(__name__)
+
+
+def prepare(
+    stores: Sequence[str | Path],
+    labels: Path | None,
+    settings: TrainSettings,
+    *,
+    run: Path,
+    cv: str | None = None,
+    split_file: str | Path | None = None,
+    seeds: int = 1,
+    background: str | None = None,
+    **load: Any,
+) -> tuple[Run, ClipSet]:
+    """Load clips and labels, make the folds, and write (or continue) the run directory.
+
+    Args:
+        stores: Feature stores of the same clips, joined per frame.
+        labels: The label file; None: the folders are the labels.
+        settings: How models are built and trained.
+        run: The run directory.
+        cv: "leave-one-group-out" or a number of folds; None: one split.
+        split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also say how to read
+            the groups where nothing else does.
+        seeds: How many seeds per fold.
+        background: Class that gaps between intervals are, and that segment metrics leave out.
+        load: Further arguments of `load_clips`.
+
+    Raises:
+        LabelError, SplitError, StoreError, RunError, UsageError: the data, or data and settings, do not fit together;
+            the message says what does not.
+    """
+    lists = official_lists(split_file)
+    if lists is not None and not load.get("group_from"):
+        load["group_from"] = lists.data_set
+    data = load_clips(
+        stores, labels, task=settings.task, multi_label=settings.multi_label, background=background, **load
+    )
+    if len(data.vocabulary) < 2 and not settings.multi_label:
+        raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
+    check_input(settings, data, stores)
+    folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
+    wanted = Run(
+        path=run,
+        settings=settings,
+        vocabulary=data.vocabulary,
+        stores=tuple(str(Path(store).resolve()) for store in stores),
+        recipes=data.recipes,
+        fingerprints=tuple(fingerprint(recipe) for recipe in data.recipes),
+        labels=str(labels.resolve()) if labels else "",
+        load=_jsonable(load),
+        cv=OFFICIAL if lists is not None and len(lists.numbers) > 1 else cv or "",
+        folds=tuple(folds),
+        seeds=seeds,
+        background=background,
+        clips={clip.clip_id: clip_record(clip, data.vocabulary) for clip in data.clips},
+        embedding_dim=data.clips[0].embedding_dim,
+        versions=library_versions(),
+    )
+    created = create_run(wanted)
+    if data.alignment:
+        write_csv(created.path / "alignment.csv", alignment_rows(data.alignment))
+    return created, data
+
+
+def reload_clips(run: Run) -> dict[str, Clip]:
+    """The clips of a run as they are now.
+
+    Returns:
+        clip_id -> clip.
+
+    Raises:
+        RunError: Features or labels are not those that the run was trained on; names what differs.
+        LabelError, StoreError: As `load_clips`.
+    """
+    data = load_clips(
+        run.stores,
+        Path(run.labels) if run.labels else None,
+        task=run.settings.task,
+        multi_label=run.settings.multi_label,
+        background=run.background,
+        **run.load,
+    )
+    fingerprints = tuple(fingerprint(recipe) for recipe in data.recipes)
+    if fingerprints != run.fingerprints or data.vocabulary != run.vocabulary:
+        raise RunError(
+            f"the features or labels of {run.path} have changed since it was trained; train again into another --run"
+        )
+    clips = {clip.clip_id: clip for clip in data.clips}
+    gone = [clip_id for fold in run.folds for clip_id in fold.test if clip_id not in clips]
+    if gone:
+        raise RunError(
+            f"{run.path} tests {counted(gone, 'clip')} no longer in its store (first: {gone[0]}); extract them again"
+        )
+    differing = changed_clips(run.clips, data.clips, run.vocabulary)
+    if differing:
+        raise RunError(
+            f"{run.path} was trained on other data: {'; '.join(differing)}. Put the old ones back, or train again into "
+            "another --run"
+        )
+    return clips
+
+
+def refuse_changed_clips(run: Run) -> None:
+    """Raises where features or labels are no longer those of a run; where they lie elsewhere, says so.
+
+    Raises:
+        As `reload_clips`.
+    """
+    gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
+    if gone:
+        log.warning("%s is not here: whether it has changed since training was not checked", gone)
+    elif run.stores:  # none where the clips came from memory
+        reload_clips(run)
+
+
+def holds_frames(stores: Sequence[str | Path]) -> bool:
+    """Whether stores hold raw frames and not embeddings, by the first of them."""
+    return len(open_store(stores[0]).row_shape) > 1
+
+
+class Source(NamedTuple):
+    """What a model of a comparison learns from: the run as it sees it, with its stores, and the clips."""
+
+    run: Run
+    data: ClipSet
+
+
+def source_of(settings: TrainSettings, sources: Sequence[Source]) -> Source:
+    """The source of one model.
+
+    Args:
+        settings: Of the model.
+        sources: From `prepare`, then from `frame_sources`.
+
+    Returns:
+        The first where there is no other, or the model takes embeddings; else frames, of two_stream with the flow.
+    """
+    if len(sources) == 1 or not settings.on_frames:
+        return sources[0]
+    return sources[-1] if settings.model == TWO_STREAM else sources[1]
+
+
+def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list[Source]:
+    """The same clips, labels and folds on raw frames, for the raw-frame models of a comparison.
+
+    Args:
+        run, data: From `prepare`, on embeddings.
+        stores: Stores of raw frames of the same clips, joined per frame; optical flow after others is for two_stream
+            alone.
+
+    Returns:
+        The run as raw-frame models see it, on the same path, and its clips; where there is flow after others, that
+        without it and then that with it.
+
+    Raises:
+        SplitError: The frame stores lack some of the clips, or per frame hold other frames of one.
+        LabelError, StoreError: As `prepare`.
+    """
+    flow_last = open_store(stores[-1]).recipe.get("input") == "flow"
+    parts = [stores[:-1], stores] if flow_last and len(stores) > 1 else [stores]
+    return [_frame_source(run, data, part) for part in parts]
+
+
+def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Source:
+    lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
+    if lacking:
+        raise SplitError(
+            f"{', '.join(map(str, stores))} lacks {len(lacking)} of {len(run.clips)} clips (first: {lacking[0]}); "
+            "extract the same videos with --backbone pixels."
+        )
+    labels = Path(run.labels) if run.labels else None
+    load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
+    task, multi_label = run.settings.task, run.settings.multi_label
+    frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
+    if run.settings.task == MANY_TO_MANY:
+        _refuse_other_frames(data, frames, stores)
+    on_frames = replace(
+        run,
+        stores=tuple(str(Path(store).resolve()) for store in stores),
+        recipes=frames.recipes,
+        fingerprints=tuple(fingerprint(recipe) for recipe in frames.recipes),
+        embedding_dim=frames.clips[0].embedding_dim,
+        clips={clip.clip_id: clip_record(clip, frames.vocabulary) for clip in frames.clips},
+    )
+    return Source(on_frames, frames)
+
+
+def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | Path]) -> None:
+    for clip, other in zip(data.clips, frames.clips, strict=True):
+        if not np.array_equal(clip.frame_indices, other.frame_indices):
+            raise SplitError(
+                f"{', '.join(map(str, stores))} holds other frames of {clip.clip_id} ({len(other)}) than the "
+                f"embeddings ({len(clip)}); to compare frame by frame, extract both with the same --fps, --every or "
+                "--num-frames."
+            )
+
+
+def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
+    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene.
+
+    Args:
+        settings: Of one model.
+        data: From `load_clips`.
+        stores: Where the data are from, for the message.
+
+    Raises:
+        UsageError: They do not go together.
+    """
+    if settings.window and not all(map(has_rate, data.recipes)):
+        raise UsageError(
+            f"--window {settings.window:g} is in seconds, and the features of {stores[0]} have no rate, only numbers "
+            "of timesteps; import them again with --fps, or leave --window out."
+        )
+    row_shape = data.clips[0].embeddings.shape[1:]
+    inputs = [recipe.get("input") for recipe in data.recipes]
+    turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]
+    if turned and "flow" in inputs:
+        raise UsageError(
+            f"{turned[0]} of optical flow would show other motions than there were; leave --{turned[0]} out, or train "
+            "on RGB frames alone (--shift and --zoom may stay)."
+        )
+    if settings.model == TWO_STREAM and None not in inputs and inputs[-1] != "flow":
+        raise UsageError(
+            f"model two_stream takes RGB frames and then optical flow, and the stores hold "
+            f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."
+        )
+    if settings.on_frames == (len(row_shape) == 3):
+        return
+    where = ", ".join(map(str, stores))
+    if settings.on_frames:
+        raise UsageError(
+            f"model {settings.model} takes raw frames, and {where} holds embeddings of {row_shape[0]} numbers; "
+            f"choose one of {', '.join(MODEL_NAMES)}, or extract frames with --backbone pixels."
+        )
+    raise UsageError(
+        f"model {settings.model} takes embeddings, and {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
+        f"choose one of {', '.join(RAW_MODEL_NAMES)}, or extract embeddings with another --backbone."
+    )
+
+
+def _jsonable(load: dict[str, Any]) -> dict[str, Any]:
+    return {key: [str(v) for v in value] if isinstance(value, (list, tuple)) else value for key, value in load.items()}

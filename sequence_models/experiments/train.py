@@ -1,0 +1,230 @@
+"""Trains one experiment: every fold with every seed, the baselines beside them, and the models for later use.
+
+What is finished is noted in the run directory, so an interrupted cross-validation goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from extract.system.memory import peak_mb, reset_peak
+from sequence_models.clips.loading import Clip, ClipSet
+from sequence_models.experiments.evaluate import score_predictions
+from sequence_models.experiments.warm_start import start_head
+from sequence_models.models.baselines import baseline_names, fit_baseline
+from sequence_models.prediction.postprocess import choose_decision
+from sequence_models.prediction.predict import Prediction, average, predict
+from sequence_models.runs.files import read_record, write_arrays, write_record
+from sequence_models.runs.run import (
+    CHOICES,
+    FINAL,
+    MODEL,
+    POSTPROCESSED,
+    Run,
+    read_fit,
+    refuse_changed_weights,
+    weights_digest,
+)
+from sequence_models.settings import MANY_TO_ONE
+from sequence_models.splits.folds import Fold
+from sequence_models.training.fit import FitResult, fit_model, load_model, validation_score
+
+Validated = list[tuple[Clip, Prediction]]
+
+
+@dataclass
+class Validation:
+    """What one model or baseline said about validation clips.
+
+    Args:
+        name: MODEL, or the baseline.
+        folds: Fold -> its validation clips, each with the mean prediction of those that were not fitted on it.
+        decided: The same after post-processing; empty for clips with one label each.
+    """
+
+    name: str
+    folds: dict[str, Validated] = field(default_factory=dict)
+    decided: dict[str, Validated] = field(default_factory=dict)
+
+
+def train(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> dict[str, dict]:
+    """Fit everything of a run that is not fitted yet.
+
+    Args:
+        run: From `prepare`.
+        data: From `prepare`.
+        on_fit: Called after each fit with (fold, seed, result); result None = it was done before.
+        tensorboard: Write TensorBoard events beside the logs.
+
+    Returns:
+        Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; per
+        frame also of each after its post-processing.
+    """
+    models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
+    train_final(run, data, on_fit=on_fit, tensorboard=tensorboard)
+    return note_validation(run, [models, *train_baselines(run, data).values()])
+
+
+def train_models(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> Validation:
+    """Fit the model of a run with every fold and seed; as `train`.
+
+    Returns:
+        What the models said about the clips that they were not trained on.
+    """
+    clips = {clip.clip_id: clip for clip in data.clips}
+    said = Validation(MODEL)
+    for fold in run.folds:
+        collected: dict[str, list[Prediction]] = {}
+        for seed in range(run.seeds):
+            mine = fold.of_seed(seed)
+            choosing = [clips[c] for c in mine.validation]
+            model = _fit(
+                run, fold.name, seed, [clips[c] for c in mine.train], choosing, on_fit, tensorboard=tensorboard
+            )
+            for prediction in predict(model, choosing):
+                collected.setdefault(prediction.clip_id, []).append(prediction)
+        averaged = [(clips[c], average([[each] for each in collected[c]])[0]) for c in clips if c in collected]
+        said.folds[fold.name] = averaged
+        _post_process(run, fold, said, clips)
+    return said
+
+
+def train_final(
+    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+) -> None:
+    """After a cross-validation: fit the models for later use, on all clips; as `train`."""
+    for seed in range(run.seeds if run.cv else 0):
+        _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
+
+
+def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
+    """Fit the baselines of a run on every fold.
+
+    A baseline chooses no epoch, so the one that is kept learns from the validation clips too: the harder floor.
+
+    Returns:
+        Of each baseline by name, what it said about clips that it was not fitted on; of frames only for the first
+        validation part, since fitting on many frames takes long.
+    """
+    clips = {clip.clip_id: clip for clip in data.clips}
+    validations = {name: Validation(name) for name in baseline_names(run.settings.task)}
+    for fold in run.folds:
+        turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
+        for name, said in validations.items():
+            _fit_baseline(run, fold, name, clips)
+            validated: dict[str, Prediction] = {}
+            for mine in map(fold.of_seed, turns):
+                fitted = fit_baseline(name, [clips[c] for c in mine.train], run.num_classes, seed=0)
+                validated |= {p.clip_id: p for p in fitted.predict([clips[c] for c in mine.validation])}
+            said.folds[fold.name] = [(clips[c], validated[c]) for c in clips if c in validated]
+            _post_process(run, fold, said, clips)
+    return validations
+
+
+def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, dict]:
+    """Write validation.json, scores pooled over the folds, and choices.json, how well each did in each fold.
+
+    Args:
+        run: Where they go.
+        validations: From `train_models` and `train_baselines`.
+
+    Returns:
+        What validation.json holds.
+    """
+    scores, choices = {}, {}
+    for said in validations:
+        for name, folds in ((said.name, said.folds), (f"{said.name}{POSTPROCESSED}", said.decided)):
+            pooled = [pair for pairs in folds.values() for pair in pairs]
+            if pooled:
+                truth, predictions = zip(*pooled, strict=True)
+                scores[name] = score_predictions(truth, predictions, run.vocabulary, background=run.background)
+        comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
+        choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
+    write_record(run.path / "validation.json", scores)
+    write_record(run.path / CHOICES, {"seeds": run.seeds, "choices": choices})
+    return scores
+
+
+def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
+    """What `note_validation` wrote into choices.json: model or baseline -> fold -> "score" and "loss"; {} without it.
+
+    What was written with another number of seeds does not count.
+    """
+    path = run.path / CHOICES
+    record = read_record(path, again="delete it and run the same command again") if path.exists() else {}
+    return record["choices"] if record.get("seeds") == run.seeds else {}
+
+
+def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:
+    """The labelled validation clips that all models and baselines were asked about; of frames the first part only."""
+    asked = set(fold.known if run.settings.task == MANY_TO_ONE else fold.validation)
+    return [(clip, said) for clip, said in pairs if clip.clip_id in asked and clip.labels.max() >= 0]
+
+
+def _fit(
+    run: Run,
+    fold: str,
+    seed: int,
+    training: Sequence[Clip],
+    validation: Sequence[Clip],
+    on_fit: Callable[[str, int, FitResult | None], None],
+    *,
+    epochs: int | None = None,
+    tensorboard: bool,
+) -> Any:
+    weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
+    if note.exists() and weights.exists():
+        refuse_changed_weights(run, fold, seed)
+        on_fit(fold, seed, None)
+        return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
+    reset_peak()
+    result = fit_model(
+        training,
+        validation,
+        run.settings,
+        num_classes=run.num_classes,
+        seed=seed,
+        checkpoint=weights,
+        log=run.log_path(fold, seed),
+        epochs=epochs,
+        head=start_head(run, fold, seed),
+        tensorboard=run.events_path(fold, seed) if tensorboard else None,
+    )
+    told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
+    write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)})
+    on_fit(fold, seed, result)
+    return result.model
+
+
+def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]) -> None:
+    """Per frame: choose the post-processing on the fold's validation clips, note it, and apply it to them."""
+    pairs = said.folds[fold.name]
+    if run.settings.task == MANY_TO_ONE or said.name == "majority":
+        return
+    choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
+    training = [clips[clip_id] for clip_id in fold.train]
+    decision = choose_decision(choosing, predictions, training=training, causal=run.settings.causal)
+    write_record(run.decision_path(fold.name, said.name), decision.to_record())
+    said.decided[fold.name] = [(clip, decision.apply(prediction)) for clip, prediction in pairs]
+
+
+def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> None:
+    path = run.baseline_path(fold.name, name)
+    if not path.exists():
+        began = time.perf_counter()
+        fitted = fit_baseline(name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
+        write_arrays(path, fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)})
+
+
+def _median_epochs(run: Run) -> int:
+    chosen = [read_fit(run, fold.name, seed)["best_epoch"] for fold in run.folds for seed in range(run.seeds)]
+    return max(1, int(np.median(chosen)))

@@ -1,0 +1,106 @@
+"""The head of a fine-tuned backbone begins where a run on cached embeddings ended: fold by fold, seed by seed.
+
+A head that was trained on a clip must not meet it again in a test part, so the folds have to agree.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import keras
+
+from extract.errors import RunError
+from extract.text import counted
+from sequence_models.experiments.prepare import refuse_changed_clips
+from sequence_models.runs.run import FINAL, Run, read_run, refuse_changed_weights
+from sequence_models.training.fine_tuning import pretrained_digest
+from sequence_models.training.fit import load_model
+
+SHAPING = (  # settings that fix the structure of a model on embeddings
+    *("task", "multi_label", "readout", "hidden", "layers", "projection", "steps", "causal"),
+    *("tcn_stages", "tcn_layers"),
+)
+
+
+def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
+    """The model on embeddings that one fit of a run begins with.
+
+    Args:
+        run: A run of td_backbone_rnn.
+        fold: Name of the fold, or `FINAL`.
+        seed: Where the earlier run has fewer seeds, they are used in turn.
+
+    Returns:
+        Its trained model of the same fold; None where `start_from` is not set.
+
+    Raises:
+        RunError: The earlier run is of another head, backbone or vocabulary, or learnt from clips of the test part; or
+            its features, labels or weights have changed since.
+    """
+    if not run.settings.start_from:
+        return None
+    earlier = read_run(run.settings.start_from)
+    _check_structure(run, earlier)
+    _check_embeddings(run, earlier)
+    _check_folds(run, earlier, fold, seed)
+    _refuse_changed_clips(run.settings.start_from)
+    weights = earlier.model_path(fold, seed % earlier.seeds)
+    refuse_changed_weights(earlier, fold, seed % earlier.seeds)
+    return load_model(earlier.settings, weights, embedding_dim=earlier.embedding_dim, num_classes=earlier.num_classes)
+
+
+@lru_cache(maxsize=1)  # once for all fits of a run
+def _refuse_changed_clips(path: str) -> None:
+    refuse_changed_clips(read_run(path))
+
+
+def _check_structure(run: Run, earlier: Run) -> None:
+    pairs = [("head", earlier.settings.model, run.settings.head)]
+    pairs += [(name, getattr(earlier.settings, name), getattr(run.settings, name)) for name in SHAPING]
+    differing = [f"{name} {theirs} (not {ours})" for name, theirs, ours in pairs if theirs != ours]
+    if differing:
+        raise RunError(
+            f"{earlier.path} was trained with {', '.join(differing)}; give --start-from the same settings, "
+            "or a run with yours."
+        )
+    if earlier.vocabulary != run.vocabulary:
+        raise RunError(
+            f"{earlier.path} tells the classes {', '.join(earlier.vocabulary)} apart, and this run "
+            f"{', '.join(run.vocabulary)}; train both on the same labels."
+        )
+
+
+def _check_embeddings(run: Run, earlier: Run) -> None:
+    """The cache has to hold what the backbone gives on these frames before it is trained."""
+    theirs, frames = earlier.recipes[0], run.recipes[0]
+    size = run.embedding_dim[0] if isinstance(run.embedding_dim, tuple) else run.embedding_dim
+    digest = pretrained_digest(run.settings, image_size=size)
+    ours = {"backbone": run.settings.backbone, "weights_digest": digest, "image_size": size}
+    ours |= {name: frames.get(name) for name in ("fit", "input")}
+    differing = [f"{name} {theirs.get(name)} (not {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
+    if differing or len(earlier.recipes) != 1:
+        raise RunError(
+            f"{earlier.path} was trained on embeddings with {', '.join(differing) or 'several stores joined'}; "
+            "give a run on embeddings of the same backbone and pictures."
+        )
+
+
+def _check_folds(run: Run, earlier: Run, fold: str, seed: int) -> None:
+    if fold == FINAL:
+        return
+    known = {each.name: each for each in earlier.folds}
+    if fold not in known:
+        raise RunError(f"{earlier.path} has no fold {fold} (it has {', '.join(known)}); train it with the same --cv.")
+    (ours,) = (each for each in run.folds if each.name == fold)
+    seen = set(known[fold].known).intersection(ours.test)
+    if seen:
+        raise RunError(
+            f"{earlier.path} learnt from {counted(seen, 'test clip')} of fold {fold} (first: {min(seen)}), so the test "
+            "would be no test; train both with the same labels and the same --cv or --split."
+        )
+    learnt = set(known[fold].of_seed(seed % earlier.seeds).train).intersection(ours.of_seed(seed).validation)
+    if learnt:
+        raise RunError(
+            f"{earlier.path} has {counted(earlier.seeds, 'seed')}, and what seed {seed} would begin with learnt from "
+            f"{len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
+        )

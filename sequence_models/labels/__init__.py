@@ -1,0 +1,1 @@
+"""Label files -> what is known about each clip and each timestep."""

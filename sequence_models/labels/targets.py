@@ -1,0 +1,236 @@
+"""What is known about each clip apart from its features: its label rows, group and split; and the vocabulary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from unicodedata import category, normalize
+
+from extract.errors import LabelError, UsageError
+from extract.text import counted
+from sequence_models.labels.alignment import ALIGNMENTS, STRICT, TOLERANT
+from sequence_models.labels.clip_names import ClipNames, quoted
+from sequence_models.labels.formats.plain_csv import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
+from sequence_models.labels.groups import groups_of
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS
+
+
+@dataclass(frozen=True)
+class Target:
+    """The labels of one clip.
+
+    Args:
+        clip_id: As the store names it.
+        rows: One row for a label of the whole clip, else its intervals.
+        group, split: "" where there is none.
+    """
+
+    clip_id: str
+    rows: tuple[LabelRow, ...]
+    group: str = ""
+    split: str = ""
+
+
+def check_task(
+    table: LabelTable | None,
+    *,
+    task: str,
+    labels_fps: float | None = None,
+    is_renumbered: bool = False,
+    background: str | None = None,
+    alignment: str = STRICT,
+    multi_label: bool = False,
+) -> None:
+    """Raises where the labels do not fit the task, or an option does not fit the labels.
+
+    Raises:
+        LabelError: Intervals for many-to-one, per-clip labels for many-to-many, or no labels for many-to-many.
+        UsageError: An unknown task or alignment; frames counted in another way without frame intervals; labels_fps
+            without them, or not above 0; a background or several labels at once for many-to-one, or both together.
+    """
+    if task not in TASKS:
+        raise UsageError(f"--task is {task!r}; it must be {MANY_TO_ONE} or {MANY_TO_MANY}.")
+    if table is None and task == MANY_TO_MANY:
+        raise LabelError(f"--task {MANY_TO_MANY} needs labelled intervals; give them with --labels FILE.")
+    if table is not None and (table.kind == PER_CLIP) != (task == MANY_TO_ONE):
+        found, fitting, columns = (
+            ("one label per clip", MANY_TO_ONE, "clip_id,start_seconds,end_seconds,label")
+            if table.kind == PER_CLIP
+            else ("labelled intervals", MANY_TO_MANY, "clip_id,label")
+        )
+        raise LabelError(
+            f"{table.path} holds {found}, which fits --task {fitting}, not {task}; "
+            f"use that task or a label file with {columns}."
+        )
+    if is_renumbered and (table is None or table.kind != BY_FRAMES):
+        raise UsageError("--labels-from and --labels-end say what start_frame,end_frame mean, and there are none.")
+    if labels_fps is not None and (table is None or table.kind != BY_FRAMES):
+        raise UsageError("--labels-fps is the rate of start_frame,end_frame labels, and there are none.")
+    if labels_fps is not None and not 0 < labels_fps < float("inf"):
+        raise UsageError(f"--labels-fps is {labels_fps:g}; it must be above 0.")
+    if background is not None and task == MANY_TO_ONE:
+        raise UsageError(f"--background names the class of unlabelled timesteps and fits --task {MANY_TO_MANY} only.")
+    if alignment not in ALIGNMENTS:
+        raise UsageError(f"--alignment is {alignment!r}; it must be {STRICT} or {TOLERANT}.")
+    if multi_label and task == MANY_TO_ONE:
+        raise UsageError(f"--multi-label gives a timestep several classes at once and fits --task {MANY_TO_MANY} only.")
+    if multi_label and background is not None:
+        raise UsageError(
+            f"--multi-label and --background {background!r} exclude each other: a timestep outside all intervals "
+            "has none of the classes already; leave --background out."
+        )
+
+
+def targets_from_table(
+    table: LabelTable,
+    clip_ids: Sequence[str],
+    *,
+    known: Collection[str],
+    failed: Collection[str],
+    missing: str,
+    group_from: str | None,
+) -> tuple[dict[str, Target], list[str]]:
+    """Finds the clip of every row.
+
+    Args:
+        table: The label file.
+        clip_ids: The clips to label.
+        known: Other clips with features, whose labels are passed over.
+        failed: Clips that could not be extracted.
+        missing: "error" or "skip", for labels of clips that are in none of these.
+        group_from: As `groups_of`; the file's group column goes first.
+
+    Returns:
+        clip_id -> Target, for the clips that have a label; and notes for the user.
+
+    Raises:
+        LabelError: Labels of unknown clips; a name that fits several clips; two names for one clip.
+    """
+    found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
+    if unknown and missing == "error":
+        raise LabelError(
+            f"{table.path} labels {counted(unknown, 'clip')} without features: {quoted(unknown)}; "
+            "extract them, or leave their labels out with --missing skip."
+        )
+    wanted = set(clip_ids)
+    labelled = {key: target for key, target in found.items() if key in wanted and target.rows[0].label}
+    notes = _notes(table, unknown, [key for key in found if key in failed])
+    if group_from is not None and labelled and all(target.group for target in labelled.values()):
+        notes.append(f"--group-from is not used: {table.path} has a group for every clip")
+    return _with_groups(labelled, group_from), notes
+
+
+def targets_from_folders(
+    clip_ids: Sequence[str], *, group_from: str | None, are_listed: bool = False
+) -> dict[str, Target]:
+    """Takes a folder of each clip_id as its class: the first, or of clips that a list named the last.
+
+    A folder of videos holds one folder for each class, whatever lies below; a list begins wherever it lies.
+
+    Args:
+        clip_ids: Clips with features; those that lie in no folder stay unlabelled.
+        are_listed: Whether a list named the clips.
+        group_from: As `groups_of`.
+
+    Returns:
+        clip_id -> Target.
+
+    Raises:
+        LabelError: No clip lies in a folder.
+    """
+    classes = {key: key.split("/")[-2 if are_listed else 0] for key in clip_ids if "/" in key}
+    rows = {key: LabelRow(key, name, 0) for key, name in classes.items()}
+    if not rows:
+        raise LabelError(
+            f"no clip lies in a folder that could be its class ({quoted(list(clip_ids))}); "
+            "give the labels with --labels FILE."
+        )
+    return _with_groups({key: Target(key, (row,)) for key, row in rows.items()}, group_from)
+
+
+def vocabulary_of(
+    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None
+) -> tuple[str, ...]:
+    """The classes in the order of their indices.
+
+    Args:
+        targets: All clips with a label.
+        classes: The classes to use, in this order; None for all, sorted by name.
+        background: The class of unlabelled timesteps; added if it is no label.
+
+    Returns:
+        Class names.
+
+    Raises:
+        LabelError: A class is named twice or has no label; the background is not among the classes.
+    """
+    labels = {row.label for target in targets for row in target.rows}
+    known = sorted(labels | {background} if background else labels)
+    if classes is None:
+        return tuple(known)
+    if len(set(classes)) < len(classes):
+        raise LabelError(f"--classes {','.join(classes)} names a class twice; name each once.")
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise LabelError(f"--classes names {quoted(unknown)}, which no label has; there are {', '.join(known)}.")
+    if background and background not in classes:
+        raise LabelError(f"--background {background!r} is not among --classes {','.join(classes)}; add it there.")
+    return tuple(classes)
+
+
+def look_alikes(vocabulary: Sequence[str]) -> list[str]:
+    """A sentence for every group of classes whose names look alike: case, accents, spaces, invisible characters.
+
+    Args:
+        vocabulary: Class names.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in vocabulary:
+        seen = "".join(letter for letter in normalize("NFKC", name) if category(letter) not in ("Cf", "Cc"))
+        alike[" ".join(seen.casefold().split())].append(name)
+    return [
+        f"the classes {' and '.join(map(_told_apart, names))} look alike and are trained as {len(names)} classes; "
+        "if they are one, write it in one way"
+        for names in alike.values()
+        if len(names) > 1
+    ]
+
+
+def _told_apart(name: str) -> str:
+    """A name in quotes, with code points in place of what could not be told apart on a screen."""
+    return repr(name) if name.isascii() else f"{name!r} ({name!a})"
+
+
+def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:
+    """The clip of every row, and the names that fit none."""
+    found: dict[str, Target] = {}
+    unknown: list[str] = []
+    for name, rows in table.rows_by_clip().items():
+        where = f"{table.path} line {rows[0].line}"
+        clip_id = names.find(name, where=where)
+        if clip_id is None:
+            unknown.append(name)
+        elif clip_id in found:
+            raise LabelError(
+                f"{where}: {name!r} and {found[clip_id].rows[0].clip_id!r} are both clip {clip_id!r}; keep one."
+            )
+        else:
+            found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
+    return found, unknown
+
+
+def _with_groups(targets: dict[str, Target], group_from: str | None) -> dict[str, Target]:
+    groups = groups_of([key for key, target in targets.items() if not target.group], group_from)
+    return {key: Target(key, target.rows, target.group or groups[key], target.split) for key, target in targets.items()}
+
+
+def _notes(table: LabelTable, unknown: Sequence[str], failed: Sequence[str]) -> list[str]:
+    notes = []
+    if failed:
+        notes.append(f"{counted(failed, 'labelled clip')} failed at extraction, left out: {quoted(failed)}")
+    if unknown:
+        notes.append(f"{table.path} labels {counted(unknown, 'clip')} without features, left out: {quoted(unknown)}")
+    if table.ignored:
+        notes.append(f"{table.path} has columns that mean nothing here: {', '.join(table.ignored)}")
+    return notes

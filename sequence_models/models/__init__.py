@@ -1,0 +1,1 @@
+"""Settings -> a model or a baseline, ready for weights."""

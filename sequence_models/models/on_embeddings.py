@@ -1,0 +1,195 @@
+"""Registry: name -> builder of a Keras model on embeddings.
+
+Every model takes [embeddings (B, T, D) float32, mask (B, T) bool] and gives LOGITS: (B, K) for many-to-one, (B, T, K)
+for many-to-many; `predict` makes probabilities of them, by softmax or, for multi-label, by sigmoid. Dropout hits the
+same units at every timestep, so that its noise does not depend on padding; nothing normalises over the batch, since
+batch statistics would see the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from sequence_models.models.layers import AttentionReadout, Readout, SegmentMean, SmoothnessLoss, Standardise
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
+
+PYRAMID_LEVELS = (1, 2, 3)
+
+Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, seeds) -> logits
+
+
+class Seeds:
+    """Gives every layer a seed of its own: Keras draws the same numbers for equal seeds and shapes."""
+
+    def __init__(self, seed: int):
+        self._random = np.random.default_rng(seed)
+
+    def next(self) -> int:
+        """A new seed."""
+        return int(self._random.integers(2**31))
+
+
+def embedding_logits(embeddings, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
+    """The logits of one model of the registry.
+
+    Args:
+        embeddings: (B, T, D).
+        mask: (B, T).
+        settings: Sizes.
+        num_classes: K.
+        seeds: Decides the weights and the dropout.
+        name: A key of `MODELS`.
+
+    Returns:
+        Logits (B, K) or (B, T, K).
+    """
+    sequence = Standardise(name="standardise")(embeddings, mask=mask)
+    sequence = drop(sequence, settings.channel_dropout, seeds)
+    return MODELS[name](sequence, mask, settings, num_classes, seeds)
+
+
+def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
+    """A builder of layers of `cell`, then the read-out or one dense layer per timestep.
+
+    What goes into the recurrence also goes past it: with a few dozen clips most of what can be learned needs no memory.
+    """
+
+    def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        if settings.task == MANY_TO_ONE and settings.parts:
+            sequence = SegmentMean(settings.parts)(sequence, mask=mask)  # (B, S, D)
+            mask = ops.ones_like(sequence[:, :, 0], dtype="bool")
+        projected = sequence = _project(sequence, settings, seeds)
+        for _ in range(settings.layers):
+            recurrent = _directions(cell, settings, bidirectional, seeds)
+            sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
+            sequence = drop(sequence, settings.dropout, seeds)
+        sequence = layers.Concatenate()([projected, sequence])
+        if settings.task == MANY_TO_ONE:
+            backward = settings.hidden if bidirectional else 0
+            sequence = _read_out(sequence, mask, settings, seeds, backward=backward)  # (B, C)
+        return last_layer(sequence, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: bool, seeds: Seeds) -> layers.Layer:
+    def one(go_backwards: bool) -> layers.RNN:
+        return cell(
+            settings.hidden,
+            return_sequences=True,
+            go_backwards=go_backwards,
+            kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seeds.next()),
+            seed=seeds.next(),
+        )
+
+    return layers.Bidirectional(one(False), backward_layer=one(True)) if bidirectional else one(False)
+
+
+def _pooled(readout: str) -> Builder:
+    """A builder without recurrence: projection, read-out, one dense layer."""
+
+    def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        sequence = _project(sequence, settings, seeds)
+        pooled = _read_out(sequence, mask, replace(settings, readout=readout), seeds)
+        return last_layer(pooled, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _pyramid(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """One dense layer on the means of the whole clip, its halves and its thirds."""
+    parts = [SegmentMean(level)(sequence, mask=mask) for level in PYRAMID_LEVELS]
+    parts = _project(layers.Concatenate(axis=1)(parts), settings, seeds)  # (B, 6, P)
+    return last_layer(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
+
+
+def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """Stages of dilated residual layers, each on the class probabilities of the stage before (MS-TCN, CVPR 2019)."""
+    features = _tcn_stage(sequence, mask, settings, seeds)
+    if settings.task == MANY_TO_ONE:  # later stages refine labels per timestep; here there are none
+        pooled = _read_out(features, mask, settings, seeds)
+        return last_layer(pooled, mask, settings, num_classes, seeds, name="logits")
+    logits = last_layer(features, mask, settings, num_classes, seeds, name="logits_1")
+    for stage in range(2, settings.tcn_stages + 1):
+        guess = ops.sigmoid(logits) if settings.multi_label else ops.softmax(logits)
+        features = _tcn_stage(masked(guess, mask), mask, settings, seeds)
+        logits = last_layer(features, mask, settings, num_classes, seeds, name=f"logits_{stage}")
+    return logits
+
+
+def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
+    sequence = masked(dense(settings.hidden, seeds)(sequence), mask)
+    for layer in range(settings.tcn_layers):
+        convolution = layers.Conv1D(
+            settings.hidden,
+            kernel_size=3,
+            dilation_rate=2**layer,
+            padding="causal" if settings.causal else "same",
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
+        )
+        change = dense(settings.hidden, seeds)(convolution(sequence))
+        sequence = masked(sequence + drop(change, settings.dropout, seeds), mask)  # a bias would leak from padding
+    return sequence
+
+
+def masked(sequence, mask):
+    """(B, T, C) with zeros on padding."""
+    return ops.where(ops.expand_dims(mask, -1), sequence, 0.0)
+
+
+def _project(sequence, settings: TrainSettings, seeds: Seeds):
+    """Narrow (B, T, D) to (B, T, P), or leave it where there is no projection."""
+    if not settings.projection:
+        return sequence
+    return drop(dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
+
+
+def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward: int = 0):
+    if settings.readout == "concat":
+        return layers.Flatten()(SegmentMean(settings.parts)(sequence, mask=mask))
+    if settings.readout == "attention":
+        layer = AttentionReadout(settings.hidden, seeds=(seeds.next(), seeds.next()))
+    else:
+        layer = Readout(settings.readout, backward=backward)
+    return layer(sequence, mask=mask)
+
+
+def last_layer(features, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
+    """The last dense layer, and the smoothing loss where there is one label per timestep."""
+    if settings.task == MANY_TO_ONE or not settings.smoothing_loss:
+        return dense(num_classes, seeds, name=name)(features)
+    smooth = SmoothnessLoss(settings.smoothing_loss, multi_label=settings.multi_label, name=name)
+    return smooth(dense(num_classes, seeds)(features), mask=mask)
+
+
+def drop(tensor, rate: float, seeds: Seeds):
+    """Drop whole channels of (B, T, C) over time, or units of (B, C)."""
+    if not rate:
+        return tensor
+    noise_shape = (None, 1, None) if len(tensor.shape) == 3 else None
+    return layers.Dropout(rate, noise_shape=noise_shape, seed=seeds.next())(tensor)
+
+
+def dense(units: int, seeds: Seeds, *, name: str | None = None) -> layers.Dense:
+    """A dense layer with weights of its own seed."""
+    return layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seeds.next()), name=name)
+
+
+MODELS: dict[str, Builder] = {
+    "lstm": _recurrent(layers.LSTM, bidirectional=False),
+    "bilstm": _recurrent(layers.LSTM, bidirectional=True),
+    "gru": _recurrent(layers.GRU, bidirectional=False),
+    "bigru": _recurrent(layers.GRU, bidirectional=True),
+    "attention": _pooled("attention"),
+    "meanpool": _pooled("mean"),
+    "maxpool": _pooled("max"),
+    "pyramid": _pyramid,
+    "mstcn": _mstcn,
+}

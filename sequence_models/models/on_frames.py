@@ -1,0 +1,263 @@
+"""Registry: name -> builder of a Keras model on raw frames.
+
+Every model takes [frames (B, T, H, W, C) uint8 0..255, mask (B, T) bool] and gives logits as the models on embeddings
+do. A CNN per frame runs on the real frames only (`RealFrames`); convolutions over time see zeros for padding.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import keras
+from keras import layers, ops
+
+from extract.errors import ClipError, UsageError
+from sequence_models.clips.batches import MOST_CHANNELS
+from sequence_models.clips.loading import Clip
+from sequence_models.models.layers import Readout, RealFrames
+from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_logits, last_layer
+from sequence_models.settings import MANY_TO_ONE, TWO_STREAM, TrainSettings
+from sequence_models.training.fine_tuning import backbone_layer, start
+
+log = logging.getLogger(__name__)
+
+FLOW_CHANNELS = 3  # flow frames are pictures: dx, dy, speed
+BATCHNORM_MOMENTUM = 0.9
+CONVNET_DENSE = (1024, 512, 128, 64)
+FLATTEN_UNITS = 128
+
+FrameBuilder = Callable  # (frames (B, T, H, W, C), mask (B, T), settings, num_classes, seeds) -> logits
+
+
+def frame_logits(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """The logits of one model of the registry.
+
+    Args:
+        frames: uint8 (B, T, H, W, C).
+        mask: (B, T).
+        settings: Which model, and its sizes.
+        num_classes: K.
+        seeds: Decides the weights and the dropout.
+
+    Returns:
+        Logits (B, K) or (B, T, K).
+
+    Raises:
+        ClipError: The axes of the frames are in the wrong order, or the model cannot take so many channels.
+    """
+    shape = frames.shape[2:]
+    if len(shape) != 3 or shape[-1] > MOST_CHANNELS:
+        raise ClipError(
+            f"model {settings.model} takes frames (batch, timesteps, height, width, channels) with at most "
+            f"{MOST_CHANNELS} channels, got {frames.shape}; bring the axes into this order."
+        )
+    return RAW_MODELS[settings.model](frames, mask, settings, num_classes, seeds)
+
+
+def start_training(
+    model: keras.Model, settings: TrainSettings, clips: Sequence[Clip], *, head: keras.Model | None = None
+) -> None:
+    """Bring a fresh model to where training begins: pretrained weights, statistics, a trained head.
+
+    Args:
+        model: From `build_model`, with these settings.
+        settings: Which model, and its sizes.
+        clips: Training clips.
+        head: Of td_backbone_rnn: a model on embeddings with the settings of its head, trained on the cache.
+
+    Raises:
+        BackboneError: Pretrained weights are missing.
+        UsageError: The backend cannot train it.
+    """
+    check_backend(settings)
+    streams, kind = [(model, slice(None))], settings.model
+    if settings.model == TWO_STREAM:
+        rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
+        streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
+    for stream, channels in streams:
+        if kind == "td_backbone_rnn":
+            start(stream, settings, clips, channels=channels, head=head)
+        elif kind == "td_cnn_flatten_lstm":
+            (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
+            _warn_of_width(width, settings.units or FLATTEN_UNITS)
+
+
+def check_backend(settings: TrainSettings) -> None:
+    """See that the backend of Keras can train a model, before anything is fitted.
+
+    Args:
+        settings: Of any model.
+
+    Raises:
+        UsageError: It takes statistics of batch normalisation, and the backend is JAX.
+    """
+    kind = settings.stream if settings.model == TWO_STREAM else settings.model
+    takes = kind == "td_convnet_gru" or (kind == "td_backbone_rnn" and settings.update_batchnorm)
+    if takes and keras.backend.backend() == "jax":
+        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
+        raise UsageError(
+            f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "
+            f"alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
+        )
+
+
+@lru_cache
+def _warn_of_width(width: int, units: int) -> None:
+    """Said once per size, not once per fold and seed."""
+    log.warning(
+        "td_cnn_flatten_lstm: flattening makes %s numbers per frame, and %s weights of the LSTM on them; "
+        "smaller frames or td_cnn_lstm need fewer.",
+        f"{width:,}",
+        f"{4 * units * (width + units + 1):,}",
+    )
+
+
+def _recurrent(cnn: Callable, cell: type[layers.RNN], *, units: int, widths: tuple[int, ...] = ()) -> FrameBuilder:
+    """A builder of a CNN per frame, a recurrence, dense layers with dropout, and the last layer."""
+
+    def build(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        per_frame = RealFrames(cnn(frames.shape[2:], settings, seeds), update_statistics=cnn is _convnet)
+        sequence = per_frame(frames, mask=mask)  # (B, T, F)
+        recurrence = cell(
+            settings.units or units,
+            return_sequences=True,
+            kernel_initializer=keras.initializers.GlorotUniform(seeds.next()),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=seeds.next()),
+            seed=seeds.next(),
+        )
+        sequence = recurrence(sequence, mask=mask)
+        if settings.task == MANY_TO_ONE:
+            sequence = Readout("last")(sequence, mask=mask)  # (B, U)
+        for width in _numbers(settings.dense) or widths if widths else ():
+            sequence = drop(ops.relu(dense(width, seeds)(sequence)), settings.dropout, seeds)
+        return last_layer(sequence, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _pooled(readout: str) -> FrameBuilder:
+    """A builder of a CNN per frame and a pooling over time: what can be told without any order of the frames."""
+
+    def build(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        sequence = RealFrames(_small_cnn(frames.shape[2:], settings, seeds))(frames, mask=mask)
+        return dense(num_classes, seeds, name="logits")(Readout(readout)(sequence, mask=mask))
+
+    return build
+
+
+def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """Convolutions over time and space, each followed by pooling by two; what is left is averaged over real steps.
+
+    With a fixed number of frames it is flattened instead, which keeps places in the picture and in time apart.
+    """
+    sequence, steps = _rescaled(frames), settings.fixed_frames
+    for filters in _numbers(settings.filters) or (32, 64):
+        sequence = _zero_padding(sequence, mask)  # what a convolution finds beyond the end of a clip
+        convolution = layers.Conv3D(
+            filters, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seeds.next())
+        )
+        sequence = _zero_padding(ops.relu(convolution(sequence)), mask)
+        sequence = layers.MaxPooling3D(2, padding="same")(sequence)
+        mask = mask[:, ::2]  # real steps come first, so that of each pair the first decides
+        steps = -(-steps // 2)
+    if steps:
+        flat = ops.reshape(sequence[:, :steps], (-1, steps * math.prod(sequence.shape[2:])))
+        return dense(num_classes, seeds, name="logits")(flat)
+    sequence = ops.mean(sequence, axis=(2, 3))  # (B, T', F)
+    return dense(num_classes, seeds, name="logits")(Readout("mean")(sequence, mask=mask))
+
+
+def _backbone(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """A backbone of stage one per frame, then one of the models on embeddings."""
+    embeddings = backbone_layer(frames.shape[2:], settings, seeds)(frames, mask=mask)
+    return embedding_logits(embeddings, mask, settings, num_classes, seeds, name=settings.head)
+
+
+def _two_stream(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """One model on RGB, one of the same kind on optical flow, and the mean of what they say.
+
+    Simonyan and Zisserman, Two-Stream Convolutional Networks (NIPS 2014), here trained together.
+    """
+    if frames.shape[-1] <= FLOW_CHANNELS:
+        raise ClipError(
+            f"model two_stream takes RGB and optical flow side by side, got frames of {frames.shape[-1]} channels; "
+            "give clipseq train two stores of the same clips, the frames first and the flow (--input flow) second."
+        )
+    said = []
+    for name, part in (("rgb", frames[..., :-FLOW_CHANNELS]), ("flow", frames[..., -FLOW_CHANNELS:])):
+        inputs = [keras.Input(part.shape[1:], dtype="uint8"), keras.Input((None,), dtype="bool")]
+        with keras.name_scope(name):  # PyTorch finds gradients by path, and would never zero those of a shared one
+            logits = RAW_MODELS[settings.stream](*inputs, settings, num_classes, seeds)
+        said.append(keras.Model(inputs, logits, name=name)([part, mask]))
+    return layers.Average(name="logits")(said)
+
+
+def _small_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
+    """Convolution, pooling, convolution, averaged over the picture."""
+    first, *others = _numbers(settings.filters) or (16, 32)
+    blocks = [_convolution(first, seeds)]
+    for filters in others:
+        blocks += [layers.MaxPooling2D(padding="same"), _convolution(filters, seeds)]
+    return _cnn(shape, [*blocks, layers.GlobalAveragePooling2D()])
+
+
+def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
+    """Convolutions, each with pooling, and every number that is left."""
+    blocks = [
+        layer
+        for filters in _numbers(settings.filters) or (32, 64)
+        for layer in (_convolution(filters, seeds), layers.MaxPooling2D(padding="same"))
+    ]
+    return _cnn(shape, [*blocks, layers.Flatten()])
+
+
+def _convnet(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
+    """Blocks of two convolutions with batch normalisation and pooling, then the maximum over the picture."""
+    blocks: list[layers.Layer] = []
+    for filters in _numbers(settings.filters) or (64, 128, 256, 512):
+        blocks += [layers.MaxPooling2D(padding="same")] if blocks else []
+        blocks += [_convolution(filters, seeds), _convolution(filters, seeds)]
+        blocks += [layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM)]
+    return _cnn(shape, [*blocks, layers.GlobalMaxPooling2D()])
+
+
+def _cnn(shape, blocks: list[layers.Layer]) -> keras.Model:
+    frames = keras.Input(tuple(shape))
+    features = _rescaled(frames)
+    for block in blocks:
+        features = block(features)
+    return keras.Model(frames, features)
+
+
+def _convolution(filters: int, seeds: Seeds) -> layers.Conv2D:
+    initializer = keras.initializers.GlorotUniform(seeds.next())
+    return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=initializer)
+
+
+def _rescaled(frames):
+    """0..255 -> -1..1: the grey that stands for "no motion" in optical flow becomes 0, like padding."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0)(frames)
+
+
+def _zero_padding(sequence, mask):
+    """(B, T, H, W, C) with zeros on padded steps."""
+    return ops.where(ops.expand_dims(mask, (2, 3, 4)), sequence, 0.0)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+RAW_MODELS: dict[str, FrameBuilder] = {
+    "td_cnn_lstm": _recurrent(_small_cnn, layers.LSTM, units=64),
+    "td_cnn_flatten_lstm": _recurrent(_flat_cnn, layers.LSTM, units=FLATTEN_UNITS),
+    "td_convnet_gru": _recurrent(_convnet, layers.GRU, units=64, widths=CONVNET_DENSE),
+    "td_cnn_avgpool": _pooled("mean"),
+    "td_cnn_maxpool": _pooled("max"),
+    "conv3d": _conv3d,
+    "td_backbone_rnn": _backbone,
+    TWO_STREAM: _two_stream,
+}

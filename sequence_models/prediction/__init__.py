@@ -1,0 +1,1 @@
+"""A model and clips -> predictions, and what is written of them."""

@@ -1,0 +1,137 @@
+"""Model and clips -> predictions, one per clip and never padded. The only place that unpads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from extract.errors import ClipError
+from sequence_models.clips.batches import check_clips, pad_clips, padded_length
+from sequence_models.clips.loading import Clip
+from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
+
+FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
+RAW_VALUES_PER_BATCH = 2**24  # of raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What a model says about one clip.
+
+    Args:
+        clip_id: Name of the clip.
+        probabilities: float32 (K,) for many-to-one, (T, K) for many-to-many; rows sum to 1 unless multi-label.
+        multi_label: Every class has a probability of its own.
+        decided: What was made of the probabilities after training, shaped like `labels`; None = nothing.
+    """
+
+    clip_id: str
+    probabilities: np.ndarray
+    multi_label: bool = False
+    decided: np.ndarray | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The decision: class index int64 () or (T,), most probable unless `decided`; multi-label bool (T, K)."""
+        return self.raw_labels if self.decided is None else self.decided
+
+    @property
+    def raw_labels(self) -> np.ndarray:
+        """What the probabilities alone say, shaped like `labels`."""
+        return self.probabilities >= 0.5 if self.multi_label else self.probabilities.argmax(axis=-1)
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.clip_id!r}, probabilities={self.probabilities.shape})"
+
+
+def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
+    """Predict clips of any lengths.
+
+    Args:
+        model: Keras model from `fit_model`, `load_model` or `build_model`.
+        clips: Clips of the width that the model was built for; labels are ignored. May be empty.
+        batch_size: The most clips per step; it does not change the result.
+
+    Returns:
+        One prediction per clip, in the order of `clips`.
+
+    Raises:
+        ClipError: A clip has no timestep, another width, or values that are not finite.
+    """
+    from sequence_models.models.compiled import compiled
+
+    if not clips:
+        return []
+    architecture = model.architecture
+    check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=architecture.embedding_dim)
+    twin = compiled(architecture)
+    twin.load(model)
+    return forward(twin, clips, batch_size=batch_size)
+
+
+def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
+    """Predict checked clips with a `CompiledModel` that has its weights already; otherwise as `predict`."""
+    pieces = prediction_pieces(clips, twin.settings)
+    row_shape = clips[0].embeddings.shape[1:]
+    most_frames = RAW_VALUES_PER_BATCH // math.prod(row_shape) if len(row_shape) > 1 else FRAMES_PER_BATCH
+    by_length = sorted(range(len(pieces)), key=lambda number: len(pieces[number].steps))
+    said: dict[int, np.ndarray] = {}
+    while by_length:
+        steps = padded_length(len(pieces[by_length[-1]].steps))
+        size = max(1, min(batch_size, most_frames // steps))
+        by_length, numbers = by_length[:-size], by_length[-size:]
+        chosen = [select_steps(clips[pieces[number].row], pieces[number].steps) for number in numbers]
+        said.update(zip(numbers, _forward_batch(twin, chosen, steps), strict=True))
+    merged = merge_pieces(clips, pieces, [said[number] for number in range(len(pieces))], task=twin.settings.task)
+    multi_label = twin.settings.multi_label
+    return [
+        Prediction(clip.clip_id, probabilities, multi_label) for clip, probabilities in zip(clips, merged, strict=True)
+    ]
+
+
+def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """Average the probabilities that several models give the same clips.
+
+    Args:
+        predictions: One list per model, the same clips in the same order.
+
+    Returns:
+        One prediction per clip; what was decided of a single one is forgotten.
+
+    Raises:
+        ClipError: The lists are of different clips.
+    """
+    if len({tuple((p.clip_id, p.probabilities.shape) for p in each) for each in predictions}) != 1:
+        raise ClipError("Predictions of different clips cannot be averaged; predict the same clips with every model.")
+    return [
+        replace(
+            same[0],
+            probabilities=np.asarray(np.mean([p.probabilities for p in same], axis=0), np.float32),
+            decided=None,
+        )
+        for same in zip(*predictions, strict=True)
+    ]
+
+
+def _forward_batch(twin: Any, clips: Sequence[Clip], steps: int) -> list[np.ndarray]:
+    rows = 1 << (len(clips) - 1).bit_length()  # few distinct shapes: 1, 2, 4, ... rows
+    logits = twin.logits(pad_clips(clips, rows=rows, steps=steps))[: len(clips)]
+    probabilities = sigmoid(logits) if twin.settings.multi_label else softmax(logits)
+    if probabilities.ndim == 2:
+        return list(probabilities)
+    return [each[: len(clip)] for each, clip in zip(probabilities, clips, strict=True)]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits (..., K), in their dtype."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each logit by itself, in its dtype."""
+    return 0.5 + 0.5 * np.tanh(0.5 * logits)

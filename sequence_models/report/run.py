@@ -1,0 +1,176 @@
+"""Reads an evaluated run directory into what a report shows, and checks that its parts fit together."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import RunError
+from extract.system.files import read_regular
+from sequence_models.experiments.prepare import refuse_changed_clips
+from sequence_models.runs.files import read_arrays
+from sequence_models.runs.run import Run, evaluate_first, read_metrics, read_run, refuse_changed_weights
+
+
+@dataclass(frozen=True, repr=False)
+class ReportedClip:
+    """One test clip with its truth and what the model said; many-to-one has T = 1.
+
+    Args:
+        clip_id: Name of the clip.
+        group: Its group, "" where there are none.
+        fold: Name of the fold that tested it, "" where no fold names it.
+        truth: int64 (T,), -1 = unlabelled; multi-label (T, K) of 0 and 1, rows of -1 = unlabelled.
+        predicted: int64, shaped like the truth: the labels after post-processing.
+        probabilities: float32 (T, K), before post-processing.
+        pts_seconds: float64 (T,); numbers of timesteps in a run without a rate.
+    """
+
+    clip_id: str
+    group: str
+    fold: str
+    truth: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+    pts_seconds: np.ndarray
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """bool (T,): which steps have a true label."""
+        return self.truth >= 0 if self.truth.ndim == 1 else self.truth.min(axis=1) >= 0
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Share of the labelled steps (multi-label: of their yes-or-no answers) that are right, None where none is."""
+        right = (self.predicted == self.truth)[self.labelled]
+        return float(right.mean()) if len(right) else None
+
+    @cached_property
+    def confidence(self) -> float:
+        """Mean probability of what was predicted: the class, or for multi-label each yes or no."""
+        if self.predicted.ndim == 2:
+            return float(np.where(self.predicted > 0, self.probabilities, 1 - self.probabilities).mean())
+        return float(np.take_along_axis(self.probabilities, self.predicted[:, None], axis=1).mean())
+
+    def __repr__(self) -> str:
+        return f"ReportedClip({self.clip_id!r}, probabilities={self.probabilities.shape})"
+
+
+@dataclass(frozen=True, repr=False)
+class EvaluatedRun:
+    """A run directory in memory.
+
+    Args:
+        run: run.json.
+        metrics: metrics.json.
+        clips: The test clips, in the order of predictions.npz; those without any step are left out.
+        logs: Name of the log -> its columns, float64 (epochs,), empty cells nan; logs without an epoch are left out.
+    """
+
+    run: Run
+    metrics: Mapping[str, Any]
+    clips: tuple[ReportedClip, ...]
+    logs: Mapping[str, Mapping[str, np.ndarray]]
+
+    def groups_of(self, clip_ids: Iterable[str]) -> set[str]:
+        """The distinct groups of some clips of the run, without "no group"."""
+        return {_group_of(self.run, clip_id) for clip_id in clip_ids} - {""}
+
+
+def read_evaluated_run(path: Path) -> EvaluatedRun:
+    """Reads a run that was trained and evaluated.
+
+    Args:
+        path: The run directory.
+
+    Returns:
+        Everything that the report shows.
+
+    Raises:
+        RunError: The directory is no run, was not evaluated, or its files do not fit together.
+    """
+    run = read_run(path)
+    _refuse_stale(run)
+    metrics = read_metrics(path)
+    clips = _read_predictions(path / "predictions.npz", run)
+    return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
+
+
+def _refuse_stale(run: Run) -> None:
+    """Raises where features, labels or weights are no longer those of the run."""
+    refuse_changed_clips(run)
+    for fold in run.folds:
+        for seed in range(run.seeds):
+            if run.model_path(fold.name, seed).exists():
+                refuse_changed_weights(run, fold.name, seed)
+
+
+def read_logs(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The epochs of every fit of a run directory: name of the log -> its columns; empty logs are left out."""
+    return {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
+
+
+def _group_of(run: Run, clip_id: str) -> str:
+    return str(run.clips.get(clip_id, {}).get("group") or "")
+
+
+def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
+    arrays = read_arrays(path, again=evaluate_first(run.path))
+    try:
+        arrays["pts_seconds"] = arrays[run.times_name]
+        steps, shape = int(arrays["lengths"].sum()), arrays["probabilities"].shape
+        wanted = shape if run.settings.multi_label else shape[:1]
+        fits = steps and shape == (steps, run.num_classes) and arrays["pts_seconds"].shape == (steps,)
+        if not fits or {arrays[name].shape for name in ("truth", "decided")} != {wanted}:
+            shapes = ", ".join(f"{name} {arrays[name].shape}" for name in ("probabilities", "truth", "decided"))
+            raise RunError(
+                f"{path} does not fit a run of {run.num_classes} classes ({steps} steps, {shapes}): "
+                f"{evaluate_first(run.path)}"
+            )
+    except KeyError as error:
+        raise RunError(f"{path} has no {error}: {evaluate_first(run.path)}") from None
+    return _cut(arrays, run)
+
+
+def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]:
+    """Cuts the pooled arrays at the clips' ends."""
+    folds_of: dict[str, list[str]] = {}
+    for fold in run.folds:  # official splits may test a clip in several folds; predictions are in the folds' order
+        for clip_id in fold.test:
+            folds_of.setdefault(clip_id, []).append(fold.name)
+    ids = [str(clip_id) for clip_id in arrays["clip_ids"]]
+    ends = np.cumsum(arrays["lengths"])
+    return tuple(
+        ReportedClip(
+            clip_id=clip_id,
+            group=_group_of(run, clip_id),
+            fold=folds_of[clip_id].pop(0) if folds_of.get(clip_id) else "",
+            truth=arrays["truth"][end - length : end],
+            predicted=arrays["decided"][end - length : end],
+            probabilities=arrays["probabilities"][end - length : end],
+            pts_seconds=arrays["pts_seconds"][end - length : end],
+        )
+        for clip_id, length, end in zip(ids, arrays["lengths"], ends, strict=True)
+        if length
+    )
+
+
+def _read_log(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a log as numbers; a cell that is empty, torn or no number is nan."""
+    rows = list(csv.DictReader(read_regular(path).decode("utf-8", "replace").splitlines()))
+    if not rows or "epoch" not in rows[0]:
+        return {}
+    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

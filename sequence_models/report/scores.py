@@ -1,0 +1,308 @@
+"""What a report says about scores: the sentence, the verdict, the table and the bars beside the baselines."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+from typing import Any
+
+from extract.text import counted
+from sequence_models.report.plots import bars_svg
+from sequence_models.report.run import EvaluatedRun
+from sequence_models.runs.run import MODEL, POSTPROCESSED
+from sequence_models.scoring.metrics import counted_groups, no_interval, shown_interval
+from sequence_models.scoring.paired import LIKELY, SURE
+from sequence_models.settings import RAW_MODEL_NAMES
+
+# The scores that lead, and that are drawn, the first that a run has first.
+MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
+MOST_CHARTS = 4
+MOST_PAIRS = 20
+VARIANTS = {"before_postprocessing": "before post-processing", "at_label_frames": "at every label frame"}
+TITLES = {
+    "majority": "majority class",
+    "meanpool_logreg": "mean-pool logistic regression",
+    "meanmaxstd_logreg": "logistic regression on mean, maximum and deviation",
+    "thirds_logreg": "logistic regression on thirds",
+    "framewise_logreg": "frame-by-frame logistic regression",
+    "mean_average_precision": "mean average precision",
+    "macro_f1": "macro-F1",
+    "edit": "edit score",
+    "kappa": "Cohen's kappa",
+    "top3_accuracy": "top-3 accuracy",
+    "top5_accuracy": "top-5 accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number with its protocol.
+
+    Args:
+        value: 0 to 1 or 0 to 100; never nan.
+        protocol: How it was computed.
+        ci95: Ends of its 95 % interval, or None.
+    """
+
+    value: float
+    protocol: str
+    ci95: tuple[float, float] | None
+
+    def text(self, digits: int = 3) -> str:
+        """The value as text; on the scale to 100 with one decimal."""
+        return self._write(self.value, digits)
+
+    def interval(self, digits: int = 3) -> str:
+        """The interval as text, "" where there is none."""
+        return "[{}, {}]".format(*(self._write(end, digits) for end in self.ci95)) if self.ci95 else ""
+
+    def _write(self, number: float, digits: int) -> str:
+        return f"{number:.1f}" if self.top > 1 else f"{number:.{digits}f}"
+
+    @property
+    def top(self) -> float:
+        """The best possible value: 1 or 100."""
+        return 100.0 if max(self.value, *(self.ci95 or ()), 0.0) > 1 else 1.0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Everything that one model scored.
+
+    Args:
+        title: What the report calls the model.
+        is_model: Whether it is the run's own model.
+        scores: Name of the score -> its value.
+        lead: How far the run's own model is ahead of it in pairs ("difference", "groups_better", "groups", "p" and
+            "protocol"), empty where that is unknown.
+    """
+
+    title: str
+    is_model: bool
+    scores: Mapping[str, Score]
+    lead: Mapping[str, Any] = field(default_factory=dict)
+
+
+def scored_models(run: EvaluatedRun) -> list[Scored]:
+    """Collects the test scores of the run's model, of other models and of the baselines.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        The run's own model first, then the others from the best to the worst; of a comparison only what was chosen.
+    """
+    own = Scored(str(run.metrics.get("model", run.run.settings.model)), True, _scores(run.metrics.get("test")))
+    if "chosen" in run.metrics:
+        return [own]
+    leads = run.metrics.get("against") or {}
+    others = [
+        Scored(title_of(name), False, _scores(scores), leads.get(name) or {})
+        for part in ("models", "baselines")
+        # of equals the one that got the same treatment as the model comes first
+        for name, scores in sorted((run.metrics.get(part) or {}).items(), key=lambda item: POSTPROCESSED not in item[0])
+        if part == "baselines" or name != run.run.settings.model
+    ]
+    main = main_score(own)
+    worst = Score(-math.inf, "", None)
+    return [own, *sorted(others, key=lambda other: -other.scores.get(main or "", worst).value)]
+
+
+def scored_variants(run: EvaluatedRun) -> list[Scored]:
+    """Collects the further test scores of the run's own model: before post-processing, and at every label frame.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        Those that the run has; none where clips have one label each.
+    """
+    name = run.run.settings.model
+    return [
+        Scored(f"{name} {title}", False, _scores(run.metrics[part]))
+        for part, title in VARIANTS.items()
+        if run.metrics.get(part)
+    ]
+
+
+def validation_scores(run: EvaluatedRun) -> Mapping[str, Score]:
+    """The scores of the run's model on its validation clips after post-processing, empty where it has none."""
+    validation = run.metrics.get("validation") or {}
+    return _scores(validation.get(f"model{POSTPROCESSED}", validation.get("model", validation)))
+
+
+def main_score(own: Scored) -> str | None:
+    """The name of the score that leads the report, None where the model has no score at all."""
+    return next((name for name in (*MAIN_SCORES, *own.scores) if name in own.scores), None)
+
+
+def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
+    """Says the result in one sentence.
+
+    Args:
+        run: An evaluated run.
+        models: What `scored_models` gives.
+
+    Returns:
+        For example "bilstm: accuracy 0.81 [0.72, 0.88] on 60 test clips of 10 unseen groups; majority class 0.17".
+    """
+    own, main = models[0], main_score(models[0])
+    where = f"{len(run.clips):,} test clip{'s' * (len(run.clips) != 1)}{_groups_text(run)}"
+    if main is None:
+        return f"{own.title}: no score on {where}"
+    sentence = f"{own.title}: {title_of(main)} {own.scores[main].text(2)} {own.scores[main].interval(2)}".rstrip()
+    rival = next((f"; {other.title} {other.scores[main].text(2)}" for other in models[1:] if main in other.scores), "")
+    return f"{sentence} on {where}{rival}"
+
+
+def verdict(models: Sequence[Scored], *, score: str) -> dict[str, str] | None:
+    """Compares the model with the best of the others, in pairs over groups.
+
+    Args:
+        models: What `scored_models` gives.
+        score: What the compared shares are called.
+
+    Returns:
+        "kind" ("better", "worse" or "open") and "text"; None where nothing was compared.
+    """
+    rival = models[1] if len(models) > 1 else None
+    if rival is None or not rival.lead:
+        return None
+    difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
+    kind = "open" if not p < LIKELY else "better" if difference > 0 else "worse"
+    verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
+    verb = verb if p < SURE or kind == "open" else f"Probably {verb.lower()}"
+    groups = f"ahead in {rival.lead['groups_better']} of {counted_groups(rival.lead)}"
+    return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} {score}, {groups}, sign-flip p {p:.3f}."}
+
+
+def doctor_content(run: EvaluatedRun) -> dict[str, Any] | None:
+    """What the split doctor found.
+
+    Args:
+        run: An evaluated run.
+
+    Returns:
+        "sentence", "pairs" (at most 20, the most alike first), "hidden", how many more, and "scores", rows of a title
+        and the scores with and without the clips that have a copy; None where it did not look.
+    """
+    doctor = run.metrics.get("doctor")
+    if not doctor:
+        return None
+    tested, copies = doctor["test_clips"], doctor["test_clips"] - doctor["test_clips_without"]
+    if not doctor["pairs"]:
+        said = f"No test clip has a near-duplicate in training, of {counted(tested, 'clip')} looked at"
+        return {"sentence": said, "pairs": [], "hidden": 0, "scores": []}
+    verb = "has" if copies == 1 else "have"
+    own, without = _scores(run.metrics["test"]), _scores(doctor.get("without", {}).get(MODEL))
+    return {
+        "sentence": f"{copies} of {counted(tested, 'test clip')} {verb} a near-duplicate in training, which can raise "
+        "the score: give the clips a group",
+        "pairs": doctor["pairs"][:MOST_PAIRS],
+        "hidden": max(0, len(doctor["pairs"]) - MOST_PAIRS),
+        "scores": [(title_of(name), own[name].text(), without[name].text()) for name in own if name in without],
+    }
+
+
+def score_rows(
+    models: Sequence[Scored], variants: Sequence[Scored], validation: Mapping[str, Score]
+) -> list[dict[str, Any]]:
+    """The table of scores.
+
+    Args:
+        models: What `scored_models` gives.
+        variants: What `scored_variants` gives; they take no part in the choice of the best.
+        validation: The model's scores on validation.
+
+    Returns:
+        One mapping per score: "title", "protocol", "cells" (a `Score` or None per model), "variants" (likewise),
+        "best" and "validation".
+    """
+    rows = []
+    for name, own in models[0].scores.items():
+        cells = [model.scores.get(name) for model in models]
+        values = {cell.value for cell in cells if cell}
+        rows.append(
+            {
+                "title": title_of(name),
+                "protocol": own.protocol,
+                "cells": cells,
+                "variants": [variant.scores.get(name) for variant in variants],
+                "best": max(values) if len(values) > 1 else None,  # no winner where all are alike
+                "validation": validation.get(name),
+            }
+        )
+    return rows
+
+
+def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[dict[str, str]]:
+    """Draws the leading scores of all models.
+
+    Args:
+        models: What `scored_models` gives.
+        variants: What `scored_variants` gives, drawn below the run's own model.
+
+    Returns:
+        "title" and "svg" of each chart.
+    """
+    own = models[0].scores
+    names = [name for name in MAIN_SCORES if name in own] or list(own)
+    charts = []
+    for name in names[:MOST_CHARTS]:
+        bars = [
+            {
+                "name": label_of(model.title),
+                "value": model.scores[name].value,
+                "ci95": model.scores[name].ci95,
+                "text": model.scores[name].text(2),
+                "is_model": model.is_model,
+            }
+            for model in (models[0], *variants, *models[1:])
+            if name in model.scores
+        ]
+        charts.append({"title": title_of(name), "svg": bars_svg(bars, top=own[name].top, title=title_of(name))})
+    return charts
+
+
+def title_of(name: str) -> str:
+    """What the report calls a score or a baseline; a baseline's own name follows, as the verdict and files have it."""
+    if name.endswith(POSTPROCESSED):
+        return f"{title_of(name.removesuffix(POSTPROCESSED))}, post-processed"
+    if name in TITLES and name.endswith("_logreg"):
+        return f"{TITLES[name]} ({name})"
+    if name in RAW_MODEL_NAMES:
+        return name
+    return TITLES.get(name, name.replace("_", " ").replace("f1@", "F1@"))
+
+
+def label_of(title: str) -> str:
+    """A title of `title_of` in the narrow lines beside a bar, without the name in brackets."""
+    return "\n".join(wrap(re.sub(r" \(\w+_logreg\)", "", title), 22))
+
+
+def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
+    """The plain numbers among the scores; matrices and scores per class are left to the tables."""
+    return {
+        name: score_of(score)
+        for name, score in (scores or {}).items()
+        if isinstance(score, Mapping) and isinstance(score.get("value"), int | float) and math.isfinite(score["value"])
+    }
+
+
+def score_of(score: Mapping[str, Any]) -> Score:
+    """A score of metrics.json as the page shows it, without an interval over too few groups."""
+    protocol, few = str(score.get("protocol", "")), no_interval(score)
+    if few:
+        protocol = f"{protocol.rpartition('; ')[0]}; {few}"
+    return Score(float(score["value"]), protocol, shown_interval(score))
+
+
+def _groups_text(run: EvaluatedRun) -> str:
+    groups = {clip.group for clip in run.clips} - {""}
+    if not groups:
+        return ""
+    seen = any(run.groups_of(fold.train) & run.groups_of(fold.test) for fold in run.run.folds)
+    return f" of {len(groups):,} {'' if seen else 'unseen '}group{'s' * (len(groups) != 1)}"

@@ -1,0 +1,453 @@
+"""The run directory: the only place that knows its file names.
+
+runs/NAME/
+  run.json            settings, data, folds and seeds; written first, compared when the run is continued
+  alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
+  models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
+  logs/<fold>-seed<k>.csv                    one line per epoch
+  tensorboard/<fold>-seed<k>/                the same as events, where asked for
+  baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
+  decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
+  validation.json, choices.json              scores on validation, pooled over folds, and how well each did per fold
+  predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from extract.errors import RunError, UsageError
+from extract.store.reader import is_store
+from extract.store.schema import (
+    COMPARISON_NAME,
+    RECIPE_NAME,
+    RUN_NAME,
+    SHARD_PATTERN,
+    fingerprint,
+    has_rate,
+    recipe_differences,
+)
+from extract.system.files import (
+    make_folder,
+    open_regular,
+    read_regular,
+    reason_of,
+    remove_stale_temporaries,
+    write_json,
+)
+from extract.system.typed_json import parse_json, typed_record
+from extract.text import counted
+from sequence_models.runs.clip_records import clip_differences
+from sequence_models.runs.files import read_record, write_record
+from sequence_models.settings import TrainSettings
+from sequence_models.splits.folds import Fold
+
+FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
+OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a data set
+MODEL = "model"  # the run's own model, among the names of baselines
+POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
+CHOICES = "choices.json"
+COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
+COMPARED = ("settings", "labels", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
+MOST_NAMES = 5  # of a list that a message shows
+_FOLD_NAME = re.compile(r"[^/\\\0]+")
+
+
+@dataclass(frozen=True)
+class _Load:
+    """The types of `Run.load`."""
+
+    missing: str = ""
+    classes: tuple[str, ...] | None = None
+    labels_fps: float | None = None
+    labels_from: int = 0
+    labels_end: str = ""
+    keep: tuple[str, ...] | None = None
+    group_from: str | None = None
+    alignment: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run was told and what it was given, as run.json holds it.
+
+    Args:
+        path: The run directory.
+        settings: How models are built and trained.
+        vocabulary: Class names in the order of the outputs.
+        stores: Paths of the feature stores, joined per frame.
+        recipes: Recipe of each store.
+        fingerprints: Fingerprint of each store.
+        labels: Path of the label file, or "" where the folders are the labels.
+        load: The other arguments that `load_clips` was given.
+        cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
+        folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
+        seeds: Number of seeds, 0 to seeds - 1.
+        background: Class that the segment metrics leave out, or None.
+        clips: What `clip_record` keeps of each clip by its clip_id.
+        embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
+        test_opened: How often the test split was evaluated.
+        versions: Of the libraries.
+    """
+
+    path: Path
+    settings: TrainSettings
+    vocabulary: tuple[str, ...]
+    stores: tuple[str, ...]
+    recipes: tuple[dict, ...]
+    fingerprints: tuple[str, ...]
+    labels: str
+    load: dict[str, Any]
+    cv: str
+    folds: tuple[Fold, ...]
+    seeds: int
+    background: str | None
+    clips: dict[str, dict[str, str | int | None]]
+    embedding_dim: int | tuple[int, ...]
+    test_opened: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the width of the outputs."""
+        return len(self.vocabulary)
+
+    @property
+    def time_unit(self) -> str:
+        """What the times of its clips count: "seconds", or "timesteps" where features were imported without a rate."""
+        return "seconds" if all(map(has_rate, self.recipes)) else "timesteps"
+
+    @property
+    def times_name(self) -> str:
+        """What its files call the times of timesteps."""
+        return "pts_seconds" if self.time_unit == "seconds" else "timesteps"
+
+    def model_path(self, fold: str, seed: int) -> Path:
+        """Where the best weights of one fold and seed lie."""
+        return self.path / "models" / f"{fold}-seed{seed}.weights.h5"
+
+    @property
+    def predicting_fold(self) -> str:
+        """The fold whose models predict new clips: after a cross-validation those of all clips."""
+        return FINAL if self.cv else self.folds[0].name
+
+    def fit_path(self, fold: str, seed: int) -> Path:
+        """Where the result of one fit is noted; it exists if and only if the fit came to its end."""
+        return self.path / "models" / f"{fold}-seed{seed}.json"
+
+    def log_path(self, fold: str, seed: int) -> Path:
+        """Where the epochs of one fit are logged."""
+        return self.path / "logs" / f"{fold}-seed{seed}.csv"
+
+    def events_path(self, fold: str, seed: int) -> Path:
+        """The folder of one fit's TensorBoard events."""
+        return self.path / "tensorboard" / f"{fold}-seed{seed}"
+
+    def decision_path(self, fold: str, name: str) -> Path:
+        """Where the post-processing of one fold lies, of the model or of the baseline of that name."""
+        return self.path / "decisions" / f"{fold}-{name}.json"
+
+    def baseline_path(self, fold: str, name: str) -> Path:
+        """Where the arrays of one fitted baseline lie."""
+        return self.path / "baselines" / f"{fold}-{name}.npz"
+
+
+def create_run(run: Run) -> Run:
+    """Write run.json, or go on with the run that is there if it was told the same.
+
+    Args:
+        run: What is wanted; its `test_opened` and `versions` are kept from an existing run.
+
+    Returns:
+        The run to work on.
+
+    Raises:
+        RunError: the directory holds another experiment or what is no run, or lies in a feature store.
+        WriteError: it cannot be written.
+    """
+    _refuse_folder(run.path)
+    for folder in ("models", "logs", "baselines", "decisions"):
+        make_folder(run.path / folder)
+        remove_stale_temporaries(run.path / folder)
+    remove_stale_temporaries(run.path)
+    if not (run.path / RUN_NAME).exists():
+        write_json(run.path / RUN_NAME, _to_record(run))
+        return run
+    old = read_run(run.path)
+    before, now = _to_record(old), _to_record(run)
+    differing = [text for key in COMPARED if before[key] != now[key] for text in _differences(key, before, now)]
+    if differing:
+        raise RunError(
+            f"{run.path} holds another experiment: {'; '.join(differing)}. Use another --run, or delete that directory"
+        )
+    run = replace(run, test_opened=old.test_opened)
+    write_json(run.path / RUN_NAME, _to_record(run))
+    return run
+
+
+def read_run(path: str | Path) -> Run:
+    """Read run.json.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    try:
+        record = parse_json(read_regular(path / RUN_NAME))
+        run = typed_record(Run, record, "it", path=path)
+        _check_whole(run)
+        return run
+    except (FileNotFoundError, NotADirectoryError):
+        if is_store(path):
+            raise RunError(
+                f"{path} is a feature store, not a run directory; give the --run of the clipseq train that used it"
+            ) from None
+        raise RunError(
+            f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
+        ) from None
+    except (OSError, ValueError, UsageError) as error:
+        raise RunError(
+            f"{path / RUN_NAME} cannot be read ({reason_of(error)}); train again into another --run"
+        ) from None
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_unfinished(run: Run) -> None:
+    """Raises where a run is not trained to its end.
+
+    Raises:
+        RunError: Says what goes on with it.
+    """
+    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
+    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise RunError(
+            f"{run.path} is not trained to its end ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
+            "missing); run the same clipseq train again, it goes on where it stopped"
+        )
+
+
+def refuse_to_predict(run: Run) -> None:
+    """Raises where a run holds no models for new clips, or other ones than it was trained to.
+
+    Raises:
+        RunError: Says which file is missing or was changed, or which run to name instead.
+    """
+    refuse_comparison(run, "predict with")
+    for seed in range(run.seeds):
+        refuse_missing_weights(run, run.predicting_fold, seed)
+        refuse_changed_weights(run, run.predicting_fold, seed)
+
+
+def refuse_missing_weights(run: Run, fold: str, seed: int) -> None:
+    """Raises where a model was not trained yet, or is not there.
+
+    Raises:
+        RunError: Says what makes it.
+    """
+    weights = run.model_path(fold, seed)
+    if weights.exists():
+        return
+    if fold == FINAL and (run.path.parent / COMPARISON).exists():
+        raise RunError(
+            f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
+            f"models of all clips; give another folder of {run.path.parent}"
+        )
+    raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
+
+
+def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
+    """Raises where a weights file is no longer the one that training wrote.
+
+    Raises:
+        RunError: Names the file and what to do.
+    """
+    weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
+    anew = f"delete {note} and run the same clipseq train again to fit it anew"
+    try:
+        changed = note.exists() and read_fit(run, fold, seed)["weights_digest"] != weights_digest(weights)
+    except OSError as error:
+        raise RunError(f"{weights} cannot be read ({error.strerror}); put that file back, or {anew}") from None
+    if changed:
+        raise RunError(
+            f"{weights} is not the file that training wrote, its digest differs; put that file back, or {anew}"
+        )
+
+
+def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
+    """The note of a fit: best_epoch, best_score, seconds, peak_mb and weights_digest.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    path = run.fit_path(fold, seed)
+    return read_record(path, again=f"delete it and run clipseq train for {run.path} again")
+
+
+def read_validation(run: Run) -> dict[str, dict[str, Any]]:
+    """Scores on validation by model and baseline, from validation.json; {} before training ends.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    path = run.path / "validation.json"
+    return read_record(path, again="run the same clipseq train again") if path.exists() else {}
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What evaluate or compare wrote into metrics.json of a run directory.
+
+    Raises:
+        RunError: It is missing or damaged, or the run is not trained to its end.
+    """
+    if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
+        refuse_unfinished(read_run(path))
+    return read_record(path / "metrics.json", again=evaluate_first(path))
+
+
+def evaluate_first(path: Path) -> str:
+    """What makes the results of a run directory (again)."""
+    verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
+    return f"run {verb} first"
+
+
+def begin_comparison(run: Run) -> None:
+    """Marks a run directory as that of a comparison, so that nothing takes it for a run that was not trained."""
+    if not (run.path / COMPARISON).exists():
+        write_record(run.path / COMPARISON, {})
+
+
+def read_comparison(path: Path) -> dict[str, list[str]]:
+    """What compare.json of a run directory says: model -> the folders of its runs; {} where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if not (path / COMPARISON).exists():
+        return {}
+    return read_record(path / COMPARISON, again="delete it and run clipseq compare again")
+
+
+def refuse_comparison(run: Run, verb: str) -> None:
+    """Raises where a run directory holds a comparison, which has no model of its own.
+
+    Raises:
+        RunError: Names the runs inside it.
+    """
+    if (run.path / COMPARISON).exists():
+        folders = [str(run.path / name) for names in read_comparison(run.path).values() for name in names]
+        which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
+        raise RunError(f"{run.path} compares models; {verb} {which}")
+
+
+def refuse_training_into_comparison(path: Path) -> None:
+    """Raises where a single model would be trained into the directory of a comparison.
+
+    Raises:
+        RunError: Says where else it can go.
+    """
+    if (path / COMPARISON).exists():
+        raise RunError(
+            f"{path} holds a comparison of models; train into another --run, or add a model to the comparison with "
+            f"clipseq compare ... --models NAME --run {path}"
+        )
+
+
+def note_test_opened(run: Run) -> Run:
+    """Count in run.json that the test split is about to be evaluated."""
+    run = replace(run, test_opened=run.test_opened + 1)
+    write_json(run.path / RUN_NAME, _to_record(run))
+    return run
+
+
+def _check_whole(run: Run) -> None:
+    """Raises ValueError where the parts of a run.json do not belong together."""
+    typed_record(_Load, run.load, "load")
+    names = [clip_id for fold in run.folds for clip_id in (*fold.known, *fold.test, *sum(fold.rotation, ()))]
+    widths = run.embedding_dim if isinstance(run.embedding_dim, tuple) else (run.embedding_dim,)
+    problems = {
+        "it has no classes, or one twice": len(set(run.vocabulary)) != len(run.vocabulary) or not run.vocabulary,
+        "it has no folds, or one twice": len({fold.name for fold in run.folds}) != len(run.folds) or not run.folds,
+        "a fold's name is no file name": not all(_FOLD_NAME.fullmatch(fold.name) for fold in run.folds),
+        "a fold holds clips that it does not name": not run.clips.keys() >= set(names),
+        "a clip has no group or length": not all({"group", "timesteps"} <= clip.keys() for clip in run.clips.values()),
+        "its seeds or the width of its features are below 1": min(run.seeds, *widths) < 1 or len(widths) not in (1, 3),
+        "its recipes are not those of its fingerprints": [*map(fingerprint, run.recipes)] != [*run.fingerprints],
+        "its stores and recipes are not equally many": len(run.stores) != len(run.recipes),
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise ValueError(problem)
+
+
+def _to_record(run: Run) -> dict[str, Any]:
+    record = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "path"}
+    record["settings"] = asdict(run.settings)
+    record["folds"] = [asdict(fold) for fold in run.folds]
+    return json.loads(json.dumps(record))  # tuples and lists compare alike
+
+
+def _refuse_folder(path: Path) -> None:
+    """A new run never goes among the files of anything else."""
+    if (path / RUN_NAME).exists():
+        return
+    whole = path.absolute()
+    above = (each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file())
+    store = next((each for each in above if each == whole or any(each.glob(SHARD_PATTERN))), None)
+    if store is not None:
+        what = "is a feature store" if store == whole else f"lies in the feature store {store}"
+        raise RunError(f"--run {path} {what}; choose a folder of its own, such as --run runs/first")
+    held = next((file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")), None)
+    if held is not None:
+        raise RunError(
+            f"--run {path} holds files and is no run (such as {held.relative_to(path)}); choose a new or empty folder"
+        )
+
+
+def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs in a part of run.json, in the words of the command line."""
+    old, new = before[key], now[key]
+    if key in ("settings", "load"):
+        names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return [_changed(f"--{_flag(name)}", old.get(name), new.get(name)) for name in names]
+    if key in ("labels", "cv", "background"):
+        return [_changed(f"--{key}", old, new)]
+    if key == "vocabulary":
+        return [_changed("the list of classes", old, new)]
+    if key == "fingerprints" and len(old) != len(new):
+        return [f"it had {counted(old, 'feature store')}, now {len(new)}"]
+    if key == "fingerprints":
+        pairs = zip(before["recipes"], now["recipes"], strict=False)
+        changed = [_changed(*each) for pair in pairs for each in recipe_differences(*pair)]
+        return changed or ["the feature stores differ"]
+    if key == "clips":
+        return clip_differences(old, new)
+    return [f"the {key} differ"]
+
+
+def _flag(name: str) -> str:
+    return {"keep": "clips"}.get(name, name).replace("_", "-")
+
+
+def _changed(name: str, before: Any, now: Any) -> str:
+    return f"{name} was {_shown(before)}, now {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    if value in (None, "", []) or value is False:
+        return "not given"
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:MOST_NAMES])) + (", ..." if len(value) > MOST_NAMES else "")
+    return "given" if value is True else str(value)

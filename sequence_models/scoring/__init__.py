@@ -1,0 +1,1 @@
+"""Truth and predictions -> scores with their intervals; knows no model."""

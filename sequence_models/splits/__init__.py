@@ -1,0 +1,1 @@
+"""Clips -> training, validation and test parts, by group, and what leaks between them."""

@@ -1,0 +1,1 @@
+"""A model and clips -> a trained model."""

@@ -1,0 +1,324 @@
+"""The report: right numbers, one file, and nothing that a clip's name can break."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from page_reading import Tags, page_of, pixels, text_of
+from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, write_predictions
+
+from extract.errors import RunError
+from extract.store.schema import fingerprint
+from sequence_models.report.page import confusion_counts, per_class_rows, write_report
+from sequence_models.report.plots import best_epoch_row, class_palette, ribbon_png
+from sequence_models.report.run import ReportedClip, read_evaluated_run
+from sequence_models.report.scores import Score, Scored, result_sentence, scored_models, verdict
+from sequence_models.runs.run import read_run
+from sequence_models.splits.folds import Fold
+
+# ---- the numbers ---------------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_one_sentence_against_the_best_baseline(tmp_path):
+    run = read_evaluated_run(make_run(tmp_path / "ut1"))
+    assert result_sentence(run, scored_models(run)) == (
+        "bilstm: accuracy 0.81 [0.50, 0.90] on 12 test clips of 4 unseen groups; "
+        "mean-pool logistic regression (meanpool_logreg) 0.67"
+    )
+
+
+def test_groups_that_were_trained_on_are_not_called_unseen(tmp_path):
+    run = make_run(tmp_path / "leaky", groups=1)
+    ids = tuple(f"hug/clip{k}.avi" for k in range(12))
+    (run / "run.json").unlink()
+    folds = (Fold("split", ids[6:], (), ids[:6]),)
+    write_facts(run, task="many-to-one", vocabulary="abc", folds=folds, group_of=dict.fromkeys(ids, "seq00"))
+    leaky = read_evaluated_run(run)
+    assert "on 12 test clips of 1 group; " in result_sentence(leaky, scored_models(leaky))
+
+
+def test_a_run_without_scores_still_has_a_sentence(tmp_path):
+    run = make_run(tmp_path / "bare")
+    write_metrics(run, test={})
+    assert "bilstm: no score on 12 test clips of 4 unseen groups." in text_of(page_of(run))
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "kind", "text"),
+    [
+        (0.44, 0.008, "better", "Better than x: +0.44 accuracy, ahead in 3 of 4 groups, sign-flip p 0.008."),
+        (-0.2, 0.002, "worse", "Worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.002."),
+        (-0.2, 0.03, "worse", "Probably worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.030."),
+        (0.3, 0.125, "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p 0.125."),
+        (0.3, float("nan"), "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p nan."),
+    ],
+)
+def test_the_verdict_follows_the_paired_test(difference, p, kind, text):
+    lead = {"difference": difference, "p": p, "groups_better": 3, "groups": 4}
+    score = {"accuracy": Score(0.5, "", None)}
+    models = [Scored("bilstm", is_model=True, scores=score), Scored("x", is_model=False, scores=score, lead=lead)]
+    assert verdict(models, score="accuracy") == {"kind": kind, "text": text}
+
+
+def test_near_duplicates_reach_the_report(tmp_path):
+    run = make_run(tmp_path / "run")
+    pairs = [{"fold": "fold0", "clip_id": f"a{n}.avi", "other_id": f"b{n}.avi", "similarity": 0.9} for n in range(23)]
+    without = {"model": {"accuracy": {"value": 0.52, "protocol": "pooled", "ci95": None}}}
+    doctor = {"pairs": pairs, "test_clips": 60, "test_clips_without": 37, "without": without}
+    write_metrics(run, doctor=doctor)
+    text = text_of(page_of(run))
+    assert "23 of 60 test clips have a near-duplicate in training, which can raise the score" in text
+    assert "a0.avi b0.avi fold0 0.90" in text and "a20.avi" not in text and "3 more pairs are in metrics.json" in text
+    assert "accuracy 0.810 0.520" in text
+    write_metrics(run, doctor={**doctor, "pairs": [], "test_clips_without": 60})
+    text = text_of(page_of(run))
+    assert "No test clip has a near-duplicate in training, of 60 clips looked at" in text
+    assert "Near-duplicates across the split" not in text
+
+
+@pytest.mark.parametrize(
+    ("task", "score"), [("many-to-one", "+0.64 accuracy"), ("many-to-many", "+0.64 frame accuracy")]
+)
+def test_the_verdict_names_the_score_that_was_compared(tmp_path, task, score):
+    run = make_run(tmp_path / "run", task=task)
+    lead = {"groups_better": 4, "groups": 4, "unit": "clip", "difference": 0.64, "p": 0.001, "protocol": ""}
+    write_metrics(run, task, against={"majority": lead, "meanpool_logreg": lead})
+    assert f"{score}, ahead in 4 of 4 clips, sign-flip p 0.001" in text_of(page_of(run))
+
+
+def test_nothing_to_compare_with_gives_no_verdict(tmp_path):
+    run = make_run(tmp_path / "alone")
+    write_metrics(run, baselines={}, against={})
+    assert verdict(scored_models(read_evaluated_run(run)), score="accuracy") is None
+    assert "Better than" not in page_of(run)
+
+
+@pytest.mark.parametrize(
+    ("score", "text", "interval"),
+    [
+        (Score(0.8125, "", (0.7, 0.9)), "0.81", "[0.70, 0.90]"),
+        (Score(71.25, "", (60.0, 80.0)), "71.2", "[60.0, 80.0]"),
+        (Score(0.5, "", (0.0, 40.0)), "0.5", "[0.0, 40.0]"),  # low on the scale to 100: the interval tells
+        (Score(1.0, "", None), "1.00", ""),
+    ],
+)
+def test_scores_are_written_on_their_own_scale(score, text, interval):
+    assert (score.text(2), score.interval(2)) == (text, interval)
+
+
+def test_per_class_numbers_of_a_hand_made_confusion():
+    rows = per_class_rows(np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]]), ("a", "b", "never"))
+    assert rows[0] == {"name": "a", "precision": 0.75, "recall": 0.75, "f1": 0.75, "support": 4}
+    assert rows[1]["precision"] == rows[1]["recall"] == 5 / 6
+    assert rows[2] == {"name": "never", "precision": None, "recall": None, "f1": None, "support": 0}
+
+
+def test_unlabelled_frames_are_not_counted():
+    truth = np.array([0, -1, 2, 2])
+    clip = ReportedClip("a.mp4", "", "", truth, np.array([0, 1, 2, 0]), one_hot(0, 1, 2, 0), np.arange(4.0))
+    assert confusion_counts([clip], num_classes=3).tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 1]]
+    assert clip.accuracy == 2 / 3
+
+
+def test_wrong_clips_come_first_and_the_surest_mistake_on_top(tmp_path):
+    run = make_run(tmp_path / "r", num_clips=4)
+    ids = [f"hug/clip{k}.avi" for k in range(4)]
+    said = [one_hot(0, sure=0.6), one_hot(1, sure=0.5), one_hot(1, sure=0.9), one_hot(0, sure=0.95)]
+    write_predictions(run, ids, [np.array([0])] * 4, said)
+    table = text_of(page_of(run)).split("Every test clip")[1]
+    assert re.findall(r"hug/clip\d", table)[:4] == ["hug/clip2", "hug/clip1", "hug/clip0", "hug/clip3"]
+    assert "hug kick 0.90 ✗ wrong" in table
+    assert "hug hug 0.95 ✓ right" in table
+
+
+def test_a_long_table_says_how_much_it_hides(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "big", num_clips=2000, noise=0.3)))
+    hidden = re.search(r"([\d,]+) more are not shown, ([\d,]+) of them wrong\.", text)
+    assert hidden[1] == "1,700"
+    assert text.count("✗ wrong") + text.count("✓ right") == 300
+
+
+def test_protocols_intervals_and_leads_stand_beside_the_numbers(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "r")))
+    assert "accuracy pooled over all test clips 0.810 [0.500, 0.900] 0.670 [0.500, 0.900] 0.170" in text
+    assert "bilstm ahead by accuracy minus the baseline's, in pairs over groups" in text
+    assert "+0.140 in 4 of 4 groups p 0.125 +0.640 in 4 of 4 groups p 0.010" in text
+    assert "0.880 [0.500, 0.900]" in text.split("bilstm on validation")[1]
+
+
+def test_single_seeds_are_told(tmp_path):
+    run = make_run(tmp_path / "r")
+    write_metrics(run, per_seed={"accuracy": [0.7, 0.8, 0.75], "macro_f1": [0.7]})
+    assert "accuracy of the 3 seeds alone: 0.700 to 0.800." in text_of(page_of(run))
+
+
+@pytest.mark.parametrize(
+    ("times", "text"),
+    [
+        (1, "The test split was opened once."),
+        (3, "The test split was opened 3 times: choices made between two openings make the scores too good."),
+    ],
+)
+def test_how_often_the_test_split_was_opened_is_told(tmp_path, times, text):
+    run = make_run(tmp_path / "r")
+    facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(facts | {"test_opened": times}), encoding="utf-8")
+    assert text in text_of(page_of(run))
+
+
+def test_settings_recipe_splits_and_versions_are_told(tmp_path):
+    text = text_of(page_of(make_run(tmp_path / "r")))
+    for part in (
+        f"fingerprint {fingerprint(RECIPE)}",
+        "backbone efficientnet_lite0",
+        "keras 3.15.1",
+        "fold1 5 1 6 seq01 , seq03",
+    ):
+        assert part in text
+
+
+# ---- curves and ribbons --------------------------------------------------------------------------------------------
+
+
+def test_the_best_epoch_is_the_first_of_equals_and_ignores_gaps():
+    assert best_epoch_row({"validation_score": np.array([np.nan, 0.5, 0.7, 0.7])}) == 2
+    assert best_epoch_row({"validation_score": np.array([np.nan, np.nan])}) is None
+    assert best_epoch_row({"loss": np.array([1.0])}) is None
+
+
+def test_a_run_without_logs_says_so(tmp_path):
+    assert "This run has no training logs." in page_of(make_run(tmp_path / "r", epochs=0))
+
+
+def test_a_torn_log_costs_only_its_last_line(tmp_path):
+    run = make_run(tmp_path / "r", folds=1, epochs=3)
+    log = run / "logs" / "fold0-seed0.csv"
+    log.write_text(log.read_text(encoding="utf-8") + "4,0.1,\n5", encoding="utf-8")
+    columns = read_evaluated_run(run).logs["fold0-seed0"]
+    assert columns["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert np.isnan(columns["validation_score"][3:]).all()
+    write_report(run)
+
+
+def test_a_ribbon_follows_the_timestamps_and_leaves_gaps_open():
+    pts_seconds = np.array([0.0, 1.0, 2.0, 10.0])  # one frame per second, then a hole of eight
+    picture = pixels(ribbon_png(np.array([0, 1, 1, -1]), pts_seconds, end_seconds=11.0, palette=["#ff0000", "#0000ff"]))
+    at = [picture[int(second / 11 * len(picture))].tolist() for second in (0.5, 1.5, 4.5, 7.0, 10.5)]
+    assert at == [[255, 0, 0, 255], [0, 0, 255, 255], [0, 0, 255, 255], [0, 0, 0, 0], [212, 212, 216, 255]]
+
+
+def test_every_class_has_its_own_colour():
+    assert len(set(class_palette(9))) == 9
+    assert len(set(class_palette(40))) == 40
+
+
+def test_many_to_many_shows_a_ribbon_per_clip_and_a_legend(tmp_path):
+    page = page_of(make_run(tmp_path / "r", task="many-to-many", num_clips=30, steps=40))
+    assert page.count('alt="truth"') == page.count('alt="prediction"') == 24
+    assert "6 better ones are not shown." in page
+    assert page.split('class="legend"')[1].split("</ul>")[0].count("<li>") == 3
+    assert "bilstm: frame accuracy 0.81" in page
+
+
+# ---- one file that nothing breaks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["many-to-one", "many-to-many"])
+def test_the_page_needs_no_other_file_and_no_script(tmp_path, task):
+    page = page_of(make_run(tmp_path / "r", task=task, steps=40))
+    tags = Tags(page)
+    assert not tags.open
+    assert not {"script", "iframe", "object", "embed"} & set(tags.tags)
+    links = [value for name, value in tags.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_names_from_strangers_stay_text(tmp_path):
+    evil = '<script>alert("{}")</script>/\u202eé 舞.avi'
+    run = make_run(tmp_path / "evil", vocabulary=('"><img src=x onerror=y>', "舞蹈", "$x^"), name=evil)
+    page = page_of(run)
+    tags = Tags(page)
+    assert "script" not in tags.tags
+    assert "onerror" not in dict(tags.attributes)
+    assert '<script>alert("3")</script>/\u202eé 舞.avi' in text_of(page)
+
+
+def test_a_file_name_that_is_no_text_does_not_stop_the_report(tmp_path):
+    run = make_run(tmp_path / "r")
+    facts = (run / "run.json").read_text(encoding="utf-8").replace('"labels.csv"', '"labels\\udcff.csv"')
+    (run / "run.json").write_text(facts, encoding="utf-8")
+    assert "labels\\udcff.csv" in page_of(run)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"num_clips": 1, "folds": 1, "groups": 1, "epochs": 1},
+        {"vocabulary": [f"class {k}" for k in range(40)], "num_clips": 60},
+        {"task": "many-to-many", "num_clips": 2, "steps": 15_000, "folds": 1},
+        {"task": "many-to-many", "num_clips": 1, "steps": 1, "folds": 1},
+        {"task": "many-to-many", "vocabulary": [f"class {k}" for k in range(40)], "num_clips": 60, "steps": 20},
+        {"folds": 100, "groups": 100, "num_clips": 200, "epochs": 2},
+    ],
+)
+def test_small_and_large_runs_give_a_page_of_moderate_size(tmp_path, shape):
+    report = write_report(make_run(tmp_path / "r", **shape))
+    assert not Tags(report.read_text(encoding="utf-8")).open
+    assert report.stat().st_size < 1_000_000
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    run = make_run(tmp_path / "r", task="many-to-many", steps=30)
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+    assert [path.name for path in run.glob("report*")] == ["report.html"]
+
+
+# ---- runs that are not ready ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"nothing is no run directory"):
+        write_report(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.npz"])
+def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
+    run = make_run(tmp_path / "r")
+    (run / name).unlink()
+    if name == "metrics.json":
+        with pytest.raises(RunError, match=r"r is not trained to its end .*; run the same clipseq train again"):
+            write_report(run)
+    record = read_run(run)
+    (run / "models").mkdir(exist_ok=True)
+    for name_of_fold in (*(fold.name for fold in record.folds), "final"):
+        for seed in range(record.seeds):
+            record.fit_path(name_of_fold, seed).touch()
+    with pytest.raises(RunError, match=rf"{name} is missing: run `clipseq evaluate .*r` first$"):
+        write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("metrics.json", b"{", r"metrics\.json cannot be read \(.*\): run `clipseq evaluate"),
+        ("metrics.json", b"[1]", r"metrics\.json cannot be read \(it is no JSON object\): run `clipseq evaluate"),
+        ("predictions.npz", b"PK\x03\x04", r"predictions\.npz cannot be read \(.*\): run `clipseq evaluate"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content, text):
+    run = make_run(tmp_path / "r")
+    (run / name).write_bytes(content)
+    with pytest.raises(RunError, match=text):
+        write_report(run)
+
+
+def test_predictions_of_other_classes_are_refused(tmp_path):
+    run = make_run(tmp_path / "r")
+    write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1, num_classes=2)])
+    with pytest.raises(
+        RunError, match=r"does not fit a run of 3 classes \(2 steps, probabilities \(2, 2\), .*: run `cli"
+    ):
+        write_report(run)
