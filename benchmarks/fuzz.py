@@ -248,12 +248,17 @@ def _expected(world: World, kind: str, original: Path) -> Any:
     """What the unchanged file gives."""
     known = _EXPECTED.get((kind, original.name))
     if known is None:
-        with tempfile.TemporaryDirectory(dir=world.home.parent) as scratch, contextlib.redirect_stdout(io.StringIO()):
+        said = io.StringIO()
+        with (
+            tempfile.TemporaryDirectory(dir=world.home.parent) as scratch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
             here = Path(scratch, "w")
             shutil.copytree(world.home, here, symlinks=True)
             known = world.cases[kind][1](here, here / original.relative_to(world.home))
             if isinstance(known, int) and kind != "clip list":
-                raise AssertionError(f"the unchanged {original} is refused")
+                raise AssertionError(f"the unchanged {original} is refused: {said.getvalue()}")
             _EXPECTED[kind, original.name] = known
     return known
 
@@ -304,7 +309,9 @@ def make_world(home: Path, videos: Path) -> None:
     (home / "labels").mkdir()
     (home / "labels" / "labels.csv").write_text(
         "clip_id,label,group,split\n"
-        + "".join(f"{c},{'ab'[n % 2]},g{n},{'train' if n % 4 < 2 else 'test'}\n" for n, c in enumerate(clip_ids))
+        + "".join(
+            f"{c},{'ab'[n % 2]},g{n},{('train', 'train', 'val', 'test')[n % 4]}\n" for n, c in enumerate(clip_ids)
+        )
     )
     for name, times in (("frame", "frame_indices"), ("seconds", "pts_seconds")):
         lines = []
