@@ -124,7 +124,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """`clipseq demo`: the whole job on a rendered example, with real weights."""
     from extract.cli import extract_with_bar
     from extract.demo import render_demo
-    from extract.jobs.job import ExtractSettings
+    from extract.jobs.settings import ExtractSettings
     from sequence_models.settings import TrainSettings
 
     folder: Path = arguments.output
@@ -162,7 +162,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """`clipseq show`: with --augment the frames as training on frames sees them, with --window its windows."""
-    from sequence_models.settings import FRAME_VARIATIONS, RAW_MODEL_NAMES, TrainSettings
+    from sequence_models.catalogue import RAW_MODEL_NAMES
+    from sequence_models.settings import FRAME_VARIATIONS, TrainSettings
 
     amounts = {name: getattr(arguments, name) for name in FRAME_VARIATIONS}
     if arguments.augment is not None and not any(amounts.values()):
@@ -217,8 +218,9 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
     import tempfile
 
     from extract.cli import extract_with_bar
-    from extract.jobs.job import settings_from_recipe
-    from sequence_models.runs.run import read_run, refuse_to_predict
+    from extract.jobs.settings import settings_from_recipe
+    from sequence_models.runs.checks import refuse_to_predict
+    from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
     refuse_to_predict(run)  # before the videos are extracted for nothing

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cv2
 
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.errors import VideoError
 from extract.records import VideoItem
 from extract.system.cores import usable_cores

@@ -105,7 +105,8 @@ def use_repetition() -> None:
     """Puts a backbone in place that repeats the picture's numbers."""
     import numpy as np
 
-    from extract.backbones.registry import Backbone, load_backbone
+    from extract.backbones.backbone import Backbone
+    from extract.backbones.registry import load_backbone
     from extract.engines import engine as engines
     from extract.jobs import job
 

@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 from decode_scaling import add_limits, chosen_clips, decode_all
 
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.errors import VideoError
 from extract.system.cores import usable_cores
 from extract.videos.sampling import SamplingRule
@@ -104,7 +105,7 @@ def _line_of_efficiency(seconds: dict[str, float], is_gpu: bool) -> None:
 
 
 def _settings(arguments: argparse.Namespace, output: Path):
-    from extract.jobs.job import ExtractSettings
+    from extract.jobs.settings import ExtractSettings
 
     names = ("backbone", "weights", "engine", "precision", "batch_size", "decode_threads")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -118,7 +119,7 @@ def _backbone(arguments: argparse.Namespace):
 
 
 def _engine(arguments: argparse.Namespace):
-    from extract.engines.engine import make_engine
+    from extract.engines.registry import make_engine
 
     settings = _settings(arguments, Path())
     return make_engine(

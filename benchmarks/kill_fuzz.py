@@ -42,10 +42,12 @@ import pipeline
 from extract.decode import rules
 from extract.records import ClipEmbeddings
 from extract.store.reader import Store, open_store
-from extract.store.schema import SHARD_PATTERN, read_recipe
+from extract.store.recipe import read_recipe
+from extract.store.schema import SHARD_PATTERN
 from extract.store.verify import verify
 from extract.system.files import TEMPORARY_PATTERN
-from extract.videos.listing import find_videos, source_of
+from extract.videos.listing import find_videos
+from extract.videos.sources import source_of
 
 RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "litert", "--decode-threads", "2")
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
@@ -284,7 +286,7 @@ def preload() -> None:
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
-        from extract.engines.engine import quiet_tensorflow
+        from extract.system.quiet_start import quiet_tensorflow
 
         quiet_tensorflow()
     tqdm.monitor_interval = 0

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from extract.jobs.job import ExtractSettings, extract
+from extract.jobs.job import extract
+from extract.jobs.settings import ExtractSettings
 from extract.records import VideoTruth
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos

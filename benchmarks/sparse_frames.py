@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from extract.decode.packets import scan_packets
 from extract.decode.pyav import read_all
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.records import SampledFrames, VideoItem
 from extract.videos.sampling import SamplingRule
 

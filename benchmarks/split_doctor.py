@@ -21,8 +21,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pipeline
-from sequence_models.clips.loading import Clip, load_clips
+from sequence_models.clips.loading import load_clips
 from sequence_models.models.baselines import fit_baseline
+from sequence_models.records import Clip
 from sequence_models.splits.near_duplicates import find_near_duplicates
 
 KINDS = ("re-encoded", "cropped", "shifted", "mirrored", "all at once")

@@ -27,7 +27,7 @@ from extract.store.reader import open_store
 from extract.store.writer import StoreWriter
 from extract.system.quiet_start import import_keras_quietly
 from sequence_models.clips.batches import make_batches
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 from sequence_models.settings import TrainSettings
 
 CHANNELS, CLASSES, READINGS = 1280, 6, 5

@@ -27,10 +27,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from sequence_models.clips.loading import Clip, ClipSet
+from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.grid import grid_points
 from sequence_models.experiments.prepare import Source
 from sequence_models.experiments.verdict import SURE
+from sequence_models.records import Clip
 from sequence_models.runs.run import Run, create_run
 from sequence_models.scoring.paired import sign_flip_interval
 from sequence_models.settings import TrainSettings

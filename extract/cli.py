@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from extract.embed.timing import StageSeconds
-    from extract.jobs.job import ClipResult, ExtractSettings, Progress
+    from extract.jobs.job import ClipResult, Progress
+    from extract.jobs.settings import ExtractSettings
     from extract.preview.rows import WindowCut
     from extract.preview.sheet import Change, Sheet, View
     from extract.videos.left_out import LeftOut
@@ -43,7 +44,7 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     Raises:
         UsageError: a value is out of its range.
     """
-    from extract.jobs.job import ExtractSettings
+    from extract.jobs.settings import ExtractSettings
 
     words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
     recipe = ("output", "weights", "image_size", "channels", *words)
@@ -301,9 +302,9 @@ def run_export(arguments: argparse.Namespace) -> int:
 def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     from dataclasses import replace
 
+    from extract.backbones.pixels import grey
     from extract.backbones.registry import load_backbone
-    from extract.decode.reader import DecodeSettings
-    from extract.decode.transforms import grey
+    from extract.decode.settings import DecodeSettings
     from extract.errors import UsageError
     from extract.preview.sheet import Change, sheet_of_videos
     from extract.videos.listing import find_videos

@@ -141,3 +141,9 @@ def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
         where = "" if len({sentence for _, sentence in pairs}) == 1 else f" (the first: {clip_ids[0]})"
         lines.append(f"{counted(pairs, 'clip')} ({first_few(clip_ids)}): {remark}{where}")
     return lines
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns are as wide as they must be; later rows may be shorter than the first."""
+    widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

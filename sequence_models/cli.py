@@ -37,10 +37,11 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from extract.system.terminal import progress_bar
+    from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
     from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.experiments.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
-    from sequence_models.runs.run import begin_comparison
-    from sequence_models.settings import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
+    from sequence_models.runs.results import begin_comparison
+    from sequence_models.settings import TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
     frame_stores = arguments.frames_store
@@ -63,7 +64,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     _import_keras()
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
-    from sequence_models.models.on_frames import check_backend
+    from sequence_models.training.fine_tuning import check_backend
 
     for settings in wanted:
         check_backend(settings)
@@ -139,7 +140,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     _import_keras()
     from extract.system.files import guarded, write_csv
     from extract.text import counted
-    from sequence_models.experiments.evaluate import predict_clips
+    from sequence_models.runs.fitted import predict_clips
     from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
@@ -188,7 +189,7 @@ def train_with_bar(
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from extract.system.terminal import progress_bar
     from sequence_models.experiments.prepare import prepare
-    from sequence_models.runs.run import refuse_training_into_comparison
+    from sequence_models.runs.checks import refuse_training_into_comparison
 
     refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
@@ -264,7 +265,7 @@ def _import_keras() -> None:
 
 def order_sentence(run: Path, *, against: str) -> str:
     """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
-    from sequence_models.runs.run import read_metrics
+    from sequence_models.runs.results import read_metrics
 
     record = read_metrics(run)
     ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
@@ -351,7 +352,7 @@ def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
     if not scores:
         return f"{part}: nothing to score"
-    from sequence_models.experiments.evaluate import aligned
+    from extract.text import aligned
     from sequence_models.scoring.metrics import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")

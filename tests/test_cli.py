@@ -18,7 +18,7 @@ import pytest
 from places import ROOT
 
 import pipeline
-from extract.store.schema import fingerprint
+from extract.store.recipe import fingerprint
 from sequence_models.cli import _data_text, _table
 from sequence_models.runs.run import Run, create_run
 from sequence_models.settings import TrainSettings

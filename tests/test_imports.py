@@ -17,8 +17,8 @@ STAGE_ONE = (
     *("preview", "demo", "command_line", "arguments", "cli"),
 )
 STAGE_TWO = (
-    *("settings", "labels", "scoring", "clips", "splits", "models", "prediction", "runs", "training", "experiments"),
-    *("report", "arguments", "cli"),
+    *("catalogue", "settings", "records", "labels", "scoring", "clips", "splits", "models", "prediction", "runs"),
+    *("training", "experiments", "report", "arguments", "cli"),
 )
 SEAM = ("errors", "text", "records", "system", "store")
 WIDER_SEAM = {"models": ("backbones", "engines"), "training": ("backbones", "engines"), "report": ("decode",)}
@@ -26,7 +26,7 @@ HOMES = {
     "h5py": ("extract/store/",),
     "av": ("extract/decode/",),
     "ray": ("extract/jobs/cluster",),
-    "tensorflow": ("extract/engines/", "sequence_models/export/"),
+    "tensorflow": ("extract/system/quiet_start", "sequence_models/export/"),
     "matplotlib": ("sequence_models/report/", "extract/preview/"),
     "jinja2": ("sequence_models/report/",),
 }

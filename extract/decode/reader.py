@@ -18,10 +18,11 @@ import numpy as np
 
 from extract.decode import images, pyav
 from extract.decode.clock import FrameClock
-from extract.decode.fit import FITS, FrameFitter
+from extract.decode.fit import FrameFitter
 from extract.decode.packets import PacketIndex, scan_packets
+from extract.decode.settings import DecodeSettings
 from extract.decode.stream import DecodedFrame, FrameStream
-from extract.decode.transforms import FRAME_TRANSFORMS, make_transform
+from extract.decode.transforms import make_transform
 from extract.decode.truth import make_truth, reading_notes
 from extract.decode.watchdog import Heartbeat, Watched
 from extract.errors import (
@@ -30,60 +31,18 @@ from extract.errors import (
     NoFramesError,
     UnexpectedVideoError,
     UnreadableVideoError,
-    UsageError,
 )
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.system.core_slots import Turns
 from extract.text import counted, span_text
-from extract.videos.listing import check_file
 from extract.videos.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
+from extract.videos.sources import check_file
 
 log = logging.getLogger(__name__)
 
-ON_CORRUPT = ("salvage", "skip", "fail")
 STALL_SECONDS = 30.0
 MARK = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)  # what no picture holds in these places
 FIELDS = {"none": "woven as they are coded (--deinterlace)", "bwdif": "made into one picture by bwdif"}
-
-
-@dataclass(frozen=True)
-class DecodeSettings:
-    """How clips become frames.
-
-    Args:
-        sampling: Which frames.
-        image_size: Side of the square pictures in pixels; None keeps their size.
-        fit: "stretch", "crop" or "pad".
-        input: "rgb", "diff" or "flow".
-        deinterlace: "bwdif" makes one picture of the two fields of an interlaced frame, "none" leaves them woven.
-        on_corrupt: What to do with a clip that has lost frames: "salvage" keeps what decodes and records what is
-            missing, "skip" leaves the clip out as failed, "fail" also asks for the end of the job.
-        threads: Of FFmpeg, for one video; changes no number.
-
-    Raises:
-        UsageError: An unknown name.
-    """
-
-    sampling: SamplingRule
-    image_size: int | None = 224
-    fit: str = "stretch"
-    input: str = "rgb"
-    deinterlace: str = "none"
-    on_corrupt: str = "salvage"
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        known = {
-            "fit": FITS,
-            "input": tuple(FRAME_TRANSFORMS),
-            "deinterlace": pyav.DEINTERLACE,
-            "on_corrupt": ON_CORRUPT,
-        }
-        for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise UsageError(f"{name} {getattr(self, name)!r} is unknown, use one of {', '.join(values)}")
-        if self.image_size is not None and self.image_size < 1:
-            raise UsageError(f"image_size {self.image_size} must be at least 1")
 
 
 class ClipReader:

@@ -12,7 +12,6 @@ from extract.records import SampledFrames
 
 FLOW_RANGE = 1 / 16  # a motion of this part of the image's width per sampled step is coded as the full deflection
 NO_MOTION = 128
-
 FrameTransform = Callable[[SampledFrames], SampledFrames]
 
 
@@ -54,19 +53,6 @@ def flow() -> FrameTransform:
 
 
 FRAME_TRANSFORMS: dict[str, Callable[[], FrameTransform]] = {"rgb": rgb, "diff": diff, "flow": flow}
-
-
-def grey(frames: np.ndarray) -> np.ndarray:
-    """Pictures without colour: 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601, as OpenCV computes it).
-
-    Args:
-        frames: uint8 (N, H, W, 3), RGB, N at least 1.
-
-    Returns:
-        uint8 (N, H, W, 1).
-    """
-    count, height, width, _ = frames.shape
-    return cv2.cvtColor(frames.reshape(count * height, width, 3), cv2.COLOR_RGB2GRAY).reshape(count, height, width, 1)
 
 
 def make_transform(name: str) -> FrameTransform:

@@ -23,7 +23,8 @@ from typing import Protocol
 
 import numpy as np
 
-from extract.decode.reader import ClipReader, DecodeSettings, open_clip
+from extract.decode.reader import ClipReader, open_clip
+from extract.decode.settings import DecodeSettings
 from extract.embed.ring import Ring, Span
 from extract.embed.timing import StageSeconds
 from extract.errors import VideoError
@@ -31,7 +32,7 @@ from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.schema import Partial, same_source
 from extract.system.core_slots import Turns
 from extract.system.cores import ffmpeg_threads, usable_cores
-from extract.videos.listing import source_of
+from extract.videos.sources import source_of
 
 CHUNK_FRAMES = 16
 SPARE_BYTES = 16 << 20  # of the ring, beside the batches in the engine: frames that lie ready for when videos are slow

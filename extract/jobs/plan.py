@@ -13,7 +13,7 @@ from extract.records import Source, VideoItem
 from extract.store.reader import Store
 from extract.store.schema import Partial
 from extract.text import counted, first_few, when_text
-from extract.videos.listing import source_of
+from extract.videos.sources import source_of
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.decode.transforms import make_transform
 from extract.errors import UsageError, VideoError
 from extract.preview.drawing import SheetFrame, SheetRow, check_output, write_sheet
@@ -21,8 +22,8 @@ from extract.preview.rows import Picking, RowPlan, WindowCut, spread
 from extract.records import ClipEmbeddings, SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.reader import Store
 from extract.text import counted, span_text
-from extract.videos.listing import source_of
 from extract.videos.sampling import SamplingRule
+from extract.videos.sources import source_of
 
 CHUNK_FRAMES = 16
 TINY_PIXELS = 8

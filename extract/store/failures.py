@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from extract.store.schema import LEDGER_PATTERN, Failure
+from extract.store.schema import LEDGER_PATTERN
 from extract.store.shard import unreadable
 from extract.system.files import fsync_directory, read_regular, writing
 from extract.system.typed_json import parse_json, typed_record
@@ -74,3 +75,28 @@ def _parse_line(line: bytes) -> Failure | None:
     except ValueError:
         return None
     return failure if 0 <= failure.when_ns < END_OF_TIME_NS else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One clip that could not be done, as the ledger has it.
+
+    Args:
+        clip_id: Name of the clip.
+        error: Class name of the error.
+        message: The error's sentence.
+        source_size, source_mtime_ns: The source as it was then; None where it could not be looked at.
+        when_ns: Time of the failure, nanoseconds since 1970.
+    """
+
+    clip_id: str
+    error: str
+    message: str
+    source_size: int | None
+    source_mtime_ns: int | None
+    when_ns: int
+
+    @property
+    def when(self) -> str:
+        """Time of the failure as ISO text in UTC, to the second."""
+        return datetime.fromtimestamp(self.when_ns / 1e9, UTC).isoformat(timespec="seconds")

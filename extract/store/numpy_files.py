@@ -19,12 +19,13 @@ from extract.errors import StoreError, UnstorableClipError, UsageError, VideoErr
 from extract.records import Source, VideoItem
 from extract.store.numpy_arrays import BLOCK_BYTES, find_array
 from extract.store.reader import Store, open_made_with, open_store
-from extract.store.schema import check_clip_id, check_recipe, same_source
+from extract.store.recipe import check_recipe
+from extract.store.schema import check_clip_id, same_source
 from extract.store.writer import StoreWriter
 from extract.system.files import is_of_its_name, make_folder, sealed_file
 from extract.text import counted
 from extract.videos.left_out import LeftOut, walk
-from extract.videos.listing import source_of
+from extract.videos.sources import source_of
 
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.failures import ledger_line
-from extract.store.reader import Store, made_of, open_store
-from extract.store.schema import PACKED_ENDINGS, canonical_json
+from extract.store.provenance import made_of
+from extract.store.reader import Store, open_store
+from extract.store.recipe import canonical_json
+from extract.store.schema import PACKED_ENDINGS
 from extract.store.shard_writer import Part, write_shard
 from extract.store.verify import checked_blocks
 from extract.system.files import make_folder, sealed_file

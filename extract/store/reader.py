@@ -21,25 +21,14 @@ import numpy as np
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
 from extract.records import ClipEmbeddings, Source, VideoTruth
-from extract.store.failures import latest_failures, parse_ledger, read_ledgers
+from extract.store.failures import Failure, latest_failures, parse_ledger, read_ledgers
 from extract.store.index import ShardIndex
 from extract.store.lazy_rows import LazyRows
 from extract.store.parts import ClipRows, Segment, longest_beginning
-from extract.store.schema import (
-    PACKED_ENDINGS,
-    RECIPE_NAME,
-    SCHEMA_VERSION,
-    SHARD_PATTERN,
-    TRUTH,
-    Failure,
-    Partial,
-    fingerprint,
-    no_store,
-    read_recipe,
-    recipe_differences,
-)
+from extract.store.provenance import made_of, mixture_warnings, recipe_of
+from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_differences
+from extract.store.schema import PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, TRUTH, Partial, no_store
 from extract.store.shard import Shard, ShardFile, damaged, open_shard
-from extract.system.typed_json import parse_json, typed
 from extract.text import counted, lost_frames_text
 
 MAX_OPEN_FILES = 64
@@ -293,7 +282,7 @@ class Store:
             "engines": engines,
             "versions": [json.loads(text) for text in versions],
             "seconds": self.stage_seconds(),
-            "warnings": [*_warnings(engines, versions), *self._lost_warning()],
+            "warnings": [*mixture_warnings(engines, versions), *self._lost_warning()],
         }
 
     def stage_seconds(self) -> dict[str, float]:
@@ -354,29 +343,6 @@ class Store:
         return parse_ledger(self._file(0).read(extent, 0, extent.shape[0]).tobytes()) if extent else []
 
 
-def recipe_of(shard: Shard) -> dict[str, object]:
-    """The recipe that a shard carries; DamagedShardError where it does not fit its fingerprint."""
-    try:
-        recipe = typed(parse_json(shard.attributes["recipe_json"]), dict[str, Any], "recipe")
-    except ValueError as error:
-        raise damaged(shard.path, "its recipe is malformed") from error
-    if fingerprint(recipe) != shard.attributes["fingerprint"]:
-        raise damaged(shard.path, "its recipe and its fingerprint differ")
-    return recipe
-
-
-def made_of(shard: Shard) -> list[dict]:
-    """How the rows of a shard were made: records of writer, engine, versions, seconds per stage."""
-    try:
-        records = typed(parse_json(shard.attributes["made_json"]), tuple[dict[str, Any], ...], "made")
-        for record in records:
-            for key, kind in (("seconds", dict[str, float]), ("versions", dict[str, str])):
-                typed(record.get(key) or {}, kind, key)
-        return list(records)
-    except ValueError as error:
-        raise damaged(shard.path, "the record of how it was made is malformed") from error
-
-
 def _rows_of_losses(file: ShardFile, shard: Shard) -> Iterator[int]:
     """Rows whose truth record may name lost frames: all but those that plainly say there are none."""
     ends = shard.columns["truth_end"].tolist()
@@ -419,12 +385,3 @@ def _naming(clip_id: str) -> Iterator[None]:
         yield
     except DamagedShardError as error:
         raise DamagedShardError(f"{clip_id}: {error}") from error
-
-
-def _warnings(engines: list[str], versions: list[str]) -> list[str]:
-    found = []
-    if len(engines) > 1:
-        found.append(f"the rows were made by {len(engines)} engines ({', '.join(engines)}): they may differ slightly")
-    if len(versions) > 1:
-        found.append(f"the rows were made with {len(versions)} sets of library versions: they may differ slightly")
-    return found

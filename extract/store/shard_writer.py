@@ -18,7 +18,8 @@ import h5py
 import numpy as np
 
 from extract.records import Source
-from extract.store.schema import COLUMNS, SCHEMA_VERSION, TRUTH, canonical_json, fingerprint
+from extract.store.recipe import canonical_json, fingerprint
+from extract.store.schema import COLUMNS, SCHEMA_VERSION, TRUTH
 from extract.store.shard import Extent, table_digest
 
 Block: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D), frame_indices (n,), pts_seconds (n,)

@@ -15,17 +15,10 @@ from extract.errors import DamagedShardError, SchemaError, StoreError, Unstorabl
 from extract.records import VideoTruth
 from extract.store.index import indexed_clip_ids
 from extract.store.parts import Segment
-from extract.store.reader import Store, recipe_of
-from extract.store.schema import (
-    RECIPE_NAME,
-    SHARD_PATTERN,
-    TRUTH,
-    check_clip_id,
-    fingerprint,
-    no_store,
-    read_recipe,
-    recipe_text,
-)
+from extract.store.provenance import recipe_of
+from extract.store.reader import Store
+from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_text
+from extract.store.schema import SHARD_PATTERN, TRUTH, check_clip_id, no_store
 from extract.store.shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
 from extract.store.shard_writer import Block, RowsDigest
 from extract.system.files import TEMPORARY_PATTERN, fsync_directory, write_text, writing

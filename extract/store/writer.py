@@ -29,20 +29,9 @@ from extract.errors import (
     WriteError,
 )
 from extract.records import Source, VideoTruth
-from extract.store.failures import append_failure
-from extract.store.schema import (
-    EMBEDDING_DTYPES,
-    LEDGER_PATTERN,
-    RECIPE_NAME,
-    SHARD_PATTERN,
-    Failure,
-    Partial,
-    check_clip_id,
-    check_recipe,
-    read_recipe,
-    recipe_differences,
-    recipe_text,
-)
+from extract.store.failures import Failure, append_failure
+from extract.store.recipe import RECIPE_NAME, check_recipe, read_recipe, recipe_differences, recipe_text
+from extract.store.schema import EMBEDDING_DTYPES, LEDGER_PATTERN, SHARD_PATTERN, Partial, check_clip_id
 from extract.store.shard import open_shard
 from extract.store.shard_writer import Block, Part, write_shard
 from extract.system.files import make_folder, remove_stale_temporaries, sealed_file, write_text, writer_id

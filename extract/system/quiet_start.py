@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -10,6 +11,8 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 _CHATTER = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog|[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] |"
@@ -51,3 +54,55 @@ def without_chatter() -> Iterator[None]:
             caught.seek(0)
             with open(_STDERR, "wb", closefd=False) as file:
                 file.writelines(line for line in caught if not _CHATTER.match(line))
+
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' subsystem for Linux, AMD
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow, where Keras will use it, without its start-up lines on standard error.
+
+    Call it before the first `import keras`. With another backend of Keras it does nothing.
+    """
+    if keras_backend() == "tensorflow":
+        import_tensorflow()
+
+
+def import_tensorflow() -> Any:
+    """The module, imported without chatter at the first call."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+            import tensorflow  # noqa: F401
+        for name in ("absl", "tensorflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return sys.modules["tensorflow"]
+
+
+def keras_backend() -> str:
+    """The backend that Keras uses or will use, found without importing it."""
+    if "keras" in sys.modules:
+        return sys.modules["keras"].backend.backend()
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        return json.loads((home / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):  # Keras takes its default in the same cases
+        return "tensorflow"
+
+
+def has_gpu() -> bool:
+    """Asks the backend only where the machine may have one: asking costs seconds."""
+    if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
+        return False
+    backend = keras_backend()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return bool(import_tensorflow().config.list_physical_devices("GPU"))

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import csv
 import glob
-import hashlib
 import io
 import logging
 import math
 import os
 import re
-import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from extract.errors import UnreadableVideoError, UsageError
-from extract.records import Source, VideoItem
-from extract.system.files import open_regular, read_text, reason_of
+from extract.errors import UsageError
+from extract.records import VideoItem
+from extract.system.files import read_text, reason_of
 from extract.system.tables import separator_hint
 from extract.text import counted, first_few
 from extract.videos.left_out import LeftOut, walk
+from extract.videos.sources import IMAGE_ENDINGS, NUMBER_AT_END, is_numbered_image, natural_key
 
 # fmt: off
 VIDEO_ENDINGS = frozenset((
@@ -32,7 +31,6 @@ VIDEO_ENDINGS = frozenset((
     ".ogv", ".ps", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ))
 # fmt: on
-IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
 OTHER_SPANS = ("start", "end", "start_frame", "end_frame", "start_time", "end_time")
 SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
@@ -40,7 +38,6 @@ PICTURES = "pictures whose names do not end in a number"
 BESIDE_VIDEOS = "pictures beside videos"
 OTHER_FILES = "files that are no videos"
 OTHER_FOLDERS = "which hold no numbered pictures themselves"
-NUMBER_AT_END = re.compile(r"\d+$")
 
 logger = logging.getLogger(__name__)
 
@@ -137,86 +134,12 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     return table
 
 
-def check_file(path: Path) -> None:
-    """See that there is something to read, without opening it.
-
-    Args:
-        path: A video, or a folder of numbered pictures.
-
-    Raises:
-        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if stat.S_ISDIR(status.st_mode):
-        return
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
-    if status.st_size == 0:
-        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
-
-
-def source_of(item: VideoItem, *, with_digest: bool) -> Source:
-    """What a clip is made of, to see later whether it changed.
-
-    Args:
-        item: The clip.
-        with_digest: Whether to read and hash the whole content (SHA-256).
-
-    Returns:
-        Size, modification time and digest; of a folder of pictures those of its pictures together.
-
-    Raises:
-        UnreadableVideoError: The file is gone, may not be read, or is none whose content could be hashed.
-    """
-    try:
-        files = numbered_images(item.path) if item.path.is_dir() else [item.path]
-        states = [os.stat(file) for file in files]
-        digest = _digest(files) if with_digest else ""
-    except (OSError, ValueError) as error:
-        raise _unreadable(item.path, error) from error
-    return Source(
-        path=os.path.abspath(item.path),
-        size=sum(state.st_size for state in states),
-        mtime_ns=max((state.st_mtime_ns for state in states), default=0),
-        digest=digest,
-    )
-
-
-def numbered_images(folder: Path) -> list[Path]:
-    """The pictures of a folder whose names end in a number.
-
-    Args:
-        folder: A folder.
-
-    Returns:
-        Their paths in natural order (img2 before img10); empty where there are none.
-    """
-    pictures = [Path(entry.path) for entry in os.scandir(folder) if _is_numbered_image(entry.name)]
-    return sorted((path for path in pictures if path.is_file()), key=lambda path: natural_key(path.name))
-
-
-def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sort key that puts numbers in order of value.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The key; equal only for equal texts.
-    """
-    parts = re.split(r"([0-9]+)", text)
-    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
-
-
 def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
     """Clips of a folder tree."""
     items: list[VideoItem] = []
     for here, names in walk(folder, left_out):
         videos = [name for name in names if Path(name).suffix.lower() in VIDEO_ENDINGS]
-        pictures = [name for name in names if _is_numbered_image(name)]
+        pictures = [name for name in names if is_numbered_image(name)]
         items += [VideoItem((here / name).relative_to(folder).as_posix(), here / name) for name in videos]
         used = {*videos, *([] if videos else pictures)}
         if pictures and not videos:
@@ -363,7 +286,7 @@ def check_ids(items: Iterable[VideoItem]) -> None:
 def _is_clip(path: Path, left_out: LeftOut) -> bool:
     if path.is_dir():
         try:
-            pictures = [name for name in os.listdir(path) if _is_numbered_image(name)]
+            pictures = [name for name in os.listdir(path) if is_numbered_image(name)]
         except OSError as error:
             left_out.cannot_read(path, error)
             return False
@@ -371,24 +294,3 @@ def _is_clip(path: Path, left_out: LeftOut) -> bool:
             _remark_on_sequences(pictures, path, left_out)
         return bool(pictures)
     return path.suffix.lower() in VIDEO_ENDINGS
-
-
-def _is_numbered_image(name: str) -> bool:
-    stem, ending = os.path.splitext(name)
-    return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
-
-
-def _digest(files: list[Path]) -> str:
-    if len(files) == 1:
-        with open_regular(files[0]) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    whole = hashlib.sha256()
-    for path in files:
-        with open_regular(path) as file:
-            whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
-
-
-def _unreadable(path: Path, error: Exception) -> UnreadableVideoError:
-    return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

@@ -7,11 +7,14 @@ are those of all its frames. Imports Keras only when something is to be varied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from sequence_models.clips.windows import select_steps
+from sequence_models.records import Clip
 
 WHITE = 255.0
 
@@ -78,3 +81,45 @@ def _layers(settings: FrameAugmentation) -> tuple[Any, ...]:
         "contrast": lambda share: layers.RandomContrast(share, value_range=(0, WHITE)),
     }
     return tuple(make(getattr(settings, name)) for name, make in made.items() if getattr(settings, name))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips vary in time from epoch to epoch; all zero = not at all.
+
+    Args:
+        crop: The largest share that is cut away at the ends.
+        speed: The largest change of speed, up or down, as a share.
+        frame_drop: Share of timesteps left out.
+    """
+
+    crop: float = 0.0
+    speed: float = 0.0
+    frame_drop: float = 0.0
+
+
+def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generator) -> Clip:
+    """Cut, speed up or slow down, and thin out one clip by choosing among its timesteps.
+
+    Args:
+        clip: A clip of at least one timestep.
+        augmentation: How much.
+        rng: Decides.
+
+    Returns:
+        A clip of at least one timestep; every one of them, and its label, is one of `clip`.
+    """
+    length = max(1, round(len(clip) * (1 - rng.uniform(0, augmentation.crop))))
+    start = rng.integers(len(clip) - length + 1)
+    count = max(1, round(length / (1 + rng.uniform(-1, 1) * augmentation.speed)))
+    chosen = start + (np.arange(count) + rng.uniform(0, 1)) * length // count
+    kept = rng.uniform(size=count) >= augmentation.frame_drop
+    kept[rng.integers(count)] = True
+    chosen = chosen[kept].astype(np.int64)
+    return select_steps(clip, chosen)
+
+
+def vary_frames(clip: Clip, frame_augmentation: FrameAugmentation, seed: int) -> Clip:
+    """The clip with its frames read and varied; only those of one batch are ever in memory."""
+    varied = augment_frames(np.asarray(clip.embeddings), frame_augmentation, seed)
+    return replace(clip, embeddings=np.rint(varied).astype(np.uint8))

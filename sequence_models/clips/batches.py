@@ -7,60 +7,21 @@ for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 from extract.errors import ClipError, LabelError
-from sequence_models.clips.augmentation import FrameAugmentation, augment_frames
-from sequence_models.clips.loading import Clip, EmbeddingDim
-from sequence_models.clips.windows import select_steps
+from sequence_models.clips.augmentation import (
+    Augmentation,
+    FrameAugmentation,
+    augment_clip,
+    vary_frames,
+)
+from sequence_models.records import Clip, EmbeddingDim, PaddedBatch
 
 SHORTEST = 8
 MOST_CHANNELS = 6  # RGB and optical flow
 LENGTH_JITTER = 0.2  # sorting by length alone would give every epoch the same batches
-
-
-@dataclass(frozen=True, repr=False)
-class PaddedBatch:
-    """Clips padded to one length; row i is clip i of those that went in.
-
-    Args:
-        embeddings: float32 (B, T, D), or raw frames uint8 (B, T, H, W, C), zeros on padding.
-        mask: bool (B, T), True = real.
-        labels: int32 (B,) or (B, T), multi-label float32 (B, T, K); 0 where the label is unknown.
-        sample_weight: float32 (B,) or (B, T), 0 on padding and on unlabelled examples.
-    """
-
-    embeddings: np.ndarray
-    mask: np.ndarray
-    labels: np.ndarray
-    sample_weight: np.ndarray
-
-    def __post_init__(self) -> None:
-        rows, steps = self.embeddings.shape[:2]
-        if self.mask.shape != (rows, steps) or self.labels.shape[:2] not in ((rows,), (rows, steps)):
-            raise ValueError(f"{self!r} does not fit together")
-        if self.sample_weight.shape != self.labels.shape[:2]:
-            raise ValueError(f"sample_weight {self.sample_weight.shape} must be shaped like labels {self.labels.shape}")
-
-    def __repr__(self) -> str:
-        return f"PaddedBatch(embeddings={self.embeddings.shape}, mask={self.mask.shape}, labels={self.labels.shape})"
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How training clips vary in time from epoch to epoch; all zero = not at all.
-
-    Args:
-        crop: The largest share that is cut away at the ends.
-        speed: The largest change of speed, up or down, as a share.
-        frame_drop: Share of timesteps left out.
-    """
-
-    crop: float = 0.0
-    speed: float = 0.0
-    frame_drop: float = 0.0
 
 
 def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: EmbeddingDim | None = None) -> EmbeddingDim:
@@ -182,31 +143,10 @@ def make_batches(
     for rows in _bucket(clips, batch_size, seed):
         chosen = [clips[row] for row in rows]
         if frame_augmentation and seed is not None:
-            chosen = [_vary_frames(clips[row], frame_augmentation, int(pictures[row])) for row in rows]
+            chosen = [vary_frames(clips[row], frame_augmentation, int(pictures[row])) for row in rows]
         steps = pad_to or padded_length(max(map(len, chosen)))
         full = batch_size if chosen[0].embeddings.ndim == 2 else len(chosen)
         yield pad_clips(chosen, rows=full, steps=steps, class_weights=class_weights)
-
-
-def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generator) -> Clip:
-    """Cut, speed up or slow down, and thin out one clip by choosing among its timesteps.
-
-    Args:
-        clip: A clip of at least one timestep.
-        augmentation: How much.
-        rng: Decides.
-
-    Returns:
-        A clip of at least one timestep; every one of them, and its label, is one of `clip`.
-    """
-    length = max(1, round(len(clip) * (1 - rng.uniform(0, augmentation.crop))))
-    start = rng.integers(len(clip) - length + 1)
-    count = max(1, round(length / (1 + rng.uniform(-1, 1) * augmentation.speed)))
-    chosen = start + (np.arange(count) + rng.uniform(0, 1)) * length // count
-    kept = rng.uniform(size=count) >= augmentation.frame_drop
-    kept[rng.integers(count)] = True
-    chosen = chosen[kept].astype(np.int64)
-    return select_steps(clip, chosen)
 
 
 def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.ndarray:
@@ -224,12 +164,6 @@ def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.n
     weights = np.maximum(counts, 1) ** -power
     scale = counts.sum() / max((counts * weights).sum(), 1e-12)
     return np.where(counts > 0, weights * scale, 1.0).astype(np.float32)
-
-
-def _vary_frames(clip: Clip, frame_augmentation: FrameAugmentation, seed: int) -> Clip:
-    """The clip with its frames read and varied; only those of one batch are ever in memory."""
-    varied = augment_frames(np.asarray(clip.embeddings), frame_augmentation, seed)
-    return replace(clip, embeddings=np.rint(varied).astype(np.uint8))
 
 
 def _bucket(clips: Sequence[Clip], batch_size: int, seed: int | Sequence[int] | None) -> list[np.ndarray]:

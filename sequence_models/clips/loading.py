@@ -14,13 +14,13 @@ from extract.errors import ClipError, LabelError, StoreError
 from extract.records import ClipEmbeddings
 from extract.store.lazy_rows import join_channels
 from extract.store.reader import Store, open_store
-from extract.store.schema import has_rate
+from extract.store.recipe import has_rate
 from extract.store.verify import rows_digest
 from extract.system.cores import usable_cores
 from extract.text import counted
 from sequence_models.labels.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
-from sequence_models.labels.formats.plain_csv import BY_SECONDS, EXCLUSIVE, INCLUSIVE, LabelTable, read_labels
+from sequence_models.labels.formats.plain_csv import EXCLUSIVE, INCLUSIVE, read_labels
 from sequence_models.labels.intervals import (
     UNLABELLED,
     empty_labels,
@@ -31,6 +31,7 @@ from sequence_models.labels.intervals import (
     timeline_of,
 )
 from sequence_models.labels.numbering import counts_from_one, inclusive_ends
+from sequence_models.labels.table import BY_SECONDS, LabelTable
 from sequence_models.labels.targets import (
     Target,
     check_task,
@@ -39,75 +40,8 @@ from sequence_models.labels.targets import (
     targets_from_table,
     vocabulary_of,
 )
+from sequence_models.records import LARGEST_FEATURE, PTS_TOLERANCE_SECONDS, Clip
 from sequence_models.settings import MANY_TO_ONE
-
-PTS_TOLERANCE_SECONDS = 1e-3
-LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
-
-EmbeddingDim = int | tuple[int, ...]  # D, or (H, W, C) of raw frames
-
-
-@dataclass(frozen=True, repr=False)
-class Clip:
-    """One labelled sequence.
-
-    Args:
-        clip_id: Name of the clip in its store.
-        embeddings: float16 or float32 (T, D); of raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
-        pts_seconds: float64 (T,).
-        frame_indices: int64 (T,).
-        labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
-            many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 only in clips without labels.
-        group: Clips of one group never part over a split; "" where there are no groups.
-        split: "train", "validation", "test", or "" where the labels name none.
-        label_steps: int32 (F,), the timestep that speaks for each original frame 0 to F - 1: the last one at or before
-            it, the first one for frames before all, the last one for frames past the features. Original frames are
-            those that frame labels count; for labels in seconds those of the source video, or, of imported features,
-            the timesteps themselves. None without interval labels.
-        frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame by its own place,
-            -1 = unlabelled; outside the features only intervals count, no background.
-        rows_digest: Of the rows as stored, with their frame indices and times; "" of clips that are from no store.
-    """
-
-    clip_id: str
-    embeddings: np.ndarray
-    pts_seconds: np.ndarray
-    frame_indices: np.ndarray
-    labels: np.ndarray
-    group: str = ""
-    split: str = ""
-    label_steps: np.ndarray | None = None
-    frame_labels: np.ndarray | None = None
-    rows_digest: str = ""
-
-    def __post_init__(self) -> None:
-        steps, labels = len(self.embeddings), self.labels
-        if self.embeddings.ndim not in (2, 4) or labels.ndim > 2 or labels.shape[:1] not in ((), (steps,)):
-            raise ValueError(
-                f"{self.clip_id}: embeddings must be (T, D) or (T, H, W, C) and labels (), (T,) or (T, K), "
-                f"got {self.embeddings.shape} and {labels.shape}"
-            )
-        if (self.label_steps is None) != (self.frame_labels is None):
-            raise ValueError(f"{self.clip_id}: label_steps and frame_labels go together, and one is None")
-        if self.label_steps is None or self.frame_labels is None:
-            return
-        if self.label_steps.ndim != 1 or self.frame_labels.shape != (len(self.label_steps), *labels.shape[1:]):
-            raise ValueError(
-                f"{self.clip_id}: label_steps must be (F,) and frame_labels (F,) or, like the labels, (F, K), "
-                f"got {self.label_steps.shape} and {self.frame_labels.shape}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-    @property
-    def embedding_dim(self) -> EmbeddingDim:
-        """D, or (H, W, C) of raw frames."""
-        row_shape = self.embeddings.shape[1:]
-        return row_shape[0] if len(row_shape) == 1 else row_shape
-
-    def __repr__(self) -> str:
-        return f"Clip({self.clip_id!r}, embeddings={self.embeddings.shape}, labels={self.labels.shape})"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from extract.errors import ClipError
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 from sequence_models.settings import MANY_TO_MANY, TrainSettings
 
 CLOCK_TOLERANCE_SECONDS = 1e-6

@@ -19,36 +19,21 @@ import numpy as np
 
 from extract.errors import RunError, SplitError
 from extract.store.reader import open_store
-from sequence_models.clips.loading import Clip, ClipSet
-from sequence_models.experiments.evaluate import (
-    decide,
-    doctor_record,
-    has_groups,
-    load_baseline,
-    load_fitted,
-    prediction_arrays,
-)
+from sequence_models.catalogue import ORDER_FREE_MODELS
+from sequence_models.clips.loading import ClipSet
+from sequence_models.experiments.evaluate import doctor_record
 from sequence_models.experiments.prepare import Source, source_of
 from sequence_models.experiments.train import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.experiments.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
 from sequence_models.models.baselines import Baseline, baseline_names
 from sequence_models.models.compiled import compiled
-from sequence_models.prediction.predict import Prediction, average, predict
+from sequence_models.prediction.predict import average, predict
+from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.run import (
-    CHOICES,
-    COMPARISON,
-    MODEL,
-    Run,
-    begin_comparison,
-    create_run,
-    note_test_opened,
-    read_comparison,
-    read_fit,
-    read_run,
-    read_validation,
-)
-from sequence_models.settings import ORDER_FREE_MODELS, TrainSettings
+from sequence_models.runs.fitted import decide, load_baseline, load_fitted, prediction_arrays
+from sequence_models.runs.results import begin_comparison, read_comparison, read_fit, read_validation
+from sequence_models.runs.run import CHOICES, COMPARISON, MODEL, Run, create_run, note_test_opened, read_run
+from sequence_models.settings import TrainSettings
 from sequence_models.training.fit import FitResult
 
 Seconds = Mapping[tuple[str, ...], float]  # of extraction, by the stores

@@ -8,7 +8,8 @@ from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.settings import MODEL_NAMES, ONLY_FOR, TrainSettings
+from sequence_models.catalogue import MODEL_NAMES
+from sequence_models.settings import ONLY_FOR, TrainSettings
 
 YES_OR_NO = {"yes": True, "no": False}
 

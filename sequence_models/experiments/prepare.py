@@ -12,15 +12,17 @@ import numpy as np
 
 from extract.errors import RunError, SplitError, UsageError
 from extract.store.reader import open_store
-from extract.store.schema import fingerprint, has_rate
+from extract.store.recipe import fingerprint, has_rate
 from extract.store.writer import library_versions
 from extract.system.files import write_csv
 from extract.text import counted
-from sequence_models.clips.loading import Clip, ClipSet, load_clips
+from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
+from sequence_models.clips.loading import ClipSet, load_clips
 from sequence_models.labels.alignment import alignment_rows
+from sequence_models.records import Clip
 from sequence_models.runs.clip_records import changed_clips, clip_record
 from sequence_models.runs.run import OFFICIAL, Run, create_run
-from sequence_models.settings import MANY_TO_MANY, MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM, TrainSettings
+from sequence_models.settings import MANY_TO_MANY, TrainSettings
 from sequence_models.splits.folds import make_folds
 from sequence_models.splits.official import official_lists
 

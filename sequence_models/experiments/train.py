@@ -13,26 +13,21 @@ from typing import Any
 import numpy as np
 
 from extract.system.memory import peak_mb, reset_peak
-from sequence_models.clips.loading import Clip, ClipSet
-from sequence_models.experiments.evaluate import score_predictions
+from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.warm_start import start_head
 from sequence_models.models.baselines import baseline_names, fit_baseline
+from sequence_models.models.build import load_model
 from sequence_models.prediction.postprocess import choose_decision
-from sequence_models.prediction.predict import Prediction, average, predict
+from sequence_models.prediction.predict import average, predict
+from sequence_models.records import Clip, Prediction
+from sequence_models.runs.checks import refuse_changed_weights, weights_digest
 from sequence_models.runs.files import read_record, write_arrays, write_record
-from sequence_models.runs.run import (
-    CHOICES,
-    FINAL,
-    MODEL,
-    POSTPROCESSED,
-    Run,
-    read_fit,
-    refuse_changed_weights,
-    weights_digest,
-)
+from sequence_models.runs.results import read_fit
+from sequence_models.runs.run import CHOICES, FINAL, MODEL, POSTPROCESSED, Run
+from sequence_models.scoring.predictions import score_predictions, validation_score
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
-from sequence_models.training.fit import FitResult, fit_model, load_model, validation_score
+from sequence_models.training.fit import FitResult, fit_model
 
 Validated = list[tuple[Clip, Prediction]]
 

@@ -12,20 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.clips.loading import Clip
-from sequence_models.experiments.evaluate import (
-    aligned,
-    answers_name,
-    compare_predictions,
-    has_groups,
-    opened_text,
-    score_predictions,
-)
+from extract.text import aligned
+from sequence_models.experiments.evaluate import opened_text
 from sequence_models.models.baselines import baseline_names
-from sequence_models.prediction.predict import Prediction, average
+from sequence_models.prediction.predict import average
+from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.run import Run
 from sequence_models.scoring.metrics import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
+from sequence_models.scoring.predictions import answers_name, compare_predictions, score_predictions
 
 ORDERED_BASELINES = ("thirds_logreg",)
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")

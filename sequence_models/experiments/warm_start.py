@@ -12,9 +12,10 @@ import keras
 from extract.errors import RunError
 from extract.text import counted
 from sequence_models.experiments.prepare import refuse_changed_clips
-from sequence_models.runs.run import FINAL, Run, read_run, refuse_changed_weights
+from sequence_models.models.build import load_model
+from sequence_models.runs.checks import refuse_changed_weights
+from sequence_models.runs.run import FINAL, Run, read_run
 from sequence_models.training.fine_tuning import pretrained_digest
-from sequence_models.training.fit import load_model
 
 SHAPING = (  # settings that fix the structure of a model on embeddings
     *("task", "multi_label", "readout", "hidden", "layers", "projection", "steps", "causal"),

@@ -14,8 +14,8 @@ import numpy as np
 
 from extract.errors import LabelError
 from extract.text import counted
-from sequence_models.labels.formats.plain_csv import LabelRow
 from sequence_models.labels.intervals import CLOCK_TOLERANCE_SECONDS, UNLABELLED, Piece, Timeline
+from sequence_models.labels.table import LabelRow
 
 STRICT, TOLERANT = "strict", "tolerant"
 ALIGNMENTS = (STRICT, TOLERANT)

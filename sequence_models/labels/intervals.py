@@ -18,7 +18,7 @@ import numpy as np
 from extract.errors import LabelError
 from extract.records import ClipEmbeddings
 from sequence_models.labels.clip_names import span_of
-from sequence_models.labels.formats.plain_csv import BY_SECONDS, LabelRow
+from sequence_models.labels.table import BY_SECONDS, LabelRow
 
 UNLABELLED = -1
 CLOCK_TOLERANCE_SECONDS = 1e-6

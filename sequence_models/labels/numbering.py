@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sequence_models.labels.formats.plain_csv import BY_FRAMES, LabelTable
+from sequence_models.labels.table import BY_FRAMES, LabelTable
 
 FEWEST_GAPS = 3
 MOST_GAPS = 0.5  # of the gaps, where others hold no label

@@ -11,8 +11,8 @@ from extract.errors import LabelError, UsageError
 from extract.text import counted
 from sequence_models.labels.alignment import ALIGNMENTS, STRICT, TOLERANT
 from sequence_models.labels.clip_names import ClipNames, quoted
-from sequence_models.labels.formats.plain_csv import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
 from sequence_models.labels.groups import groups_of
+from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS
 
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from extract.errors import LabelError, UsageError
-from sequence_models.clips.loading import Clip
-from sequence_models.prediction.predict import Prediction, sigmoid, softmax
+from sequence_models.models.probabilities import sigmoid, softmax
+from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
 INVERSE_PENALTY = 0.01  # scikit-learn's C, for clips; there are far more channels than clips
@@ -26,7 +26,6 @@ MAX_ITERATIONS = 1000
 SMALL_SIDE = 16  # of the frames that raw frames are averaged to
 FRAMES_AT_ONCE = 256
 NEVER = -30.0  # logit of a class that the training clips do not hold
-
 Summary = Callable[[np.ndarray], np.ndarray]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
-from sequence_models.clips.loading import EmbeddingDim
+from extract.errors import RunError
+from extract.system.files import MALFORMED, reason_of
 from sequence_models.models.on_embeddings import Seeds, embedding_logits
 from sequence_models.models.on_frames import frame_logits
+from sequence_models.records import EmbeddingDim
 from sequence_models.settings import TrainSettings
 
 
@@ -62,3 +66,30 @@ def build_model(
 def output_stages(model: keras.Model) -> list:
     """The logits that a loss is taken of: one tensor, or one per refining stage, the final one last."""
     return [layer.output for layer in model.layers if layer.name.startswith("logits")]
+
+
+def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: EmbeddingDim, num_classes: int) -> keras.Model:
+    """Build a model and load what `fit_model` saved, the standardisation with it.
+
+    Args:
+        settings: Those it was trained with.
+        weights: The `.weights.h5` file.
+        embedding_dim: D, or (H, W, C) of raw frames.
+        num_classes: K.
+
+    Returns:
+        The trained model; it gives logits, see `predict` for probabilities.
+
+    Raises:
+        RunError: The file is missing, damaged, or holds the weights of another model.
+    """
+    model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer untrained
+            model.load_weights(weights)
+    except (*MALFORMED, UserWarning) as error:
+        raise RunError(
+            f"{weights} does not fit model {settings.model} ({reason_of(error)}); train the run again."
+        ) from error
+    return model

@@ -12,13 +12,13 @@ from functools import cached_property, lru_cache, partial
 import keras
 import numpy as np
 
-from sequence_models.clips.batches import PaddedBatch, check_batch
+from sequence_models.clips.batches import check_batch
 from sequence_models.models.build import Architecture, build_model, output_stages
+from sequence_models.records import PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
 
 KEPT = 8  # architectures; the least recently used is forgotten
 GRADIENT_NORM = 1.0  # one odd batch must not undo an epoch
-
 OPTIMIZER_CLASSES = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 
 import keras
 from keras import layers, ops
 
-from extract.errors import ClipError, UsageError
+from extract.errors import ClipError
+from sequence_models.catalogue import TWO_STREAM
 from sequence_models.clips.batches import MOST_CHANNELS
-from sequence_models.clips.loading import Clip
 from sequence_models.models.layers import Readout, RealFrames
 from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_logits, last_layer
-from sequence_models.settings import MANY_TO_ONE, TWO_STREAM, TrainSettings
-from sequence_models.training.fine_tuning import backbone_layer, start
+from sequence_models.models.on_frames_backbone import backbone_layer
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,6 @@ FLOW_CHANNELS = 3  # flow frames are pictures: dx, dy, speed
 BATCHNORM_MOMENTUM = 0.9
 CONVNET_DENSE = (1024, 512, 128, 64)
 FLATTEN_UNITS = 128
-
 FrameBuilder = Callable  # (frames (B, T, H, W, C), mask (B, T), settings, num_classes, seeds) -> logits
 
 
@@ -55,64 +53,6 @@ def frame_logits(frames, mask, settings: TrainSettings, num_classes: int, seeds:
             f"{MOST_CHANNELS} channels, got {frames.shape}; bring the axes into this order."
         )
     return RAW_MODELS[settings.model](frames, mask, settings, num_classes, seeds)
-
-
-def start_training(
-    model: keras.Model, settings: TrainSettings, clips: Sequence[Clip], *, head: keras.Model | None = None
-) -> None:
-    """Bring a fresh model to where training begins: pretrained weights, statistics, a trained head.
-
-    Args:
-        model: From `build_model`, with these settings.
-        settings: Which model, and its sizes.
-        clips: Training clips.
-        head: Of td_backbone_rnn: a model on embeddings with the settings of its head, trained on the cache.
-
-    Raises:
-        BackboneError: Pretrained weights are missing.
-        UsageError: The backend cannot train it.
-    """
-    check_backend(settings)
-    streams, kind = [(model, slice(None))], settings.model
-    if settings.model == TWO_STREAM:
-        rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
-        streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
-    for stream, channels in streams:
-        if kind == "td_backbone_rnn":
-            start(stream, settings, clips, channels=channels, head=head)
-        elif kind == "td_cnn_flatten_lstm":
-            (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
-            _warn_of_width(width, settings.units or FLATTEN_UNITS)
-
-
-def check_backend(settings: TrainSettings) -> None:
-    """See that the backend of Keras can train a model, before anything is fitted.
-
-    Args:
-        settings: Of any model.
-
-    Raises:
-        UsageError: It takes statistics of batch normalisation, and the backend is JAX.
-    """
-    kind = settings.stream if settings.model == TWO_STREAM else settings.model
-    takes = kind == "td_convnet_gru" or (kind == "td_backbone_rnn" and settings.update_batchnorm)
-    if takes and keras.backend.backend() == "jax":
-        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
-        raise UsageError(
-            f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "
-            f"alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
-        )
-
-
-@lru_cache
-def _warn_of_width(width: int, units: int) -> None:
-    """Said once per size, not once per fold and seed."""
-    log.warning(
-        "td_cnn_flatten_lstm: flattening makes %s numbers per frame, and %s weights of the LSTM on them; "
-        "smaller frames or td_cnn_lstm need fewer.",
-        f"{width:,}",
-        f"{4 * units * (width + units + 1):,}",
-    )
 
 
 def _recurrent(cnn: Callable, cell: type[layers.RNN], *, units: int, widths: tuple[int, ...] = ()) -> FrameBuilder:

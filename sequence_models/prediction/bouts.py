@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from extract.system.files import guarded, write_csv
-from sequence_models.clips.loading import Clip
 from sequence_models.prediction.postprocess import bouts
-from sequence_models.prediction.predict import Prediction
+from sequence_models.records import Clip, Prediction
 
 
 def bout_columns(unit: str) -> tuple[str, ...]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from extract.system.typed_json import typed_record
-from sequence_models.clips.loading import Clip
-from sequence_models.prediction.predict import Prediction
+from sequence_models.records import Clip, Prediction
 from sequence_models.scoring.multilabel import best_threshold
 from sequence_models.scoring.segments import edit_score, segments
 

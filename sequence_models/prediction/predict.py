@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
-from sequence_models.clips.loading import Clip
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
+from sequence_models.models.probabilities import sigmoid, softmax
+from sequence_models.records import Clip, Prediction
 
 FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
 RAW_VALUES_PER_BATCH = 2**24  # of raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
-
-
-@dataclass(frozen=True, repr=False)
-class Prediction:
-    """What a model says about one clip.
-
-    Args:
-        clip_id: Name of the clip.
-        probabilities: float32 (K,) for many-to-one, (T, K) for many-to-many; rows sum to 1 unless multi-label.
-        multi_label: Every class has a probability of its own.
-        decided: What was made of the probabilities after training, shaped like `labels`; None = nothing.
-    """
-
-    clip_id: str
-    probabilities: np.ndarray
-    multi_label: bool = False
-    decided: np.ndarray | None = None
-
-    @property
-    def labels(self) -> np.ndarray:
-        """The decision: class index int64 () or (T,), most probable unless `decided`; multi-label bool (T, K)."""
-        return self.raw_labels if self.decided is None else self.decided
-
-    @property
-    def raw_labels(self) -> np.ndarray:
-        """What the probabilities alone say, shaped like `labels`."""
-        return self.probabilities >= 0.5 if self.multi_label else self.probabilities.argmax(axis=-1)
-
-    def __repr__(self) -> str:
-        return f"Prediction({self.clip_id!r}, probabilities={self.probabilities.shape})"
 
 
 def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
@@ -124,14 +95,3 @@ def _forward_batch(twin: Any, clips: Sequence[Clip], steps: int) -> list[np.ndar
     if probabilities.ndim == 2:
         return list(probabilities)
     return [each[: len(clip)] for each, clip in zip(probabilities, clips, strict=True)]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits (..., K), in their dtype."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """The probability of each logit by itself, in its dtype."""
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)

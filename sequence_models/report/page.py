@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from extract.system.files import write_text
-from sequence_models.experiments.evaluate import answers_name
 from sequence_models.report.comparison import comparison_content
 from sequence_models.report.plots import ABSENT, best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
 from sequence_models.report.run import EvaluatedRun, ReportedClip, read_evaluated_run
@@ -30,6 +29,7 @@ from sequence_models.report.scores import (
 )
 from sequence_models.runs.run import FINAL
 from sequence_models.scoring.metrics import confusion_matrix
+from sequence_models.scoring.predictions import answers_name
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300

@@ -14,8 +14,10 @@ import numpy as np
 from extract.errors import RunError
 from extract.system.files import read_regular
 from sequence_models.experiments.prepare import refuse_changed_clips
+from sequence_models.runs.checks import refuse_changed_weights
 from sequence_models.runs.files import read_arrays
-from sequence_models.runs.run import Run, evaluate_first, read_metrics, read_run, refuse_changed_weights
+from sequence_models.runs.results import evaluate_first, read_metrics
+from sequence_models.runs.run import Run, read_run
 
 
 @dataclass(frozen=True, repr=False)

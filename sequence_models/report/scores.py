@@ -10,12 +10,12 @@ from textwrap import wrap
 from typing import Any
 
 from extract.text import counted
+from sequence_models.catalogue import RAW_MODEL_NAMES
 from sequence_models.report.plots import bars_svg
 from sequence_models.report.run import EvaluatedRun
 from sequence_models.runs.run import MODEL, POSTPROCESSED
 from sequence_models.scoring.metrics import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
-from sequence_models.settings import RAW_MODEL_NAMES
 
 # The scores that lead, and that are drawn, the first that a run has first.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")

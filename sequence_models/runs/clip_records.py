@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from extract.text import counted, first_few
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 
 # Key of a record -> what differs, after "3 clips have".
 KEPT = {

@@ -14,7 +14,6 @@ runs/NAME/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -24,18 +23,10 @@ from typing import Any
 
 from extract.errors import RunError, UsageError
 from extract.store.reader import is_store
-from extract.store.schema import (
-    COMPARISON_NAME,
-    RECIPE_NAME,
-    RUN_NAME,
-    SHARD_PATTERN,
-    fingerprint,
-    has_rate,
-    recipe_differences,
-)
+from extract.store.recipe import RECIPE_NAME, fingerprint, has_rate, recipe_differences
+from extract.store.schema import COMPARISON_NAME, RUN_NAME, SHARD_PATTERN
 from extract.system.files import (
     make_folder,
-    open_regular,
     read_regular,
     reason_of,
     remove_stale_temporaries,
@@ -44,7 +35,6 @@ from extract.system.files import (
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
 from sequence_models.runs.clip_records import clip_differences
-from sequence_models.runs.files import read_record, write_record
 from sequence_models.settings import TrainSettings
 from sequence_models.splits.folds import Fold
 
@@ -215,154 +205,6 @@ def read_run(path: str | Path) -> Run:
         raise RunError(
             f"{path / RUN_NAME} cannot be read ({reason_of(error)}); train again into another --run"
         ) from None
-
-
-def weights_digest(path: Path) -> str:
-    """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def refuse_unfinished(run: Run) -> None:
-    """Raises where a run is not trained to its end.
-
-    Raises:
-        RunError: Says what goes on with it.
-    """
-    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
-    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise RunError(
-            f"{run.path} is not trained to its end ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
-            "missing); run the same clipseq train again, it goes on where it stopped"
-        )
-
-
-def refuse_to_predict(run: Run) -> None:
-    """Raises where a run holds no models for new clips, or other ones than it was trained to.
-
-    Raises:
-        RunError: Says which file is missing or was changed, or which run to name instead.
-    """
-    refuse_comparison(run, "predict with")
-    for seed in range(run.seeds):
-        refuse_missing_weights(run, run.predicting_fold, seed)
-        refuse_changed_weights(run, run.predicting_fold, seed)
-
-
-def refuse_missing_weights(run: Run, fold: str, seed: int) -> None:
-    """Raises where a model was not trained yet, or is not there.
-
-    Raises:
-        RunError: Says what makes it.
-    """
-    weights = run.model_path(fold, seed)
-    if weights.exists():
-        return
-    if fold == FINAL and (run.path.parent / COMPARISON).exists():
-        raise RunError(
-            f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
-            f"models of all clips; give another folder of {run.path.parent}"
-        )
-    raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
-
-
-def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
-    """Raises where a weights file is no longer the one that training wrote.
-
-    Raises:
-        RunError: Names the file and what to do.
-    """
-    weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
-    anew = f"delete {note} and run the same clipseq train again to fit it anew"
-    try:
-        changed = note.exists() and read_fit(run, fold, seed)["weights_digest"] != weights_digest(weights)
-    except OSError as error:
-        raise RunError(f"{weights} cannot be read ({error.strerror}); put that file back, or {anew}") from None
-    if changed:
-        raise RunError(
-            f"{weights} is not the file that training wrote, its digest differs; put that file back, or {anew}"
-        )
-
-
-def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
-    """The note of a fit: best_epoch, best_score, seconds, peak_mb and weights_digest.
-
-    Raises:
-        RunError: It is missing or damaged.
-    """
-    path = run.fit_path(fold, seed)
-    return read_record(path, again=f"delete it and run clipseq train for {run.path} again")
-
-
-def read_validation(run: Run) -> dict[str, dict[str, Any]]:
-    """Scores on validation by model and baseline, from validation.json; {} before training ends.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    path = run.path / "validation.json"
-    return read_record(path, again="run the same clipseq train again") if path.exists() else {}
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """What evaluate or compare wrote into metrics.json of a run directory.
-
-    Raises:
-        RunError: It is missing or damaged, or the run is not trained to its end.
-    """
-    if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
-        refuse_unfinished(read_run(path))
-    return read_record(path / "metrics.json", again=evaluate_first(path))
-
-
-def evaluate_first(path: Path) -> str:
-    """What makes the results of a run directory (again)."""
-    verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
-    return f"run {verb} first"
-
-
-def begin_comparison(run: Run) -> None:
-    """Marks a run directory as that of a comparison, so that nothing takes it for a run that was not trained."""
-    if not (run.path / COMPARISON).exists():
-        write_record(run.path / COMPARISON, {})
-
-
-def read_comparison(path: Path) -> dict[str, list[str]]:
-    """What compare.json of a run directory says: model -> the folders of its runs; {} where there is none.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    if not (path / COMPARISON).exists():
-        return {}
-    return read_record(path / COMPARISON, again="delete it and run clipseq compare again")
-
-
-def refuse_comparison(run: Run, verb: str) -> None:
-    """Raises where a run directory holds a comparison, which has no model of its own.
-
-    Raises:
-        RunError: Names the runs inside it.
-    """
-    if (run.path / COMPARISON).exists():
-        folders = [str(run.path / name) for names in read_comparison(run.path).values() for name in names]
-        which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
-        raise RunError(f"{run.path} compares models; {verb} {which}")
-
-
-def refuse_training_into_comparison(path: Path) -> None:
-    """Raises where a single model would be trained into the directory of a comparison.
-
-    Raises:
-        RunError: Says where else it can go.
-    """
-    if (path / COMPARISON).exists():
-        raise RunError(
-            f"{path} holds a comparison of models; train into another --run, or add a model to the comparison with "
-            f"clipseq compare ... --models NAME --run {path}"
-        )
 
 
 def note_test_opened(run: Run) -> Run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,11 @@ from extract.errors import LabelError, UsageError
 from extract.system.files import read_text, reason_of
 from extract.text import counted
 from sequence_models.labels.clip_names import quoted
+from sequence_models.labels.formats.frame_texts import Files, find_label_files, read_frame_labels, video_name
 from sequence_models.scoring.metrics import confusion_matrix, ratio_score
 from sequence_models.scoring.segments import OVERLAPS, edit_score, f1_counts, segments
 
-HEADING = "###"
 _COLUMNS = ("accuracy", "edit", *(f"f1@{percent}" for percent in OVERLAPS))
-
-Files = dict[str, dict[str, Path]]  # split -> video -> file; the only split of a flat folder is ""
 
 
 @dataclass(frozen=True)
@@ -148,67 +146,6 @@ def read_videos(
     return [LabelledVideo(name, split, *sides) for (split, name), sides in sorted(read.items())], notes
 
 
-def find_label_files(folder: Path) -> Files:
-    """Lists the label files of a folder.
-
-    Args:
-        folder: Holds files, or one sub-folder of files per split; hidden files are passed over.
-
-    Returns:
-        Split -> video -> file; the only split of a flat folder is "".
-
-    Raises:
-        UsageError: It is no folder, is empty, or mixes files and sub-folders.
-        LabelError: Two files are of one video.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give one that holds a text file per video.")
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    folders = [entry for entry in entries if entry.is_dir()]
-    if not entries or 0 < len(folders) < len(entries):
-        what = f"holds files and the folder {folders[0].name}" if folders else "is empty"
-        raise UsageError(f"{folder} {what}; it must hold a text file per video, or a sub-folder of them per split.")
-    if not folders:
-        return {"": _by_video(entries)}
-    found: Files = {}
-    for each in folders:
-        inside = [entry for entry in sorted(each.iterdir()) if not entry.name.startswith(".")]
-        if not inside or any(entry.is_dir() for entry in inside):
-            raise UsageError(f"{each} must hold the text files of one split and no folders; give the folder above it.")
-        found[each.name] = _by_video(inside)
-    return found
-
-
-def read_frame_labels(path: Path) -> list[str]:
-    """Reads the labels of one video.
-
-    Args:
-        path: One label a line (it may hold spaces), or all labels in a single line; lines that start with ### are
-            headings, as MS-TCN writes them.
-
-    Returns:
-        T labels.
-
-    Raises:
-        LabelError: The file is no text, has no label, or has an empty line between labels.
-    """
-    try:
-        text = read_text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} cannot be read as text ({reason_of(error)}); give one label a line.") from None
-    lines = text.rstrip().splitlines()
-    first = next((number for number, line in enumerate(lines) if not line.startswith(HEADING)), len(lines))
-    labels = [line.strip() for line in lines[first:]]
-    if not labels:
-        raise LabelError(f"{path} holds no label; write one for every frame, or remove the file.")
-    if len(labels) == 1:
-        return labels[0].split()
-    if "" in labels:
-        line = first + labels.index("") + 1
-        raise LabelError(f"{path} line {line} is empty, so the frames after it would shift; write a label there.")
-    return labels
-
-
 def read_splits(path: Path) -> list[tuple[str, str]]:
     """Reads which split each video is in.
 
@@ -232,9 +169,9 @@ def read_splits(path: Path) -> list[tuple[str, str]]:
         video, split = ((row.get(column) or "").strip() for column in ("video", "split"))
         if not video or not split:
             raise LabelError(f"{path} line {line} needs a video and a split under the heading video,split.")
-        if _video(video) in found:
+        if video_name(video) in found:
             raise LabelError(f"{path} line {line}: video {video!r} is there twice; keep one.")
-        found[_video(video)] = split
+        found[video_name(video)] = split
     if not found:
         raise LabelError(f"{path} names no video; write the heading video,split and a line per video.")
     return [(split, video) for video, split in found.items()]
@@ -345,20 +282,6 @@ def _everything(predictions: Files, truth: Files) -> list[tuple[str, str]]:
 
 def _file(files: Files, split: str, name: str) -> Path | None:
     return files.get("", files.get(split, {})).get(name)
-
-
-def _by_video(paths: Iterable[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        if _video(path.name) in found:
-            raise LabelError(f"{found[_video(path.name)]} and {path} are of one video; remove one.")
-        found[_video(path.name)] = path
-    return found
-
-
-def _video(name: str) -> str:
-    """Only .txt is an ending: video names hold dots."""
-    return name.removesuffix(".txt")
 
 
 def _report_missing(names: Sequence[str], *, folder: Path, other: Path, missing: str) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from extract.errors import SplitError
 from extract.text import counted
-from sequence_models.clips.loading import Clip
 from sequence_models.labels.clip_names import quoted
+from sequence_models.records import Clip
 
 TRAIN = 0  # the part that keeps every class
 MAX_SHUFFLES = 50

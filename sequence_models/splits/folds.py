@@ -16,9 +16,9 @@ import numpy as np
 
 from extract.errors import SplitError, UsageError
 from extract.text import counted, did_you_mean
-from sequence_models.clips.loading import Clip
 from sequence_models.labels.clip_names import FIRST_NAMES, ClipNames, quoted
 from sequence_models.labels.formats.plain_csv import read_split_file
+from sequence_models.records import Clip
 from sequence_models.splits.balance import (
     TRAIN,
     GroupedClips,
@@ -38,7 +38,6 @@ DEFAULT_SHARES = (0.6, 0.2, 0.2)
 TEST_SHARE = 0.2
 VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves
 VALIDATION_PARTS = 5  # that seeds hold out in turn
-
 _log = logging.getLogger(__name__)
 
 

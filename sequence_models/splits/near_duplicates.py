@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 from sequence_models.splits.folds import Fold
 
 CANDIDATES = 16  # training clips of nearest mean; only these are aligned

@@ -13,51 +13,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from extract.backbones.registry import Backbone, build_untrained, load_backbone
-from extract.errors import BackboneError, ClipError
-from sequence_models.clips.loading import Clip
+from extract.backbones.backbone import Backbone
+from extract.backbones.registry import load_backbone
+from extract.errors import BackboneError, UsageError
+from sequence_models.catalogue import TWO_STREAM
 from sequence_models.models.layers import FRAMES_AT_ONCE, RealFrames, Standardise
-from sequence_models.models.on_embeddings import Seeds
-from sequence_models.settings import ALL_LAYERS, PRETRAINED, RANDOM, TrainSettings
+from sequence_models.models.on_frames import FLATTEN_UNITS, FLOW_CHANNELS, log
+from sequence_models.records import Clip
+from sequence_models.settings import PRETRAINED, RANDOM, TrainSettings
 
 MOST_FRAMES = 512  # that the head is standardised with where it starts from nothing
-DRAWN = (  # variable and initializer of the layers that begin at random
-    ("kernel", "kernel_initializer"),
-    ("kernel", "depthwise_initializer"),
-    ("depthwise_kernel", "depthwise_initializer"),
-    ("pointwise_kernel", "pointwise_initializer"),
-)
-
-
-def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds: Seeds) -> RealFrames:
-    """A backbone on the real frames of a batch, all but its last layers frozen.
-
-    Args:
-        frame_shape: (S, S, 3).
-        settings: Of these `backbone`, `backbone_weights`, `trainable_layers` and `update_batchnorm`.
-        seeds: Draws the weights where they are to be random.
-
-    Returns:
-        The layer: frames (B, T, S, S, 3) -> embeddings (B, T, D).
-
-    Raises:
-        ClipError: The frames are not square, or not of three channels.
-        BackboneError: There is no such backbone, or it takes no frames of this size.
-    """
-    height, width, channels = frame_shape
-    if height != width or channels != 3:
-        raise ClipError(
-            f"backbone {settings.backbone} takes square frames (batch, timesteps, height, width, 3), got "
-            f"{height} x {width} x {channels}; give one store of RGB frames, or --model two_stream for RGB and flow."
-        )
-    cnn = build_untrained(settings.backbone, image_size=height)
-    if settings.backbone_weights == RANDOM:
-        _draw_weights(cnn, seeds)
-    layers = _inner(cnn).layers
-    trained = len(layers) if settings.trainable_layers == ALL_LAYERS else int(settings.trainable_layers)
-    for layer in layers[: max(0, len(layers) - trained)]:
-        layer.trainable = False
-    return RealFrames(cnn, update_statistics=settings.update_batchnorm)
 
 
 def start(
@@ -122,21 +87,6 @@ def _pretrained(name: str, weights: str, image_size: int) -> Backbone:
     return load_backbone(name, weights=path, image_size=image_size)
 
 
-def _inner(cnn: keras.Model) -> keras.Model:
-    """The image model itself where it is wrapped in its preprocessing."""
-    return next((layer for layer in cnn.layers if isinstance(layer, keras.Model)), cnn)
-
-
-def _draw_weights(cnn: keras.Model, seeds: Seeds) -> None:
-    """Draw every random weight anew by our own seeds; Keras drew them by a global one."""
-    for layer in _inner(cnn).layers:
-        for name, how in DRAWN:
-            variable, initializer = getattr(layer, name, None), getattr(layer, how, None)
-            if variable is not None and initializer is not None:
-                config = {**initializer.get_config(), "seed": seeds.next()}
-                variable.assign(type(initializer).from_config(config)(variable.shape))
-
-
 def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -> np.ndarray:
     """float32 (n, D) of frames from all over the clips."""
     chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
@@ -147,3 +97,61 @@ def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -
         for start in range(0, len(frames), FRAMES_AT_ONCE)
     ]
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+
+
+def start_training(
+    model: keras.Model, settings: TrainSettings, clips: Sequence[Clip], *, head: keras.Model | None = None
+) -> None:
+    """Bring a fresh model to where training begins: pretrained weights, statistics, a trained head.
+
+    Args:
+        model: From `build_model`, with these settings.
+        settings: Which model, and its sizes.
+        clips: Training clips.
+        head: Of td_backbone_rnn: a model on embeddings with the settings of its head, trained on the cache.
+
+    Raises:
+        BackboneError: Pretrained weights are missing.
+        UsageError: The backend cannot train it.
+    """
+    check_backend(settings)
+    streams, kind = [(model, slice(None))], settings.model
+    if settings.model == TWO_STREAM:
+        rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
+        streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
+    for stream, channels in streams:
+        if kind == "td_backbone_rnn":
+            start(stream, settings, clips, channels=channels, head=head)
+        elif kind == "td_cnn_flatten_lstm":
+            (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
+            _warn_of_width(width, settings.units or FLATTEN_UNITS)
+
+
+def check_backend(settings: TrainSettings) -> None:
+    """See that the backend of Keras can train a model, before anything is fitted.
+
+    Args:
+        settings: Of any model.
+
+    Raises:
+        UsageError: It takes statistics of batch normalisation, and the backend is JAX.
+    """
+    kind = settings.stream if settings.model == TWO_STREAM else settings.model
+    takes = kind == "td_convnet_gru" or (kind == "td_backbone_rnn" and settings.update_batchnorm)
+    if takes and keras.backend.backend() == "jax":
+        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
+        raise UsageError(
+            f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "
+            f"alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
+        )
+
+
+@lru_cache
+def _warn_of_width(width: int, units: int) -> None:
+    """Said once per size, not once per fold and seed."""
+    log.warning(
+        "td_cnn_flatten_lstm: flattening makes %s numbers per frame, and %s weights of the LSTM on them; "
+        "smaller frames or td_cnn_lstm need fewer.",
+        f"{width:,}",
+        f"{4 * units * (width + units + 1):,}",
+    )

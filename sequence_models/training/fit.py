@@ -7,9 +7,7 @@ computed by NumPy on unpadded predictions, because Keras' own averages depend on
 
 from __future__ import annotations
 
-import csv
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +15,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from extract.errors import LabelError, RunError, UsageError
-from extract.system.files import MALFORMED, make_folder, reason_of, sealed_file, writing
+from extract.errors import LabelError
+from extract.system.files import make_folder, sealed_file
 from extract.system.terminal import plain, progress_bar
-from sequence_models.clips.augmentation import FrameAugmentation
-from sequence_models.clips.batches import Augmentation, check_clips, class_weights, make_batches
-from sequence_models.clips.loading import Clip, EmbeddingDim
+from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
+from sequence_models.clips.batches import check_clips, class_weights, make_batches
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel, compiled, copy_variables
-from sequence_models.models.on_frames import start_training
-from sequence_models.prediction.predict import Prediction, forward
-from sequence_models.scoring.multilabel import mean_average_precision
+from sequence_models.prediction.predict import forward
+from sequence_models.records import Clip
+from sequence_models.scoring.predictions import labelled_steps, validation_score
 from sequence_models.settings import FRAME_VARIATIONS, MANY_TO_ONE, TrainSettings
+from sequence_models.training.fine_tuning import start_training
+from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
 
-LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_EPOCHS = 5
 PIECES = 1  # keeps the draws of windows and chunks apart from those of the batches
@@ -109,7 +107,7 @@ def fit_model(
     twin.load(model)
     weights = None
     if not settings.multi_label:
-        weights = class_weights(_labels(train), num_classes=num_classes, power=settings.class_weight_power)
+        weights = class_weights(labelled_steps(train), num_classes=num_classes, power=settings.class_weight_power)
     best = _Best(model, checkpoint)
     job = _Job(twin, train, validation, weights, seed)
     history = _train_epochs(job, best, log=log, epochs=epochs or settings.epochs, quiet=quiet)
@@ -119,99 +117,12 @@ def fit_model(
     return FitResult(model, best.epoch, best.score, len(history), time.perf_counter() - started, tuple(history))
 
 
-def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: EmbeddingDim, num_classes: int) -> keras.Model:
-    """Build a model and load what `fit_model` saved, the standardisation with it.
-
-    Args:
-        settings: Those it was trained with.
-        weights: The `.weights.h5` file.
-        embedding_dim: D, or (H, W, C) of raw frames.
-        num_classes: K.
-
-    Returns:
-        The trained model; it gives logits, see `predict` for probabilities.
-
-    Raises:
-        RunError: The file is missing, damaged, or holds the weights of another model.
-    """
-    model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer untrained
-            model.load_weights(weights)
-    except (*MALFORMED, UserWarning) as error:
-        raise RunError(
-            f"{weights} does not fit model {settings.model} ({reason_of(error)}); train the run again."
-        ) from error
-    return model
-
-
 def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every channel over all timesteps of all clips, each float64 (D,)."""
     steps = sum(map(len, clips))
     mean = sum(clip.embeddings.sum(axis=0, dtype=np.float64) for clip in clips) / steps
     squares = sum(np.square(clip.embeddings - mean).sum(axis=0) for clip in clips)
     return mean, np.sqrt(squares / steps)
-
-
-def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 of the classes that occur in the truth.
-
-    Args:
-        truth: int (n,) class indices.
-        predicted: int (n,) class indices.
-
-    Returns:
-        Between 0 and 1.
-    """
-    scores = []
-    for label in np.unique(truth):
-        hits = np.sum((truth == label) & (predicted == label))
-        scores.append(2 * hits / (np.sum(truth == label) + np.sum(predicted == label)))
-    return float(np.mean(scores))
-
-
-def validation_score(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, float]:
-    """How good probabilities are on labelled examples.
-
-    Args:
-        pairs: Clips, at least one of them with a label, and what was said about them.
-
-    Returns:
-        "loss", the mean cross-entropy; "score", macro-F1, of multi-label the mean average precision; pooled.
-    """
-    truth = _labels([clip for clip, _ in pairs])
-    probabilities = np.concatenate([np.atleast_2d(said.probabilities) for _, said in pairs])  # (n, K)
-    known = truth.min(axis=1) >= 0 if truth.ndim == 2 else truth >= 0
-    truth, probabilities = truth[known], np.clip(probabilities[known], 1e-7, 1 - 1e-7)
-    if truth.ndim == 2:
-        loss = -np.log(np.where(truth > 0, probabilities, 1 - probabilities)).mean()
-        return {"loss": float(loss), "score": mean_average_precision(truth > 0, probabilities)}
-    loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
-    return {"loss": float(loss), "score": macro_f1(truth, probabilities.argmax(axis=1))}
-
-
-def write_events(folder: Path, history: Sequence[dict]) -> None:
-    """Write the epochs of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
-
-    Args:
-        folder: Made if need be.
-        history: Records as in `FitResult.history`.
-
-    Raises:
-        UsageError: tensorboardX is not installed.
-    """
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UsageError("--tensorboard needs the package tensorboardX; pip install 'clipseq[tensorboard]'.") from None
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    with writing(folder), SummaryWriter(str(folder)) as writer:
-        for record in history:
-            for name in LOG_COLUMNS[1:]:
-                if record[name] is not None:
-                    writer.add_scalar(name, record[name], record["epoch"])
 
 
 @dataclass(frozen=True)
@@ -258,23 +169,16 @@ class _Best:
 
 def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
     history: list[dict] = []
-    _log_line(log, LOG_COLUMNS, mode="w")
+    log_line(log, LOG_COLUMNS, mode="w")
     with progress_bar(total=epochs, desc=plain(log.stem), disable=quiet or None, leave=False) as bar:
         for epoch in range(1, epochs + 1):
             history.append(_run_epoch(job, epoch))
             best.offer(job.twin, history[-1])
-            _log_line(log, [history[-1][name] for name in LOG_COLUMNS], mode="a")
+            log_line(log, [history[-1][name] for name in LOG_COLUMNS], mode="a")
             bar.update()
             if job.validation and epoch - best.epoch >= job.twin.settings.patience:
                 break
     return history
-
-
-def _log_line(log: Path, cells: Sequence[object], *, mode: str) -> None:
-    """One line of the log, which can be read while a fit goes on."""
-    make_folder(log.parent)
-    with writing(log), log.open(mode, newline="") as file:
-        csv.writer(file).writerow(cells)
 
 
 def _run_epoch(job: _Job, epoch: int) -> dict:
@@ -321,7 +225,3 @@ def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
                 "choose the other --task, or labels of the other kind."
             )
     return [clip for clip in clips if not clip.labels.size or clip.labels.max() >= 0]
-
-
-def _labels(clips: Sequence[Clip]) -> np.ndarray:
-    return np.concatenate([np.atleast_1d(clip.labels) for clip in clips])

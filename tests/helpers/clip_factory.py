@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 
 
 def make_clip(steps: int, label: int | None = None, *, dim: int = 5, seed: int = 0, classes: int = 3) -> Clip:

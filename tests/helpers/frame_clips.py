@@ -6,7 +6,7 @@ import numpy as np
 
 from extract.decode.transforms import flow
 from extract.records import SampledFrames
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 
 SHAPE = (8, 8, 3)
 

@@ -10,7 +10,7 @@ import numpy as np
 from extract.backbones.registry import load_backbone
 from extract.records import Source
 from extract.store.writer import StoreWriter
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 
 PICTURES: dict[str, object] = {"image_size": 16, "fit": "stretch", "input": "rgb"}
 

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from extract.store.schema import fingerprint
+from extract.store.recipe import fingerprint
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.run import Run, create_run
 from sequence_models.settings import TrainSettings

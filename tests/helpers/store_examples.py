@@ -8,6 +8,7 @@ import numpy as np
 
 from extract.records import Source, VideoTruth
 from extract.store.reader import open_store
+from extract.store.shard import open_shard
 from extract.store.writer import StoreWriter
 
 RECIPE: dict[str, object] = {"backbone": "tiny", "sampling": "fps=8", "image_size": 8}
@@ -48,3 +49,17 @@ def assert_clip(path: Path, clip_id: str, length: int) -> None:
     np.testing.assert_array_equal(clip.embeddings, rows_of(clip_id, length).astype(np.float16))
     np.testing.assert_array_equal(clip.frame_indices, np.arange(length) * 3)
     np.testing.assert_array_equal(clip.pts_seconds, np.arange(length) / 8)
+
+
+def shard_of(path):
+    return next(path.glob("shard-*.h5"))
+
+
+def change_row(shard, clip_id, dataset="embeddings", value=b"\x01"):
+    """Overwrites the first bytes of a clip's rows."""
+    opened = open_shard(shard)
+    extent, row = opened.extents[dataset], opened.texts("clip_id").index(clip_id)
+    content = bytearray(shard.read_bytes())
+    offset = extent.offset + int(opened.columns["start"][row]) * extent.row_bytes
+    content[offset : offset + len(value)] = value
+    shard.write_bytes(content)

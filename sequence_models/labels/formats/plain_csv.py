@@ -12,17 +12,14 @@ import csv
 import io
 import math
 import posixpath
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError
 from extract.system.files import read_regular, unguarded
 from extract.system.tables import separator_hint
 from sequence_models.labels.formats.foreign import tool_hint
+from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
 
-PER_CLIP = "per clip"
-BY_SECONDS = "seconds"
-BY_FRAMES = "frames"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 KNOWN_COLUMNS = frozenset(
     {"clip_id", "path", "label", "group", "split", "start_seconds", "end_seconds", "start_frame", "end_frame"}
@@ -31,61 +28,6 @@ HEADERS = (
     "clip_id,label for whole clips, clip_id,start_seconds,end_seconds,label or clip_id,start_frame,end_frame,label "
     "for intervals"
 )
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-    "": "",
-}
-
-
-@dataclass(frozen=True)
-class LabelRow:
-    """One line of a label file.
-
-    Args:
-        clip_id: The clip as the file names it.
-        label: Name of the class; "" only in a list of clips, for an unlabelled one.
-        line: Line number in the file, for messages.
-        group, split: As the file says, else "".
-        start, end: Half-open interval in seconds or frames; infinite for a label of the whole clip.
-    """
-
-    clip_id: str
-    label: str
-    line: int
-    group: str = ""
-    split: str = ""
-    start: float = 0.0
-    end: float = math.inf
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """A label file.
-
-    Args:
-        path: The file.
-        kind: PER_CLIP, BY_SECONDS or BY_FRAMES.
-        rows: In the order of the file.
-        ignored: Columns of the file that mean nothing here.
-    """
-
-    path: Path
-    kind: str
-    rows: tuple[LabelRow, ...]
-    ignored: tuple[str, ...] = ()
-
-    def rows_by_clip(self) -> dict[str, list[LabelRow]]:
-        """The rows of each clip under its name in the file, clips in file order."""
-        grouped: dict[str, list[LabelRow]] = {}
-        for row in self.rows:
-            grouped.setdefault(row.clip_id, []).append(row)
-        return grouped
 
 
 def read_labels(path: Path, *, first_frame: int = 0, inclusive: bool = False) -> LabelTable:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from places import ROOT
 
+from extract.backbones.backbone import Backbone
 from extract.backbones.efficientnet_lite import build_lite, lite_arrays, lite_weights_file
 from extract.backbones.keras_applications import FAMILIES, build_family, digest_of_weights
-from extract.backbones.registry import Backbone, backbone_names, build_untrained, cache_folder, load_backbone
+from extract.backbones.registry import backbone_names, build_untrained, load_backbone
 from extract.errors import BackboneError
 from extract.system import cache as cache_module
-from extract.system.cache import read_cached, write_cached
+from extract.system.cache import cache_folder, read_cached, write_cached
 
 LITE0_DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -274,7 +275,7 @@ def test_without_a_network_the_sentence_names_weights(own_cache, monkeypatch, ca
 
 
 def test_the_digest_of_downloaded_weights_is_remembered_and_checked(own_cache, monkeypatch):
-    from extract.backbones import registry as backbones
+    from extract.backbones import keras_applications
 
     built = []
 
@@ -282,7 +283,7 @@ def test_the_digest_of_downloaded_weights_is_remembered_and_checked(own_cache, m
         built.append(name)
         return build_family(name, image_size=image_size, weights=None)
 
-    monkeypatch.setattr(backbones, "build_family", build)
+    monkeypatch.setattr(keras_applications, "build_family", build)
     first = load_backbone("mobilenet_v3_small", image_size=32)
     assert load_backbone("mobilenet_v3_small", image_size=32).weights_digest == first.weights_digest
     assert built == ["mobilenet_v3_small"]

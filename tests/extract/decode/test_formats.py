@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from video_files import colour_bars, moving_frames, odd_video, write_video
 
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.errors import UnreadableVideoError
 from extract.records import VideoItem
 from extract.videos.sampling import SamplingRule

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.errors import NoFramesError
 from extract.records import VideoItem
 from extract.videos.sampling import SamplingRule

@@ -16,7 +16,8 @@ from video_files import (
 )
 
 from extract.decode.fit import FrameFitter
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.preview.scan import scan_videos
 from extract.records import VideoItem
 from extract.videos.sampling import SamplingRule

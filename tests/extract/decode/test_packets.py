@@ -7,11 +7,12 @@ import pytest
 from video_files import grey_frames, moving_frames, numbered_frames, numbers_of, odd_video, write_video
 
 from extract.decode.packets import _has_fields, _times_from_dts, scan_packets
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.records import VideoItem
-from extract.videos.listing import check_file
 from extract.videos.sampling import SamplingRule
+from extract.videos.sources import check_file
 
 
 def scan(path):

@@ -23,7 +23,8 @@ from video_files import (
 from extract.decode import reader as decode
 from extract.decode.fit import FrameFitter
 from extract.decode.probe import probe_clip
-from extract.decode.reader import DecodeSettings, open_clip
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
 from extract.decode.watchdog import Heartbeat
 from extract.errors import (
     CorruptVideoError,

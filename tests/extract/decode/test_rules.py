@@ -12,8 +12,9 @@ import pytest
 from extract.decode import rules as decode_rules
 from extract.decode.rules import Change, outdated
 from extract.errors import DamagedShardError
-from extract.jobs.job import ExtractSettings, extract
+from extract.jobs.job import extract
 from extract.jobs.plan import decide, explain
+from extract.jobs.settings import ExtractSettings
 from extract.records import VideoTruth
 from extract.store import schema as store_schema
 from extract.store.pack import pack

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from video_files import colour_bars, moving_frames
 
-from extract.decode.transforms import FRAME_TRANSFORMS, grey, make_transform
+from extract.backbones.pixels import grey
+from extract.decode.transforms import FRAME_TRANSFORMS, make_transform
 from extract.errors import UsageError
 from extract.records import SampledFrames
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from extract.backbones.registry import load_backbone
-from extract.decode.reader import DecodeSettings
+from extract.decode.settings import DecodeSettings
 from extract.embed.packing import Failed, Finished, Opened, Rows, StageSeconds, embed_clips
-from extract.engines.engine import ROUNDING, make_engine
+from extract.engines.engine import ROUNDING
+from extract.engines.registry import make_engine
 from extract.errors import UnreadableVideoError
 from extract.records import VideoItem
 from extract.store.schema import Partial
-from extract.videos.listing import source_of
 from extract.videos.sampling import SamplingRule
+from extract.videos.sources import source_of
 
 SETTINGS = DecodeSettings(sampling=SamplingRule("every", 1), image_size=8)
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from places import ROOT
 
+from extract.backbones.backbone import Backbone
 from extract.backbones.keras_applications import FAMILIES
-from extract.backbones.registry import Backbone, build_untrained, load_backbone
-from extract.engines import engine as engines
-from extract.engines.engine import ROUNDING, make_engine
+from extract.backbones.registry import build_untrained, load_backbone
+from extract.engines import keras_engine, litert, registry
+from extract.engines.engine import ROUNDING, Engine
+from extract.engines.registry import make_engine
 from extract.errors import BackboneError
 from extract.system.cache import cache_folder
 
@@ -109,8 +111,8 @@ def test_what_a_row_holds_depends_on_its_frame_alone(name, kind, bound):
 def test_litert_gives_the_same_bits_on_any_number_of_cores(lite0, monkeypatch):
     frames, rows = frames_for(lite0, 4), []
     for cores, copies in ((1, 1 << 30), (2, 1 << 30), (2, 1)):  # one interpreter, two, and one of two threads
-        monkeypatch.setattr(engines, "usable_cores", lambda cores=cores: cores)
-        monkeypatch.setattr(engines, "LITERT_COPIES_BYTES", copies)
+        monkeypatch.setattr(litert, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(litert, "LITERT_COPIES_BYTES", copies)
         rows.append(make_engine(lite0, kind="litert", batch_size=4)(frames).tobytes())
     assert rows[0] == rows[1] == rows[2]
 
@@ -152,9 +154,9 @@ def test_all_cores_compute_also_where_there_is_no_room_for_weights_on_each(
     cores, copies, interpreters, threads, monkeypatch
 ):
     backbone = load_backbone("tiny")
-    size = len(engines._compiled(backbone, 2))
-    monkeypatch.setattr(engines, "usable_cores", lambda: cores)
-    monkeypatch.setattr(engines, "LITERT_COPIES_BYTES", copies * size + 1)
+    size = len(litert._compiled(backbone, 2))
+    monkeypatch.setattr(litert, "usable_cores", lambda: cores)
+    monkeypatch.setattr(litert, "LITERT_COPIES_BYTES", copies * size + 1)
     engine = make_engine(backbone, kind="litert", batch_size=2)
     assert (engine.streams, engine.units, engine.on_one_core) == (interpreters, interpreters, threads == 1)
     share = f"{interpreters} interpreter{'s' * (interpreters > 1)} of {threads} thread{'s' * (threads > 1)},"
@@ -162,11 +164,11 @@ def test_all_cores_compute_also_where_there_is_no_room_for_weights_on_each(
 
 
 def test_auto_takes_litert_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    monkeypatch.setattr(registry, "has_gpu", lambda: False)
     assert make_engine(load_backbone("tiny"), batch_size=2).kind == "litert"
 
 
-def bfloat16_engine(backbone: Backbone) -> engines.Engine:
+def bfloat16_engine(backbone: Backbone) -> Engine:
     try:
         return make_engine(backbone, batch_size=2, precision="mixed_bfloat16")
     except BackboneError as error:
@@ -184,7 +186,7 @@ def test_a_precision_that_the_processor_lacks_is_said(monkeypatch):
     def compute(frames):
         raise RuntimeError("could not create a primitive descriptor\nmore")
 
-    monkeypatch.setattr(engines, "_tensorflow_compute", lambda *_: (compute, "CPU"))
+    monkeypatch.setattr(keras_engine, "_tensorflow_compute", lambda *_: (compute, "CPU"))
     with pytest.raises(BackboneError) as error:
         make_engine(load_backbone("tiny"), batch_size=2, precision="mixed_bfloat16")
     assert str(error.value) == (
@@ -194,7 +196,7 @@ def test_a_precision_that_the_processor_lacks_is_said(monkeypatch):
 
 
 def test_auto_takes_keras_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(engines, "_has_gpu", lambda: True)
+    monkeypatch.setattr(registry, "has_gpu", lambda: True)
     assert make_engine(load_backbone("tiny"), batch_size=2).kind == "keras"
 
 
@@ -211,7 +213,7 @@ def not_convertible() -> Backbone:
 
 
 def test_auto_logs_that_a_model_cannot_be_converted_and_uses_keras(no_cache, monkeypatch, caplog, capfd):
-    monkeypatch.setattr(engines, "_has_gpu", lambda: False)
+    monkeypatch.setattr(registry, "has_gpu", lambda: False)
     assert make_engine(not_convertible(), batch_size=2).kind == "keras"
     assert "spectral cannot be converted for LiteRT" in caplog.text and "Keras computes it instead" in caplog.text
 
@@ -292,7 +294,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_the_chatter_of_tensorflow_does_not_reach_the_user(kind, tmp_path):
     done = run_python(
         "import logging, numpy as np; logging.basicConfig(level=logging.WARNING)\n"
-        "from extract.backbones.registry import load_backbone; from extract.engines.engine import make_engine\n"
+        "from extract.backbones.registry import load_backbone; from extract.engines.registry import make_engine\n"
         f"engine = make_engine(load_backbone('tiny'), kind={kind!r}, batch_size=2)\n"
         "print(engine(np.zeros((2, 8, 8, 3), np.uint8)).shape)",
         CLIPSEQ_CACHE=str(tmp_path),
@@ -318,7 +320,7 @@ def test_a_cached_model_starts_without_tensorflow_where_ai_edge_litert_is_instal
     make_engine(backbone, kind="litert", batch_size=2)
     done = run_python(
         "import sys, numpy as np\n"
-        "from extract.backbones.registry import load_backbone; from extract.engines.engine import make_engine\n"
+        "from extract.backbones.registry import load_backbone; from extract.engines.registry import make_engine\n"
         "make_engine(load_backbone('tiny'), kind='litert', batch_size=2)(np.zeros((2, 8, 8, 3), np.uint8))\n"
         "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
     )

@@ -16,7 +16,8 @@ from frame_clips import frame_clips
 from places import ROOT
 
 from extract.backbones.registry import load_backbone
-from extract.engines.engine import ROUNDING, make_engine
+from extract.engines.engine import ROUNDING
+from extract.engines.registry import make_engine
 from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
@@ -32,7 +33,8 @@ EMBED = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from extract.backbones.registry import load_backbone
-from extract.engines.engine import ROUNDING, make_engine
+from extract.engines.engine import ROUNDING
+from extract.engines.registry import make_engine
 from test_keras_backends import backend_forbids_tf32
 frames, tiny = np.load("frames.npy"), load_backbone("tiny")
 engine = make_engine(tiny, batch_size=4)
@@ -53,7 +55,7 @@ np.savez("said.npz", **test_keras_backends.trained({name!r}, {weights!r}, length
 REFUSED = """
 from extract.errors import UsageError
 from sequence_models.models.build import build_model
-from sequence_models.models.on_frames import start_training
+from sequence_models.training.fine_tuning import start_training
 from sequence_models.settings import TrainSettings
 settings = TrainSettings("many-to-one", "td_convnet_gru", filters="2", units=2, dense="2")
 try:

@@ -17,10 +17,11 @@ from extract.decode import reader as decode
 from extract.decode.fit import RESIZE
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.jobs import job
-from extract.jobs.job import ExtractSettings, extract, failure_limit, recipe_of, settings_from_recipe
+from extract.jobs.job import extract
 from extract.jobs.plan import decide, in_part
+from extract.jobs.settings import ExtractSettings, failure_limit, recipe_of, settings_from_recipe
 from extract.store.reader import open_store
-from extract.store.schema import fingerprint
+from extract.store.recipe import fingerprint
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule
 

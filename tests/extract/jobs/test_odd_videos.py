@@ -15,7 +15,8 @@ import pipeline
 from extract.decode import reader as decode
 from extract.decode.packets import scan_packets
 from extract.decode.pyav import decoding_cost
-from extract.jobs.job import ExtractSettings, extract
+from extract.jobs.job import extract
+from extract.jobs.settings import ExtractSettings
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule, sample_indices

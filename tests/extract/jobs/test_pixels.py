@@ -15,9 +15,11 @@ from places import ROOT
 from video_files import moving_frames, odd_video, shared, write_video
 
 import pipeline
-from extract.decode.reader import DecodeSettings, open_clip
-from extract.jobs.job import ExtractSettings, extract, settings_from_recipe
+from extract.decode.reader import open_clip
+from extract.decode.settings import DecodeSettings
+from extract.jobs.job import extract
 from extract.jobs.plan import explain
+from extract.jobs.settings import ExtractSettings, settings_from_recipe
 from extract.records import VideoItem
 from extract.store.numpy_files import export_features
 from extract.store.pack import pack

@@ -16,7 +16,7 @@ from extract.store.pack import pack
 from extract.store.reader import open_store
 from extract.store.schema import SHARD_PATTERN
 from extract.store.writer import StoreWriter
-from extract.videos.listing import source_of
+from extract.videos.sources import source_of
 
 TIME_NS = 1_600_000_000 * 10**9  # 2020-09-13T12:26:40+00:00
 
@@ -64,7 +64,7 @@ def test_a_clip_that_is_nowhere_is_extracted(tmp_path, item):
 
 def test_an_unchanged_clip_is_reused_without_being_read(tmp_path, item, monkeypatch):
     store = fill(tmp_path, done=[item])
-    monkeypatch.setattr("extract.videos.listing._digest", lambda files: pytest.fail("the content was read"))
+    monkeypatch.setattr("extract.videos.sources._digest", lambda files: pytest.fail("the content was read"))
     assert decide(item, store).action == "reuse"
 
 

@@ -2,12 +2,13 @@ import cv2
 import numpy as np
 import pytest
 from clip_factory import make_clip
-from test_show import thumbnail
+from sheet_reading import thumbnail
 from video_files import moving_frames, odd_video, write_video
 
 import pipeline
-from extract.decode.reader import DecodeSettings
-from extract.jobs.job import ExtractSettings, extract
+from extract.decode.settings import DecodeSettings
+from extract.jobs.job import extract
+from extract.jobs.settings import ExtractSettings
 from extract.preview.drawing import SheetRow, write_sheet
 from extract.preview.rows import Picking, RowPlan, Window, WindowCut, spread
 from extract.preview.sheet import Change, View, _rows_of_video, sheet_of_store, sheet_of_videos

@@ -1,28 +1,22 @@
 import shutil
 
-import cv2
 import numpy as np
 import pytest
+from sheet_reading import thumbnail
 from video_files import colour_bars, moving_frames, odd_video, write_video
 
-from extract.decode.reader import DecodeSettings
-from extract.decode.transforms import grey
+from extract.backbones.pixels import grey
+from extract.decode.settings import DecodeSettings
 from extract.errors import UsageError
-from extract.jobs.job import ExtractSettings, extract
-from extract.preview.drawing import GAP, HEADER, MARGIN, THUMB, TIME_LINE, TITLE_LINE, SheetRow, _legible
+from extract.jobs.job import extract
+from extract.jobs.settings import ExtractSettings
+from extract.preview.drawing import SheetRow, _legible
 from extract.preview.sheet import Change, View, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule
 
 FPS_5 = SamplingRule("fps", 5)
-
-
-def thumbnail(path, *, row=0, column=0, row_height=TITLE_LINE + 8 + THUMB + TIME_LINE + 16):
-    """RGB (128, 128, 3) from the sheet."""
-    sheet = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    top, left = HEADER + row * row_height + TITLE_LINE + 8, MARGIN + column * (THUMB + GAP)
-    return sheet[top : top + THUMB, left : left + THUMB]
 
 
 @pytest.fixture

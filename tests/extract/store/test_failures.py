@@ -1,7 +1,6 @@
 import pytest
 
-from extract.store.failures import append_failure, latest_failures, ledger_line, parse_ledger, read_ledgers
-from extract.store.schema import Failure
+from extract.store.failures import Failure, append_failure, latest_failures, ledger_line, parse_ledger, read_ledgers
 
 FAILURE = Failure("clap/ü\udcff.avi", "NoFramesError", "no frame\nat all", 10, 20, 30)
 

@@ -1,8 +1,7 @@
 import os
 
 import pytest
-from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, make_store
-from test_store_verify import change_row, shard_of
+from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row, make_store, shard_of
 
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.pack import pack

@@ -10,9 +10,8 @@ from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, ass
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
 from extract.store import reader as store_read
-from extract.store.failures import append_failure
+from extract.store.failures import Failure, append_failure
 from extract.store.reader import open_store
-from extract.store.schema import Failure
 from extract.store.writer import StoreWriter
 
 

@@ -5,17 +5,10 @@ from store_examples import make_store
 
 from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnstorableClipError
 from extract.records import Source
+from extract.store.failures import Failure
 from extract.store.reader import open_store
-from extract.store.schema import (
-    Failure,
-    check_clip_id,
-    check_recipe,
-    fingerprint,
-    read_recipe,
-    recipe_differences,
-    recipe_text,
-    same_source,
-)
+from extract.store.recipe import check_recipe, fingerprint, read_recipe, recipe_differences, recipe_text
+from extract.store.schema import check_clip_id, same_source
 
 RECIPE = {"backbone": "tiny", "image_size": 8, "weights": None}
 

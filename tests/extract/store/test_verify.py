@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from store_examples import LENGTHS, RECIPE, add_clip, append, assert_clip, make_store
+from store_examples import LENGTHS, RECIPE, add_clip, append, assert_clip, change_row, make_store, shard_of
 
 from extract.errors import SchemaError, StoreError
 from extract.store import verify as store_verify
@@ -10,20 +10,6 @@ from extract.store.reader import open_store
 from extract.store.shard import open_shard
 from extract.store.verify import verdict_lines, verify
 from extract.store.writer import StoreWriter
-
-
-def shard_of(path):
-    return next(path.glob("shard-*.h5"))
-
-
-def change_row(shard, clip_id, dataset="embeddings", value=b"\x01"):
-    """Overwrites the first bytes of a clip's rows."""
-    opened = open_shard(shard)
-    extent, row = opened.extents[dataset], opened.texts("clip_id").index(clip_id)
-    content = bytearray(shard.read_bytes())
-    offset = extent.offset + int(opened.columns["start"][row]) * extent.row_bytes
-    content[offset : offset + len(value)] = value
-    shard.write_bytes(content)
 
 
 def unchecked_writer(monkeypatch, path):

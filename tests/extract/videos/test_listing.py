@@ -6,7 +6,8 @@ import pytest
 
 from extract.errors import UnreadableVideoError, UsageError
 from extract.records import VideoItem
-from extract.videos.listing import find_videos, read_clip_table, source_of
+from extract.videos.listing import find_videos, read_clip_table
+from extract.videos.sources import source_of
 
 HMDB = "clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi"
 

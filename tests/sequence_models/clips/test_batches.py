@@ -3,17 +3,9 @@ import pytest
 from clip_factory import make_clip, make_clips
 
 from extract.errors import ClipError, LabelError
-from sequence_models.clips.batches import (
-    Augmentation,
-    PaddedBatch,
-    augment_clip,
-    check_clips,
-    class_weights,
-    make_batches,
-    pad_clips,
-    padded_length,
-)
-from sequence_models.clips.loading import Clip
+from sequence_models.clips.augmentation import Augmentation, augment_clip
+from sequence_models.clips.batches import check_clips, class_weights, make_batches, pad_clips, padded_length
+from sequence_models.records import Clip, PaddedBatch
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from extract.records import Source, VideoTruth
 from extract.store.lazy_rows import LazyRows
 from extract.store.pack import pack
 from extract.store.writer import StoreWriter
-from sequence_models.clips.loading import Clip, load_clips, load_unlabelled
+from sequence_models.clips.loading import load_clips, load_unlabelled
 from sequence_models.labels.clip_names import ClipNames
 from sequence_models.labels.targets import look_alikes
+from sequence_models.records import Clip
 
 WHOLE, FRAMES = "many-to-one", "many-to-many"
 TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0, duration_seconds=1.0)

@@ -13,12 +13,14 @@ import sequence_models.experiments.train as experiment
 from extract.errors import RunError
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.compare import compare, shuffle_steps, sub_runs
-from sequence_models.experiments.evaluate import evaluate, load_fitted, predict_clips
+from sequence_models.experiments.evaluate import evaluate
 from sequence_models.experiments.grid import grid_points
 from sequence_models.experiments.prepare import Source
 from sequence_models.report.page import write_report
 from sequence_models.runs.files import write_record
-from sequence_models.runs.run import Run, create_run, read_metrics, read_run
+from sequence_models.runs.fitted import load_fitted, predict_clips
+from sequence_models.runs.results import read_metrics
+from sequence_models.runs.run import Run, create_run, read_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits.folds import make_folds
 

@@ -1,8 +1,9 @@
 import pytest
 
 from extract.errors import UsageError
+from sequence_models.catalogue import MODEL_NAMES, POOLING_MODELS
 from sequence_models.experiments.grid import grid_points, models_for, parse_grid
-from sequence_models.settings import MODEL_NAMES, POOLING_MODELS, TrainSettings
+from sequence_models.settings import TrainSettings
 
 
 def test_values_get_the_type_of_their_setting():

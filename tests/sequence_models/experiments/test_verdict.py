@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from sequence_models.clips.loading import Clip
 from sequence_models.experiments.verdict import (
     Entry,
     comparison_record,
@@ -10,7 +9,7 @@ from sequence_models.experiments.verdict import (
     rank,
     verdict_sentence,
 )
-from sequence_models.prediction.predict import Prediction
+from sequence_models.records import Clip, Prediction
 from sequence_models.runs.run import Run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits.folds import Fold

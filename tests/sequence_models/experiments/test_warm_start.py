@@ -10,8 +10,8 @@ from frame_stores import write_embeddings, write_frames
 
 import pipeline
 from extract.errors import RunError
-from sequence_models.experiments.evaluate import predict_clips
 from sequence_models.experiments.warm_start import start_head
+from sequence_models.runs.fitted import predict_clips
 from sequence_models.runs.run import FINAL, read_run
 from sequence_models.splits.folds import Fold
 

@@ -12,7 +12,7 @@ from extract.errors import LabelError, UsageError
 from extract.records import VideoTruth
 from sequence_models.clips.loading import load_clips
 from sequence_models.labels.alignment import ClipAlignment, alignment_rows, diagnosis
-from sequence_models.labels.formats.plain_csv import LabelTable
+from sequence_models.labels.table import LabelTable
 from sequence_models.labels.targets import check_task
 
 MISMATCHED = {"rec01": 1, "rec07": 1, "rec10": 1, "rec13": 10, "rec17": 1, "rec25": 15}

@@ -11,8 +11,8 @@ from label_examples import write_labels, write_store
 from extract.errors import LabelError
 from extract.records import VideoTruth
 from sequence_models.clips.loading import load_clips
-from sequence_models.labels.formats.plain_csv import LabelRow
 from sequence_models.labels.intervals import Piece, label_positions, pieces_of
+from sequence_models.labels.table import LabelRow
 
 BY_FRAME, BY_SECOND = "clip_id,start_frame,end_frame,label", "clip_id,start_seconds,end_seconds,label"
 

@@ -1,16 +1,8 @@
 import pytest
 
 from extract.errors import LabelError
-from sequence_models.labels.formats.plain_csv import (
-    BY_FRAMES,
-    BY_SECONDS,
-    HEADERS,
-    PER_CLIP,
-    LabelRow,
-    read_clip_ids,
-    read_labels,
-    read_split_file,
-)
+from sequence_models.labels.formats.plain_csv import HEADERS, read_clip_ids, read_labels, read_split_file
+from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, LabelRow
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from clip_factory import make_clip
 
 from extract.errors import UsageError
+from sequence_models.catalogue import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS
 from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import build_model, output_stages
 from sequence_models.models.layers import (
@@ -17,7 +18,7 @@ from sequence_models.models.layers import (
     Standardise,
 )
 from sequence_models.models.on_embeddings import MODELS
-from sequence_models.settings import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS, TrainSettings
+from sequence_models.settings import TrainSettings
 
 MASK = np.array([[True, True, True, False], [True, False, False, False]])
 SEQUENCE = np.array([[[1, 5], [3, 1], [2, 9], [8, 8]], [[7, 4], [9, 9], [9, 9], [9, 9]]], np.float32)

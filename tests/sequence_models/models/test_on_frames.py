@@ -7,14 +7,17 @@ from frame_clips import frame_clip, frame_clips, moving_clips
 
 from extract.errors import ClipError, LabelError, UsageError
 from extract.store.lazy_rows import LazyRows
+from sequence_models.catalogue import RAW_MODEL_NAMES, RAW_RECURRENT_MODELS
 from sequence_models.clips.augmentation import FrameAugmentation
-from sequence_models.clips.batches import PaddedBatch, check_clips, make_batches, pad_clips
+from sequence_models.clips.batches import check_clips, make_batches, pad_clips
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
-from sequence_models.models.on_frames import RAW_MODELS, start_training
+from sequence_models.models.on_frames import RAW_MODELS
 from sequence_models.prediction.predict import predict
-from sequence_models.settings import RAW_MODEL_NAMES, RAW_RECURRENT_MODELS, TrainSettings
+from sequence_models.records import PaddedBatch
+from sequence_models.settings import TrainSettings
+from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.fit import fit_model
 
 LEARNING = {"epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 1e-2, "dropout": 0.0}

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips
 
-from sequence_models.clips.batches import PaddedBatch, pad_clips
+from sequence_models.catalogue import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS
+from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.prediction.predict import forward, predict
-from sequence_models.settings import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS, READOUTS, TrainSettings
+from sequence_models.records import PaddedBatch
+from sequence_models.settings import READOUTS, TrainSettings
 
 LENGTHS = (3, 5, 1, 4)
 SIZES = {"hidden": 4, "projection": 4, "tcn_layers": 2, "tcn_stages": 2, "optimizer": "sgd", "learning_rate": 0.1}

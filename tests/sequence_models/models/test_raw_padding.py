@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 from frame_clips import SHAPE, frame_clip, frame_clips
 
-from sequence_models.clips.batches import PaddedBatch, pad_clips
+from sequence_models.catalogue import RAW_MODEL_NAMES, RAW_POOLING_MODELS
+from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.prediction.predict import forward
-from sequence_models.settings import RAW_MODEL_NAMES, RAW_POOLING_MODELS, TrainSettings
+from sequence_models.records import PaddedBatch
+from sequence_models.settings import TrainSettings
 
 LENGTHS = (3, 6, 1, 4)
 SIZES = {

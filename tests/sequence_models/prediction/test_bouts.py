@@ -4,7 +4,7 @@ import numpy as np
 from clip_factory import make_clip
 
 from sequence_models.prediction.bouts import bout_columns, bout_rows, write_bouts
-from sequence_models.prediction.predict import Prediction
+from sequence_models.records import Prediction
 
 
 def test_bouts_have_count_duration_and_latency():

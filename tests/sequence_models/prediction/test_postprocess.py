@@ -10,7 +10,7 @@ from sequence_models.prediction.postprocess import (
     median_filter,
     typical_decision,
 )
-from sequence_models.prediction.predict import Prediction
+from sequence_models.records import Prediction
 
 ONE = np.eye(3, dtype=np.float32)
 

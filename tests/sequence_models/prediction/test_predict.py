@@ -9,7 +9,9 @@ from frame_clips import frame_clips
 import sequence_models.prediction.predict
 from extract.errors import ClipError
 from sequence_models.models.build import build_model
-from sequence_models.prediction.predict import Prediction, average, forward, predict, softmax
+from sequence_models.models.probabilities import softmax
+from sequence_models.prediction.predict import average, forward, predict
+from sequence_models.records import Prediction
 from sequence_models.settings import TrainSettings
 
 MANY_TO_MANY = TrainSettings(task="many-to-many", model="lstm", hidden=3, projection=0)

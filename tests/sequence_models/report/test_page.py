@@ -9,7 +9,7 @@ from page_reading import Tags, page_of, pixels, text_of
 from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, write_predictions
 
 from extract.errors import RunError
-from extract.store.schema import fingerprint
+from extract.store.recipe import fingerprint
 from sequence_models.report.page import confusion_counts, per_class_rows, write_report
 from sequence_models.report.plots import best_epoch_row, class_palette, ribbon_png
 from sequence_models.report.run import ReportedClip, read_evaluated_run

@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 
 from extract.errors import RunError
-from extract.store.schema import fingerprint
+from extract.store.recipe import fingerprint
+from sequence_models.runs.checks import refuse_training_into_comparison
 from sequence_models.runs.files import read_arrays, read_record, write_arrays, write_record
-from sequence_models.runs.run import (
-    Run,
-    create_run,
-    note_test_opened,
-    read_run,
-    refuse_training_into_comparison,
-)
+from sequence_models.runs.run import Run, create_run, note_test_opened, read_run
 from sequence_models.settings import TrainSettings
 from sequence_models.splits.folds import Fold
 

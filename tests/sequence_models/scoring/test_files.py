@@ -9,7 +9,8 @@ from published_segments import PUBLISHED, published_labels
 
 import pipeline
 from extract.errors import LabelError, UsageError
-from sequence_models.scoring.files import find_label_files, read_frame_labels, read_splits, score_files, score_text
+from sequence_models.labels.formats.frame_texts import find_label_files, read_frame_labels
+from sequence_models.scoring.files import read_splits, score_files, score_text
 
 
 def write_videos(folder, ending=".txt", **labels):

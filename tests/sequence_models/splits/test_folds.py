@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extract.errors import LabelError, SplitError, UsageError
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 from sequence_models.splits.folds import Fold, make_folds
 
 WORDS = ("apple", "bread", "cheese")

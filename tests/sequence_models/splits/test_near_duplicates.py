@@ -7,7 +7,7 @@ import pytest
 
 import pipeline
 from sequence_models.cli import _evaluation_text
-from sequence_models.clips.loading import Clip
+from sequence_models.records import Clip
 from sequence_models.splits.folds import Fold
 from sequence_models.splits.near_duplicates import alignment, find_near_duplicates, pairs_across
 

@@ -9,8 +9,8 @@ from official_trees import HMDB51_CLIPS, UCF101_CLIPS, write_hmdb51_lists, write
 
 import pipeline
 from extract.errors import LabelError, SplitError, UsageError
-from sequence_models.clips.loading import Clip
 from sequence_models.labels.groups import groups_of
+from sequence_models.records import Clip
 from sequence_models.splits.folds import make_folds
 from sequence_models.splits.official import OfficialLists, official_lists
 

@@ -8,13 +8,13 @@ from frame_clips import frame_clips, moving_clips
 from extract.backbones.registry import load_backbone
 from extract.errors import BackboneError, ClipError
 from sequence_models.clips.batches import pad_clips
-from sequence_models.clips.loading import Clip
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.models.layers import RealFrames
-from sequence_models.models.on_frames import start_training
 from sequence_models.prediction.predict import predict
+from sequence_models.records import Clip
 from sequence_models.settings import TrainSettings
+from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.fit import embedding_statistics, fit_model
 
 SHAPE = (16, 16, 3)

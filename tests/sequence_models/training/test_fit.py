@@ -7,9 +7,12 @@ import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
 
 from extract.errors import ClipError, LabelError, RunError, UsageError
+from sequence_models.models.build import load_model
 from sequence_models.prediction.predict import predict
+from sequence_models.scoring.predictions import macro_f1
 from sequence_models.settings import TrainSettings
-from sequence_models.training.fit import embedding_statistics, fit_model, load_model, macro_f1, write_events
+from sequence_models.training.fit import embedding_statistics, fit_model
+from sequence_models.training.log import write_events
 
 SMALL = TrainSettings(model="lstm", hidden=6, projection=4, epochs=3, batch_size=4, learning_rate=0.02)
 

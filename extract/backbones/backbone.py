@@ -1,0 +1,67 @@
+"""A frozen image model, described."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extract.errors import BackboneError
+from extract.system.files import open_regular
+from extract.text import counted
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen image model, described; nothing is loaded until `build` is called.
+
+    Args:
+        name: The name it was asked for by.
+        weights_digest: SHA-256 (hex) of what determines its weights.
+        image_size: Side S of the square images it takes, in pixels.
+        embedding_dim: D, the length of an embedding.
+        build: Makes the Keras model: (B, S, S, 3) of any real dtype holding 0..255 RGB -> (B, D) float32.
+        channels: C, 3 or 1, of `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
+            S x S x C; None for a model.
+    """
+
+    name: str
+    weights_digest: str
+    image_size: int
+    embedding_dim: int
+    build: Callable[[], keras.Model]
+    channels: int | None = None
+
+    @property
+    def stored_dtype(self) -> np.dtype:
+        """Type of the numbers that are stored of a frame."""
+        return np.dtype("float16" if self.channels is None else "uint8")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that are stored of a frame."""
+        return self.embedding_dim * self.stored_dtype.itemsize
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 (hex) of a weights file; BackboneError where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BackboneError(f"{path}: the weights cannot be read ({error.strerror}); check the path") from error
+
+
+def check_image_size(name: str, image_size: int, *, smallest: int) -> None:
+    """Raises BackboneError where images are smaller than a backbone takes."""
+    if image_size < smallest:
+        raise BackboneError(
+            f"--image-size {image_size} is too small for {name}: it takes {counted(smallest, 'pixel')} or more"
+        )

@@ -1,0 +1,113 @@
+"""What a clip is made of: its files, their size, time and content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+from extract.errors import UnreadableVideoError
+from extract.records import Source, VideoItem
+from extract.system.files import open_regular, reason_of
+
+IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+NUMBER_AT_END = re.compile(r"\d+$")
+
+
+def check_file(path: Path) -> None:
+    """See that there is something to read, without opening it.
+
+    Args:
+        path: A video, or a folder of numbered pictures.
+
+    Raises:
+        UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
+    if status.st_size == 0:
+        raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
+
+
+def source_of(item: VideoItem, *, with_digest: bool) -> Source:
+    """What a clip is made of, to see later whether it changed.
+
+    Args:
+        item: The clip.
+        with_digest: Whether to read and hash the whole content (SHA-256).
+
+    Returns:
+        Size, modification time and digest; of a folder of pictures those of its pictures together.
+
+    Raises:
+        UnreadableVideoError: The file is gone, may not be read, or is none whose content could be hashed.
+    """
+    try:
+        files = numbered_images(item.path) if item.path.is_dir() else [item.path]
+        states = [os.stat(file) for file in files]
+        digest = _digest(files) if with_digest else ""
+    except (OSError, ValueError) as error:
+        raise unreadable(item.path, error) from error
+    return Source(
+        path=os.path.abspath(item.path),
+        size=sum(state.st_size for state in states),
+        mtime_ns=max((state.st_mtime_ns for state in states), default=0),
+        digest=digest,
+    )
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """The pictures of a folder whose names end in a number.
+
+    Args:
+        folder: A folder.
+
+    Returns:
+        Their paths in natural order (img2 before img10); empty where there are none.
+    """
+    pictures = [Path(entry.path) for entry in os.scandir(folder) if is_numbered_image(entry.name)]
+    return sorted((path for path in pictures if path.is_file()), key=lambda path: natural_key(path.name))
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key that puts numbers in order of value.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The key; equal only for equal texts.
+    """
+    parts = re.split(r"([0-9]+)", text)
+    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
+
+
+def is_numbered_image(name: str) -> bool:
+    """Whether a file name is that of a picture in a numbered sequence."""
+    stem, ending = os.path.splitext(name)
+    return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
+
+
+def _digest(files: list[Path]) -> str:
+    if len(files) == 1:
+        with open_regular(files[0]) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    whole = hashlib.sha256()
+    for path in files:
+        with open_regular(path) as file:
+            whole.update(path.name.encode("utf-8", "surrogateescape") + b"\0")
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def unreadable(path: Path, error: Exception) -> UnreadableVideoError:
+    """The error of a file that cannot be read, with the reason."""
+    return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

@@ -1,0 +1,64 @@
+"""A backbone of stage one as the first layer of a model on raw frames."""
+
+from __future__ import annotations
+
+import keras
+
+from extract.backbones.registry import build_untrained
+from extract.errors import ClipError
+from sequence_models.models.layers import RealFrames
+from sequence_models.models.on_embeddings import Seeds
+from sequence_models.settings import ALL_LAYERS, RANDOM, TrainSettings
+
+DRAWN = (  # variable and initializer of the layers that begin at random
+    ("kernel", "kernel_initializer"),
+    ("kernel", "depthwise_initializer"),
+    ("depthwise_kernel", "depthwise_initializer"),
+    ("pointwise_kernel", "pointwise_initializer"),
+)
+
+
+def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds: Seeds) -> RealFrames:
+    """A backbone on the real frames of a batch, all but its last layers frozen.
+
+    Args:
+        frame_shape: (S, S, 3).
+        settings: Of these `backbone`, `backbone_weights`, `trainable_layers` and `update_batchnorm`.
+        seeds: Draws the weights where they are to be random.
+
+    Returns:
+        The layer: frames (B, T, S, S, 3) -> embeddings (B, T, D).
+
+    Raises:
+        ClipError: The frames are not square, or not of three channels.
+        BackboneError: There is no such backbone, or it takes no frames of this size.
+    """
+    height, width, channels = frame_shape
+    if height != width or channels != 3:
+        raise ClipError(
+            f"backbone {settings.backbone} takes square frames (batch, timesteps, height, width, 3), got "
+            f"{height} x {width} x {channels}; give one store of RGB frames, or --model two_stream for RGB and flow."
+        )
+    cnn = build_untrained(settings.backbone, image_size=height)
+    if settings.backbone_weights == RANDOM:
+        _draw_weights(cnn, seeds)
+    layers = _inner(cnn).layers
+    trained = len(layers) if settings.trainable_layers == ALL_LAYERS else int(settings.trainable_layers)
+    for layer in layers[: max(0, len(layers) - trained)]:
+        layer.trainable = False
+    return RealFrames(cnn, update_statistics=settings.update_batchnorm)
+
+
+def _inner(cnn: keras.Model) -> keras.Model:
+    """The image model itself where it is wrapped in its preprocessing."""
+    return next((layer for layer in cnn.layers if isinstance(layer, keras.Model)), cnn)
+
+
+def _draw_weights(cnn: keras.Model, seeds: Seeds) -> None:
+    """Draw every random weight anew by our own seeds; Keras drew them by a global one."""
+    for layer in _inner(cnn).layers:
+        for name, how in DRAWN:
+            variable, initializer = getattr(layer, name, None), getattr(layer, how, None)
+            if variable is not None and initializer is not None:
+                config = {**initializer.get_config(), "seed": seeds.next()}
+                variable.assign(type(initializer).from_config(config)(variable.shape))

@@ -1,0 +1,130 @@
+"""The models, baselines and decisions of a trained run, and predictions with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extract.errors import RunError
+from extract.store.reader import Store, open_store
+from extract.store.recipe import kind_of_features, recipe_differences
+from extract.text import counted, first_few
+from sequence_models.clips.loading import load_unlabelled
+from sequence_models.models.baselines import Baseline
+from sequence_models.models.build import load_model
+from sequence_models.prediction.postprocess import Decision, typical_decision
+from sequence_models.prediction.predict import average, predict
+from sequence_models.records import Clip, Prediction
+from sequence_models.runs.checks import refuse_changed_weights, refuse_comparison, refuse_missing_weights
+from sequence_models.runs.files import read_arrays, read_record
+from sequence_models.runs.run import MODEL, Run
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
+from sequence_models.splits.folds import Fold
+
+log = logging.getLogger(__name__)
+
+
+def decide(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Apply the post-processing that a fold chose on validation, where there is any.
+
+    Args:
+        run: A trained run.
+        fold: One of its folds.
+        name: MODEL or a baseline.
+        predictions: Of the fold's clips.
+    """
+    if run.settings.task == MANY_TO_ONE or name == "majority":
+        return list(predictions)
+    decision = read_decision(run, fold, name)
+    return [decision.apply(prediction) for prediction in predictions]
+
+
+def read_decision(run: Run, fold: Fold, name: str) -> Decision:
+    """The post-processing that a fold chose for the model or a baseline; RunError where it is missing or damaged."""
+    path = run.decision_path(fold.name, name)
+    return Decision.from_record(read_record(path, again="run the same clipseq train again"))
+
+
+def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
+    """A fitted baseline of one fold, and the seconds that fitting took."""
+    path = run.baseline_path(fold.name, name)
+    arrays = read_arrays(path, again="delete it and run the same clipseq train again")
+    return Baseline.from_arrays(arrays), float(arrays["seconds"])
+
+
+def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], list[Prediction]]:
+    """Predict every clip of a store with the run's models, averaged over seeds.
+
+    Args:
+        run: A trained run; after a cross-validation the models fitted on all clips are used.
+        stores: Stores of the run's recipes, in the run's order.
+
+    Raises:
+        RunError: the stores were not made like those that the run was trained on.
+    """
+    refuse_comparison(run, "predict with")
+    opened = [open_store(store) for store in stores]
+    fingerprints = tuple(store.fingerprint for store in opened)
+    if fingerprints != run.fingerprints:
+        raise RunError(
+            f"{', '.join(map(str, stores))} was made with another recipe than the features that {run.path} was "
+            f"trained on ({_recipes_apart(opened, run)}); extract again with what the run has, or predict straight "
+            "from the videos"
+        )
+    num_classes = run.num_classes if run.settings.multi_label else None
+    clips = load_unlabelled(stores, task=run.settings.task, num_classes=num_classes)
+    known = {clip_id: record.get("rows") for clip_id, record in run.clips.items()}
+    others = [clip.clip_id for clip in clips if known.get(clip.clip_id) not in (None, clip.rows_digest)]
+    if others:
+        log.warning(
+            "%s of this run (%s): other features than it was trained on; another processor embeds with other last "
+            "bits, or other videos have these names now",
+            counted(others, "clip"),
+            first_few(others),
+        )
+    models = [load_fitted(run, run.predicting_fold, seed) for seed in range(run.seeds)]
+    predictions = average([predict(model, clips) for model in models])
+    if run.settings.task == MANY_TO_MANY:
+        decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
+        predictions = [decision.apply(each) for each in predictions]
+    return clips, predictions
+
+
+def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
+    """Which settings of the recipes differ, such as "sampling=every=5, the run has every=3"."""
+    if len(stores) != len(run.recipes):
+        return f"{counted(stores, 'store')}, the run has {len(run.recipes)}"
+    pairs = list(zip(stores, run.recipes, strict=True))
+    for store, recipe in pairs:
+        here, there = kind_of_features(store.recipe), kind_of_features(recipe)
+        if here != there:
+            return f"{store.path} holds {here}, the run was trained on {there}"
+    apart = [each for store, recipe in pairs for each in recipe_differences(store.recipe, recipe)]
+    return "; ".join(f"{key}={here}, the run has {there}" for key, here, there in apart)
+
+
+def load_fitted(run: Run, fold: str, seed: int) -> Any:
+    """The model of one fold and seed, with its best weights."""
+    refuse_missing_weights(run, fold, seed)
+    refuse_changed_weights(run, fold, seed)
+    return load_model(
+        run.settings, run.model_path(fold, seed), embedding_dim=run.embedding_dim, num_classes=run.num_classes
+    )
+
+
+def prediction_arrays(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """What predictions.npz holds: the rows of all clips one after the other, and how many each clip has."""
+    per_clip = [np.atleast_2d(prediction.probabilities) for prediction in predictions]  # (1 or T, K)
+    times = [clip.pts_seconds if clip.labels.ndim else clip.pts_seconds[:1] for clip in truth]
+    return {
+        "clip_ids": np.array([clip.clip_id for clip in truth]),
+        "lengths": np.array([len(rows) for rows in per_clip], np.int64),
+        "probabilities": np.concatenate(per_clip).astype(np.float32),
+        "truth": np.concatenate([np.atleast_1d(clip.labels) for clip in truth]).astype(np.int64),
+        "decided": np.concatenate([np.atleast_1d(each.labels) for each in predictions]).astype(np.int64),
+        run.times_name: np.concatenate(times).astype(np.float64),
+    }

@@ -1,0 +1,81 @@
+"""What verbs have written into a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from extract.errors import RunError
+from extract.text import counted
+from sequence_models.runs.files import read_record, write_record
+from sequence_models.runs.run import COMPARISON, FINAL, Run, read_run
+
+
+def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
+    """The note of a fit: best_epoch, best_score, seconds, peak_mb and weights_digest.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
+    path = run.fit_path(fold, seed)
+    return read_record(path, again=f"delete it and run clipseq train for {run.path} again")
+
+
+def read_validation(run: Run) -> dict[str, dict[str, Any]]:
+    """Scores on validation by model and baseline, from validation.json; {} before training ends.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    path = run.path / "validation.json"
+    return read_record(path, again="run the same clipseq train again") if path.exists() else {}
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """What evaluate or compare wrote into metrics.json of a run directory.
+
+    Raises:
+        RunError: It is missing or damaged, or the run is not trained to its end.
+    """
+    if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
+        refuse_unfinished(read_run(path))
+    return read_record(path / "metrics.json", again=evaluate_first(path))
+
+
+def evaluate_first(path: Path) -> str:
+    """What makes the results of a run directory (again)."""
+    verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
+    return f"run {verb} first"
+
+
+def begin_comparison(run: Run) -> None:
+    """Marks a run directory as that of a comparison, so that nothing takes it for a run that was not trained."""
+    if not (run.path / COMPARISON).exists():
+        write_record(run.path / COMPARISON, {})
+
+
+def read_comparison(path: Path) -> dict[str, list[str]]:
+    """What compare.json of a run directory says: model -> the folders of its runs; {} where there is none.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if not (path / COMPARISON).exists():
+        return {}
+    return read_record(path / COMPARISON, again="delete it and run clipseq compare again")
+
+
+def refuse_unfinished(run: Run) -> None:
+    """Raises where a run is not trained to its end.
+
+    Raises:
+        RunError: Says what goes on with it.
+    """
+    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
+    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise RunError(
+            f"{run.path} is not trained to its end ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
+            "missing); run the same clipseq train again, it goes on where it stopped"
+        )
