@@ -206,6 +206,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
     from extract.store.reader import is_store
 
+    if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
+        run, store = arguments.target[0], arguments.run_directory
+        raise UsageError(f"the run comes first: clipseq predict {run} {store} --output {arguments.output}")
     sequence_models.cli.check_predictions_path(arguments.output)
     if all(is_store(target) for target in arguments.target):
         return sequence_models.cli.predict_from_stores(arguments, arguments.target)

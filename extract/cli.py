@@ -95,6 +95,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
     from extract.system.cores import default_decode_threads
     from extract.videos.listing import search_videos
 
+    _refuse_store(arguments.videos)
     check_positive(arguments, "decode_threads")
     (items, left_out), totals, records = search_videos(arguments.videos), scan.ScanTotals(), []
     threads = arguments.decode_threads or default_decode_threads()
@@ -177,8 +178,19 @@ def run_why(arguments: argparse.Namespace) -> int:
 
 def run_extract(arguments: argparse.Namespace) -> int:
     """`clipseq extract`: exit code 0 if every clip is in the store, 1 if any failed."""
+    _refuse_store(arguments.videos)
     settings = extract_settings(arguments)
     return 1 if extract_with_bar(arguments.videos, settings)["failed"] else 0
+
+
+def _refuse_store(videos: str) -> None:
+    from extract.errors import UsageError
+    from extract.store.reader import is_store
+
+    if is_store(videos):
+        raise UsageError(
+            f"{videos} is a feature store, not videos; give the videos, or train on it: clipseq train {videos}"
+        )
 
 
 def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:

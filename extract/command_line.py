@@ -47,6 +47,16 @@ class Parser(argparse.ArgumentParser):
     def _flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings]
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """As its parent, which speaks of types of Python."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            if action.type not in (int, float):
+                raise
+            kind = "a whole number" if action.type is int else "a number"
+            raise argparse.ArgumentError(action, f"{arg_string!r} is not {kind}") from None
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.dest == "backbone" and value == "help":  # of any verb, and before what is missing
             from extract.backbones.registry import backbone_table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,6 +233,38 @@ def test_a_comparison_that_never_began_to_train_is_not_sent_to_evaluate(capsys, 
     for verb, said in (("report", "run the same clipseq compare first"), ("evaluate", "when it is trained")):
         code, _, err = run(capsys, verb, given[given.index("--run") + 1])
         assert code == 1 and said in err
+
+
+def test_the_run_comes_before_the_store(capsys, store, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").touch()
+    code, _, err = run(capsys, "predict", store, tmp_path / "run", "--output", tmp_path / "p.csv")
+    assert code == 2 and f"the run comes first: clipseq predict {tmp_path / 'run'} {store} --output" in err
+
+
+def test_a_store_is_not_taken_for_videos(capsys, store, tmp_path):
+    for verb in (("extract", store, "--output", tmp_path / "f"), ("scan", store)):
+        code, _, err = run(capsys, *verb)
+        assert code == 2 and f"{store} is a feature store, not videos; give the videos" in err
+
+
+@pytest.mark.parametrize("flag", ["--fps", "--every"])
+def test_a_word_for_a_number_is_answered_without_pythons_types(capsys, flag):
+    code, _, err = run(capsys, "extract", "v", "--output", "f", flag, "abc")
+    assert code == 2 and re.search(rf"argument {flag}: 'abc' is not a (whole )?number\n", err)
+
+
+@pytest.mark.parametrize(
+    "verb", [("extract", "{videos}", "--output"), ("pack", "{store}"), ("import-features", "{features}", "--output")]
+)
+def test_an_address_as_output_makes_no_folder_of_its_name(capsys, store, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    np.save(tmp_path / "a.npy", np.zeros((3, 2), np.float32))
+    places = {"videos": store.parent / "videos", "store": store, "features": tmp_path}
+    more = FAST if verb[0] == "extract" else ()
+    code, _, err = run(capsys, *(word.format(**places) for word in verb), "s3://bucket/x.h5", *more)
+    assert code == 1 and "s3://bucket" in err and ": s3:// is not supported, only folders of this machine are" in err
+    assert not list(tmp_path.glob("s3*"))
 
 
 def test_names_parted_by_spaces_are_answered_with_commas(capsys):

@@ -220,7 +220,10 @@ def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
             raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
         files[clip_id] = path
     if not files and not left_out.unreadable:
-        raise UsageError(f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}).")
+        raise UsageError(
+            f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}); give a folder of features. "
+            "Of videos, `clipseq extract` makes them."
+        )
     return dict(sorted(files.items()))
 
 

@@ -195,7 +195,9 @@ def table_digest(attributes: Mapping[str, str], columns: Mapping[str, np.ndarray
 
 def damaged(path: Path, what: str) -> DamagedShardError:
     """A damaged file as one sentence with the next step."""
-    return DamagedShardError(f"{path} is damaged ({what}). Run `clipseq verify` on the store.")
+    return DamagedShardError(
+        f"{path} is damaged ({what}). Run `clipseq verify --repair` on the store, then the same `clipseq extract`."
+    )
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:

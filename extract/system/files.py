@@ -59,6 +59,7 @@ MALFORMED = (
     zlib.error,
 )
 # A cell that begins so is a formula to a spreadsheet, and with an apostrophe in front of it a text.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/+(.*)", re.DOTALL)
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -113,6 +114,7 @@ def make_folder(path: Path) -> None:
     Raises:
         WriteError: In one sentence with the next step.
     """
+    _refuse_address(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -282,6 +284,7 @@ def _target(path: Path) -> Path:
     Raises:
         WriteError: Something else has that name.
     """
+    _refuse_address(path)
     if not os.path.lexists(path):
         return path
     path = Path(os.path.realpath(path))
@@ -294,6 +297,15 @@ def _target(path: Path) -> Path:
                 errno.EISDIR,
             )
     return path
+
+
+def _refuse_address(path: Path) -> None:
+    """A path keeps one slash of `s3://bucket`, and would be a folder here."""
+    if address := _ADDRESS.match(str(path)):
+        raise WriteError(
+            f"{address[1]}//{address[2]}: {address[1]}// is not supported, only folders of this machine are; write to "
+            "one, and copy it there."
+        )
 
 
 def _publish(temporary: Path, path: Path, *, exclusive: bool) -> None:

@@ -32,7 +32,24 @@ VIDEO_ENDINGS = frozenset((
 ))
 # fmt: on
 TABLE_COLUMNS = ("path", "clip_id", "start_seconds", "end_seconds", "label", "group", "split")
-OTHER_SPANS = ("start", "end", "start_frame", "end_frame", "start_time", "end_time")
+OTHER_SPANS = frozenset(
+    (
+        *(
+            "start",
+            "end",
+            "start_frame",
+            "end_frame",
+            "start_time",
+            "end_time",
+            "start_sec",
+            "end_sec",
+            "start_s",
+            "end_s",
+        ),
+        *("begin", "stop", "begin_frame", "stop_frame", "begin_time", "stop_time", "from", "to", "t0", "t1"),
+        *("onset", "offset", "duration", "first_frame", "last_frame"),
+    )
+)
 SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
 PICTURES = "pictures whose names do not end in a number"
 BESIDE_VIDEOS = "pictures beside videos"
@@ -224,6 +241,11 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
     if not 0 <= start < end:
         raise UsageError(
             f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
+        )
+    if not row["clip_id"] and not _is_below(path, table.parent):
+        raise UsageError(
+            f"{table} line {number}: {row['path']} does not lie below the folder of the list, so the clip has no name "
+            "of its own; add a column clip_id, or put the list above its videos"
         )
     name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
     clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)

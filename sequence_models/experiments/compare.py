@@ -115,8 +115,8 @@ def compare(
     record, final = comparison_record(run, entries, truth, validation=validation)
     if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
-    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
-    write_record(run.path / "metrics.json", record)
+    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)
+    write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record
 
 

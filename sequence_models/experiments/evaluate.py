@@ -57,14 +57,14 @@ def evaluate(path: str | Path) -> dict[str, Any]:
             said.setdefault(name, []).extend(predictions)
     record = _record(run, truth, said, seeds)
     final = said.get(f"{MODEL}{POSTPROCESSED}", said[MODEL])
-    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final))
+    write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)
     if run.settings.task == MANY_TO_MANY:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
     if not has_groups(clips.values()) and not run.settings.on_frames:  # it compares embeddings
         record["doctor"] = doctor_record(run, clips, truth, said)
-    write_record(run.path / "metrics.json", record)
+    write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record
 
 

@@ -66,7 +66,10 @@ def prepare(
         stores, labels, task=settings.task, multi_label=settings.multi_label, background=background, **load
     )
     if len(data.vocabulary) < 2 and not settings.multi_label:
-        raise SplitError(f"there is only one class ({', '.join(data.vocabulary)}); training needs at least two")
+        chosen = "; name more of them with --classes" if load.get("classes") else ""
+        raise SplitError(
+            f"there is only one class ({', '.join(data.vocabulary)}), and training needs at least two{chosen}"
+        )
     check_input(settings, data, stores)
     folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
     wanted = Run(

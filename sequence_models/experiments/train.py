@@ -144,8 +144,8 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
                 scores[name] = score_predictions(truth, predictions, run.vocabulary, background=run.background)
         comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
         choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
-    write_record(run.path / "validation.json", scores)
-    write_record(run.path / CHOICES, {"seeds": run.seeds, "choices": choices})
+    write_record(run.path / "validation.json", scores, run_id=run.run_id)
+    write_record(run.path / CHOICES, {"seeds": run.seeds, "choices": choices}, run_id=run.run_id)
     return scores
 
 
@@ -155,7 +155,9 @@ def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     What was written with another number of seeds does not count.
     """
     path = run.path / CHOICES
-    record = read_record(path, again="delete it and run the same command again") if path.exists() else {}
+    record = (
+        read_record(path, again="delete it and run the same command again", run_id=run.run_id) if path.exists() else {}
+    )
     return record["choices"] if record.get("seeds") == run.seeds else {}
 
 
@@ -195,7 +197,7 @@ def _fit(
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
-    write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)})
+    write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
     on_fit(fold, seed, result)
     return result.model
 
@@ -208,7 +210,7 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
     choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
     training = [clips[clip_id] for clip_id in fold.train]
     decision = choose_decision(choosing, predictions, training=training, causal=run.settings.causal)
-    write_record(run.decision_path(fold.name, said.name), decision.to_record())
+    write_record(run.decision_path(fold.name, said.name), decision.to_record(), run_id=run.run_id)
     said.decided[fold.name] = [(clip, decision.apply(prediction)) for clip, prediction in pairs]
 
 
@@ -217,7 +219,8 @@ def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> No
     if not path.exists():
         began = time.perf_counter()
         fitted = fit_baseline(name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
-        write_arrays(path, fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)})
+        arrays = fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)}
+        write_arrays(path, arrays, run_id=run.run_id)
 
 
 def _median_epochs(run: Run) -> int:

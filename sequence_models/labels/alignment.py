@@ -230,7 +230,8 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     Returns:
         At most one sentence each.
     """
-    found = [] if any(clip.is_outside for clip in alignments) else _outside(alignments)
+    is_outside = any(clip.is_outside for clip in alignments)
+    found = [] if is_outside else _outside(alignments) + _perhaps_another_rate(alignments)
     both = sorted((clip for clip in alignments if clip.overlapping), key=lambda clip: -clip.overlapping)
     if both:
         named = _named(both, [f"for {_amount(clip.overlapping, clip.unit)}" for clip in both])
@@ -296,6 +297,15 @@ def _common_ratio(known: Sequence[ClipAlignment]) -> float | None:
     if whole is not None:
         return whole
     return float(labels[inside].sum() / features[inside].sum())
+
+
+def _perhaps_another_rate(alignments: Sequence[ClipAlignment]) -> list[str]:
+    """Of clips of one length: that the labels end early by a ratio of frame rates, which may be chance."""
+    known = [clip for clip in alignments if clip.features_start < clip.features_end < math.inf]
+    ratio = _common_ratio(known) if len(known) > 1 else None
+    if ratio not in WHOLE_RATIOS or ratio >= 1 or _lengths_differ(known):
+        return []
+    return [f"{_rate_sentence(known, ratio)}; if the rest of every clip was not watched, nothing is wrong"]
 
 
 def _lengths_differ(known: Sequence[ClipAlignment]) -> bool:

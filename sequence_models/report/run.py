@@ -123,7 +123,7 @@ def _group_of(run: Run, clip_id: str) -> str:
 
 
 def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
-    arrays = read_arrays(path, again=evaluate_first(run.path))
+    arrays = read_arrays(path, again=evaluate_first(run.path), run_id=run.run_id)
     try:
         arrays["pts_seconds"] = arrays[run.times_name]
         steps, shape = int(arrays["lengths"].sum()), arrays["probabilities"].shape

@@ -1,4 +1,5 @@
-"""Records and arrays of a run, each with a digest of itself: what was damaged or changed is noticed, and by name."""
+"""Records and arrays of a run, each with a digest of itself and the run and name that it belongs to: what was damaged,
+changed, or copied there from another run is noticed, and by name."""
 
 from __future__ import annotations
 
@@ -15,23 +16,25 @@ from extract.system.files import MALFORMED, open_regular, read_regular, reason_o
 from extract.system.typed_json import parse_json
 
 DIGEST = "digest"  # the entry of a record, and the array of an archive, that holds it
+OWNER = "belongs_to"  # the one that holds the run and the name of the file
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write an object as JSON with its digest; raises as `write_json`."""
-    plain = json.loads(json.dumps(record))
+def write_record(path: Path, record: Mapping[str, Any], *, run_id: str = "") -> None:
+    """Write an object as JSON with its digest and its owner; raises as `write_json`."""
+    plain = json.loads(json.dumps(record)) | _owner(path, run_id)
     write_json(path, plain | {DIGEST: _record_digest(plain)})
 
 
-def read_record(path: Path, *, again: str) -> dict[str, Any]:
-    """Read what `write_record` wrote, without its digest.
+def read_record(path: Path, *, again: str, run_id: str = "") -> dict[str, Any]:
+    """Read what `write_record` wrote, without its digest and its owner.
 
     Args:
         path: The file.
         again: What makes it anew, such as "run clipseq evaluate runs/first".
+        run_id: Of the run that it must belong to; "" where that is not known, or of a run of an earlier version.
 
     Raises:
-        RunError: It is missing, damaged, or not what was written.
+        RunError: It is missing, damaged, not what was written, or of another run.
     """
     try:
         record = parse_json(read_regular(path))
@@ -42,18 +45,19 @@ def read_record(path: Path, *, again: str) -> dict[str, Any]:
         raise _unusable(path, error, again) from None
     if digest != _record_digest(record):
         raise _unusable(path, ValueError("it is not what was written, its digest differs"), again)
+    _check_owner(path, record.pop(OWNER, ""), run_id, again)
     return record
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz with its digest; raises as `sealed_file`."""
-    content = {name: np.asarray(array) for name, array in arrays.items()}
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, run_id: str = "") -> None:
+    """Write an .npz with its digest and its owner; raises as `sealed_file`."""
+    content = {name: np.asarray(array) for name, array in ({**arrays, **_owner(path, run_id)}).items()}
     with sealed_file(path) as temporary, temporary.open("xb") as file:
         np.savez(file, **content, **{DIGEST: _arrays_digest(content)})  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path, *, again: str) -> dict[str, np.ndarray]:
-    """Read what `write_arrays` wrote, without its digest; never unpickles. Arguments and errors as `read_record`."""
+def read_arrays(path: Path, *, again: str, run_id: str = "") -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote, as `read_record` reads records; never unpickles."""
     try:
         with open_regular(path) as raw, np.load(raw, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -62,7 +66,17 @@ def read_arrays(path: Path, *, again: str) -> dict[str, np.ndarray]:
         raise _unusable(path, error, again) from None
     if digest.tobytes() != _arrays_digest(arrays).tobytes():
         raise _unusable(path, ValueError("it is not what was written, its digest differs"), again)
+    _check_owner(path, str(arrays.pop(OWNER, "")), run_id, again)
     return arrays
+
+
+def _owner(path: Path, run_id: str) -> dict[str, Any]:
+    return {OWNER: f"{run_id}/{path.name}"} if run_id else {}
+
+
+def _check_owner(path: Path, owner: str, run_id: str, again: str) -> None:
+    if run_id and owner != f"{run_id}/{path.name}":
+        raise _unusable(path, ValueError("it was written for another run, or under another name"), again)
 
 
 def _record_digest(record: Mapping[str, Any]) -> str:

@@ -46,13 +46,13 @@ def decide(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -
 def read_decision(run: Run, fold: Fold, name: str) -> Decision:
     """The post-processing that a fold chose for the model or a baseline; RunError where it is missing or damaged."""
     path = run.decision_path(fold.name, name)
-    return Decision.from_record(read_record(path, again="run the same clipseq train again"))
+    return Decision.from_record(read_record(path, again="run the same clipseq train again", run_id=run.run_id))
 
 
 def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
     """A fitted baseline of one fold, and the seconds that fitting took."""
     path = run.baseline_path(fold.name, name)
-    arrays = read_arrays(path, again="delete it and run the same clipseq train again")
+    arrays = read_arrays(path, again="delete it and run the same clipseq train again", run_id=run.run_id)
     return Baseline.from_arrays(arrays), float(arrays["seconds"])
 
 

@@ -18,28 +18,30 @@ def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
         RunError: It is missing or damaged.
     """
     path = run.fit_path(fold, seed)
-    return read_record(path, again=f"delete it and run clipseq train for {run.path} again")
+    return read_record(path, again=f"delete it and run clipseq train for {run.path} again", run_id=run.run_id)
 
 
 def read_validation(run: Run) -> dict[str, dict[str, Any]]:
     """Scores on validation by model and baseline, from validation.json; {} before training ends.
 
     Raises:
-        RunError: It is damaged.
+        RunError: It is damaged, or of another run.
     """
     path = run.path / "validation.json"
-    return read_record(path, again="run the same clipseq train again") if path.exists() else {}
+    again = "run the same clipseq train again"
+    return read_record(path, again=again, run_id=run.run_id) if path.exists() else {}
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """What evaluate or compare wrote into metrics.json of a run directory.
 
     Raises:
-        RunError: It is missing or damaged, or the run is not trained to its end.
+        RunError: It is missing, damaged, or of another run, or the run is not trained to its end.
     """
+    run = read_run(path)
     if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
-        refuse_unfinished(read_run(path))
-    return read_record(path / "metrics.json", again=evaluate_first(path))
+        refuse_unfinished(run)
+    return read_record(path / "metrics.json", again=evaluate_first(path), run_id=run.run_id)
 
 
 def evaluate_first(path: Path) -> str:

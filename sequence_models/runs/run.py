@@ -14,6 +14,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 CHOICES = "choices.json"
 COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
-COMPARED = ("settings", "labels", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
+COMPARED = ("settings", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
 MOST_NAMES = 5  # of a list that a message shows
 _FOLD_NAME = re.compile(r"[^/\\\0]+")
 
@@ -84,6 +85,7 @@ class Run:
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
         versions: Of the libraries.
+        run_id: What its files name as their owner; "" in runs of earlier versions.
     """
 
     path: Path
@@ -102,6 +104,7 @@ class Run:
     embedding_dim: int | tuple[int, ...]
     test_opened: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    run_id: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -152,7 +155,7 @@ def create_run(run: Run) -> Run:
     """Write run.json, or go on with the run that is there if it was told the same.
 
     Args:
-        run: What is wanted; its `test_opened` and `versions` are kept from an existing run.
+        run: What is wanted; its `test_opened` and `run_id` are kept from an existing run.
 
     Returns:
         The run to work on.
@@ -167,6 +170,7 @@ def create_run(run: Run) -> Run:
         remove_stale_temporaries(run.path / folder)
     remove_stale_temporaries(run.path)
     if not (run.path / RUN_NAME).exists():
+        run = replace(run, run_id=hashlib.sha256(json.dumps(_to_record(run)).encode()).hexdigest()[:16])
         write_json(run.path / RUN_NAME, _to_record(run))
         return run
     old = read_run(run.path)
@@ -176,7 +180,7 @@ def create_run(run: Run) -> Run:
         raise RunError(
             f"{run.path} holds another experiment: {'; '.join(differing)}. Use another --run, or delete that directory"
         )
-    run = replace(run, test_opened=old.test_opened)
+    run = replace(run, test_opened=old.test_opened, run_id=old.run_id)
     write_json(run.path / RUN_NAME, _to_record(run))
     return run
 

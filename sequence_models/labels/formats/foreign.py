@@ -23,13 +23,18 @@ _BEGINNINGS = (  # how a file begins, what it is, how its labels come here
         "a file of Bento or MARS",
         f"write its rows as {FRAMES}, and give --labels-from 1 and --labels-end inclusive",
     ),
+    (
+        r"scorer,[^\n]*\n(individuals,[^\n]*\n)?bodyparts,",
+        "a file of key points of DeepLabCut",
+        "key points are features: save them as .npy and take them in with clipseq import-features",
+    ),
     (r"\d+\.\d+\t\d+\.\d+\t", "an Audacity label track", f"write its rows as {INTERVALS}"),
 )
 _COLUMNS = (  # what only this tool calls its columns, what it is, how its labels come here
     (
         {"behavior", "start (s)", "stop (s)"},
         "a table of aggregated events of BORIS",
-        f"write its columns Media file name, Start (s), Stop (s) and Behavior as {INTERVALS}",
+        f"write its media file, Start (s), Stop (s) and Behavior as {INTERVALS}",
     ),
     ({"behavior", "behavior type", "time"}, "a table of events of BORIS", "export its aggregated events instead"),
     ({"behavior", "time", "status"}, "a table of events of BORIS", "export its aggregated events instead"),

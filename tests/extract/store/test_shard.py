@@ -111,7 +111,9 @@ def test_a_malformed_shard_is_refused_and_named(shard, name):
     with h5py.File(shard, "r+") as file:
         HOSTILE[name](file)
 
-    with pytest.raises(DamagedShardError, match=rf"{shard.name} is damaged \(.+\)\. Run `clipseq verify` on the store"):
+    with pytest.raises(
+        DamagedShardError, match=rf"{shard.name} is damaged \(.+\)\. Run `clipseq verify --repair` on the store"
+    ):
         open_shard(shard)
     assert list(open_store(shard.parent).damaged) == [shard.name]
     assert not verify(shard.parent).is_sound

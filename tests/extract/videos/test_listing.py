@@ -152,8 +152,13 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
         ("path,start_seconds\na.mp4,nan\n", "line 2: the span nan to inf s must start at 0 or later"),
         ("path\na.mp4\na.mp4\n", "two clips are named 'a.mp4' ("),
         ("path,clip_id\na.mp4,../x\n", "the clip_id '../x' must be relative and without '..'"),
-        ("path\n../a.mp4\n", "must be relative and without '..'; move the list beside its videos or give it a clip_id"),
-        ("path\n/far/a.mp4\n", "the clip_id '/far/a.mp4' must be relative"),
+        ("path\n../a.mp4\n", "list.csv line 2: ../a.mp4 does not lie below the folder of the list, so the clip has no"),
+        (
+            "path\na.mp4\n/far/a.mp4\n",
+            "line 3: /far/a.mp4 does not lie below the folder of the list, so the clip has no",
+        ),
+        ("path,begin,stop\na.mp4,0,1\n", "list.csv has the columns begin, stop, which a list of clips does not know"),
+        ("path,onset,duration\na.mp4,0,1\n", "list.csv has the columns onset, duration, which a list of clips does"),
         ('path\n"a.mp4#t=5,2"\n', "must end after it starts"),
         (
             "path,start,end\na.mp4,0,1\n",

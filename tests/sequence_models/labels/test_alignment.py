@@ -175,6 +175,14 @@ def test_half_and_double_rate_are_recognised_on_short_clips_where_rounding_sprea
     assert f"so --labels-fps {25 * ratio:g} would fit" in str(caught.value)
 
 
+def test_half_rate_is_a_remark_where_all_clips_are_of_one_length(load):
+    clips = {f"{name}.avi": 40 for name in "abc"}
+    notes = load(clips, *(f"{clip},0,20,x" for clip in clips)).notes
+    assert [note for note in notes if "end at 0.5 times" in note and "was not watched, nothing is wrong" in note]
+    notes = load(clips, *(f"{clip},0,27,x" for clip in clips)).notes
+    assert not [note for note in notes if "times the end" in note]
+
+
 def test_labels_that_stop_early_in_short_clips_are_no_other_rate(load):
     clips = {f"{steps}.avi": steps for steps in (9, 11, 14, 15, 17, 23)}
     lines = [f"{name},0,{end},x" for name, end in zip(clips, (4, 9, 13, 8, 16, 12), strict=True)]

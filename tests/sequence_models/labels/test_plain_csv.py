@@ -205,6 +205,7 @@ def test_clip_ids_come_from_lines_or_from_a_column(written, content):
         ),
         ('{"a.mp4": ["groom", 1, 2]}', "JSON"),
         ("Bento annotation file\nMovie file(s):\n", "a file of Bento or MARS"),
+        ("scorer,DLC_x,DLC_x\nbodyparts,nose,nose\ncoords,x,y\n", "a file of key points of DeepLabCut"),
         ("12.480000\t15.920000\tgroom\n", "an Audacity label track"),
         ("narration_id,video_id,start_timestamp,verb\n", "a list of EPIC-KITCHENS"),
     ],

@@ -39,8 +39,9 @@ def run(tmp_path):
 
 
 def test_a_run_reads_back_as_it_was_written(run):
-    create_run(run)
-    assert read_run(run.path) == run
+    made = create_run(run)
+    assert read_run(run.path) == made == replace(run, run_id=made.run_id)
+    assert len(made.run_id) == 16 and create_run(replace(run, path=run.path.with_name("again"))).run_id == made.run_id
 
 
 def test_the_shape_of_raw_frames_reads_back(run):
@@ -165,7 +166,7 @@ def test_a_run_json_of_wrong_types_is_one_sentence(run, entry, value, text):
 def test_names_that_are_no_text_read_back_from_a_run_json(run):
     name = b"caf\xe9.avi".decode("utf-8", "surrogateescape")
     made = replace(run, clips=run.clips | {name: {"group": "ü", "timesteps": 1}}, vocabulary=("ü", name))
-    create_run(made)
+    made = create_run(made)
     assert read_run(run.path) == made
     assert '"ü"' in (run.path / "run.json").read_text(encoding="utf-8")
 

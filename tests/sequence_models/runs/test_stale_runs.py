@@ -149,3 +149,32 @@ def test_predict_says_that_clips_of_the_run_have_other_features_and_goes_on(home
     write_store(home / "store", seed=1)
     assert pipeline.main(predict) == 0
     assert f"8 clips of this run ({CLIPS[0]}, {CLIPS[1]}, {CLIPS[2]} and 5 more): other features" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("folder", "verbs"),
+    [("baselines", ("evaluate",)), ("decisions", ("evaluate",)), ("models", ("evaluate", "report"))],
+)
+def test_files_of_another_run_are_refused_though_each_is_sound(home, capsys, folder, verbs):
+    arguments = words(home, "train", "other")
+    assert pipeline.main([*arguments, "--seeds", "2"]) == 0
+    for path in (home / "run" / folder).glob("*.*"):
+        shutil.copy(home / "other" / folder / path.name, path)
+    for said in refused(home, capsys, verbs=verbs):
+        assert "it was written for another run, or under another name" in said
+    if folder != "models":
+        shutil.rmtree(home / "run" / folder)
+        assert pipeline.main(words(home, "train")) == 0
+        assert pipeline.main(words(home, "evaluate")) == 0
+
+
+def test_baselines_of_two_folds_are_not_exchanged(home, capsys):
+    one, other = sorted((home / "run" / "baselines").glob("*framewise*"))
+    shutil.copy(other, one)
+    assert "it was written for another run, or under another name" in refused(home, capsys, verbs=("evaluate",))[0]
+
+
+def test_a_copy_of_the_labels_under_another_name_goes_on(home):
+    shutil.move(home / "labels.csv", home / "same.csv")
+    arguments = [word.replace("labels.csv", "same.csv") for word in words(home, "train")]
+    assert pipeline.main(arguments) == 0
