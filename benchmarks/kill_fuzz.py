@@ -10,6 +10,10 @@ long one. It gets SIGKILL, or in one try of four SIGTERM or Ctrl-C, which must s
 
 Every store that gets complete must hold what an uninterrupted run holds, byte for byte; then a fresh one is begun. The
 engine is LiteRT, which alone promises the same bytes in two runs.
+
+    python benchmarks/kill_fuzz.py --verbs train,evaluate,compare,report,predict,pack,import [--kills 200] [--seed 0]
+
+kills these verbs instead, as `kill_verbs.py` describes.
 """
 
 from __future__ import annotations
@@ -342,7 +346,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short-clips", type=int, default=1200)
     parser.add_argument("--flush-seconds", type=float, default=0.5)
+    parser.add_argument("--verbs", metavar="A,B", help="kill these verbs in place of extract")
     settings = parser.parse_args()
+    if settings.verbs:
+        from kill_verbs import fuzz_verbs
+
+        return fuzz_verbs(settings.verbs.split(","), kills=settings.kills, seed=settings.seed)
     preload()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Kills the verbs that write at random moments, runs them again, and compares the result with that of an undisturbed run.
+"""Kills the verbs that write at random moments, runs them again, and compares with what an undisturbed run writes.
 
     python benchmarks/kill_verbs.py [--verbs train,evaluate,...] [--kills 100] [--seed 0]
 
@@ -51,7 +51,7 @@ import pipeline
 import sequence_models
 from extract.chatter import import_keras_quietly
 from extract.files import DEAD_WRITER_SECONDS, TEMPORARY_PATTERN
-from extract.store_read import is_store, open_store
+from extract.store_read import open_store
 from extract.store_verify import verify
 from sequence_models.run_files import DIGEST, read_arrays, read_record
 from sequence_models.runs import weights_digest
@@ -81,7 +81,9 @@ class Verb(NamedTuple):
 VERBS = {
     "import": Verb("features", ("import-features", "@features", "--output", "@store", "--fps", "8")),
     "pack": Verb("import", ("pack", "@store", "@packed.h5")),
-    "train": Verb("clips", ("train", "@clips", "--labels", "@frames.csv", "--task", "many-to-many", *FIT, "--run", "@run")),
+    "train": Verb(
+        "clips", ("train", "@clips", "--labels", "@frames.csv", "--task", "many-to-many", *FIT, "--run", "@run")
+    ),
     "evaluate": Verb("train", ("evaluate", "@run")),
     "report": Verb("evaluate", ("report", "@run")),
     "predict": Verb("train", ("predict", "@run", "@clips", "--output", "@predictions.csv")),
@@ -234,7 +236,8 @@ class Fuzz:
         tally.signals[signal.Signals(number).name] += 1
         if run.code != -signal.SIGKILL and (run.code not in TOLD or "Traceback" in self._said()):
             self._problem(tally, "untold", f"{name} ended with {run.code}: {self._said()[-1500:]}")
-        if number != signal.SIGKILL and (left := temporaries(self._here)):
+        left = [file for file in temporaries(self._here) if f"-{run.pid}-" in file]  # others are of an earlier kill
+        if number != signal.SIGKILL and left:
             self._problem(tally, "leftovers", f"{name}, {signal.Signals(number).name}: {left}")
         for what in self._half_written(name):
             self._problem(tally, "half-written", f"{name}: {what}")
@@ -409,7 +412,9 @@ def make_world(folder: Path) -> None:
         (folder / "small" / clip_id).parent.mkdir(parents=True, exist_ok=True)
         np.save(folder / "small" / f"{clip_id}.npy", (rng.normal(size=(40, 8)) + number % 2).astype(np.float32))
         lines += [f"{clip_id},{at},{at + 20},{'ab'[(number + at // 20) % 2]}" for at in (0, 20)]
-    run = Try(["import-features", str(folder / "small"), "--output", str(clips / "clips"), "--fps", "8"], folder / "log")
+    run = Try(
+        ["import-features", str(folder / "small"), "--output", str(clips / "clips"), "--fps", "8"], folder / "log"
+    )
     if not run.wait(STUCK_SECONDS) or run.code != 0:
         sys.exit(f"import-features ended with {run.code}: {(folder / 'log').read_text()[-2000:]}")
     (clips / "frames.csv").write_text("\n".join(lines) + "\n")

@@ -175,6 +175,7 @@ def export_features(store: Store, folder: str | Path) -> dict[str, str]:
     Raises:
         WriteError: No file can be written, as on a full disk.
     """
+    make_folder(Path(folder))  # where it cannot be, no clip's name is at fault
     failed = {}
     for clip_id, length in store.lengths().items():
         try:

@@ -16,7 +16,7 @@ from extract.store.recipe import canonical_json
 from extract.store.schema import PACKED_ENDINGS
 from extract.store.shard_writer import Part, write_shard
 from extract.store.verify import checked_blocks
-from extract.system.files import make_folder, sealed_file
+from extract.system.files import make_folder, remove_stale_temporaries, sealed_file
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def pack(path: str | Path, file: str | Path) -> Packed:
     store, target = open_store(path), Path(file)
     if target.suffix not in PACKED_ENDINGS:
         raise UsageError(f"{target} must end in {' or '.join(PACKED_ENDINGS)}, by which the other verbs know a store")
+    remove_stale_temporaries(target.parent)  # a kill between naming the file and dropping its other name leaves both
     if target.exists():
         raise StoreError(f"{target} exists already: choose another name or remove it.")
     if store.damaged:

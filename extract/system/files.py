@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,7 @@ def sealed_file(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
         WriteError: The file cannot be written, in one sentence with the next step; nothing is left behind.
     """
     path = _target(path)
+    _tidy(path.parent)
     temporary = path.with_name(f".tmp-{writer_id()}-{path.name[-40:]}")
     try:
         yield temporary
@@ -238,6 +240,12 @@ def remove_stale_temporaries(folder: Path) -> None:
                 path.unlink()
         except OSError:
             continue  # another writer was faster, or it is not ours to remove; readers never look at it
+
+
+@lru_cache(maxsize=1024)
+def _tidy(folder: Path) -> None:
+    """Removes what killed writers left in a folder, before it is written to; once, since large ones list slowly."""
+    remove_stale_temporaries(folder)
 
 
 def is_of_its_name(error: WriteError) -> bool:

@@ -3,6 +3,7 @@ import os
 import pytest
 from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row, make_store, shard_of
 
+from extract.system import files
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.pack import pack
 from extract.store.reader import is_store, open_store
@@ -111,3 +112,15 @@ def test_an_empty_store_is_not_packed(tmp_path):
 
     with pytest.raises(StoreError, match="holds no complete clip to pack"):
         pack(tmp_path / "f", tmp_path / "packed.h5")
+
+
+def test_a_kill_while_the_file_got_its_name_leaves_no_copy_for_ever(directory, tmp_path):
+    packed = pack(directory, tmp_path / "packed.h5").path
+    other = tmp_path / f".tmp-{files._host()}-{dead_pid()}-abc-packed.h5"
+    os.link(packed, other)
+    os.utime(other, (0, 0))
+
+    with pytest.raises(StoreError, match="exists already"):
+        pack(directory, packed)
+
+    assert not other.exists()

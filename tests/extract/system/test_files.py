@@ -117,3 +117,12 @@ def test_only_what_dead_writers_left_is_removed(tmp_path):
 
     assert names(tmp_path) == sorted(kept)
     assert not set(stale) & set(names(tmp_path))
+
+
+def test_what_a_killed_writer_left_goes_when_its_folder_is_written_to_again(tmp_path):
+    temporary(tmp_path, files._host(), dead_pid(), age_seconds=3600)
+    young = temporary(tmp_path, files._host(), os.getpid(), age_seconds=3600)
+
+    files.write_text(tmp_path / "report.html", "whole")
+
+    assert names(tmp_path) == [young, "report.html"]
