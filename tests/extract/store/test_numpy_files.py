@@ -368,3 +368,14 @@ def test_a_broken_file_fails_alone_whatever_numpy_raises(folder, tmp_path, broke
         outcome = import_features(folder, tmp_path / "f", ImportSettings())
         assert list(outcome.failed) == ["m"] and "cannot be read as features" in outcome.failed["m"]
     assert sorted(open_store(tmp_path / "f").lengths()) == ["a", "sub/b.c"]
+
+
+def test_a_file_in_place_of_the_export_s_folder_is_told_once_not_for_every_clip(tmp_path, capsys):
+    make_store(tmp_path / "f")
+    (tmp_path / "out").write_text("a file")
+
+    code = main(["export-features", str(tmp_path / "f"), str(tmp_path / "out")])
+
+    said = capsys.readouterr().err
+    assert code == 1
+    assert said.count("\n") == 1 and f"{tmp_path / 'out'} could not be written" in said
