@@ -75,14 +75,14 @@ VERBS = {
     "import-features": Verb(
         ("import-features", "@features", "--output", "%new", "--fps", "8"), files=("new/",), below="new"
     ),
-    "export-features": Verb(
-        ("export-features", "@imported", "%out"), files=("out/", "out/a/00.npy"), below="out"
-    ),
+    "export-features": Verb(("export-features", "@imported", "%out"), files=("out/", "out/a/00.npy"), below="out"),
     "pack": Verb(("pack", "@imported", "%packed.h5"), files=("packed.h5",), below="packed.h5"),
-    "verify --repair": Verb(("verify", "--repair", "%damaged"), there=("damaged",), files=("damaged/recipe.json",), needs=0),
+    "verify --repair": Verb(
+        ("verify", "--repair", "%damaged"), there=("damaged",), files=("damaged/recipe.json",), needs=0
+    ),
     "train": Verb(
         ("train", "@store", *PER_FRAME, "--run", "%run"),
-        files=("run/", "run/models", "run/logs", "run/alignment.csv"),
+        files=("run/", "run/models/", "run/logs/", "run/alignment.csv"),
         below="run",
     ),
     "evaluate": Verb(

@@ -7,6 +7,7 @@ computed by NumPy on unpadded predictions, because Keras' own averages depend on
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import keras
 import numpy as np
 
 from extract.errors import LabelError
-from extract.system.files import make_folder, sealed_file
+from extract.system.files import make_folder, write_bytes
 from extract.system.terminal import plain, progress_bar
 from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
 from sequence_models.clips.batches import check_clips, class_weights, make_batches
@@ -162,9 +163,17 @@ class _Best:
     def save(self) -> None:
         """Write the checkpoint: a file of that name is whole."""
         make_folder(self.checkpoint.parent)
-        with sealed_file(self.checkpoint) as temporary:
-            self.model.save_weights(temporary)
+        whole = _WeightsInMemory()
+        self.model.save_weights(whole)
+        write_bytes(self.checkpoint, whole.getvalue())
         self._saved = time.perf_counter()
+
+
+class _WeightsInMemory(io.BytesIO):
+    """A weights file for Keras to write to; on a full disk HDF5 prints a traceback for each thing it holds open."""
+
+    def __str__(self) -> str:
+        return "in memory.weights.h5"  # Keras wants that ending
 
 
 def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:

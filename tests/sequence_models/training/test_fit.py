@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
 
-from extract.errors import ClipError, LabelError, RunError, UsageError
+from extract.errors import ClipError, LabelError, RunError, UsageError, WriteError
 from sequence_models.models.build import load_model
 from sequence_models.prediction.predict import predict
 from sequence_models.scoring.predictions import macro_f1
@@ -181,3 +181,19 @@ def test_tensorboard_without_its_package_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(UsageError, match=r"--tensorboard needs the package tensorboardX; pip install 'clipseq\[tensor"):
         write_events(tmp_path, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of the file size")
+def test_weights_that_the_disk_cannot_hold_are_one_error_without_tracebacks_of_hdf5(fit, tmp_path, capfd):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))
+    try:
+        with pytest.raises(WriteError, match=r"could not be written \(File too large\); what was"):
+            fit(ordered_clips(8, "many-to-one"), [], replace(SMALL, hidden=24))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert capfd.readouterr().err == ""
+    assert list((tmp_path / "models").iterdir()) == []
