@@ -14,7 +14,7 @@ calls that sync or name a file. One killed run in three is followed by another k
     untold          a signal ended the process with a traceback or another exit code than 130 and 143
 
 Wall-clock seconds, peak memory and how often the test split was opened may differ, and the digests of files: of weights
-the arrays are compared, since HDF5 fills the gaps between them with whatever lay in memory.
+the arrays are compared, since Keras notes names of layers that it numbers by what the process has built before.
 """
 
 from __future__ import annotations
