@@ -50,12 +50,12 @@ from tqdm import tqdm
 import extract
 import pipeline
 import sequence_models
-from extract.chatter import import_keras_quietly
-from extract.files import DEAD_WRITER_SECONDS, TEMPORARY_PATTERN
-from extract.store_read import open_store
-from extract.store_verify import verify
-from sequence_models.run_files import DIGEST, read_arrays, read_record
-from sequence_models.runs import weights_digest
+from extract.store.reader import open_store
+from extract.store.verify import verify
+from extract.system.files import DEAD_WRITER_SECONDS, TEMPORARY_PATTERN
+from extract.system.quiet_start import import_keras_quietly
+from sequence_models.runs.checks import weights_digest
+from sequence_models.runs.files import DIGEST, read_arrays, read_record
 
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
 AIMED_SHARE = 0.25  # of the tries end at a call that syncs or names a file

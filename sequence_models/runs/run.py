@@ -170,7 +170,7 @@ def create_run(run: Run) -> Run:
         remove_stale_temporaries(run.path / folder)
     remove_stale_temporaries(run.path)
     if not (run.path / RUN_NAME).exists():
-        run = replace(run, run_id=hashlib.sha256(json.dumps(_to_record(run)).encode()).hexdigest()[:16])
+        run = replace(run, run_id=_id_of(run))
         write_json(run.path / RUN_NAME, _to_record(run))
         return run
     old = read_run(run.path)
@@ -236,6 +236,12 @@ def _check_whole(run: Run) -> None:
     for problem, is_there in problems.items():
         if is_there:
             raise ValueError(problem)
+
+
+def _id_of(run: Run) -> str:
+    """From what the run was told and given, wherever that lies; 16 hexadecimal digits."""
+    record = {name: value for name, value in _to_record(run).items() if name not in ("stores", "labels", "versions")}
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
 
 def _to_record(run: Run) -> dict[str, Any]:

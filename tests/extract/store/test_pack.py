@@ -1,13 +1,14 @@
 import os
 
 import pytest
+from places import dead_pid
 from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row, make_store, shard_of
 
-from extract.system import files
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.pack import pack
 from extract.store.reader import is_store, open_store
 from extract.store.writer import StoreWriter
+from extract.system import files
 
 
 def content(path):

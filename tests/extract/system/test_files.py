@@ -1,10 +1,9 @@
 import errno
 import os
-import subprocess
-import sys
 import time
 
 import pytest
+from places import dead_pid
 
 from extract.errors import WriteError
 from extract.system import files
@@ -13,12 +12,6 @@ from extract.system.files import remove_stale_temporaries, sealed_file, write_er
 
 def names(path):
     return sorted(entry.name for entry in path.iterdir())
-
-
-def dead_pid():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
 
 
 def temporary(path, host, pid, *, age_seconds):
