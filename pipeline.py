@@ -162,8 +162,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 def run_show(arguments: argparse.Namespace) -> int:
     """`clipseq show`: with --augment the frames as training on frames sees them, with --window its windows."""
-    from sequence_models.catalogue import RAW_MODEL_NAMES
-    from sequence_models.settings import FRAME_VARIATIONS, TrainSettings
+    from sequence_models.catalogue import FRAME_VARIATIONS, RAW_MODEL_NAMES
+    from sequence_models.settings import TrainSettings
 
     amounts = {name: getattr(arguments, name) for name in FRAME_VARIATIONS}
     if arguments.augment is not None and not any(amounts.values()):
@@ -271,7 +271,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_training_view(show: argparse.ArgumentParser) -> None:
     """Flags of `clipseq train` that change what a model sees; here, because stage one knows nothing of training."""
     from sequence_models.arguments import add_settings
-    from sequence_models.settings import FRAME_VARIATIONS
+    from sequence_models.catalogue import FRAME_VARIATIONS
 
     about = (
         "One row each, as predictions see them; of a long clip some that are spread over it, the first and the last\n"

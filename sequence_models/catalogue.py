@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-RECURRENT_MODELS = ("lstm", "bilstm", "gru", "bigru")
-POOLING_MODELS = ("attention", "meanpool", "maxpool", "pyramid")  # one vector per clip: many-to-one only
-MODEL_NAMES = (*RECURRENT_MODELS, *POOLING_MODELS, "mstcn")
-CAUSAL_MODELS = ("lstm", "gru", "mstcn")
-RAW_RECURRENT_MODELS = ("td_cnn_lstm", "td_cnn_flatten_lstm", "td_convnet_gru")
+from dataclasses import dataclass
 
-# These say the same whatever order the timesteps come in.
-ORDER_FREE_MODELS = ("attention", "meanpool", "maxpool", "td_cnn_avgpool", "td_cnn_maxpool")
-RAW_POOLING_MODELS = ("td_cnn_avgpool", "td_cnn_maxpool", "conv3d")  # many-to-one only
-STREAM_MODELS = (*RAW_RECURRENT_MODELS, *RAW_POOLING_MODELS, "td_backbone_rnn")
+FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What a model is like.
+
+    Args:
+        on_frames: It takes raw frames; the others take embeddings.
+        framewise: It can give a label per timestep; the others give one per clip. In td_backbone_rnn and two_stream
+            the model inside decides, of this and of all that follows.
+        recurrent: It is a recurrent network over embeddings.
+        causal: It can be told to see no later timestep.
+        order_free: It says the same whatever order the timesteps come in.
+        takes: The settings that few models take.
+    """
+
+    on_frames: bool = False
+    framewise: bool = False
+    recurrent: bool = False
+    causal: bool = False
+    order_free: bool = False
+    takes: tuple[str, ...] = ()
+
+
+TRAITS = {
+    "lstm": ModelTraits(framewise=True, recurrent=True, causal=True),
+    "bilstm": ModelTraits(framewise=True, recurrent=True),
+    "gru": ModelTraits(framewise=True, recurrent=True, causal=True),
+    "bigru": ModelTraits(framewise=True, recurrent=True),
+    "attention": ModelTraits(order_free=True),
+    "meanpool": ModelTraits(order_free=True),
+    "maxpool": ModelTraits(order_free=True),
+    "pyramid": ModelTraits(),
+    "mstcn": ModelTraits(framewise=True, causal=True),
+    "td_cnn_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_cnn_flatten_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_convnet_gru": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_cnn_avgpool": ModelTraits(order_free=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_cnn_maxpool": ModelTraits(order_free=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "conv3d": ModelTraits(on_frames=True, takes=(*FRAME_VARIATIONS, "fixed_frames")),
+    "td_backbone_rnn": ModelTraits(framewise=True, on_frames=True, takes=(*FRAME_VARIATIONS, "start_from")),
+    "two_stream": ModelTraits(framewise=True, on_frames=True, takes=FRAME_VARIATIONS),
+}
 TWO_STREAM = "two_stream"
-RAW_MODEL_NAMES = (*STREAM_MODELS, TWO_STREAM)  # on raw frames; all others are on embeddings
+
+
+def models_with(**wanted: bool) -> tuple[str, ...]:
+    """The models of certain traits, such as `models_with(on_frames=True, framewise=True)`, in the table's order."""
+    return tuple(
+        name
+        for name, traits in TRAITS.items()
+        if all(getattr(traits, trait) == value for trait, value in wanted.items())
+    )
+
+
+def takers(setting: str) -> tuple[str, ...]:
+    """The models that take a setting: of most settings all."""
+    few = tuple(name for name, traits in TRAITS.items() if setting in traits.takes)
+    return few or tuple(TRAITS)
+
+
+SETTINGS_OF_FEW = (*FRAME_VARIATIONS, "fixed_frames", "start_from")
+MODEL_NAMES = models_with(on_frames=False)
+RAW_MODEL_NAMES = models_with(on_frames=True)
+STREAM_MODELS = tuple(name for name in RAW_MODEL_NAMES if name != TWO_STREAM)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from extract.errors import UsageError
 from sequence_models.catalogue import (
-    CAUSAL_MODELS,
+    FRAME_VARIATIONS,
     MODEL_NAMES,
-    POOLING_MODELS,
     RAW_MODEL_NAMES,
-    RAW_POOLING_MODELS,
-    RAW_RECURRENT_MODELS,
-    RECURRENT_MODELS,
+    SETTINGS_OF_FEW,
     STREAM_MODELS,
+    TRAITS,
     TWO_STREAM,
+    models_with,
+    takers,
 )
 
 MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
@@ -25,11 +25,6 @@ ALL_LAYERS = "all"
 READOUTS = ("last", "mean", "max", "attention", "concat")
 CONCAT_PARTS = 4
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
-FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
-ONLY_FOR = dict.fromkeys(FRAME_VARIATIONS, RAW_MODEL_NAMES) | {  # setting -> the models that take it
-    "fixed_frames": ("conv3d",),
-    "start_from": ("td_backbone_rnn",),
-}
 CHOICES = {
     "task": TASKS,
     "model": (*MODEL_NAMES, *RAW_MODEL_NAMES),
@@ -187,7 +182,7 @@ class TrainSettings:
     @property
     def on_frames(self) -> bool:
         """Whether the model takes raw frames; the others take embeddings."""
-        return self.model in RAW_MODEL_NAMES
+        return TRAITS[self.model].on_frames
 
     @property
     def sequence_model(self) -> str:
@@ -215,27 +210,27 @@ class TrainSettings:
             )
         if self.multi_label and self.task == MANY_TO_ONE:
             raise UsageError("multi_label is for overlapping labels per timestep; use it with --task many-to-many.")
-        model = self.sequence_model
-        if self.task == MANY_TO_MANY and model in (*POOLING_MODELS, *RAW_POOLING_MODELS):
-            framewise = RAW_RECURRENT_MODELS if model in RAW_POOLING_MODELS else (*RECURRENT_MODELS, "mstcn")
+        model, traits = self.sequence_model, TRAITS[self.sequence_model]
+        if self.task == MANY_TO_MANY and not traits.framewise:
+            framewise = models_with(framewise=True, on_frames=traits.on_frames)
             raise UsageError(
                 f"model {model} gives one label per clip and cannot do many-to-many; "
                 f"choose one of {', '.join(framewise)}."
             )
-        if self.steps and (self.task == MANY_TO_MANY or model not in RECURRENT_MODELS):
+        if self.steps and (self.task == MANY_TO_MANY or not traits.recurrent):
             raise UsageError(
                 f"steps {self.steps} averages a clip before the recurrence of a many-to-one model; "
                 f"leave it at 0 for {model}, {self.task}."
             )
-        if self.causal and (model not in (*CAUSAL_MODELS, *RAW_RECURRENT_MODELS) or self.task == MANY_TO_ONE):
-            causal = RAW_RECURRENT_MODELS if model in RAW_POOLING_MODELS else CAUSAL_MODELS
+        if self.causal and (not traits.causal or self.task == MANY_TO_ONE):
+            causal = models_with(causal=True, on_frames=traits.on_frames)
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
             )
-        for name, models in ONLY_FOR.items():
-            if getattr(self, name) and self.model not in models:
+        for name in SETTINGS_OF_FEW:
+            if getattr(self, name) and self.model not in takers(name):
                 raise UsageError(
-                    f"{name} is for {', '.join(models)}, and model is {self.model}; choose one of them, or leave "
+                    f"{name} is for {', '.join(takers(name))}, and model is {self.model}; choose one of them, or leave "
                     f"--{name.replace('_', '-')} out."
                 )
         if self.fixed_frames and (self.crop or self.speed or self.frame_drop):

@@ -19,7 +19,7 @@ import numpy as np
 
 from extract.errors import RunError, SplitError
 from extract.store.reader import open_store
-from sequence_models.catalogue import ORDER_FREE_MODELS
+from sequence_models.catalogue import TRAITS
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.evaluate import doctor_record
 from sequence_models.experiments.prepare import Source, source_of
@@ -157,7 +157,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Sec
     """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
     for run in runs:
         note_test_opened(run)
-    ordered = any(run.settings.sequence_model not in ORDER_FREE_MODELS for run in runs)
+    ordered = any(not TRAITS[run.settings.sequence_model].order_free for run in runs)
     entry = Entry(model, ordered, extraction=extraction[runs[0].stores], seeds=[[] for _ in range(runs[0].seeds)])
     clips = {clip.clip_id: clip for clip in data.clips}
     choices = [read_choices(run)[MODEL] for run in runs]

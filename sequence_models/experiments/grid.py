@@ -8,8 +8,8 @@ from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.catalogue import MODEL_NAMES
-from sequence_models.settings import ONLY_FOR, TrainSettings
+from sequence_models.catalogue import MODEL_NAMES, SETTINGS_OF_FEW, takers
+from sequence_models.settings import TrainSettings
 
 YES_OR_NO = {"yes": True, "no": False}
 
@@ -73,18 +73,18 @@ def grid_points(
         if model not in found and refused is not None:
             raise refused
     taken = [settings for of_model in found.values() for settings in of_model.values()]
-    for name, takers in ONLY_FOR.items():
+    for name in SETTINGS_OF_FEW:
         if taken and given.get(name) and not any(getattr(settings, name) for settings in taken):
             flag = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{flag} is for {', '.join(takers)}; none of {', '.join(models)} takes it, so leave it out."
+                f"{flag} is for {', '.join(takers(name))}; none of {', '.join(models)} takes it, so leave it out."
             )
     return found
 
 
 def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without those that only other models take."""
-    return {name: value for name, value in given.items() if model in ONLY_FOR.get(name, (model,))}
+    return {name: value for name, value in given.items() if model in takers(name)}
 
 
 def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from extract.errors import LabelError
 from extract.system.files import make_folder, write_bytes
 from extract.system.terminal import plain, progress_bar
+from sequence_models.catalogue import FRAME_VARIATIONS
 from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
 from sequence_models.clips.batches import check_clips, class_weights, make_batches
 from sequence_models.clips.windows import training_pieces
@@ -27,7 +28,7 @@ from sequence_models.models.compiled import CompiledModel, compiled, copy_variab
 from sequence_models.prediction.predict import forward
 from sequence_models.records import Clip
 from sequence_models.scoring.predictions import labelled_steps, validation_score
-from sequence_models.settings import FRAME_VARIATIONS, MANY_TO_ONE, TrainSettings
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
 

@@ -1,7 +1,7 @@
 import pytest
 
 from extract.errors import UsageError
-from sequence_models.catalogue import MODEL_NAMES, POOLING_MODELS
+from sequence_models.catalogue import MODEL_NAMES, TRAITS
 from sequence_models.experiments.grid import grid_points, models_for, parse_grid
 from sequence_models.settings import TrainSettings
 
@@ -51,7 +51,7 @@ def test_a_model_that_can_take_no_point_is_an_error():
 
 def test_the_models_of_a_task_are_those_that_can_do_it():
     assert models_for({}) == list(MODEL_NAMES)
-    assert models_for({"task": "many-to-many"}) == [n for n in MODEL_NAMES if n not in POOLING_MODELS]
+    assert models_for({"task": "many-to-many"}) == [n for n in MODEL_NAMES if TRAITS[n].framewise]
     assert models_for({"task": "many-to-many", "causal": True}) == ["lstm", "gru", "mstcn"]
 
 

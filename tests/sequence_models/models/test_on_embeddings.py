@@ -6,7 +6,7 @@ import pytest
 from clip_factory import make_clip
 
 from extract.errors import UsageError
-from sequence_models.catalogue import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS
+from sequence_models.catalogue import MODEL_NAMES, TRAITS, models_with
 from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import build_model, output_stages
 from sequence_models.models.layers import (
@@ -109,7 +109,7 @@ def test_smoothness_is_the_truncated_change_of_log_probabilities_over_real_pairs
     ("name", "task", "shape"),
     [
         *((name, "many-to-one", (2, 3)) for name in MODEL_NAMES),
-        *((name, "many-to-many", (2, 8, 3)) for name in MODEL_NAMES if name not in POOLING_MODELS),
+        *((name, "many-to-many", (2, 8, 3)) for name in MODEL_NAMES if TRAITS[name].framewise),
     ],
 )
 def test_outputs_are_logits_of_the_task(name, task, shape):
@@ -135,7 +135,7 @@ def with_other_end(clip, start):
     return np.stack([clip.embeddings, changed]).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", CAUSAL_MODELS)
+@pytest.mark.parametrize("name", models_with(causal=True, on_frames=False))
 def test_causal_outputs_do_not_change_when_later_steps_do(name):
     settings = TrainSettings("many-to-many", name, causal=True, hidden=4, tcn_layers=3, tcn_stages=2)
     model = build_model(settings, embedding_dim=5, num_classes=3)

@@ -7,7 +7,7 @@ from frame_clips import frame_clip, frame_clips, moving_clips
 
 from extract.errors import ClipError, LabelError, UsageError
 from extract.store.lazy_rows import LazyRows
-from sequence_models.catalogue import RAW_MODEL_NAMES, RAW_RECURRENT_MODELS
+from sequence_models.catalogue import RAW_MODEL_NAMES, models_with
 from sequence_models.clips.augmentation import FrameAugmentation
 from sequence_models.clips.batches import check_clips, make_batches, pad_clips
 from sequence_models.clips.windows import training_pieces
@@ -98,7 +98,7 @@ def test_default_sizes_are_those_that_are_listed(name, expected):
     assert norms == ([0.9] * 4 if name == "td_convnet_gru" else [])
 
 
-@pytest.mark.parametrize("name", RAW_RECURRENT_MODELS)
+@pytest.mark.parametrize("name", models_with(on_frames=True, causal=True))
 def test_causal_outputs_do_not_change_when_later_frames_do(name):
     how = TrainSettings("many-to-many", name, causal=True, filters="2,3", units=3, dense="4")
     model = build_model(how, embedding_dim=(8, 8, 3), num_classes=3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips
 
-from sequence_models.catalogue import CAUSAL_MODELS, MODEL_NAMES, POOLING_MODELS
+from sequence_models.catalogue import MODEL_NAMES, TRAITS, models_with
 from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
@@ -17,12 +17,12 @@ from sequence_models.settings import READOUTS, TrainSettings
 
 LENGTHS = (3, 5, 1, 4)
 SIZES = {"hidden": 4, "projection": 4, "tcn_layers": 2, "tcn_stages": 2, "optimizer": "sgd", "learning_rate": 0.1}
-WITH_READOUT = [name for name in MODEL_NAMES if name not in POOLING_MODELS]
+WITH_READOUT = [name for name in MODEL_NAMES if TRAITS[name].framewise]
 CASES = [
     *(TrainSettings("many-to-one", name, readout, **SIZES) for name in WITH_READOUT for readout in READOUTS),
-    *(TrainSettings("many-to-one", name, "mean", **SIZES) for name in POOLING_MODELS),
+    *(TrainSettings("many-to-one", name, "mean", **SIZES) for name in models_with(on_frames=False, framewise=False)),
     *(TrainSettings("many-to-many", name, **SIZES) for name in WITH_READOUT),
-    *(TrainSettings("many-to-many", name, causal=True, **SIZES) for name in CAUSAL_MODELS),
+    *(TrainSettings("many-to-many", name, causal=True, **SIZES) for name in models_with(causal=True, on_frames=False)),
     TrainSettings("many-to-one", "bilstm", "last", steps=4, **SIZES),
     TrainSettings("many-to-one", "bilstm", "mean", layers=2, label_smoothing=0.1, **SIZES),
     *(TrainSettings("many-to-many", name, multi_label=True, **SIZES) for name in WITH_READOUT),

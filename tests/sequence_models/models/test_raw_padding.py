@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from frame_clips import SHAPE, frame_clip, frame_clips
 
-from sequence_models.catalogue import RAW_MODEL_NAMES, RAW_POOLING_MODELS
+from sequence_models.catalogue import RAW_MODEL_NAMES, TRAITS
 from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
@@ -28,7 +28,7 @@ SIZES = {
 FILTERS = {"td_convnet_gru": "3,4,5,4"}
 CASES = [
     *(("many-to-one", name) for name in RAW_MODEL_NAMES),
-    *(("many-to-many", name) for name in RAW_MODEL_NAMES if name not in RAW_POOLING_MODELS),
+    *(("many-to-many", name) for name in RAW_MODEL_NAMES if TRAITS[name].framewise),
 ]
 STEPS = 10
 NOT_WITH_JAX = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX refuses statistics of real frames")
