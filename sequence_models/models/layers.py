@@ -1,4 +1,7 @@
-"""The layers that Keras lacks. Each takes the mask (B, T), True = real, and gives the same for any padding."""
+"""The layers that Keras lacks. Each takes the mask (B, T), True = real, and gives the same for any padding.
+
+They are registered with Keras: a `.keras` file of a model loads again where this module is imported.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ LARGEST_STEP = 16.0  # of T-MSE, per class: a real change of label costs no more
 LOWEST = -1e9  # below any activation, and finite, so that a masked step has a gradient of zero and not of NaN
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class Standardise(keras.layers.Layer):
     """Subtracts the mean and divides by the deviation of the training embeddings; padding becomes 0.
 
@@ -37,6 +41,7 @@ class Standardise(keras.layers.Layer):
         return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class RealFrames(keras.layers.Layer):
     """Runs a CNN on the real frames of a batch, and on nothing else.
 
@@ -58,6 +63,16 @@ class RealFrames(keras.layers.Layer):
         self.cnn = cnn
         self.update_statistics = update_statistics
         self.supports_jit = keras.backend.backend() == "jax"  # Keras asks every layer before it compiles
+
+    def get_config(self):
+        """What makes the layer again, the CNN with it."""
+        cnn = keras.saving.serialize_keras_object(self.cnn)
+        return {**super().get_config(), "cnn": cnn, "update_statistics": self.update_statistics}
+
+    @classmethod
+    def from_config(cls, config):
+        """The layer with a CNN of its own."""
+        return cls(**{**config, "cnn": keras.saving.deserialize_keras_object(config["cnn"])})
 
     def build(self, frames_shape):
         """The CNN is built already."""
@@ -119,6 +134,7 @@ class RealFrames(keras.layers.Layer):
         return ops.scatter_update(features, ops.expand_dims(chosen, -1), self.cnn(gathered, training=training))
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class Readout(keras.layers.Layer):
     """One vector per clip from its real timesteps.
 
@@ -133,6 +149,10 @@ class Readout(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kind = kind
         self.backward = backward
+
+    def get_config(self):
+        """What makes the layer again."""
+        return {**super().get_config(), "kind": self.kind, "backward": self.backward}
 
     def compute_mask(self, sequence, mask=None):
         """There is no time left to mask."""
@@ -157,6 +177,7 @@ class Readout(keras.layers.Layer):
         return ops.concatenate([last[:, : -self.backward], first[:, -self.backward :]], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class AttentionReadout(keras.layers.Layer):
     """One vector per clip: its real timesteps, weighted by a score that a small network gives each of them.
 
@@ -171,9 +192,14 @@ class AttentionReadout(keras.layers.Layer):
 
     def __init__(self, units: int, *, seeds: tuple[int, int], **kwargs):
         super().__init__(**kwargs)
+        self.units, self.seeds = units, tuple(seeds)
         first, second = (keras.initializers.GlorotUniform(seed) for seed in seeds)
         self.hidden = keras.layers.Dense(units, activation="tanh", kernel_initializer=first)
         self.score = keras.layers.Dense(1, use_bias=False, kernel_initializer=second)
+
+    def get_config(self):
+        """What makes the layer again."""
+        return {**super().get_config(), "units": self.units, "seeds": self.seeds}
 
     def build(self, sequence_shape):
         """Make the weights of both matrices."""
@@ -191,6 +217,7 @@ class AttentionReadout(keras.layers.Layer):
         return ops.sum(sequence * weights, axis=1)
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class SegmentMean(keras.layers.Layer):
     """Averages the real timesteps of every clip over equal parts; parts of a clip shorter than `steps` share timesteps.
 
@@ -206,6 +233,10 @@ class SegmentMean(keras.layers.Layer):
         super().__init__(**kwargs)
         self.steps = steps
 
+    def get_config(self):
+        """What makes the layer again."""
+        return {**super().get_config(), "steps": self.steps}
+
     def compute_mask(self, sequence, mask=None):
         """Every part is real."""
         return None
@@ -217,12 +248,14 @@ class SegmentMean(keras.layers.Layer):
         total = ops.expand_dims(ops.sum(real, axis=1, keepdims=True), -1)  # (B, 1, 1)
         part = ops.reshape(ops.arange(self.steps, dtype="int32"), (1, self.steps, 1))
         start = ops.floor_divide(part * total, self.steps)
-        end = -ops.floor_divide(-(part + 1) * total, self.steps)
+        # A ceiling of numbers that are not negative: runtimes differ on the division of negative ones.
+        end = ops.floor_divide((part + 1) * total + self.steps - 1, self.steps)
         inside = (position >= start) & (position < end) & ops.expand_dims(mask, 1)
         weights = ops.cast(inside, sequence.dtype)  # (B, S, T)
         return ops.matmul(weights / ops.sum(weights, axis=-1, keepdims=True), sequence)
 
 
+@keras.saving.register_keras_serializable(package="clipseq")
 class SmoothnessLoss(keras.layers.Layer):
     """Passes logits on, and adds T-MSE to the loss: the squared change of log-probabilities from step to step.
 
@@ -239,6 +272,10 @@ class SmoothnessLoss(keras.layers.Layer):
         super().__init__(**kwargs)
         self.weight = weight
         self.multi_label = multi_label
+
+    def get_config(self):
+        """What makes the layer again."""
+        return {**super().get_config(), "weight": self.weight, "multi_label": self.multi_label}
 
     def call(self, logits, mask):
         """Pass on (B, T, K)."""
