@@ -58,6 +58,7 @@ from sequence_models.runs.checks import weights_digest
 from sequence_models.runs.files import DIGEST, read_arrays, read_record
 
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 AIMED_SHARE = 0.25  # of the tries end at a call that syncs or names a file
 AGAIN_SHARE = 1 / 3  # of the killed runs are killed once more before they may end
 STUCK_SECONDS = 300.0
@@ -132,9 +133,11 @@ class Try:
     def __init__(self, arguments: Sequence[str], log: Path, aim: Aim | None = None) -> None:
         self._shared = mmap.mmap(-1, 8)
         self.began = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until the child is ready for them
         self.pid = os.fork()
         if self.pid == 0:
             _work_and_exit(arguments, log, self._shared, aim)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         self.code: int | None = None
         self.seconds = 0.0
 
@@ -436,6 +439,8 @@ def _work_and_exit(arguments: Sequence[str], log: Path, shared: mmap.mmap, aim: 
     code = 70
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell put into the background
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # until the command line has its own
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         with log.open("wb") as file:
             for descriptor in (1, 2):
                 os.dup2(file.fileno(), descriptor)
@@ -449,6 +454,7 @@ def _work_and_exit(arguments: Sequence[str], log: Path, shared: mmap.mmap, aim: 
     except BaseException:
         traceback.print_exc()
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # they come too late to be obeyed
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
