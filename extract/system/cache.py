@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from extract.errors import WriteError
 from extract.system.files import make_folder, read_regular, reason_of, write_bytes
@@ -23,13 +24,7 @@ def cache_folder() -> Path:
     """The folder of this user's cached files: $CLIPSEQ_CACHE, or `clipseq` where the platform keeps caches."""
     if chosen := os.environ.get("CLIPSEQ_CACHE"):
         return Path(chosen)
-    if sys.platform == "win32":
-        parent = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        parent = Path.home() / "Library" / "Caches"
-    else:
-        parent = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(parent) / "clipseq"
+    return user_cache_path("clipseq", appauthor=False, opinion=False)
 
 
 def read_cached(name: str) -> bytes | None:

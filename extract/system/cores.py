@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-
 MAX_DECODE_THREADS = 16  # Python's own lock is shared by all of them
 MAX_FFMPEG_THREADS = 8  # each holds a frame; two have been measured
-CPU_LIMIT_FILE = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cores() -> int:
     """How many cores this process may run on; a batch system or a container may grant fewer than the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _quota()))
+    import joblib  # knows affinities, and the limits of containers
 
-
-def _quota() -> int:
-    """The whole cores that a container's limit of processor time (Linux control groups, version 2) comes to."""
-    try:
-        granted, _, period = CPU_LIMIT_FILE.read_text().partition(" ")
-        return round(int(granted) / int(period))
-    except (OSError, ValueError):  # no such limit ("max")
-        return sys.maxsize
+    return joblib.cpu_count()
 
 
 def ffmpeg_threads(videos: int, *, is_shared: bool) -> int:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from extract.errors import LabelError, UsageError
-from sequence_models.models.probabilities import sigmoid, softmax
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
@@ -152,7 +152,7 @@ class Baseline:
     def _probabilities(self, clip: Clip) -> np.ndarray:
         summary = BASELINES[self.task][self.name](frame_features(clip.embeddings))
         logits = (summary - self.mean) / self.scale @ self.weights + self.bias
-        probabilities = np.asarray(sigmoid(logits) if self.multi_label else softmax(logits), np.float32)
+        probabilities = np.asarray(expit(logits) if self.multi_label else softmax(logits, axis=-1), np.float32)
         return probabilities if self.task == MANY_TO_MANY else probabilities[0]
 
 

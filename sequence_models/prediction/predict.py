@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
-from sequence_models.models.probabilities import sigmoid, softmax
 from sequence_models.records import Clip, Prediction
 
 FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
@@ -91,7 +91,7 @@ def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
 def _forward_batch(twin: Any, clips: Sequence[Clip], steps: int) -> list[np.ndarray]:
     rows = 1 << (len(clips) - 1).bit_length()  # few distinct shapes: 1, 2, 4, ... rows
     logits = twin.logits(pad_clips(clips, rows=rows, steps=steps))[: len(clips)]
-    probabilities = sigmoid(logits) if twin.settings.multi_label else softmax(logits)
+    probabilities = expit(logits) if twin.settings.multi_label else softmax(logits, axis=-1)
     if probabilities.ndim == 2:
         return list(probabilities)
     return [each[: len(clip)] for each, clip in zip(probabilities, clips, strict=True)]

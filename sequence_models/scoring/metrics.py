@@ -17,13 +17,6 @@ from extract.text import counted
 from sequence_models.scoring.segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
 
 # 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.
-_T_QUANTILES = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-    *(2.021, 2.000, 1.980, 1.960),
-)
-_T_DEGREES = (*range(1, 31), 40, 60, 120, np.inf)
 _TOP = (3, 5)
 FEWEST_GROUPS = 3  # that an interval is shown for
 PERCENT = re.compile(r"edit|f1@")  # begins the name of a score from 0 to 100
@@ -208,8 +201,10 @@ def _jackknife_variance(parts: np.ndarray, wholes: np.ndarray, ratios: np.ndarra
 
 
 def t_quantile(degrees: int) -> float:
-    """97.5 % quantile of Student's t, interpolated in 1 / degrees of freedom."""
-    return float(np.interp(-1 / degrees, -1 / np.array(_T_DEGREES, np.float64), _T_QUANTILES))
+    """97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))
 
 
 def _table_metrics(
