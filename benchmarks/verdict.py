@@ -34,7 +34,7 @@ from sequence_models.experiments.verdict import SURE
 from sequence_models.records import Clip
 from sequence_models.runs.run import Run, create_run
 from sequence_models.scoring.paired import sign_flip_interval
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import make_folds
 
 GROUPS = (5, 10, 20, 40)
@@ -147,7 +147,7 @@ def verdict_of(data: list[Clip]) -> dict:
         run = create_run(
             Run(
                 path=Path(folder), settings=SETTINGS, vocabulary=vocabulary, stores=(), recipes=(), fingerprints=(),
-                labels="", load={}, cv="4", seeds=1, background=None, clips={}, embedding_dim=CHANNELS,
+                labels="", data=DataSettings(), cv="4", seeds=1, clips={}, embedding_dim=CHANNELS,
                 folds=tuple(make_folds(data, cv="4", split_file=None, seed=0, vocabulary=vocabulary)),
             )
         )  # fmt: skip

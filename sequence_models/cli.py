@@ -222,27 +222,19 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `prepare` is told about a run and its data."""
+    from dataclasses import fields
+
     from extract.errors import UsageError
+    from sequence_models.settings import DataSettings
 
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
-    names = (
-        "cv",
-        "seeds",
-        "background",
-        "missing",
-        "labels_fps",
-        "labels_from",
-        "labels_end",
-        "group_from",
-        "alignment",
-    )
-    return {name: getattr(arguments, name) for name in names} | {
-        "run": arguments.run_directory,
-        "split_file": arguments.split,
-        "classes": arguments.classes.split(",") if arguments.classes else None,
-        "keep": _lines(arguments.clips) if arguments.clips else None,
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(DataSettings)} | {
+        "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
+        "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
     }
+    run = {"run": arguments.run_directory, "cv": arguments.cv, "split_file": arguments.split, "seeds": arguments.seeds}
+    return run | {"data": DataSettings(**given)}
 
 
 def _choosing_score(settings: Any) -> str:

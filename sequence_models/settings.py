@@ -20,6 +20,8 @@ from sequence_models.catalogue import (
 
 MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
+STRICT, TOLERANT = "strict", "tolerant"
+EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
 ALL_LAYERS = "all"
 READOUTS = ("last", "mean", "max", "attention", "concat")
@@ -33,6 +35,54 @@ CHOICES = {
     "head": MODEL_NAMES,
     "stream": STREAM_MODELS,
 }
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How labels and features are joined: what decides which clips and labels there are, apart from the files.
+
+    Args:
+        missing: "error", or "skip" to leave out labels without features.
+        classes: The classes to use, in the order of their indices; None for all, sorted by name.
+        labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
+        labels_from: What they call the first frame of a clip, 0 or 1.
+        labels_end: Whether end_frame is the first frame behind the interval, "exclusive", or its last, "inclusive".
+        background: The class of timesteps between intervals, which segment metrics leave out; None leaves them
+            unlabelled.
+        keep: clip_ids to use, None for all.
+        group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
+        alignment: "strict" refuses intervals outside the features and overlaps; "tolerant" reports them.
+
+    Raises:
+        UsageError: A value is out of its range or unknown.
+    """
+
+    missing: str = "error"
+    classes: tuple[str, ...] | None = None
+    labels_fps: float | None = None
+    labels_from: int = 0
+    labels_end: str = EXCLUSIVE
+    background: str | None = None
+    keep: tuple[str, ...] | None = None
+    group_from: str | None = None
+    alignment: str = STRICT
+
+    def __post_init__(self) -> None:
+        known = {"missing": ("error", "skip"), "labels_end": (EXCLUSIVE, INCLUSIVE), "alignment": (STRICT, TOLERANT)}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)!r}; it must be {' or '.join(values)}."
+                )
+        if self.labels_from not in (0, 1):
+            raise UsageError(f"--labels-from is {self.labels_from}; it must be 0 or 1.")
+        if self.labels_fps is not None and not 0 < self.labels_fps < float("inf"):
+            raise UsageError(f"--labels-fps is {self.labels_fps:g}; it must be above 0.")
+
+    @property
+    def renumbers(self) -> bool:
+        """Whether frames count in another way than from 0 to the one behind the last."""
+        return bool(self.labels_from) or self.labels_end == INCLUSIVE
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import pipeline
 from extract.store.recipe import fingerprint
 from sequence_models.cli import _data_text, _table
 from sequence_models.runs.run import Run, create_run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 FAST = ("--backbone", "tiny", "--every", "1", "--engine", "keras")
@@ -140,7 +140,7 @@ def test_labels_past_the_features_are_refused_or_reported(capsys, store, tmp_pat
     assert code == 1 and "'dim/2.avi' by 4 frames" in err and "--alignment tolerant" in err and err.count("\n") == 1
     code, out, _ = run(capsys, *command, "--alignment", "tolerant")
     assert code == 0 and "'dim/2.avi' by 4 frames (the features end at 10)" in out
-    assert json.loads((tmp_path / "run/run.json").read_text())["load"]["alignment"] == "tolerant"
+    assert json.loads((tmp_path / "run/run.json").read_text())["data"]["alignment"] == "tolerant"
     rows = list(csv.DictReader((tmp_path / "run/alignment.csv").read_text().splitlines()))
     assert {row["clip_id"]: row["excess"] for row in rows}["dim/2.avi"] == "4"
 
@@ -395,8 +395,8 @@ def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(sto
     other = {**json.loads((store / "recipe.json").read_text())["recipe"], "sampling": "every=3"}
     run = Run(
         path=tmp_path / "run", settings=TrainSettings(), vocabulary=("x", "y"), stores=(str(store),), labels="",
-        recipes=(other,), fingerprints=(fingerprint(other),), load={}, cv="", folds=(Fold("split", (), (), ()),),
-        seeds=1, background=None, clips={}, embedding_dim=8,
+        recipes=(other,), fingerprints=(fingerprint(other),), data=DataSettings(), cv="",
+        folds=(Fold("split", (), (), ()),), seeds=1, clips={}, embedding_dim=8,
     )  # fmt: skip
     create_run(run)
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1

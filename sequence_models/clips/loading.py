@@ -18,9 +18,9 @@ from extract.store.recipe import has_rate
 from extract.store.verify import rows_digest
 from extract.system.cores import usable_cores
 from extract.text import counted
-from sequence_models.labels.alignment import STRICT, ClipAlignment, check_alignment, measure_alignment
+from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
-from sequence_models.labels.formats.plain_csv import EXCLUSIVE, INCLUSIVE, read_labels
+from sequence_models.labels.formats.plain_csv import read_labels
 from sequence_models.labels.intervals import (
     UNLABELLED,
     empty_labels,
@@ -41,7 +41,7 @@ from sequence_models.labels.targets import (
     vocabulary_of,
 )
 from sequence_models.records import LARGEST_FEATURE, PTS_TOLERANCE_SECONDS, Clip
-from sequence_models.settings import MANY_TO_ONE
+from sequence_models.settings import INCLUSIVE, MANY_TO_ONE, STRICT, DataSettings
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,11 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class _Joining:
-    """How intervals become labels of timesteps: arguments of `load_clips`."""
+    """How intervals become labels of timesteps."""
 
     table: LabelTable
     vocabulary: tuple[str, ...]
-    labels_fps: float | None
-    background: str | None
-    alignment: str
+    data: DataSettings
     multi_label: bool
     has_rate: bool
 
@@ -83,16 +81,8 @@ def load_clips(
     labels: Path | None,
     *,
     task: str,
-    missing: str = "error",
-    classes: Sequence[str] | None = None,
-    labels_fps: float | None = None,
-    labels_from: int = 0,
-    labels_end: str = EXCLUSIVE,
-    background: str | None = None,
-    keep: Sequence[str] | None = None,
-    group_from: str | None = None,
-    alignment: str = STRICT,
     multi_label: bool = False,
+    data: DataSettings | None = None,
 ) -> ClipSet:
     """Joins stores and labels.
 
@@ -100,16 +90,8 @@ def load_clips(
         stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
         labels: A label file (see labels.py); None takes the first folder of the clip_id as the class of the clip.
         task: "many-to-one" or "many-to-many".
-        missing: "error", or "skip" to leave out labels without features.
-        classes: The classes to use, in the order of their indices; None for all, sorted by name.
-        labels_fps: Rate of the frames that start_frame and end_frame count, where it is not the video's own.
-        labels_from: What they call the first frame of a clip, 0 or 1.
-        labels_end: Whether end_frame is the first frame behind the interval, "exclusive", or its last, "inclusive".
-        background: The class of timesteps between intervals; None leaves them unlabelled.
-        keep: clip_ids to use, None for all.
-        group_from: How to read the group out of the clip_id where the labels have none (see groups.py).
-        alignment: "strict" refuses intervals outside the features and overlaps; "tolerant" reports them.
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
+        data: How they are joined; None for the defaults.
 
     Returns:
         The clips with embeddings (T, D), or raw frames that stay in their stores, and labels (), (T,) or, for
@@ -121,43 +103,36 @@ def load_clips(
         StoreError: A store cannot be read, or holds no embeddings.
         ClipError: A clip holds a number that is no feature.
     """
-    is_inclusive = labels_end == INCLUSIVE
-    table = None if labels is None else read_labels(Path(labels), first_frame=labels_from, inclusive=is_inclusive)
-    check_task(
-        table,
-        task=task,
-        labels_fps=labels_fps,
-        is_renumbered=bool(labels_from) or is_inclusive,
-        background=background,
-        alignment=alignment,
-        multi_label=multi_label,
-    )
+    data = DataSettings() if data is None else data
+    inclusive = data.labels_end == INCLUSIVE
+    table = None if labels is None else read_labels(Path(labels), first_frame=data.labels_from, inclusive=inclusive)
+    check_task(table, task=task, data=data, multi_label=multi_label)
     opened = [open_store(path) for path in stores]
     rated = all(has_rate(store.recipe) for store in opened)
-    if table is not None and not rated and (table.kind == BY_SECONDS or labels_fps is not None):
+    if table is not None and not rated and (table.kind == BY_SECONDS or data.labels_fps is not None):
         raise LabelError(
             f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, and the features of "
             f"{stores[0]} have no rate, only numbers of timesteps; import them again with --fps."
         )
-    everything, failed, notes = _common_clips(opened, missing=missing)
-    clip_ids = _kept(everything, keep)
+    everything, failed, notes = _common_clips(opened, missing=data.missing)
+    clip_ids = _kept(everything, data.keep)
     if table is None:
         are_listed = all(store.are_listed() for store in opened)
-        targets = targets_from_folders(clip_ids, group_from=group_from, are_listed=are_listed)
+        targets = targets_from_folders(clip_ids, group_from=data.group_from, are_listed=are_listed)
         more = [f"{counted(failed, 'clip')} failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
     else:
         targets, more = targets_from_table(
-            table, clip_ids, known=everything, failed=failed, missing=missing, group_from=group_from
+            table, clip_ids, known=everything, failed=failed, missing=data.missing, group_from=data.group_from
         )
     notes += more
     _refuse_none(targets, stores=stores, labels=labels)
-    vocabulary = vocabulary_of(targets.values(), classes=classes, background=background)
+    vocabulary = vocabulary_of(targets.values(), classes=data.classes, background=data.background)
     notes += look_alikes(vocabulary)
     if table is None or task == MANY_TO_ONE:
         clips, more = _whole_clips(opened, targets, vocabulary)
         measured: list[ClipAlignment] = []
     else:
-        joining = _Joining(table, vocabulary, labels_fps, background, alignment, multi_label, rated)
+        joining = _Joining(table, vocabulary, data, multi_label, rated)
         clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
     clips = _with_digests(opened, clips)
@@ -297,8 +272,8 @@ def _framewise_clips(
     joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
     numbering = _check_numbering(how)
-    notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.alignment)
-    background = how.background
+    notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.data.alignment)
+    background = how.data.background
     if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
         raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
@@ -308,7 +283,7 @@ def _check_numbering(how: _Joining) -> list[str]:
     """Notes on how the frames of the label file seem to be counted; refuses, in strict mode, what makes holes."""
     table = how.table
     if found := inclusive_ends(table):
-        if how.alignment == STRICT:
+        if how.data.alignment == STRICT:
             raise LabelError(f"{table.path}: {found}, or --alignment tolerant if one frame between them has no label.")
         return [f"{table.path}: {found}"]
     return [f"{table.path}: {found}"] if (found := counts_from_one(table)) else []
@@ -317,12 +292,12 @@ def _check_numbering(how: _Joining) -> list[str]:
 def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
     """One clip with the labels of its timesteps and of its original frames, and how they lie."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
-    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.labels_fps, has_rate=how.has_rate)
-    if how.alignment == STRICT and not how.multi_label:
+    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.data.labels_fps, has_rate=how.has_rate)
+    if how.data.alignment == STRICT and not how.multi_label:
         used = [row for row in target.rows if row.label in index]
         refuse_overlaps(used, clip_id=joined.clip_id, where=str(how.table.path), unit=timeline.unit)
     pieces = pieces_of(target.rows)
-    gap = index[how.background] if how.background else UNLABELLED
+    gap = index[how.data.background] if how.data.background else UNLABELLED
 
     def labels_at(positions: np.ndarray) -> np.ndarray:
         empty = empty_labels(timeline, positions, gap=gap, num_classes=len(index) if how.multi_label else None)

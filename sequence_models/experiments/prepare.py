@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sequence_models.labels.alignment import alignment_rows
 from sequence_models.records import Clip
 from sequence_models.runs.clip_records import changed_clips, clip_record
 from sequence_models.runs.run import OFFICIAL, Run, create_run
-from sequence_models.settings import MANY_TO_MANY, TrainSettings
+from sequence_models.settings import MANY_TO_MANY, DataSettings, TrainSettings
 from sequence_models.splits.folds import make_folds
 from sequence_models.splits.official import official_lists
 
@@ -38,8 +38,7 @@ def prepare(
     cv: str | None = None,
     split_file: str | Path | None = None,
     seeds: int = 1,
-    background: str | None = None,
-    **load: Any,
+    data: DataSettings | None = None,
 ) -> tuple[Run, ClipSet]:
     """Load clips and labels, make the folds, and write (or continue) the run directory.
 
@@ -52,47 +51,44 @@ def prepare(
         split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also say how to read
             the groups where nothing else does.
         seeds: How many seeds per fold.
-        background: Class that gaps between intervals are, and that segment metrics leave out.
-        load: Further arguments of `load_clips`.
+        data: How labels and features are joined; None for the defaults.
 
     Raises:
         LabelError, SplitError, StoreError, RunError, UsageError: the data, or data and settings, do not fit together;
             the message says what does not.
     """
     lists = official_lists(split_file)
-    if lists is not None and not load.get("group_from"):
-        load["group_from"] = lists.data_set
-    data = load_clips(
-        stores, labels, task=settings.task, multi_label=settings.multi_label, background=background, **load
-    )
-    if len(data.vocabulary) < 2 and not settings.multi_label:
-        chosen = "; name more of them with --classes" if load.get("classes") else ""
+    joined = DataSettings() if data is None else data
+    if lists is not None and not joined.group_from:
+        joined = replace(joined, group_from=lists.data_set)
+    clips = load_clips(stores, labels, task=settings.task, multi_label=settings.multi_label, data=joined)
+    if len(clips.vocabulary) < 2 and not settings.multi_label:
+        chosen = "; name more of them with --classes" if joined.classes else ""
         raise SplitError(
-            f"there is only one class ({', '.join(data.vocabulary)}), and training needs at least two{chosen}"
+            f"there is only one class ({', '.join(clips.vocabulary)}), and training needs at least two{chosen}"
         )
-    check_input(settings, data, stores)
-    folds = make_folds(data.clips, cv=cv, split_file=split_file, seed=0, vocabulary=data.vocabulary)
+    check_input(settings, clips, stores)
+    folds = make_folds(clips.clips, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary)
     wanted = Run(
         path=run,
         settings=settings,
-        vocabulary=data.vocabulary,
+        vocabulary=clips.vocabulary,
         stores=tuple(str(Path(store).resolve()) for store in stores),
-        recipes=data.recipes,
-        fingerprints=tuple(fingerprint(recipe) for recipe in data.recipes),
+        recipes=clips.recipes,
+        fingerprints=tuple(fingerprint(recipe) for recipe in clips.recipes),
         labels=str(labels.resolve()) if labels else "",
-        load=_jsonable(load),
+        data=joined,
         cv=OFFICIAL if lists is not None and len(lists.numbers) > 1 else cv or "",
         folds=tuple(folds),
         seeds=seeds,
-        background=background,
-        clips={clip.clip_id: clip_record(clip, data.vocabulary) for clip in data.clips},
-        embedding_dim=data.clips[0].embedding_dim,
+        clips={clip.clip_id: clip_record(clip, clips.vocabulary) for clip in clips.clips},
+        embedding_dim=clips.clips[0].embedding_dim,
         versions=library_versions(),
     )
     created = create_run(wanted)
-    if data.alignment:
-        write_csv(created.path / "alignment.csv", alignment_rows(data.alignment))
-    return created, data
+    if clips.alignment:
+        write_csv(created.path / "alignment.csv", alignment_rows(clips.alignment))
+    return created, clips
 
 
 def reload_clips(run: Run) -> dict[str, Clip]:
@@ -110,8 +106,7 @@ def reload_clips(run: Run) -> dict[str, Clip]:
         Path(run.labels) if run.labels else None,
         task=run.settings.task,
         multi_label=run.settings.multi_label,
-        background=run.background,
-        **run.load,
+        data=run.data,
     )
     fingerprints = tuple(fingerprint(recipe) for recipe in data.recipes)
     if fingerprints != run.fingerprints or data.vocabulary != run.vocabulary:
@@ -202,9 +197,9 @@ def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Sour
             "extract the same videos with --backbone pixels."
         )
     labels = Path(run.labels) if run.labels else None
-    load = run.load | {"classes": list(run.vocabulary), "keep": [clip.clip_id for clip in data.clips]}
+    joined = replace(run.data, classes=run.vocabulary, keep=tuple(clip.clip_id for clip in data.clips))
     task, multi_label = run.settings.task, run.settings.multi_label
-    frames = load_clips(stores, labels, task=task, multi_label=multi_label, background=run.background, **load)
+    frames = load_clips(stores, labels, task=task, multi_label=multi_label, data=joined)
     if run.settings.task == MANY_TO_MANY:
         _refuse_other_frames(data, frames, stores)
     on_frames = replace(
@@ -269,7 +264,3 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
         f"model {settings.model} takes embeddings, and {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
         f"choose one of {', '.join(RAW_MODEL_NAMES)}, or extract embeddings with another --backbone."
     )
-
-
-def _jsonable(load: dict[str, Any]) -> dict[str, Any]:
-    return {key: [str(v) for v in value] if isinstance(value, (list, tuple)) else value for key, value in load.items()}

@@ -16,9 +16,8 @@ from extract.errors import LabelError
 from extract.text import counted
 from sequence_models.labels.intervals import CLOCK_TOLERANCE_SECONDS, UNLABELLED, Piece, Timeline
 from sequence_models.labels.table import LabelRow
+from sequence_models.settings import STRICT
 
-STRICT, TOLERANT = "strict", "tolerant"
-ALIGNMENTS = (STRICT, TOLERANT)
 MAX_NAMED = 10
 SAME_RATIO = 0.01
 OTHER_RATIO = 0.02

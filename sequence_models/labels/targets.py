@@ -9,11 +9,10 @@ from unicodedata import category, normalize
 
 from extract.errors import LabelError, UsageError
 from extract.text import counted
-from sequence_models.labels.alignment import ALIGNMENTS, STRICT, TOLERANT
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.groups import groups_of
 from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
-from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS, DataSettings
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,15 @@ def check_task(
     table: LabelTable | None,
     *,
     task: str,
-    labels_fps: float | None = None,
-    is_renumbered: bool = False,
-    background: str | None = None,
-    alignment: str = STRICT,
+    data: DataSettings,
     multi_label: bool = False,
 ) -> None:
     """Raises where the labels do not fit the task, or an option does not fit the labels.
 
     Raises:
         LabelError: Intervals for many-to-one, per-clip labels for many-to-many, or no labels for many-to-many.
-        UsageError: An unknown task or alignment; frames counted in another way without frame intervals; labels_fps
-            without them, or not above 0; a background or several labels at once for many-to-one, or both together.
+        UsageError: An unknown task; frames counted in another way without frame intervals; labels_fps
+            without them; a background or several labels at once for many-to-one, or both together.
     """
     if task not in TASKS:
         raise UsageError(f"--task is {task!r}; it must be {MANY_TO_ONE} or {MANY_TO_MANY}.")
@@ -63,21 +59,17 @@ def check_task(
             f"{table.path} holds {found}, which fits --task {fitting}, not {task}; "
             f"use that task or a label file with {columns}."
         )
-    if is_renumbered and (table is None or table.kind != BY_FRAMES):
+    if data.renumbers and (table is None or table.kind != BY_FRAMES):
         raise UsageError("--labels-from and --labels-end say what start_frame,end_frame mean, and there are none.")
-    if labels_fps is not None and (table is None or table.kind != BY_FRAMES):
+    if data.labels_fps is not None and (table is None or table.kind != BY_FRAMES):
         raise UsageError("--labels-fps is the rate of start_frame,end_frame labels, and there are none.")
-    if labels_fps is not None and not 0 < labels_fps < float("inf"):
-        raise UsageError(f"--labels-fps is {labels_fps:g}; it must be above 0.")
-    if background is not None and task == MANY_TO_ONE:
+    if data.background is not None and task == MANY_TO_ONE:
         raise UsageError(f"--background names the class of unlabelled timesteps and fits --task {MANY_TO_MANY} only.")
-    if alignment not in ALIGNMENTS:
-        raise UsageError(f"--alignment is {alignment!r}; it must be {STRICT} or {TOLERANT}.")
     if multi_label and task == MANY_TO_ONE:
         raise UsageError(f"--multi-label gives a timestep several classes at once and fits --task {MANY_TO_MANY} only.")
-    if multi_label and background is not None:
+    if multi_label and data.background is not None:
         raise UsageError(
-            f"--multi-label and --background {background!r} exclude each other: a timestep outside all intervals "
+            f"--multi-label and --background {data.background!r} exclude each other: a timestep outside all intervals "
             "has none of the classes already; leave --background out."
         )
 

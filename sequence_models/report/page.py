@@ -330,8 +330,7 @@ def _fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
         "embedding_dim": told.embedding_dim,
         "cross-validation": told.cv or "none, one split",
         "seeds": told.seeds,
-        "background": told.background,
-        **told.load,
+        **asdict(told.data),
     }
     compared = run.metrics.get("models")
     models = {"models": ", ".join(compared)} if compared else {"model": told.settings.model}

@@ -36,7 +36,7 @@ from extract.system.files import (
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
 from sequence_models.runs.clip_records import clip_differences
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
@@ -45,23 +45,10 @@ MODEL = "model"  # the run's own model, among the names of baselines
 POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
 CHOICES = "choices.json"
 COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
-COMPARED = ("settings", "load", "cv", "background", "vocabulary", "fingerprints", "clips", "folds")
+COMPARED = ("settings", "data", "cv", "vocabulary", "fingerprints", "clips", "folds")
+RUN_SCHEMA = 2  # 1: "load" and "background" in the place of "data"
 MOST_NAMES = 5  # of a list that a message shows
 _FOLD_NAME = re.compile(r"[^/\\\0]+")
-
-
-@dataclass(frozen=True)
-class _Load:
-    """The types of `Run.load`."""
-
-    missing: str = ""
-    classes: tuple[str, ...] | None = None
-    labels_fps: float | None = None
-    labels_from: int = 0
-    labels_end: str = ""
-    keep: tuple[str, ...] | None = None
-    group_from: str | None = None
-    alignment: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,11 +63,10 @@ class Run:
         recipes: Recipe of each store.
         fingerprints: Fingerprint of each store.
         labels: Path of the label file, or "" where the folders are the labels.
-        load: The other arguments that `load_clips` was given.
+        data: How labels and features were joined.
         cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
         folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
         seeds: Number of seeds, 0 to seeds - 1.
-        background: Class that the segment metrics leave out, or None.
         clips: What `clip_record` keeps of each clip by its clip_id.
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
@@ -95,16 +81,20 @@ class Run:
     recipes: tuple[dict, ...]
     fingerprints: tuple[str, ...]
     labels: str
-    load: dict[str, Any]
+    data: DataSettings
     cv: str
     folds: tuple[Fold, ...]
     seeds: int
-    background: str | None
     clips: dict[str, dict[str, str | int | None]]
     embedding_dim: int | tuple[int, ...]
     test_opened: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
+
+    @property
+    def background(self) -> str | None:
+        """Class that the segment metrics leave out."""
+        return self.data.background
 
     @property
     def num_classes(self) -> int:
@@ -194,7 +184,7 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     try:
         record = parse_json(read_regular(path / RUN_NAME))
-        run = typed_record(Run, record, "it", path=path)
+        run = typed_record(Run, _of_today(record), "it", path=path)
         _check_whole(run)
         return run
     except (FileNotFoundError, NotADirectoryError):
@@ -220,7 +210,6 @@ def note_test_opened(run: Run) -> Run:
 
 def _check_whole(run: Run) -> None:
     """Raises ValueError where the parts of a run.json do not belong together."""
-    typed_record(_Load, run.load, "load")
     names = [clip_id for fold in run.folds for clip_id in (*fold.known, *fold.test, *sum(fold.rotation, ()))]
     widths = run.embedding_dim if isinstance(run.embedding_dim, tuple) else (run.embedding_dim,)
     problems = {
@@ -238,6 +227,22 @@ def _check_whole(run: Run) -> None:
             raise ValueError(problem)
 
 
+def _of_today(record: Any) -> Any:
+    """The record of a run in the schema of today.
+
+    Raises:
+        ValueError: It is of a later one.
+    """
+    if not isinstance(record, dict):
+        return record
+    version = record.pop("schema_version", 1)
+    if version not in (1, RUN_SCHEMA):
+        raise ValueError(f"it is of schema {version!r}, and this clipseq reads up to {RUN_SCHEMA}: upgrade clipseq")
+    if version == 1 and isinstance(load := record.pop("load", None), dict):
+        record["data"] = load | {"background": record.pop("background", None)}
+    return record
+
+
 def _id_of(run: Run) -> str:
     """From what the run was told and given, wherever that lies; 16 hexadecimal digits."""
     record = {name: value for name, value in _to_record(run).items() if name not in ("stores", "labels", "versions")}
@@ -246,8 +251,9 @@ def _id_of(run: Run) -> str:
 
 def _to_record(run: Run) -> dict[str, Any]:
     record = {name: getattr(run, name) for name in run.__dataclass_fields__ if name != "path"}
-    record["settings"] = asdict(run.settings)
+    record["settings"], record["data"] = asdict(run.settings), asdict(run.data)
     record["folds"] = [asdict(fold) for fold in run.folds]
+    record["schema_version"] = RUN_SCHEMA
     return json.loads(json.dumps(record))  # tuples and lists compare alike
 
 
@@ -271,11 +277,11 @@ def _refuse_folder(path: Path) -> None:
 def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs in a part of run.json, in the words of the command line."""
     old, new = before[key], now[key]
-    if key in ("settings", "load"):
+    if key in ("settings", "data"):
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return [_changed(f"--{_flag(name)}", old.get(name), new.get(name)) for name in names]
-    if key in ("labels", "cv", "background"):
-        return [_changed(f"--{key}", old, new)]
+    if key == "cv":
+        return [_changed("--cv", old, new)]
     if key == "vocabulary":
         return [_changed("the list of classes", old, new)]
     if key == "fingerprints" and len(old) != len(new):

@@ -10,6 +10,8 @@ import numpy as np
 from extract.errors import UnreadableVideoError
 from extract.records import Source, VideoTruth
 from extract.store.writer import StoreWriter
+from sequence_models.clips.loading import load_clips
+from sequence_models.settings import DataSettings
 
 
 def write_store(
@@ -39,3 +41,8 @@ def write_labels(path: Path, *lines: str) -> Path:
     """A label file of these lines."""
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def joined(stores, labels, *, task, multi_label=False, **options):
+    """As `load_clips`, with the fields of `DataSettings` as arguments."""
+    return load_clips(stores, labels, task=task, multi_label=multi_label, data=DataSettings(**options))

@@ -8,7 +8,7 @@ import numpy as np
 from extract.store.recipe import fingerprint
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.run import Run, create_run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 RECIPE = {"backbone": "efficientnet_lite0", "sampling": "every=3"}
@@ -92,11 +92,10 @@ def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, gr
             recipes=(RECIPE,),
             fingerprints=(fingerprint(RECIPE),),
             labels="labels.csv",
-            load={},
+            data=DataSettings(),
             cv="" if len(folds) == 1 else str(len(folds)),
             folds=folds,
             seeds=1,
-            background=None,
             clips={clip_id: {"group": group, "timesteps": 1} for clip_id, group in group_of.items()},
             embedding_dim=1280,
             test_opened=test_opened,

@@ -20,7 +20,6 @@ from extract.system.tables import separator_hint
 from sequence_models.labels.formats.foreign import tool_hint
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
 
-EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 KNOWN_COLUMNS = frozenset(
     {"clip_id", "path", "label", "group", "split", "start_seconds", "end_seconds", "start_frame", "end_frame"}
 )

@@ -3,7 +3,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from label_examples import write_labels, write_store
+from label_examples import joined, write_labels, write_store
 
 from extract.errors import ClipError, LabelError, StoreError, UsageError
 from extract.records import Source, VideoTruth
@@ -14,6 +14,7 @@ from sequence_models.clips.loading import load_clips, load_unlabelled
 from sequence_models.labels.clip_names import ClipNames
 from sequence_models.labels.targets import look_alikes
 from sequence_models.records import Clip
+from sequence_models.settings import DataSettings
 
 WHOLE, FRAMES = "many-to-one", "many-to-many"
 TRUTH = VideoTruth("test 1", "h264", 8, 8, decoded_frames=10, average_rate=10.0, duration_seconds=1.0)
@@ -120,7 +121,7 @@ def test_labels_of_unknown_clips_are_refused_or_skipped(store, labels):
     features, path = store({"a.avi": 3}), labels("clip_id,label", "a.avi,x", *(f"no{i},x" for i in range(5)))
     with pytest.raises(LabelError, match="labels 5 clips without features: 'no0', 'no1', 'no2' and 2 more; extract"):
         load_clips([features], path, task=WHOLE)
-    data = load_clips([features], path, task=WHOLE, missing="skip")
+    data = load_clips([features], path, task=WHOLE, data=DataSettings(missing="skip"))
     assert data.notes == (f"{path} labels 5 clips without features, left out: 'no0', 'no1', 'no2' and 2 more",)
 
 
@@ -155,9 +156,9 @@ def test_labels_of_the_other_task_name_the_task_that_fits(store, labels, task, l
         ({"task": FRAMES}, LabelError, "needs labelled intervals; give them with --labels FILE."),
         ({"task": WHOLE, "labels_fps": 5.0}, UsageError, "--labels-fps is the rate of start_frame,end_frame labels"),
         ({"task": WHOLE, "background": "x"}, UsageError, "fits --task many-to-many only."),
-        ({"task": WHOLE, "classes": ["x", "q"]}, LabelError, "--classes names 'q', which no label has; there are x, y"),
-        ({"task": WHOLE, "classes": ["x", "x"]}, LabelError, "--classes x,x names a class twice"),
-        ({"task": WHOLE, "keep": ["x/a.avi", "q"]}, LabelError, "--clips names 1 clip without features: 'q'"),
+        ({"task": WHOLE, "classes": ("x", "q")}, LabelError, "--classes names 'q', which no label has; there are x, y"),
+        ({"task": WHOLE, "classes": ("x", "x")}, LabelError, "--classes x,x names a class twice"),
+        ({"task": WHOLE, "keep": ("x/a.avi", "q")}, LabelError, "--clips names 1 clip without features: 'q'"),
         ({"task": WHOLE, "group_from": r"z(\d)"}, LabelError, r"--group-from 'z(\d)' finds no group in 2 of 2"),
         ({"task": WHOLE, "group_from": "("}, UsageError, "is no regular expression"),
         ({"task": WHOLE, "group_from": "x"}, UsageError, "has no capture groups; it must have one"),
@@ -168,19 +169,19 @@ def test_labels_of_the_other_task_name_the_task_that_fits(store, labels, task, l
 )
 def test_options_that_do_not_fit_are_refused(store, options, error, message):
     with pytest.raises(error) as caught:
-        load_clips([store({"x/a.avi": 3, "y/b.avi": 3})], None, **options)
+        joined([store({"x/a.avi": 3, "y/b.avi": 3})], None, **options)
     assert message in str(caught.value)
 
 
 def test_classes_restrict_and_order_the_vocabulary(store):
-    data = load_clips([store({"x/1": 2, "y/2": 2, "z/3": 2})], None, task=WHOLE, classes=["z", "x"])
+    data = load_clips([store({"x/1": 2, "y/2": 2, "z/3": 2})], None, task=WHOLE, data=DataSettings(classes=("z", "x")))
     assert data.vocabulary == ("z", "x")
     assert [(clip.clip_id, int(clip.labels)) for clip in data.clips] == [("x/1", 1), ("z/3", 0)]
     assert data.notes == ("1 clip of other classes left out: 'y/2'",)
 
 
 def test_keep_chooses_clips(store):
-    data = load_clips([store({"x/1": 2, "y/2": 2, "z/3": 2})], None, task=WHOLE, keep=["2", "x/1"])
+    data = load_clips([store({"x/1": 2, "y/2": 2, "z/3": 2})], None, task=WHOLE, data=DataSettings(keep=("2", "x/1")))
     assert [clip.clip_id for clip in data.clips] == ["x/1", "y/2"]
     assert data.vocabulary == ("x", "y")
 
@@ -197,13 +198,13 @@ def test_keep_chooses_clips(store):
     ],
 )
 def test_the_group_comes_from_the_clip_id(store, clip_id, group_from, group):
-    data = load_clips([store({clip_id: 2})], None, task=WHOLE, group_from=group_from)
+    data = load_clips([store({clip_id: 2})], None, task=WHOLE, data=DataSettings(group_from=group_from))
     assert data.clips[0].group == group
 
 
 def test_the_group_column_goes_before_the_clip_id(store, labels):
     path = labels("clip_id,label,group", "u1/a.avi,x,g1", "u2/b.avi,x,")
-    data = load_clips([store({"u1/a.avi": 2, "u2/b.avi": 2})], path, task=WHOLE, group_from="1")
+    data = load_clips([store({"u1/a.avi": 2, "u2/b.avi": 2})], path, task=WHOLE, data=DataSettings(group_from="1"))
     assert [clip.group for clip in data.clips] == ["g1", "u2"]
 
 
@@ -216,7 +217,7 @@ def test_seconds_are_joined_by_time_and_half_open(store, labels):
 
 def test_gaps_get_the_background_class(store, labels):
     path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0.1,0.3,x")
-    data = load_clips([store({"a.avi": 4})], path, task=FRAMES, background="none")
+    data = load_clips([store({"a.avi": 4})], path, task=FRAMES, data=DataSettings(background="none"))
     assert data.vocabulary == ("none", "x")
     assert data.clips[0].labels.tolist() == [0, 1, 1, 0]
     assert data.notes == ()
@@ -225,12 +226,12 @@ def test_gaps_get_the_background_class(store, labels):
 def test_a_background_that_nothing_has_is_refused(store, labels):
     path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0,0.4,x")
     with pytest.raises(LabelError, match="--background 'base' is no label, and no timestep lies between labels"):
-        load_clips([store({"a.avi": 4})], path, task=FRAMES, background="base")
+        load_clips([store({"a.avi": 4})], path, task=FRAMES, data=DataSettings(background="base"))
 
 
 def test_classes_left_out_are_unlabelled_and_not_background(store, labels):
     path = labels("clip_id,start_frame,end_frame,label", "a.avi,0,2,x", "a.avi,2,3,y", "a.avi,4,5,z")
-    data = load_clips([store({"a.avi": 5})], path, task=FRAMES, classes=["x", "z"], background="z")
+    data = load_clips([store({"a.avi": 5})], path, task=FRAMES, data=DataSettings(classes=("x", "z"), background="z"))
     assert data.clips[0].labels.tolist() == [0, 0, -1, 1, 1]
 
 
@@ -242,7 +243,7 @@ def test_frames_are_joined_by_frame_index(store, labels):
 
 def test_frames_of_another_rate_are_joined_by_time(store, labels):
     path = labels("clip_id,start_frame,end_frame,label", "a.avi,0,2,x", "a.avi,2,4,y")  # at 5 frames/s
-    data = load_clips([store({"a.avi": 8})], path, task=FRAMES, labels_fps=5)
+    data = load_clips([store({"a.avi": 8})], path, task=FRAMES, data=DataSettings(labels_fps=5))
     assert data.clips[0].labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
@@ -252,7 +253,7 @@ def test_times_rounded_to_milliseconds_stay_in_their_frame(tmp_path, labels):
         writer.append("a.mkv", np.zeros((30, 2)), index, np.round(index / 30, 3), Source("a", 1, 1))
         writer.finish("a.mkv", None)
     path = labels("clip_id,start_frame,end_frame,label", *(f"a.mkv,{i},{i + 1},{i:02d}" for i in range(30)))
-    data = load_clips([tmp_path / "mkv"], path, task=FRAMES, labels_fps=30)
+    data = load_clips([tmp_path / "mkv"], path, task=FRAMES, data=DataSettings(labels_fps=30))
     clip = data.clips[0]
     assert clip.labels.tolist() == clip.label_steps.tolist() == clip.frame_labels.tolist() == index.tolist()
 
@@ -292,7 +293,7 @@ def test_a_clip_that_one_store_lacks_is_refused_or_skipped(store):
     stores = [store({"x/1": 3, "x/2": 3, "y/3": 3}, failed=[]), store({"x/1": 3}, name="flow", failed=["x/2"])]
     with pytest.raises(LabelError, match="flow lacks 1 clip of the other stores: 'y/3'; extract them there too"):
         load_clips(stores, None, task=WHOLE)
-    data = load_clips(stores, None, task=WHOLE, missing="skip")
+    data = load_clips(stores, None, task=WHOLE, data=DataSettings(missing="skip"))
     assert [clip.clip_id for clip in data.clips] == ["x/1"]
     assert data.notes[1] == "1 clip failed at extraction, left out: 'x/2'"
 
@@ -303,7 +304,9 @@ def test_stores_that_give_no_clip_say_so(store, labels, tmp_path):
     with pytest.raises(StoreError, match="empty holds no clip; extract some with clipseq extract"):
         load_clips([store({}, name="empty")], None, task=WHOLE)
     with pytest.raises(LabelError, match=r"no clip of .*features has a label in .*labels.csv; check the clip ids"):
-        load_clips([tmp_path / "features"], labels("clip_id,label", "2.avi,x"), task=WHOLE, missing="skip")
+        load_clips(
+            [tmp_path / "features"], labels("clip_id,label", "2.avi,x"), task=WHOLE, data=DataSettings(missing="skip")
+        )
 
 
 def test_raw_frames_stay_in_their_stores_and_join_in_the_channels(store):

@@ -21,7 +21,7 @@ from sequence_models.runs.files import write_record
 from sequence_models.runs.fitted import load_fitted, predict_clips
 from sequence_models.runs.results import read_metrics
 from sequence_models.runs.run import Run, create_run, read_run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import make_folds
 
 SETTINGS = {"hidden": 6, "projection": 0, "epochs": 12, "dropout": 0.0, "channel_dropout": 0.0, "learning_rate": 0.02}
@@ -32,7 +32,7 @@ def compared(path, *, task="many-to-one", models=("lstm", "meanpool"), grid=None
     folds = make_folds(data, cv="2", split_file=None, seed=0)
     wanted = Run(
         path=path, settings=settings, vocabulary=("rise", "fall"), stores=(), recipes=(), fingerprints=(), labels="",
-        load={}, cv="2", folds=tuple(folds), seeds=seeds, background=None, embedding_dim=4,
+        data=DataSettings(), cv="2", folds=tuple(folds), seeds=seeds, embedding_dim=4,
         clips={clip.clip_id: {"group": clip.group, "timesteps": len(clip)} for clip in data},
     )  # fmt: skip
     run = create_run(wanted)
@@ -82,7 +82,7 @@ def test_a_comparison_has_a_report(record, run_path):
 def test_a_report_leaves_out_columns_and_sentences_about_what_is_not_known(record, run_path, tmp_path):
     shutil.copytree(run_path, tmp_path / "one")
     models = {name: {**row, "seed_deviation": None, "peak_mb": None} for name, row in record["models"].items()}
-    write_record(tmp_path / "one" / "metrics.json", {**record, "models": models})
+    write_record(tmp_path / "one" / "metrics.json", {**record, "models": models}, run_id=read_run(run_path).run_id)
     pages = [write_report(path).read_text(encoding="utf-8").lower() for path in (run_path, tmp_path / "one")]
     for known, text in (([True, False], "single seeds"), ([False, False], "to extract, once")):
         assert [text in page for page in pages] == known

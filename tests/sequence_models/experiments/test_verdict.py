@@ -11,7 +11,7 @@ from sequence_models.experiments.verdict import (
 )
 from sequence_models.records import Clip, Prediction
 from sequence_models.runs.run import Run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 SIDES = ({"bilstm": 7, "pyramid": 3}, {"meanpool_logreg": 10})
@@ -66,7 +66,7 @@ def comparison(tmp_path):
     folds = (Fold("one", ("c", "d"), (), ("a", "b")), Fold("two", ("a", "b"), (), ("c", "d")))
     run = Run(
         path=tmp_path, settings=TrainSettings(), vocabulary=("x", "y"), stores=(), recipes=(), fingerprints=(),
-        labels="", load={}, cv="2", folds=folds, seeds=2, background=None, clips={}, embedding_dim=1, test_opened=1,
+        labels="", data=DataSettings(), cv="2", folds=folds, seeds=2, clips={}, embedding_dim=1, test_opened=1,
     )  # fmt: skip
     entries = [
         entry_of("bilstm", (0, 1, 1, 0), scores=(0.9, 0.5), points={"one": "bilstm", "two": "bilstm"}),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_examples import write_labels, write_store
+from label_examples import joined, write_labels, write_store
 
 from extract.errors import LabelError, UsageError
 from extract.records import VideoTruth
@@ -14,6 +14,7 @@ from sequence_models.clips.loading import load_clips
 from sequence_models.labels.alignment import ClipAlignment, alignment_rows, diagnosis
 from sequence_models.labels.table import LabelTable
 from sequence_models.labels.targets import check_task
+from sequence_models.settings import DataSettings
 
 MISMATCHED = {"rec01": 1, "rec07": 1, "rec10": 1, "rec13": 10, "rec17": 1, "rec25": 15}
 RULE = (
@@ -29,7 +30,7 @@ def load(tmp_path):
     def join(clips, *lines, how=None, header="clip_id,start_frame,end_frame,label", **options):
         features = write_store(tmp_path / "features", clips, **(how or {}))
         path = write_labels(tmp_path / "labels.csv", header, *lines)
-        return load_clips([features], path, task="many-to-many", **options)
+        return joined([features], path, task="many-to-many", **options)
 
     return join
 
@@ -264,7 +265,7 @@ def test_multi_label_fits_frames_without_a_background_only(task, options, messag
             LabelTable(Path("labels.csv"), "frames" if task == "many-to-many" else "per clip", ()),
             task=task,
             multi_label=True,
-            **options,
+            data=DataSettings(**options),
         )
     assert str(caught.value) == message
 
@@ -283,14 +284,14 @@ def test_rat_labels_that_run_past_the_features_are_refused_and_all_named(shared,
         load_clips([features], segments, task="many-to-many")
     assert f"{segments}: labels run past the end of the features in 6 clips: 'rec25' by 15" in str(caught.value)
     assert all(f"{name!r} by {excess} frame" in str(caught.value) for name, excess in MISMATCHED.items())
-    data = load_clips([features], segments, task="many-to-many", keep=good)
+    data = load_clips([features], segments, task="many-to-many", data=DataSettings(keep=good))
     assert (len(data.clips), data.notes) == (10, ())
     assert data.vocabulary == ("aggression", "base", "nonsocial", "social")
 
 
 def test_rat_labels_that_run_past_the_features_are_reported_by_tolerant_alignment(shared, tmp_path):
     (features, _), segments = rat_store(shared, tmp_path / "rat"), shared / "rat_behaviour" / "segments.csv"
-    data = load_clips([features], segments, task="many-to-many", alignment="tolerant")
+    data = load_clips([features], segments, task="many-to-many", data=DataSettings(alignment="tolerant"))
     assert {clip.clip_id: clip.excess for clip in data.alignment if clip.excess} == MISMATCHED
     assert (len(data.clips), len(data.notes)) == (16, 1)
     last = data.clips[-1]  # rec25

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_examples import write_labels, write_store
+from label_examples import joined, write_labels, write_store
 
 from extract.errors import LabelError
 from extract.records import VideoTruth
-from sequence_models.clips.loading import load_clips
 from sequence_models.labels.intervals import Piece, label_positions, pieces_of
 from sequence_models.labels.table import LabelRow
 
@@ -28,7 +27,7 @@ def load(tmp_path):
     def join(steps, *lines, header=BY_FRAME, clip_id="a.avi", how=None, **options):
         features = write_store(tmp_path / "features", {clip_id: steps}, **(how or {}))
         path = write_labels(tmp_path / "labels.csv", header, *(f'"{clip_id}",{line}' for line in lines))
-        (clip,) = load_clips([features], path, task="many-to-many", **options).clips
+        (clip,) = joined([features], path, task="many-to-many", **options).clips
         return clip
 
     return join

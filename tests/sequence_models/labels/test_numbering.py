@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from label_examples import write_labels, write_store
+from label_examples import joined, write_labels, write_store
 
 from extract.errors import LabelError, UsageError
 from sequence_models.clips.loading import load_clips
@@ -30,7 +30,7 @@ def lines(*, first=0, inclusive=False):
 def load(tmp_path):
     def join(*text, **options):
         features = write_store(tmp_path / "features", LENGTHS)
-        return load_clips([features], write_labels(tmp_path / "labels.csv", *text), task="many-to-many", **options)
+        return joined([features], write_labels(tmp_path / "labels.csv", *text), task="many-to-many", **options)
 
     return join
 
@@ -94,5 +94,5 @@ def test_real_files_with_inclusive_ends(shared, tmp_path, name):
     with pytest.raises(LabelError, match=ENDS):
         load_clips([store], folder / f"var_{name}_incl.csv", task="many-to-many")
     mended = {"labels_end": "inclusive", "labels_from": int(name == "one")}
-    data = load_clips([store], folder / f"var_{name}_incl.csv", task="many-to-many", **mended)
+    data = joined([store], folder / f"var_{name}_incl.csv", task="many-to-many", **mended)
     assert data.notes == () and all((clip.labels >= 0).all() for clip in data.clips)

@@ -14,7 +14,7 @@ from extract.store.recipe import fingerprint
 from sequence_models.runs.checks import refuse_training_into_comparison
 from sequence_models.runs.files import read_arrays, read_record, write_arrays, write_record
 from sequence_models.runs.run import Run, create_run, note_test_opened, read_run
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 
@@ -28,11 +28,10 @@ def run(tmp_path):
         recipes=({"backbone": "tiny"},),
         fingerprints=(fingerprint({"backbone": "tiny"}),),
         labels="",
-        load={"missing": "error"},
+        data=DataSettings(),
         cv="",
         folds=(Fold("split", ("a", "b"), ("c",), ("d",)),),
         seeds=1,
-        background=None,
         clips={clip_id: {"group": "", "timesteps": 3, "label": "hug"} for clip_id in "abcd"},
         embedding_dim=16,
     )
@@ -70,7 +69,7 @@ def test_another_number_of_stores_is_a_difference(run):
 
 
 def test_differences_are_said_as_on_the_command_line_and_never_empty(run):
-    create_run(replace(run, cv="5", load={"missing": "error", "keep": ["a", "b"]}))
+    create_run(replace(run, cv="5", data=DataSettings(keep=("a", "b"))))
     with pytest.raises(RunError) as caught:
         create_run(replace(run, recipes=({"backbone": "other"},), fingerprints=("def",), vocabulary=("hug", "push")))
     assert str(caught.value) == (
@@ -146,8 +145,10 @@ def test_arrays_are_never_unpickled(tmp_path):
         ("settings", {"hidden": "many"}, 'it.settings.hidden is "many", not a whole number'),
         ("settings", {"modell": "gru"}, "it.settings has an unknown entry 'modell'"),
         ("settings", {"model": "grue"}, "model 'grue' is unknown; choose one of "),
-        ("load", {"labels_fps": "8"}, 'load.labels_fps is "8", not a number'),
-        ("load", {"lables": "8"}, "load has an unknown entry 'lables'"),
+        ("data", {"labels_fps": "8"}, 'it.data.labels_fps is "8", not a number'),
+        ("data", {"lables": "8"}, "it.data has an unknown entry 'lables'"),
+        ("data", {"alignment": "loose"}, "--alignment is 'loose'; it must be strict or tolerant"),
+        ("schema_version", 3, "it is of schema 3, and this clipseq reads up to 2: upgrade clipseq"),
         ("clips", {"a": {}}, "a fold holds clips that it does not name"),
         ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),
         ("folds", [{"name": "../a", "train": [], "validation": [], "test": []}], "a fold's name is no file name"),

@@ -182,5 +182,5 @@ def test_the_mean_over_the_official_splits_is_reported(tmp_path, make_video, cap
     assert accuracy["protocol"] == "mean over 3 official splits, each scored by itself"
     assert pipeline.main(["report", str(run)]) == 0
     settings = json.loads((run / "run.json").read_text())
-    assert settings["load"]["group_from"] == "hmdb51"
+    assert settings["data"]["group_from"] == "hmdb51"
     assert settings["clips"]["clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi"]["group"] == "#20_Rhythm"
