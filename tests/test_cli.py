@@ -131,6 +131,7 @@ def test_evaluate_without_a_run(capsys, tmp_path):
     assert code == 1 and "is no run directory" in err
 
 
+@pytest.mark.slow
 def test_labels_past_the_features_are_refused_or_reported(capsys, store, tmp_path):
     lines = [f"{name}/{k}.avi,0,{8 + k},{name}" for name in ("dim", "bright") for k in range(3)]
     lines += ["dim/2.avi,10,14,dim"]

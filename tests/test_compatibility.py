@@ -14,6 +14,8 @@ import pipeline
 from extract.store.reader import open_store
 from extract.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data"
 VERSIONS = sorted(path.name for path in DATA.glob("schema-*"))
 

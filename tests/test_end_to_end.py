@@ -12,6 +12,8 @@ import pytest
 import pipeline
 from extract.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi", "brackets [1] (a).avi", "späße 手.avi", "with spaces.avi")
 
 

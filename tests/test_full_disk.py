@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 FULL_DISK = Path(__file__).parents[1] / "benchmarks" / "full_disk.py"
 
 

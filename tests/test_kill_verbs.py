@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KILL_FUZZ = Path(__file__).parents[1] / "benchmarks" / "kill_fuzz.py"
 
 

@@ -13,6 +13,8 @@ import pytest
 from extract import demo
 from extract.errors import ClipseqError, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

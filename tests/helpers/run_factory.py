@@ -1,6 +1,7 @@
 """Synthetic run directories, evaluated but never trained, for tests of what reads them."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -102,6 +103,8 @@ def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, gr
             versions={"keras": "3.15.1"},
         )
     )
+    record = json.loads((made.path / "run.json").read_text(encoding="utf-8")) | {"run_id": ""}  # its files name none
+    (made.path / "run.json").write_text(json.dumps(record), encoding="utf-8")
     shutil.copytree(made.path, run, dirs_exist_ok=True)
     shutil.rmtree(made.path)
 

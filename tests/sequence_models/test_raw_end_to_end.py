@@ -13,6 +13,8 @@ from frame_stores import write_embeddings, write_frames
 import pipeline
 from sequence_models.runs.run import read_run
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["--filters", "8,8", "--units", "16", "--learning-rate", "0.01", "--batch-size", "8", "--dropout", "0"]
 GROUPS = ["--group-from", r"(\d+-\d+)-"]
 ONE, FRAMES = ["--task", "many-to-one"], ["--task", "many-to-many"]

@@ -76,6 +76,7 @@ SMALLEST_OF_EACH_KIND = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["tiny", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", *SMALLEST_OF_EACH_KIND]
 )

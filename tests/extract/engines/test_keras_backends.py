@@ -23,6 +23,8 @@ from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.settings import TrainSettings
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"needs {name}, not installed here"))

@@ -13,6 +13,8 @@ from places import ROOT
 from extract.store.reader import open_store
 from extract.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 RECIPE = ("--backbone", "tiny", "--every", "1", "--engine", "litert", "--batch-size", "8")  # the same to the bit
 
 

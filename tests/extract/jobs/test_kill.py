@@ -9,6 +9,8 @@ import sys
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 KILL_FUZZ = ROOT / "benchmarks" / "kill_fuzz.py"
 
 

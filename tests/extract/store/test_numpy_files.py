@@ -101,6 +101,7 @@ def test_rows_come_in_blocks_however_they_lie(tmp_path, monkeypatch, save_as, or
     np.testing.assert_array_equal(np.concatenate(blocks), rows)
 
 
+@pytest.mark.slow
 def test_a_small_file_of_many_zeros_takes_little_memory(tmp_path):
     with (tmp_path / "x.npz").open("wb") as file:
         np.savez_compressed(file, np.zeros((100_000, 1_000), np.float32))  # 400 MB

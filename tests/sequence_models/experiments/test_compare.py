@@ -24,6 +24,8 @@ from sequence_models.runs.run import Run, create_run, read_run
 from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import make_folds
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"hidden": 6, "projection": 0, "epochs": 12, "dropout": 0.0, "channel_dropout": 0.0, "learning_rate": 0.02}
 
 

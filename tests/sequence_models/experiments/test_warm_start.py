@@ -15,6 +15,8 @@ from sequence_models.runs.fitted import predict_clips
 from sequence_models.runs.run import FINAL, read_run
 from sequence_models.splits.folds import Fold
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ["--task", "many-to-one", "--hidden", "4", "--projection", "4", "--group-from", r"(\d+-\d+)-", "--epochs", "2"]
 FINE = ["--model", "td_backbone_rnn", "--backbone", "tiny", "--head", "gru"]
 

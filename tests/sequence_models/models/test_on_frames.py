@@ -42,6 +42,7 @@ def accuracy(name, tmp_path, *, motion="rgb", **sizes):
     return np.mean([int(p.labels) == int(c.labels) for p, c in zip(predict(fit.model, test), test, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "learning_rate", "epochs"),
     [

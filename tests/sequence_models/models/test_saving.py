@@ -13,6 +13,8 @@ from sequence_models.catalogue import TRAITS
 from sequence_models.models.build import build_model
 from sequence_models.settings import TrainSettings
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"hidden": 4, "projection": 3, "units": 4, "filters": "3,4", "dense": "5", "backbone": "tiny", "head": "gru"}
 FILTERS = {"td_convnet_gru": "3,4,5,4"}
 LOAD = """
