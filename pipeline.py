@@ -125,6 +125,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     from extract.cli import extract_with_bar
     from extract.demo import render_demo
     from extract.jobs.settings import ExtractSettings
+    from sequence_models.experiments.summary import order_sentence
     from sequence_models.settings import TrainSettings
 
     folder: Path = arguments.output
@@ -155,7 +156,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         reports.append(
             sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=seeds)
         )
-    print("\n" + sequence_models.cli.order_sentence(folder / "runs/clips", against="meanpool_logreg"))
+    print("\n" + order_sentence(folder / "runs/clips", against="meanpool_logreg"))
     print(f"\nPer-frame report: {reports[1]}\nReport: {reports[0]}")
     return 0
 

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from extract.jobs.settings import ExtractSettings
+    from extract.videos.sampling import SamplingRule
 
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
@@ -222,3 +229,64 @@ def _add_sampling_flags(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--skip-frames", type=int, default=0, metavar="N", help="leave out the clip's first N frames, then sample (0)"
     )
+
+
+def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
+    """The settings that the flags of `extract` ask for.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+    from extract.jobs.settings import ExtractSettings
+
+    words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
+    recipe = ("output", "weights", "image_size", "channels", *words)
+    speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
+    return ExtractSettings(
+        sampling=sampling_rule(arguments),
+        part=_part(arguments.part),
+        **{name: getattr(arguments, name) for name in recipe + speed},
+    )
+
+
+def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
+    """The rule that the sampling flags ask for; 8 frames per second where none does.
+
+    Raises:
+        UsageError: a value is not greater than 0, or two flags exclude each other.
+    """
+    from extract.videos.sampling import SamplingRule
+
+    check_positive(arguments, "fps", "every", "num_frames", "first_frames")
+    kind, value = "fps", 8.0
+    if arguments.first_frames is not None:
+        kind, value = "every", 1
+    for name in ("fps", "every", "num_frames"):
+        if getattr(arguments, name) is not None:
+            kind, value = name, getattr(arguments, name)
+    return SamplingRule(kind, value, skip_frames=arguments.skip_frames, first_frames=arguments.first_frames)
+
+
+def check_positive(arguments: argparse.Namespace, *names: str) -> None:
+    """Refuse flags whose value is 0 or below.
+
+    Raises:
+        UsageError: naming the flag and the value.
+    """
+    from extract.errors import UsageError
+
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
+
+
+def _part(text: str | None) -> tuple[int, int] | None:
+    from extract.errors import UsageError
+
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit()):
+        raise UsageError(f"--part {text!r} must be I/N with 1 <= I <= N, such as 3/8")
+    return int(number), int(count)

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from extract import arguments as parsers
+from extract.arguments import check_positive, extract_settings, sampling_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from extract.preview.rows import WindowCut
     from extract.preview.sheet import Change, Sheet, View
     from extract.videos.left_out import LeftOut
-    from extract.videos.sampling import SamplingRule
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -36,56 +36,6 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parsers.add_pack(verbs).set_defaults(run=run_pack)
     parsers.add_import(verbs).set_defaults(run=run_import)
     parsers.add_export(verbs).set_defaults(run=run_export)
-
-
-def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
-    """The settings that the flags of `extract` ask for.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-    from extract.jobs.settings import ExtractSettings
-
-    words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
-    recipe = ("output", "weights", "image_size", "channels", *words)
-    speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
-    return ExtractSettings(
-        sampling=sampling_rule(arguments),
-        part=_part(arguments.part),
-        **{name: getattr(arguments, name) for name in recipe + speed},
-    )
-
-
-def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
-    """The rule that the sampling flags ask for; 8 frames per second where none does.
-
-    Raises:
-        UsageError: a value is not greater than 0, or two flags exclude each other.
-    """
-    from extract.videos.sampling import SamplingRule
-
-    check_positive(arguments, "fps", "every", "num_frames", "first_frames")
-    kind, value = "fps", 8.0
-    if arguments.first_frames is not None:
-        kind, value = "every", 1
-    for name in ("fps", "every", "num_frames"):
-        if getattr(arguments, name) is not None:
-            kind, value = name, getattr(arguments, name)
-    return SamplingRule(kind, value, skip_frames=arguments.skip_frames, first_frames=arguments.first_frames)
-
-
-def check_positive(arguments: argparse.Namespace, *names: str) -> None:
-    """Refuse flags whose value is 0 or below.
-
-    Raises:
-        UsageError: naming the flag and the value.
-    """
-    from extract.errors import UsageError
-
-    for name in names:
-        value = getattr(arguments, name)
-        if value is not None and value <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
 
 
 def run_scan(arguments: argparse.Namespace) -> int:
@@ -346,17 +296,6 @@ def _clip_record(store, clip_id: str) -> dict:
         "outdated": outdated(store, clip_id),
         "truth": asdict(truth) if truth else None,
     }
-
-
-def _part(text: str | None) -> tuple[int, int] | None:
-    from extract.errors import UsageError
-
-    if text is None:
-        return None
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit()):
-        raise UsageError(f"--part {text!r} must be I/N with 1 <= I <= N, such as 3/8")
-    return int(number), int(count)
 
 
 def _tell(left_out: LeftOut) -> int:

@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
+from sequence_models.experiments.summary import (
+    choosing_score,
+    data_text,
+    evaluation_text,
+    fit_text,
+    near_duplicate_lines,
+    score_table,
+)
+from sequence_models.prediction.tables import prediction_rows
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
@@ -60,7 +69,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         seen = source_of(settings, sources)
         check_input(settings, seen.data, seen.run.stores)
     run, clips = whole
-    print(_data_text(run, clips.notes, clips.unlabelled))
+    print(data_text(run, clips.notes, clips.unlabelled))
     _import_keras()
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
@@ -70,15 +79,15 @@ def run_compare(arguments: argparse.Namespace) -> int:
         check_backend(settings)
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
-    score = _choosing_score(run.settings)
+    score = choosing_score(run.settings)
     with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{name} {fold} seed {seed}: {_fit_text(result, score)}", refresh=False)
+            bar.set_postfix_str(f"{name} {fold} seed {seed}: {fit_text(result, score)}", refresh=False)
             bar.update()
 
         record = compare(sources, runs, on_fit=on_fit)
-    print("\n".join([comparison_text(record), *_doctor_lines(record)]))
+    print("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
 
@@ -89,7 +98,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from sequence_models.experiments.evaluate import evaluate
 
     record = evaluate(arguments.run_directory)
-    print(_evaluation_text(record))
+    print(evaluation_text(record))
     print(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
     return 0
 
@@ -145,7 +154,10 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
 
     run = read_run(arguments.run_directory)
     clips, predictions = predict_clips(run, stores)
-    rows = _prediction_rows(run, clips, predictions)
+    has_seconds = run.time_unit == "seconds"
+    rows = prediction_rows(
+        clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds
+    )
     write_csv(arguments.output, [[guarded(cell) for cell in row] for row in rows])
     print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
@@ -173,7 +185,7 @@ def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, r
     from sequence_models.report.page import write_report
 
     train_with_bar(stores, labels, settings, run=run, cv=cv, seeds=seeds)
-    print(_evaluation_text(evaluate(run)))
+    print(evaluation_text(evaluate(run)))
     return write_report(run)
 
 
@@ -193,7 +205,7 @@ def train_with_bar(
 
     refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
-    print(_data_text(prepared, clips.notes, clips.unlabelled))
+    print(data_text(prepared, clips.notes, clips.unlabelled))
     _import_keras()
     from sequence_models.experiments.train import train
 
@@ -201,11 +213,13 @@ def train_with_bar(
     with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{fold} seed {seed}: {_fit_text(result, _choosing_score(settings))}", refresh=False)
+            bar.set_postfix_str(f"{fold} seed {seed}: {fit_text(result, choosing_score(settings))}", refresh=False)
             bar.update()
 
         scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard)
-    print(_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()}))
+    print(
+        score_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()})
+    )
     return prepared
 
 
@@ -237,155 +251,10 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return run | {"data": DataSettings(**given)}
 
 
-def _choosing_score(settings: Any) -> str:
-    """The score on validation by which the epoch is chosen."""
-    return "mean average precision" if settings.multi_label else "macro-F1"
-
-
-def _fit_text(result: Any, score_name: str) -> str:
-    if result is None:
-        return "done before"
-    score = "" if result.best_score is None else f", validation {score_name} {result.best_score:.3f}"
-    return f"epoch {result.best_epoch}{score}"
-
-
 def _import_keras() -> None:
     from extract.system.quiet_start import import_keras_quietly
 
     import_keras_quietly()
-
-
-def order_sentence(run: Path, *, against: str) -> str:
-    """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
-    from sequence_models.runs.results import read_metrics
-
-    record = read_metrics(run)
-    ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
-    paired = record["against"][against]
-    said = (
-        f"{record['model']} {ours:.2f}, {against} {floor:.2f}, better in {paired['groups_better']} of "
-        f"{paired['groups']} unseen groups (sign-flip p {paired['p']:.3f})"
-    )
-    if paired["difference"] > 0.1 and paired["p"] < 0.05:
-        return f"Order is the label here, and the sequence model finds it: {said}."
-    return f"Order is the label here, but the sequence model does not clearly beat the order-free baseline: {said}."
-
-
-def _data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
-    from extract.text import counted, first_few
-
-    groups = {record["group"] for record in run.clips.values()} - {""}
-    leaks = ", near-duplicates can leak" if run.settings.task == TASKS[0] else ""  # whole recordings are seldom copies
-    no_groups = (
-        f"no groups: every clip stands for itself{leaks}; where clips belong together, give --group-from REGEX or a "
-        "column group"
-    )
-    classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
-    lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
-    if unlabelled:
-        verbs = "has no label and is" if len(unlabelled) == 1 else "have no label and are"
-        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {first_few(unlabelled, 5)}")
-    lines += notes
-    sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
-    shown = [
-        f"{low}" if low == high else f"{low} to {high}"
-        for low, high in ((min(s), max(s)) for s in zip(*sizes, strict=True))
-    ]
-    folds = counted(sizes, "fold") if run.cv else "one split"
-    clips = "clip" if shown[0] == "1" else "clips"
-    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose the epoch, {shown[2]} to test")
-    return "\n".join(lines)
-
-
-def _evaluation_text(record: dict[str, Any]) -> str:
-    from sequence_models.experiments.evaluate import opened_text
-
-    before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
-    ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
-    lines = [_table("test", {**ours, **record["baselines"]})]
-    over_folds = record.get("mean_over_folds")
-    if over_folds:
-        named = {record["model"] if name == "model" else name: scores for name, scores in over_folds.items()}
-        lines.append(_table("mean over splits", named))
-    for name, values in record["per_seed"].items():
-        if len(values) > 1:
-            lines.append(
-                f"single seeds, {name}: {min(values):.3f} to {max(values):.3f} (the table averages {len(values)} seeds)"
-            )
-    lines.append(opened_text(record))
-    return "\n".join(lines + _doctor_lines(record))
-
-
-def _doctor_lines(record: dict[str, Any]) -> list[str]:
-    """What the split doctor looked at and found; nothing where the clips have groups."""
-    from extract.text import counted, first_few
-
-    doctor = record.get("doctor")
-    if not doctor:
-        return []
-    tested = counted(doctor["test_clips"], "test clip")
-    if not doctor["pairs"]:
-        looked = f"{tested} beside training and validation, in the embeddings"
-        return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
-    named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
-    copies = doctor["test_clips"] - doctor["test_clips_without"]
-    verb = "has" if copies == 1 else "have"
-    lines = [
-        f"warning: {copies} of {tested} {verb} a near-duplicate in training, which can raise the score: "
-        f"{first_few(named, 5)}; give the clips a group"
-    ]
-    if "without" in doctor:
-        ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
-        lines.append(_table("without them", ours))
-    return lines
-
-
-def _table(part: str, scores: dict[str, dict[str, Any]]) -> str:
-    """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
-    if not scores:
-        return f"{part}: nothing to score"
-    from extract.text import aligned
-    from sequence_models.scoring.metrics import no_interval
-
-    shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
-    columns = [name for name in shown if name in next(iter(scores.values()))]
-    few = [text for values in scores.values() for column in columns if (text := no_interval(values[column]))]
-    rows = [[f"{part} ({few[0]})" if few else part, *columns]] + [
-        [name, *(_cell(column, values[column]) for column in columns)] for name, values in scores.items()
-    ]
-    return "\n".join(aligned(rows))
-
-
-def _cell(name: str, score: dict[str, Any]) -> str:
-    from sequence_models.scoring.metrics import PERCENT, shown_interval
-
-    digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
-    text = f"{score['value']:.{digits}f}"
-    return f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else text
-
-
-def _prediction_rows(run: Run, clips: Sequence[Any], predictions: Sequence[Any]) -> list[list[Any]]:
-    classes = [f"p_{name}" for name in run.vocabulary]
-    if run.settings.task == TASKS[0]:
-        rows: list[list[Any]] = [["clip_id", "label", *classes]]
-        for clip, prediction in zip(clips, predictions, strict=True):
-            best = run.vocabulary[int(prediction.labels)]
-            rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
-        return rows
-    has_seconds = run.time_unit == "seconds"
-    rows = [["clip_id", "frame", *(["pts_seconds"] if has_seconds else []), "label", "raw_label", *classes]]
-    for clip, prediction in zip(clips, predictions, strict=True):
-        for step, decided in enumerate(zip(prediction.labels, prediction.raw_labels, strict=True)):
-            times = [int(clip.frame_indices[step]), *([f"{clip.pts_seconds[step]:.3f}"] if has_seconds else [])]
-            labels = [_label(run.vocabulary, each, multi_label=prediction.multi_label) for each in decided]
-            rows.append([clip.clip_id, *times, *labels, *(f"{p:.4f}" for p in prediction.probabilities[step])])
-    return rows
-
-
-def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str:
-    if not multi_label:
-        return vocabulary[decided]
-    return "|".join(name for name, there in zip(vocabulary, decided, strict=True) if there)
 
 
 def _lines(path: Path) -> list[str]:

@@ -20,7 +20,7 @@ from places import ROOT
 
 import pipeline
 from extract.store.recipe import fingerprint
-from sequence_models.cli import _data_text, _table
+from sequence_models.experiments.summary import data_text, score_table
 from sequence_models.runs.run import Run, create_run
 from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
@@ -173,7 +173,7 @@ def test_numbers_out_of_range_name_the_flag(capsys, tmp_path, flag):
     ),
 )
 def test_flags_become_a_sampling_rule(flags, rule):
-    from extract.cli import sampling_rule
+    from extract.arguments import sampling_rule
 
     assert str(sampling_rule(pipeline.make_parser().parse_args(["scan", "videos", *flags.split()]))) == rule
 
@@ -380,16 +380,16 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     fold = Fold("split", ("a",), (), ("b", "c"))
     clips, settings = {k: {"group": ""} for k in "abc"}, TrainSettings()
     run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings)
-    recordings = _data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
+    recordings = data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
     assert "every clip stands for itself; where" in recordings and "near-duplicates" not in recordings
-    assert _data_text(run, [], ["d"]).splitlines() == [
+    assert data_text(run, [], ["d"]).splitlines() == [
         "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
         "belong together, give --group-from REGEX or a column group",
         "1 clip has no label and is left out: d",
         "one split: 1 clip to train, 0 to choose the epoch, 2 to test",
     ]
     run.clips["a"]["group"] = "g"
-    assert "2 classes (x, y), 1 group\n" in _data_text(run, [], [])
+    assert "2 classes (x, y), 1 group\n" in data_text(run, [], [])
 
 
 def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(store, tmp_path, capsys):
@@ -424,12 +424,12 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
 def test_the_console_shows_percent_with_one_digit_and_no_interval_of_two_groups():
     edit = {"value": 20.0, "ci95": [0.383, 94.207]}
     accuracy = {"value": 0.5, "ci95": [0.0, 0.991]}
-    assert _table("test", {"lstm": {"frame_accuracy": accuracy, "edit": edit}}).splitlines() == [
+    assert score_table("test", {"lstm": {"frame_accuracy": accuracy, "edit": edit}}).splitlines() == [
         "test  frame_accuracy        edit",
         "lstm  0.500 [0.000, 0.991]  20.0 [0.4, 94.2]",
     ]
     few = {"lstm": {"frame_accuracy": {**accuracy, "groups": 2}, "edit": {**edit, "groups": 2}}}
-    assert _table("test", few).splitlines() == [
+    assert score_table("test", few).splitlines() == [
         "test (2 groups: no interval)  frame_accuracy  edit",
         "lstm                          0.500           20.0",
     ]

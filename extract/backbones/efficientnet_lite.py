@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
 from extract.backbones.torch_weights import read_torch_weights
 from extract.errors import BackboneError
 from extract.system.cache import read_cached, write_cached
 
 if TYPE_CHECKING:
     import keras
-from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+
 
 if TYPE_CHECKING:
     import keras

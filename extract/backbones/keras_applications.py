@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
 from extract.errors import BackboneError
 from extract.system.cache import cache_folder, read_cached, write_cached
 from extract.system.files import MALFORMED
@@ -26,7 +27,7 @@ from extract.system.quiet_start import import_keras_quietly
 
 if TYPE_CHECKING:
     import keras
-from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+
 
 if TYPE_CHECKING:
     import keras

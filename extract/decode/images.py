@@ -9,7 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from extract.decode.packets import UPRIGHT, PacketIndex
+from extract.decode.container import UPRIGHT
+from extract.decode.packets import PacketIndex
 from extract.decode.stream import DecodedFrame, FrameStream
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.system.files import read_regular

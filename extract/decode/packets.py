@@ -14,21 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 
-from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, UnreadableVideoError
+from extract.decode.container import open_container, orientation, shown_streams, video_stream
+from extract.errors import NoFramesError
 from extract.text import counted
 
-OPEN_SECONDS = 20.0
-READ_SECONDS = 30.0
 PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
 ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
 NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
-UPRIGHT = (1, 0, 0, 1)
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
 # AVI stores the order of decoding only; FFmpeg guesses the times of display, late by a frame, or not even rising.
 FORMATS_WITHOUT_PTS = ("avi",)
@@ -132,79 +129,11 @@ def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
     return index
 
 
-def open_container(path: str | Path) -> av.container.InputContainer:
-    """Open a file with PyAV, with time-outs, and never anything but that file.
-
-    Args:
-        path: A regular file.
-
-    Raises:
-        UnreadableVideoError: FFmpeg does not open it.
-    """
-    try:
-        return av.open(
-            os.path.abspath(path),
-            timeout=(OPEN_SECONDS, READ_SECONDS),
-            container_options={"protocol_whitelist": "file"},
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableVideoError(f"{path} is no video that can be opened ({reason}); replace or remove it") from error
-
-
-def video_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The stream that a player would show.
-
-    Args:
-        container: An open file.
-
-    Returns:
-        The best video stream, the only one to be read.
-
-    Raises:
-        NoVideoStreamError: There is none (a cover picture in a sound file is none).
-        NoDecoderError: FFmpeg knows no decoder for it.
-    """
-    streams = _shown_streams(container)
-    if not streams:
-        others = ", ".join(
-            f"{s.type}: {s.codec_context.codec.canonical_name if s.codec_context else 'unknown'}"
-            for s in container.streams
-        )
-        raise NoVideoStreamError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    if stream.codec_context is None:
-        raise NoDecoderError(f"{container.name} holds a video stream that no decoder knows; convert it")
-    read_only(container, stream)
-    return stream
-
-
-def _shown_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """The video streams that are no cover pictures."""
-    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-
-
-def read_only(container: av.container.InputContainer, stream: av.VideoStream, *, threads: int = 1) -> None:
-    """Set a container to give one stream's packets alone, and how many threads decode that stream.
-
-    Args:
-        container: An open file.
-        stream: One of its video streams.
-        threads: Of FFmpeg, each of which works on a frame.
-    """
-    stream.thread_type = "FRAME" if threads > 1 else "NONE"
-    stream.codec_context.thread_count = threads
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = av.stream.Discard.all
-
-
 def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
     with open_container(path) as container:
         stream = video_stream(container)
         declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way
-        others = [other for other in _shown_streams(container) if other.index != stream.index]
+        others = [other for other in shown_streams(container) if other.index != stream.index]
         packets, frame, held, counts = _read_packets(container, stream, others, path, beat)
         clock = _clock(packets, container, stream, declared_start, held)
         return PacketIndex(
@@ -218,7 +147,7 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             and not (_may_have_fields(container, stream) and _has_fields(clock["pts_seconds"])),
             stream_index=stream.index,
             coded_size=(frame.width, frame.height),
-            orientation=_orientation(frame),
+            orientation=orientation(frame),
             remarks=_other_streams(counts),
         )
 
@@ -397,13 +326,3 @@ def _container_rate(stream: av.VideoStream) -> float:
         if rate and 0 < rate <= 1000:
             return float(rate)
     return ASSUMED_RATE
-
-
-def _orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    # Iterating over these gives other things in PyAV 18 than in 19.
-    turned = cast(Mapping[Type, Any], frame.side_data).get(Type.DISPLAYMATRIX)
-    if turned is None:
-        return UPRIGHT
-    matrix = np.frombuffer(memoryview(turned), np.int32)
-    a, b, c, d = (int(np.sign(matrix[i])) for i in (0, 1, 3, 4))
-    return (a, b, c, d) if (a and d and not (b or c)) or (b and c and not (a or d)) else UPRIGHT

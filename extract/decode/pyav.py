@@ -13,8 +13,9 @@ from typing import cast
 import av
 import numpy as np
 
+from extract.decode.container import open_container, read_only
 from extract.decode.fit import FrameFilter
-from extract.decode.packets import PacketIndex, open_container, read_only
+from extract.decode.packets import PacketIndex
 from extract.decode.stream import DecodedFrame, FrameStream
 from extract.records import VideoItem
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from extract.text import counted
 from sequence_models.clips.windows import select_steps
 from sequence_models.experiments.prepare import reload_clips
 from sequence_models.models.baselines import baseline_names
@@ -172,12 +171,3 @@ def doctor_record(
             for name, each in said.items()
         }
     return record
-
-
-def opened_text(record: Mapping[str, Any]) -> str:
-    """How much was tested, and how often, from what metrics.json holds."""
-    opened = record["test_opened"]
-    times = "once" if opened == 1 else f"{opened} times"
-    of = f" of {counted(record['test_groups'], 'group')}" if record["test_groups"] else ""
-    clips = counted(record["test_clips"], "test clip") + of
-    return f"{clips}; the test split was opened {times}"

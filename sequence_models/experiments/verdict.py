@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from extract.text import aligned
-from sequence_models.experiments.evaluate import opened_text
+from sequence_models.experiments.summary import opened_text
 from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction, has_groups

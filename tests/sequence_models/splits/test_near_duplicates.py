@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from sequence_models.cli import _evaluation_text
+from sequence_models.experiments.summary import evaluation_text
 from sequence_models.records import Clip
 from sequence_models.splits.folds import Fold
 from sequence_models.splits.near_duplicates import alignment, find_near_duplicates, pairs_across
@@ -117,14 +117,14 @@ def record_of(pairs, **more):
 def test_the_command_names_the_pairs_and_both_scores():
     without = {"model": {"accuracy": {"value": 0.5}, "macro_f1": {"value": 0.4}}}
     pair = {"fold": "split", "clip_id": "a.avi", "other_id": "b.avi", "similarity": 0.712}
-    text = _evaluation_text(record_of([pair], without=without))
+    text = evaluation_text(record_of([pair], without=without))
     assert text.splitlines()[-3:] == [
         "warning: 1 of 4 test clips has a near-duplicate in training, which can raise the score: "
         "a.avi is like b.avi (0.71); give the clips a group",
         "without them  accuracy  macro_f1",
         "lstm          0.500     0.400",
     ]
-    assert _evaluation_text(record_of([])).splitlines()[-1] == (
+    assert evaluation_text(record_of([])).splitlines()[-1] == (
         "no near-duplicates of training clips among the test clips (looked at 4 test clips beside training and "
         "validation, in the embeddings)"
     )

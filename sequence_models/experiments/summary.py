@@ -1,0 +1,148 @@
+"""Records of experiments -> what is printed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from extract.text import counted
+from sequence_models.runs.run import Run
+from sequence_models.settings import MANY_TO_ONE
+
+if TYPE_CHECKING:
+    from sequence_models.runs.run import Run
+
+
+def choosing_score(settings: Any) -> str:
+    """The score on validation by which the epoch is chosen."""
+    return "mean average precision" if settings.multi_label else "macro-F1"
+
+
+def fit_text(result: Any, score_name: str) -> str:
+    """One fit as the progress bar shows it."""
+    if result is None:
+        return "done before"
+    score = "" if result.best_score is None else f", validation {score_name} {result.best_score:.3f}"
+    return f"epoch {result.best_epoch}{score}"
+
+
+def order_sentence(run: Path, *, against: str) -> str:
+    """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
+    from sequence_models.runs.results import read_metrics
+
+    record = read_metrics(run)
+    ours, floor = record["test"]["accuracy"]["value"], record["baselines"][against]["accuracy"]["value"]
+    paired = record["against"][against]
+    said = (
+        f"{record['model']} {ours:.2f}, {against} {floor:.2f}, better in {paired['groups_better']} of "
+        f"{paired['groups']} unseen groups (sign-flip p {paired['p']:.3f})"
+    )
+    if paired["difference"] > 0.1 and paired["p"] < 0.05:
+        return f"Order is the label here, and the sequence model finds it: {said}."
+    return f"Order is the label here, but the sequence model does not clearly beat the order-free baseline: {said}."
+
+
+def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
+    """What was found: clips, classes, groups and folds, and what is to be known of them."""
+    from extract.text import counted, first_few
+
+    groups = {record["group"] for record in run.clips.values()} - {""}
+    leaks = (
+        ", near-duplicates can leak" if run.settings.task == MANY_TO_ONE else ""
+    )  # whole recordings are seldom copies
+    no_groups = (
+        f"no groups: every clip stands for itself{leaks}; where clips belong together, give --group-from REGEX or a "
+        "column group"
+    )
+    classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
+    lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
+    if unlabelled:
+        verbs = "has no label and is" if len(unlabelled) == 1 else "have no label and are"
+        lines.append(f"{counted(unlabelled, 'clip')} {verbs} left out: {first_few(unlabelled, 5)}")
+    lines += notes
+    sizes = [(len(fold.train), len(fold.validation), len(fold.test)) for fold in run.folds]
+    shown = [
+        f"{low}" if low == high else f"{low} to {high}"
+        for low, high in ((min(s), max(s)) for s in zip(*sizes, strict=True))
+    ]
+    folds = counted(sizes, "fold") if run.cv else "one split"
+    clips = "clip" if shown[0] == "1" else "clips"
+    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose the epoch, {shown[2]} to test")
+    return "\n".join(lines)
+
+
+def evaluation_text(record: dict[str, Any]) -> str:
+    """What evaluate prints of a metrics record."""
+
+    before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
+    ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
+    lines = [score_table("test", {**ours, **record["baselines"]})]
+    over_folds = record.get("mean_over_folds")
+    if over_folds:
+        named = {record["model"] if name == "model" else name: scores for name, scores in over_folds.items()}
+        lines.append(score_table("mean over splits", named))
+    for name, values in record["per_seed"].items():
+        if len(values) > 1:
+            lines.append(
+                f"single seeds, {name}: {min(values):.3f} to {max(values):.3f} (the table averages {len(values)} seeds)"
+            )
+    lines.append(opened_text(record))
+    return "\n".join(lines + near_duplicate_lines(record))
+
+
+def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
+    """What the split doctor looked at and found; nothing where the clips have groups."""
+    from extract.text import counted, first_few
+
+    doctor = record.get("doctor")
+    if not doctor:
+        return []
+    tested = counted(doctor["test_clips"], "test clip")
+    if not doctor["pairs"]:
+        looked = f"{tested} beside training and validation, in the embeddings"
+        return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
+    named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
+    copies = doctor["test_clips"] - doctor["test_clips_without"]
+    verb = "has" if copies == 1 else "have"
+    lines = [
+        f"warning: {copies} of {tested} {verb} a near-duplicate in training, which can raise the score: "
+        f"{first_few(named, 5)}; give the clips a group"
+    ]
+    if "without" in doctor:
+        ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
+        lines.append(score_table("without them", ours))
+    return lines
+
+
+def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
+    """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
+    if not scores:
+        return f"{part}: nothing to score"
+    from extract.text import aligned
+    from sequence_models.scoring.metrics import no_interval
+
+    shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
+    columns = [name for name in shown if name in next(iter(scores.values()))]
+    few = [text for values in scores.values() for column in columns if (text := no_interval(values[column]))]
+    rows = [[f"{part} ({few[0]})" if few else part, *columns]] + [
+        [name, *(_cell(column, values[column]) for column in columns)] for name, values in scores.items()
+    ]
+    return "\n".join(aligned(rows))
+
+
+def _cell(name: str, score: dict[str, Any]) -> str:
+    from sequence_models.scoring.metrics import PERCENT, shown_interval
+
+    digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
+    text = f"{score['value']:.{digits}f}"
+    return f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else text
+
+
+def opened_text(record: Mapping[str, Any]) -> str:
+    """How much was tested, and how often, from what metrics.json holds."""
+    opened = record["test_opened"]
+    times = "once" if opened == 1 else f"{opened} times"
+    of = f" of {counted(record['test_groups'], 'group')}" if record["test_groups"] else ""
+    clips = counted(record["test_clips"], "test clip") + of
+    return f"{clips}; the test split was opened {times}"

@@ -1,0 +1,43 @@
+"""Predictions -> rows of a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sequence_models.records import Clip, Prediction
+from sequence_models.settings import MANY_TO_ONE
+
+
+def prediction_rows(
+    clips: Sequence[Clip], predictions: Sequence[Prediction], *, vocabulary: Sequence[str], task: str, has_seconds: bool
+) -> list[list[Any]]:
+    """The lines of predictions.csv: a header, then one per clip, or per timestep of many-to-many.
+
+    Args:
+        clips: The clips.
+        predictions: One for each.
+        vocabulary: The names of the classes.
+        task: "many-to-one" or "many-to-many".
+        has_seconds: Whether the times of the clips are seconds; where they only count timesteps, none are written.
+    """
+    classes = [f"p_{name}" for name in vocabulary]
+    if task == MANY_TO_ONE:
+        rows: list[list[Any]] = [["clip_id", "label", *classes]]
+        for clip, prediction in zip(clips, predictions, strict=True):
+            best = vocabulary[int(prediction.labels)]
+            rows.append([clip.clip_id, best, *(f"{p:.4f}" for p in prediction.probabilities)])
+        return rows
+    rows = [["clip_id", "frame", *(["pts_seconds"] if has_seconds else []), "label", "raw_label", *classes]]
+    for clip, prediction in zip(clips, predictions, strict=True):
+        for step, decided in enumerate(zip(prediction.labels, prediction.raw_labels, strict=True)):
+            times = [int(clip.frame_indices[step]), *([f"{clip.pts_seconds[step]:.3f}"] if has_seconds else [])]
+            labels = [_label(vocabulary, each, multi_label=prediction.multi_label) for each in decided]
+            rows.append([clip.clip_id, *times, *labels, *(f"{p:.4f}" for p in prediction.probabilities[step])])
+    return rows
+
+
+def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str:
+    if not multi_label:
+        return vocabulary[decided]
+    return "|".join(name for name, there in zip(vocabulary, decided, strict=True) if there)
