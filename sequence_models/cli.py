@@ -9,15 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
-from sequence_models.experiments.summary import (
-    choosing_score,
-    data_text,
-    evaluation_text,
-    fit_text,
-    near_duplicate_lines,
-    score_table,
-)
-from sequence_models.prediction.tables import prediction_rows
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
@@ -49,6 +40,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
     from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.experiments.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
+    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, near_duplicate_lines
     from sequence_models.runs.results import begin_comparison
     from sequence_models.settings import TrainSettings
 
@@ -96,6 +88,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
     _import_keras()
     from sequence_models.experiments.evaluate import evaluate
+    from sequence_models.experiments.summary import evaluation_text
 
     record = evaluate(arguments.run_directory)
     print(evaluation_text(record))
@@ -149,6 +142,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     _import_keras()
     from extract.system.files import guarded, write_csv
     from extract.text import counted
+    from sequence_models.prediction.tables import prediction_rows
     from sequence_models.runs.fitted import predict_clips
     from sequence_models.runs.run import read_run
 
@@ -182,6 +176,7 @@ def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, r
     """
     _import_keras()
     from sequence_models.experiments.evaluate import evaluate
+    from sequence_models.experiments.summary import evaluation_text
     from sequence_models.report.page import write_report
 
     train_with_bar(stores, labels, settings, run=run, cv=cv, seeds=seeds)
@@ -201,6 +196,7 @@ def train_with_bar(
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from extract.system.terminal import progress_bar
     from sequence_models.experiments.prepare import prepare
+    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, score_table
     from sequence_models.runs.checks import refuse_training_into_comparison
 
     refuse_training_into_comparison(run)
