@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from extract.decode.settings import FrameSettings
 
+if TYPE_CHECKING:
     from extract.jobs.settings import ExtractSettings
     from extract.videos.sampling import SamplingRule
 
@@ -58,22 +59,20 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--channels", type=int, choices=(3, 1), help="of --backbone pixels: 3 keeps colour, 1 only grey (3)"
     )
     _add_sampling_flags(group)
-    group.add_argument(
-        "--fit", choices=("stretch", "crop", "pad"), default="stretch", help="how a frame becomes square (stretch)"
-    )
-    group.add_argument("--input", choices=("rgb", "diff", "flow"), default="rgb", help="what the backbone sees (rgb)")
-    group.add_argument(
-        "--deinterlace", action="store_const", const="bwdif", default="none",
-        help="make one picture of the two fields of an interlaced frame (bwdif); reads every frame, also for few",
-    )  # fmt: skip
-    group.add_argument(
-        "--on-corrupt", choices=("salvage", "skip", "fail"), default="salvage",
-        help="where frames are lost: keep the rest and record the gap, leave the clip out, or stop (salvage)",
-    )  # fmt: skip
+    for setting in fields(FrameSettings):
+        flag, choices, about = _flag(setting.name), setting.metadata["choices"], setting.metadata["help"]
+        if choices[0] == "none":  # a switch
+            group.add_argument(flag, action="store_const", const=choices[1], default=choices[0], help=about)
+        else:
+            group.add_argument(flag, choices=choices, default=choices[0], help=f"{about} ({choices[0]})")
     precisions = ("float32", "mixed_float16", "mixed_bfloat16")
     group.add_argument(
         "--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)"
     )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def add_speed_flags(parser: argparse.ArgumentParser) -> None:
@@ -239,14 +238,9 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     """
     from extract.jobs.settings import ExtractSettings
 
-    words = ("backbone", "fit", "input", "deinterlace", "on_corrupt", "precision")
-    recipe = ("output", "weights", "image_size", "channels", *words)
-    speed = ("engine", "batch_size", "decode_threads", "flush_seconds", "retry_failed", "rehash", "max_failures")
-    return ExtractSettings(
-        sampling=sampling_rule(arguments),
-        part=_part(arguments.part),
-        **{name: getattr(arguments, name) for name in recipe + speed},
-    )
+    names = {setting.name for setting in fields(ExtractSettings)} - {"sampling", "part", "clips_from"}
+    same = {name: getattr(arguments, name) for name in names}
+    return ExtractSettings(sampling=sampling_rule(arguments), part=_part(arguments.part), **same)
 
 
 def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
@@ -278,7 +272,7 @@ def check_positive(arguments: argparse.Namespace, *names: str) -> None:
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value <= 0:
-            raise UsageError(f"--{name.replace('_', '-')} {value} must be greater than 0")
+            raise UsageError(f"{_flag(name)} {value} must be greater than 0")
 
 
 def _part(text: str | None) -> tuple[int, int] | None:

@@ -266,7 +266,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
 
     from extract.backbones.pixels import grey
     from extract.backbones.registry import load_backbone
-    from extract.decode.settings import DecodeSettings
+    from extract.decode.settings import DecodeSettings, frame_words
     from extract.errors import UsageError
     from extract.preview.sheet import Change, sheet_of_videos
     from extract.videos.listing import find_videos
@@ -277,8 +277,9 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
         raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
     if backbone.channels == 1:
         view = replace(view, changes=[Change(grey, "grey"), *view.changes])
-    same = {name: getattr(arguments, name) for name in ("fit", "input", "deinterlace", "on_corrupt")}
-    settings = DecodeSettings(sampling=sampling_rule(arguments), image_size=backbone.image_size, **same)
+    settings = DecodeSettings(
+        sampling=sampling_rule(arguments), image_size=backbone.image_size, **frame_words(arguments)
+    )
     items, title = find_videos(arguments.target), arguments.target
     return sheet_of_videos(items, settings, arguments.output, title=title, view=view)
 

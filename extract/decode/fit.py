@@ -17,7 +17,6 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 RESIZE = "swscale area, full chroma"  # its name in recipes
 FLAGS = Interpolation.AREA | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-FITS = ("stretch", "crop", "pad")
 MATRICES = (1, 4, 5, 6, 7, 9)  # of ITU-T H.273, those that swscale knows
 SD_SIZE = (1279, 576)  # largest width and height: where a file names no matrix, players take BT.601 up to here
 MOST_OVERHANG = 4.0  # a picture longer than so many times its width is cut before it is scaled, not after

@@ -21,7 +21,6 @@ from extract.records import VideoItem
 
 NAME = f"pyav {av.__version__}"
 SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
-DEINTERLACE = ("none", "bwdif")
 SMALLEST_FIELDS = (3, 4)  # width and height of the smallest frames that bwdif takes
 SALVAGE_ATTEMPTS = 1000  # read failures in a row; damaged files give one per damaged block
 SALVAGE_SECONDS = 20.0

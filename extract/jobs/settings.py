@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from extract.backbones.backbone import Backbone
 from extract.backbones.registry import load_backbone
 from extract.decode.fit import RESIZE
-from extract.decode.settings import DecodeSettings
+from extract.decode.settings import DecodeSettings, FrameSettings, frame_words
 from extract.engines.registry import ENGINES, PRECISIONS
 from extract.errors import BackboneError, UsageError
 from extract.store.schema import SCHEMA_VERSION
@@ -18,7 +18,7 @@ from extract.videos.sampling import SamplingRule
 
 
 @dataclass(frozen=True)
-class ExtractSettings:
+class ExtractSettings(FrameSettings):
     """Everything that an extraction can be told; the flags of `clipseq extract` have the same names.
 
     Raises:
@@ -31,10 +31,6 @@ class ExtractSettings:
     image_size: int | None = None  # None: the backbone's own
     channels: int | None = None  # of the backbone `pixels`: 3 or 1
     sampling: SamplingRule = SamplingRule("fps", 8.0)
-    fit: str = "stretch"
-    input: str = "rgb"
-    deinterlace: str = "none"
-    on_corrupt: str = "salvage"
     precision: str = "float32"
     engine: str = "auto"
     batch_size: int | None = None  # None: the engine's default
@@ -47,6 +43,7 @@ class ExtractSettings:
     clips_from: str = ""  # "list" where a list named the clips
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("batch_size", "decode_threads", "image_size", "flush_seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -57,7 +54,6 @@ class ExtractSettings:
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"--part {self.part[0]}/{self.part[1]} must be I/N with 1 <= I <= N, such as 3/8")
         failure_limit(self.max_failures, 0)
-        self.decode_settings()
         if self.channels == 1 and self.input == "flow":
             raise UsageError(
                 "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion "
@@ -69,10 +65,7 @@ class ExtractSettings:
         return DecodeSettings(
             sampling=self.sampling,
             image_size=self.image_size if image_size is None else image_size,
-            fit=self.fit,
-            input=self.input,
-            deinterlace=self.deinterlace,
-            on_corrupt=self.on_corrupt,
+            **frame_words(self),
         )
 
 
@@ -88,12 +81,9 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
         "backbone": backbone.name,
         **(model if backbone.channels is None else {"channels": backbone.channels}),
         "image_size": backbone.image_size,
-        "fit": settings.fit,
         "resize": RESIZE,
-        "input": settings.input,
         "sampling": str(settings.sampling),
-        "deinterlace": settings.deinterlace,
-        "on_corrupt": settings.on_corrupt,
+        **frame_words(settings),
     }
 
 
@@ -120,7 +110,8 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
             f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
             "or give a store of that version instead of videos"
         )
-    same = ("backbone", "fit", "input", "deinterlace", "on_corrupt", *(() if "channels" in recipe else ("precision",)))
+    words = [word.name for word in fields(FrameSettings)]
+    same = ("backbone", *words, *(() if "channels" in recipe else ("precision",)))
     return ExtractSettings(
         output=output,
         weights=_weights_of(recipe, weights),

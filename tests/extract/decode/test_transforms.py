@@ -3,6 +3,7 @@ import pytest
 from video_files import colour_bars, moving_frames
 
 from extract.backbones.pixels import grey
+from extract.decode.settings import DecodeSettings
 from extract.decode.transforms import FRAME_TRANSFORMS, make_transform
 from extract.errors import UsageError
 from extract.records import SampledFrames
@@ -47,6 +48,10 @@ def test_the_first_row_of_a_clip_is_no_motion(name, nothing):
     transformed = make_transform(name)(chunk(moving_frames(2)))
     assert (transformed.frames[0] == nothing).all()
     assert (transformed.frames[1] != nothing).any()
+
+
+def test_every_input_has_its_transform():
+    assert tuple(FRAME_TRANSFORMS) == DecodeSettings.__dataclass_fields__["input"].metadata["choices"]
 
 
 @pytest.mark.parametrize("name", FRAME_TRANSFORMS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ import pytest
 from extract.backbones.registry import load_backbone
 from extract.decode import reader as decode
 from extract.decode.fit import RESIZE
+from extract.decode.settings import FrameSettings
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.jobs import job
 from extract.jobs.job import extract
@@ -24,6 +25,7 @@ from extract.store.reader import open_store
 from extract.store.recipe import fingerprint
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule
+from pipeline import make_parser
 
 
 @pytest.fixture
@@ -314,6 +316,20 @@ def test_a_recipe_gives_back_the_settings_that_made_it(videos, settings, tmp_pat
     recipe = open_store(settings.output).recipe
     same = settings_from_recipe(recipe, tmp_path / "again")
     assert (same.backbone, same.fit, same.sampling, same.image_size) == ("tiny", "pad", SamplingRule("fps", 4.0), 8)
+
+
+@pytest.mark.parametrize("setting", fields(FrameSettings), ids=lambda setting: setting.name)
+def test_a_setting_of_frames_is_flag_recipe_and_way_back_from_one_record(setting, settings, tmp_path):
+    """Whoever adds one adds a field, and the code that uses it."""
+    for value in setting.metadata["choices"]:
+        changed = replace(settings, **{setting.name: value})
+        recipe = recipe_of(changed, load_backbone("tiny"))
+        assert recipe[setting.name] == value
+        assert getattr(settings_from_recipe(recipe, tmp_path), setting.name) == value
+        assert getattr(changed.decode_settings(8), setting.name) == value
+    for verb in (("extract", "v", "--output", "f"), ("show", "v", "--output", "f")):
+        flag = [f"--{setting.name.replace('_', '-')}", *([] if setting.metadata["choices"][0] == "none" else [value])]
+        assert getattr(make_parser().parse_args([*verb, *flag]), setting.name) == value
 
 
 def test_a_recipe_of_an_earlier_version_cannot_be_followed_and_says_what_to_do(tmp_path):
