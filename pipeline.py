@@ -28,7 +28,7 @@ except KeyboardInterrupt:  # Ctrl-C while Python starts
 
 if TYPE_CHECKING:
     from extract.preview.rows import WindowCut
-    from extract.preview.sheet import Change
+    from extract.preview.sheet import PictureChange
     from sequence_models.settings import TrainSettings
 
 DESCRIPTION = """\
@@ -176,11 +176,11 @@ def run_show(arguments: argparse.Namespace) -> int:
     return extract.cli.run_show(arguments, changes, _window_cut(settings) if settings.window else None)
 
 
-def _augmentation(amounts: dict[str, Any], seed: int) -> Change:
+def _augmentation(amounts: dict[str, Any], seed: int) -> PictureChange:
     """What one epoch of training on frames does to them; drawn anew at every call."""
     import numpy as np
 
-    from extract.preview.sheet import Change
+    from extract.preview.sheet import PictureChange
     from extract.system.quiet_start import import_keras_quietly
     from sequence_models.clips.augmentation import FrameAugmentation, augment_frames
 
@@ -191,7 +191,7 @@ def _augmentation(amounts: dict[str, Any], seed: int) -> Change:
         return np.rint(augment_frames(frames, how, next(seeds))).astype(np.uint8)
 
     said = ", ".join(f"{name} {value:g}" if name != "flip" else name for name, value in amounts.items() if value)
-    return Change(augmented, f"augmented: {said}")
+    return PictureChange(augmented, f"augmented: {said}")
 
 
 def _window_cut(settings: TrainSettings) -> WindowCut:

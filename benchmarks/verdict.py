@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.grid import grid_points
-from sequence_models.experiments.prepare import Source
+from sequence_models.experiments.prepare import DataSource
 from sequence_models.experiments.verdict import SURE
 from sequence_models.records import Clip
 from sequence_models.runs.run import Run, create_run
@@ -151,7 +151,7 @@ def verdict_of(data: list[Clip]) -> dict:
                 folds=tuple(make_folds(data, cv="4", split_file=None, seed=0, vocabulary=vocabulary)),
             )
         )  # fmt: skip
-        sources = [Source(run, ClipSet(tuple(data), vocabulary))]
+        sources = [DataSource(run, ClipSet(tuple(data), vocabulary))]
         runs = sub_runs(sources, grid_points(MODELS, asdict(SETTINGS), {}))
         record = compare(sources, runs, on_fit=lambda *_: None)
     return record["verdict"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from extract.jobs.job import ClipResult, Progress
     from extract.jobs.settings import ExtractSettings
     from extract.preview.rows import WindowCut
-    from extract.preview.sheet import Change, Sheet, View
+    from extract.preview.sheet import PictureChange, Sheet, View
     from extract.videos.left_out import LeftOut
 
 
@@ -55,7 +55,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
     for result in scan.scan_videos(items, sampling_rule(arguments), threads=threads):
         totals.add(result)
         if arguments.json:
-            records.append(scan_text.clip_record(result))
+            records.append(scan_text.scanned_clip(result))
         else:
             print(scan_text.clip_line(result, width), flush=True)
     backbone = load_backbone(arguments.backbone)
@@ -70,7 +70,9 @@ def run_scan(arguments: argparse.Namespace) -> int:
     return 1 if totals.failed or left_out.unreadable else 0
 
 
-def run_show(arguments: argparse.Namespace, changes: Sequence[Change] = (), windows: WindowCut | None = None) -> int:
+def run_show(
+    arguments: argparse.Namespace, changes: Sequence[PictureChange] = (), windows: WindowCut | None = None
+) -> int:
     """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
     from extract.preview.sheet import View, sheet_of_store
     from extract.store.reader import is_store, open_store
@@ -268,7 +270,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     from extract.backbones.registry import load_backbone
     from extract.decode.settings import DecodeSettings, frame_words
     from extract.errors import UsageError
-    from extract.preview.sheet import Change, sheet_of_videos
+    from extract.preview.sheet import PictureChange, sheet_of_videos
     from extract.videos.listing import find_videos
 
     own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
@@ -276,7 +278,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     if view.changes and backbone.channels is None:
         raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
     if backbone.channels == 1:
-        view = replace(view, changes=[Change(grey, "grey"), *view.changes])
+        view = replace(view, changes=[PictureChange(grey, "grey"), *view.changes])
     settings = DecodeSettings(
         sampling=sampling_rule(arguments), image_size=backbone.image_size, **frame_words(arguments)
     )
@@ -287,14 +289,14 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
 def _clip_record(store, clip_id: str) -> dict:
     from dataclasses import asdict
 
-    from extract.jobs.plan import outdated
+    from extract.jobs.plan import outdated_reason
 
     source, truth = store.source(clip_id), store.truth(clip_id)
     return {
         "clip": clip_id,
         "timesteps": store.lengths()[clip_id],
         "source": asdict(source),
-        "outdated": outdated(store, clip_id),
+        "outdated": outdated_reason(store, clip_id),
         "truth": asdict(truth) if truth else None,
     }
 

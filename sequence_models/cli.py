@@ -39,7 +39,14 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from extract.system.terminal import progress_bar
     from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
     from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
-    from sequence_models.experiments.prepare import Source, check_input, frame_sources, holds_frames, prepare, source_of
+    from sequence_models.experiments.prepare import (
+        DataSource,
+        check_input,
+        data_source_of,
+        frame_sources,
+        holds_frames,
+        prepare,
+    )
     from sequence_models.experiments.summary import choosing_score, data_text, fit_text, near_duplicate_lines
     from sequence_models.runs.results import begin_comparison
     from sequence_models.settings import TrainSettings
@@ -55,10 +62,10 @@ def run_compare(arguments: argparse.Namespace) -> int:
         arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
     )
     begin_comparison(whole[0])
-    sources = [Source(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
+    sources = [DataSource(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
     wanted = [settings for of_model in points.values() for settings in of_model.values()]
     for settings in wanted:
-        seen = source_of(settings, sources)
+        seen = data_source_of(settings, sources)
         check_input(settings, seen.data, seen.run.stores)
     run, clips = whole
     print(data_text(run, clips.notes, clips.unlabelled))

@@ -33,7 +33,7 @@ from extract.errors import (
     UnreadableVideoError,
 )
 from extract.records import SampledFrames, VideoItem, VideoTruth
-from extract.system.core_slots import Turns
+from extract.system.core_slots import CoreSlots
 from extract.text import counted, span_text
 from extract.videos.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
 from extract.videos.sources import check_file
@@ -60,7 +60,7 @@ class ClipReader:
         settings: DecodeSettings,
         chunk_frames: int,
         at_seconds: np.ndarray | None,
-        turns: Turns | None,
+        turns: CoreSlots | None,
     ) -> None:
         self._truth: VideoTruth | None = None
         self.expected_frames: int | None = None
@@ -109,7 +109,7 @@ def open_clip(
     *,
     chunk_frames: int = 32,
     at_seconds: np.ndarray | None = None,
-    turns: Turns | None = None,
+    turns: CoreSlots | None = None,
 ) -> ClipReader:
     """Start reading a clip in a thread of its own, a few chunks ahead.
 

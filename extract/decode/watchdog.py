@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from extract.errors import VideoTimeoutError
-from extract.system.core_slots import Turns
+from extract.system.core_slots import CoreSlots
 
 QUEUE_LENGTH = 2
 POLL_SECONDS = 0.2
@@ -50,7 +50,7 @@ class Watched:
         *,
         name: str,
         stall_seconds: float,
-        turns: Turns | None = None,
+        turns: CoreSlots | None = None,
     ) -> None:
         self._turns = turns
         self._name = name

@@ -30,7 +30,7 @@ from extract.embed.timing import StageSeconds
 from extract.errors import VideoError
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.schema import Partial, same_source
-from extract.system.core_slots import Turns
+from extract.system.core_slots import CoreSlots
 from extract.system.cores import ffmpeg_threads, usable_cores
 from extract.videos.sources import source_of
 
@@ -41,7 +41,7 @@ QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may w
 POLL_SECONDS = 0.1
 
 
-class Engine(Protocol):
+class BatchEngine(Protocol):
     """What embeds a batch; `extract.engines.engine.Engine` is one."""
 
     @property
@@ -124,7 +124,7 @@ class _Embedded:
 def embed_clips(
     work: Sequence[tuple[VideoItem, Partial | None]],
     settings: DecodeSettings,
-    engine: Engine,
+    engine: BatchEngine,
     *,
     decode_threads: int,
     seconds: StageSeconds,
@@ -156,7 +156,7 @@ class _Packer:
         self,
         work: Sequence[tuple[VideoItem, Partial | None]],
         settings: DecodeSettings,
-        engine: Engine,
+        engine: BatchEngine,
         decode_threads: int,
         seconds: StageSeconds,
     ) -> None:
@@ -179,7 +179,7 @@ class _Packer:
         )
         self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
         self._stopped = threading.Event()
-        self._turns = Turns(usable_cores()) if engine.on_one_core else None
+        self._turns = CoreSlots(usable_cores()) if engine.on_one_core else None
         self._decoders = [
             threading.Thread(target=self._run_decoder, name=f"decode-{k}", daemon=True) for k in range(decode_threads)
         ]

@@ -19,7 +19,7 @@ from extract.decode import rules
 from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.embed.timing import StageSeconds
 from extract.errors import TooManyFailuresError, VideoError
-from extract.jobs.plan import decide, in_part
+from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.settings import ExtractSettings, failure_limit, recipe_of
 from extract.records import Source, VideoItem
 from extract.store.reader import open_made_with
@@ -97,7 +97,7 @@ def extract(
     gone: list[tuple[VideoItem, VideoError]] = []
     for item in items:
         try:
-            decision = decide(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
+            decision = decide_clip(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
         except VideoError as error:
             known = store.failures().get(item.clip_id) if store else None
             if known is not None and known.message == str(error) and not settings.retry_failed:

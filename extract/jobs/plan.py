@@ -17,7 +17,7 @@ from extract.videos.sources import source_of
 
 
 @dataclass(frozen=True)
-class Decision:
+class ClipDecision:
     """What to do with one clip: "reuse", "extract" (behind what `partial` has) or "failed" (again, without work)."""
 
     action: str
@@ -38,7 +38,9 @@ def in_part(clip_id: str, part: tuple[int, int]) -> bool:
     return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % count == number - 1
 
 
-def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, rehash: bool = False) -> Decision:
+def decide_clip(
+    item: VideoItem, store: Store | None, *, retry_failed: bool = False, rehash: bool = False
+) -> ClipDecision:
     """What to do with one clip, and why; decodes nothing, and hashes only where size or time of the file differ.
 
     Args:
@@ -56,10 +58,10 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
     now = source_of(item, with_digest=rehash)
     reason = "it is not in the store"
     if store is None:
-        return Decision("extract", reason)
+        return ClipDecision("extract", reason)
     if item.clip_id in store:
         decision, now = _compare(item, store.source(item.clip_id), now)
-        was_wrong = outdated(store, item.clip_id)
+        was_wrong = outdated_reason(store, item.clip_id)
         if decision.action == "reuse" and not was_wrong:
             return decision
         reason = f"it was stored by earlier rules: {was_wrong}" if was_wrong else decision.reason
@@ -68,17 +70,17 @@ def decide(item: VideoItem, store: Store | None, *, retry_failed: bool = False, 
         unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
         if unchanged and not retry_failed and failure.error != UnexpectedVideoError.__name__:
             said = failure.message.rstrip(".")
-            return Decision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
+            return ClipDecision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
         reason = "it failed before, and is tried again"
     partial = _beginning(item, store, now)
     if partial.rows:
-        return Decision(
+        return ClipDecision(
             "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it goes on there", partial
         )
-    return Decision("extract", reason)
+    return ClipDecision("extract", reason)
 
 
-def outdated(store: Store, clip_id: str) -> str:
+def outdated_reason(store: Store, clip_id: str) -> str:
     """What earlier rules of decoding did wrong with a stored clip; "" where it is right."""
     version = store.rules(clip_id)
     if version >= rules.VERSION:
@@ -88,7 +90,7 @@ def outdated(store: Store, clip_id: str) -> str:
 
 def outdated_warning(store: Store) -> list[str]:
     """The clips of a store that earlier rules of decoding stored wrongly, in at most one sentence."""
-    found = {clip_id: what for clip_id in store.clip_ids if (what := outdated(store, clip_id))}
+    found = {clip_id: what for clip_id in store.clip_ids if (what := outdated_reason(store, clip_id))}
     if not found:
         return []
     clips, what = counted(found, "clip"), "; ".join(sorted(set(found.values())))
@@ -122,7 +124,7 @@ def explain(clip: VideoItem | str, store: Store) -> str:
             first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
         return " ".join([first, *sentences])
     try:
-        decision = decide(item, store, retry_failed=is_imported)
+        decision = decide_clip(item, store, retry_failed=is_imported)
     except VideoError as error:
         return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
     sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
@@ -134,18 +136,18 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     return " ".join(sentences)
 
 
-def _compare(item: VideoItem, then: Source, now: Source) -> tuple[Decision, Source]:
+def _compare(item: VideoItem, then: Source, now: Source) -> tuple[ClipDecision, Source]:
     """Whether the stored clip is of the file as it is, and what that file is, with its digest where that was needed."""
     if not now.digest and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
-        return Decision("reuse", "size and modification time of the file are those of the extraction"), now
+        return ClipDecision("reuse", "size and modification time of the file are those of the extraction"), now
     if then.size != now.size:
-        return Decision("extract", "the size of the file has changed since the extraction"), now
+        return ClipDecision("extract", "the size of the file has changed since the extraction"), now
     if not then.digest:
-        return Decision("extract", "the time of the file has changed and no hash of its content is recorded"), now
+        return ClipDecision("extract", "the time of the file has changed and no hash of its content is recorded"), now
     now = now if now.digest else source_of(item, with_digest=True)
     if now.digest == then.digest:
-        return Decision("reuse", "the content of the file is the same as at the extraction, by its hash"), now
-    return Decision("extract", "the content of the file has changed since the extraction"), now
+        return ClipDecision("reuse", "the content of the file is the same as at the extraction, by its hash"), now
+    return ClipDecision("extract", "the content of the file has changed since the extraction"), now
 
 
 def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:

@@ -117,7 +117,7 @@ def summary_text(totals: ScanTotals, estimate: Estimate) -> str:
     ))  # fmt: skip
 
 
-def clip_record(result: ScanResult) -> dict[str, object]:
+def scanned_clip(result: ScanResult) -> dict[str, object]:
     """One clip for JSON.
 
     Args:

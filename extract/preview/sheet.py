@@ -31,7 +31,7 @@ SAME_TIME_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
-class Change:
+class PictureChange:
     """What is done to the shown frames of a clip, uint8 (N, H, W, C) -> uint8 (N, H, W, C'), and that in words."""
 
     apply: Callable[[np.ndarray], np.ndarray]
@@ -50,7 +50,7 @@ class View:
         max_frames: Frames per row at most; of more, so many spread over the clip or window.
     """
 
-    changes: Sequence[Change] = ()
+    changes: Sequence[PictureChange] = ()
     windows: WindowCut | None = None
     max_clips: int = 20
     max_windows: int = 80
@@ -270,7 +270,7 @@ def _alone(frame: SheetFrame) -> SheetFrame:
     return replace(frame, picture=frame.picture.copy())
 
 
-def _changed_row(row: SheetRow, change: Change) -> SheetRow:
+def _changed_row(row: SheetRow, change: PictureChange) -> SheetRow:
     if not row.frames:
         return row
     pictures = change.apply(np.stack([frame.picture for frame in row.frames]))  # (N, H, W, C)

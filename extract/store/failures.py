@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from extract.store.schema import LEDGER_PATTERN
-from extract.store.shard import unreadable
+from extract.store.shard import unreadable_shard
 from extract.system.files import fsync_directory, read_regular, writing
 from extract.system.typed_json import parse_json, typed_record
 
@@ -49,7 +49,7 @@ def read_ledgers(folder: Path) -> list[Failure]:
         try:
             failures += parse_ledger(read_regular(path))
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise unreadable_shard(path, error) from error
     return failures
 
 

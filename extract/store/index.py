@@ -15,7 +15,7 @@ import numpy as np
 
 from extract.errors import WriteError
 from extract.store.schema import COLUMNS, EMBEDDING_DTYPES, SCHEMA_VERSION, TRUTH
-from extract.store.shard import ATTRIBUTES, Extent, Shard, open_shard, unreadable
+from extract.store.shard import ATTRIBUTES, Extent, Shard, open_shard, unreadable_shard
 from extract.system.files import MALFORMED, open_regular, sealed_file
 from extract.system.typed_json import parse_json
 
@@ -44,7 +44,7 @@ class ShardIndex:
         try:
             stat = path.stat()
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise unreadable_shard(path, error) from error
         shard = self._known.get((path.name, stat.st_size, stat.st_mtime_ns))
         if shard is None:
             shard = open_shard(path)

@@ -9,7 +9,7 @@ from extract.store.shard import Shard, damaged
 from extract.system.typed_json import parse_json, typed
 
 
-def recipe_of(shard: Shard) -> dict[str, object]:
+def stored_recipe(shard: Shard) -> dict[str, object]:
     """The recipe that a shard carries; DamagedShardError where it does not fit its fingerprint."""
     try:
         recipe = typed(parse_json(shard.attributes["recipe_json"]), dict[str, Any], "recipe")

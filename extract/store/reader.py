@@ -25,7 +25,7 @@ from extract.store.failures import Failure, latest_failures, parse_ledger, read_
 from extract.store.index import ShardIndex
 from extract.store.lazy_rows import LazyRows
 from extract.store.parts import ClipRows, Segment, longest_beginning
-from extract.store.provenance import made_of, mixture_warnings, recipe_of
+from extract.store.provenance import made_of, mixture_warnings, stored_recipe
 from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_differences
 from extract.store.schema import PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, TRUTH, Partial, no_store
 from extract.store.shard import Shard, ShardFile, damaged, open_shard
@@ -66,7 +66,7 @@ def open_store(path: str | Path) -> Store:
     path = Path(path)
     if path.is_file():
         shard = open_shard(path)
-        return Store(path, recipe_of(shard), [shard], {})
+        return Store(path, stored_recipe(shard), [shard], {})
     recipe = read_recipe(path)
     if recipe is None:
         raise no_store(path)
@@ -373,7 +373,7 @@ def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], di
 
 
 def _foreign(shard: Shard, recipe: dict[str, object], path: Path) -> RecipeMismatchError:
-    differing = recipe_differences(recipe_of(shard), recipe)
+    differing = recipe_differences(stored_recipe(shard), recipe)
     listed = "; ".join(f"{key}={theirs} instead of {ours}" for key, theirs, ours in differing)
     return RecipeMismatchError(f"{shard.path} was made with {listed}: move it out of {path}.")
 

@@ -93,7 +93,7 @@ class ShardFile:
             check_regular(path)
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise unreadable_shard(path, error) from error
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
@@ -200,7 +200,7 @@ def damaged(path: Path, what: str) -> DamagedShardError:
     )
 
 
-def unreadable(path: Path, error: OSError) -> StoreError:
+def unreadable_shard(path: Path, error: OSError) -> StoreError:
     """A file that the system does not give as one sentence with the next step."""
     if isinstance(error, NotRegularError):
         return DamagedShardError(f"{path} is no part of a store ({error.strerror}): remove it.")
@@ -214,7 +214,7 @@ def _check_signature(path: Path) -> None:
         with open_regular(path) as file:
             start = file.read(len(SIGNATURE))
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable_shard(path, error) from error
     if start != SIGNATURE:
         raise SchemaError(f"{path} is no HDF5 file, so no clipseq store.")
 

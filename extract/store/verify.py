@@ -15,7 +15,7 @@ from extract.errors import DamagedShardError, SchemaError, StoreError, Unstorabl
 from extract.records import VideoTruth
 from extract.store.index import indexed_clip_ids
 from extract.store.parts import Segment
-from extract.store.provenance import recipe_of
+from extract.store.provenance import stored_recipe
 from extract.store.reader import Store
 from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_text
 from extract.store.schema import SHARD_PATTERN, TRUTH, check_clip_id, no_store
@@ -143,7 +143,7 @@ def verdict_lines(report: VerifyReport) -> list[str]:
 def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
     shard = open_shard(path)
     found = _check_rows(shard)
-    store = Store(path, recipe_of(shard), [shard], {})
+    store = Store(path, stored_recipe(shard), [shard], {})
     damages = [found] if found else []
     if repair and damages:
         raise StoreError(f"{path} is damaged ({found}): a packed file cannot be repaired, so pack its directory again.")
@@ -192,7 +192,7 @@ def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, objec
     try:
         recipe = read_recipe(path)
     except DamagedShardError as error:
-        return (recipe_of(shards[0]) if shards else None), [Damage(RECIPE_NAME, str(error))]
+        return (stored_recipe(shards[0]) if shards else None), [Damage(RECIPE_NAME, str(error))]
     if recipe is None:
         raise no_store(path)
     return recipe, []

@@ -1,4 +1,4 @@
-"""Turns on the cores, where decoding and a backbone on the CPU share them.
+"""CoreSlots on the cores, where decoding and a backbone on the CPU share them.
 
 With more threads at work than there are cores, the system interrupts each every few milliseconds, and each then finds
 the caches full of another's data. That took 7 % of all time with 1080p videos. With turns a batch or a chunk of frames
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 PATIENCE_SECONDS = 2.0
 
 
-class Turns:
+class CoreSlots:
     """As many steps at once as there are cores, in no strict order: handing turns on in order leaves cores idle.
 
     Nobody waits longer than `PATIENCE_SECONDS`: then there is one step more than cores, or, where another has lasted as

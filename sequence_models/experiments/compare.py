@@ -22,7 +22,7 @@ from extract.store.reader import open_store
 from sequence_models.catalogue import TRAITS
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.evaluate import doctor_record
-from sequence_models.experiments.prepare import Source, source_of
+from sequence_models.experiments.prepare import DataSource, data_source_of
 from sequence_models.experiments.train import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.experiments.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
 from sequence_models.models.baselines import Baseline, baseline_names
@@ -30,7 +30,7 @@ from sequence_models.models.compiled import compiled
 from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.fitted import decide, load_baseline, load_fitted, prediction_arrays
+from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays
 from sequence_models.runs.results import begin_comparison, read_comparison, read_fit, read_validation
 from sequence_models.runs.run import CHOICES, COMPARISON, MODEL, Run, create_run, note_test_opened, read_run
 from sequence_models.settings import TrainSettings
@@ -40,7 +40,7 @@ Seconds = Mapping[tuple[str, ...], float]  # of extraction, by the stores
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
 
 
-def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
+def sub_runs(sources: Sequence[DataSource], points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
     """Create the run directories of a comparison, or go on with those that are there.
 
     Args:
@@ -66,7 +66,7 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
     for model in dict.fromkeys([*done, *points]):
         for name in dict.fromkeys([*done.get(model, []), *points.get(model, {})]):
             settings = wanted[name] if name in wanted else read_run(run.path / name).settings
-            seen = source_of(settings, sources).run
+            seen = data_source_of(settings, sources).run
             if settings.on_frames and isinstance(seen.embedding_dim, int):
                 raise RunError(f"{run.path} has {name} on raw frames; give --frames-store again, or use another --run.")
             runs.setdefault(model, []).append(create_run(replace(seen, path=run.path / name, settings=settings)))
@@ -74,7 +74,7 @@ def sub_runs(sources: Sequence[Source], points: Mapping[str, Mapping[str, TrainS
 
 
 def compare(
-    sources: Sequence[Source],
+    sources: Sequence[DataSource],
     runs: Mapping[str, Sequence[Run]],
     *,
     on_fit: Callable[[str, str, int, FitResult | None], None],
@@ -93,11 +93,11 @@ def compare(
     for model, of_model in runs.items():
         for each in of_model:
             validation[each.path.name] = _train(
-                each, source_of(each.settings, sources).data, partial(on_fit, each.path.name)
+                each, data_source_of(each.settings, sources).data, partial(on_fit, each.path.name)
             )
             _note_done(run, model, each.path.name)
         best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
-        train_final(best, source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
+        train_final(best, data_source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
         compiled.cache_clear()  # so that the next model's memory is its own
     if not read_choices(run):
         (run.path / CHOICES).unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def compare(
     run = note_test_opened(run)
     extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
     entries = [
-        _model_entry(model, of_model, source_of(of_model[0].settings, sources).data, extraction)
+        _model_entry(model, of_model, data_source_of(of_model[0].settings, sources).data, extraction)
         for model, of_model in runs.items()
     ]
     entries += [_baseline_entry(name, run, data, extraction) for name in baseline_names(run.settings.task)]
@@ -173,7 +173,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Sec
         of_seeds = _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], models)
         for collected, predictions in zip(entry.seeds, of_seeds, strict=True):
             collected += predictions
-        entry.said[fold.name] = decide(run, fold, MODEL, entry.plain[fold.name])
+        entry.said[fold.name] = post_process(run, fold, MODEL, entry.plain[fold.name])
     entry.parameters = float(np.mean(sizes))
     fits = [read_fit(run, fold.name, seed) for run in runs for fold in run.folds for seed in range(run.seeds)]
     entry.seconds = float(sum(fit["seconds"] for fit in fits))
@@ -194,7 +194,7 @@ def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> 
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)
         _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], [baseline])
-        entry.said[fold.name] = decide(run, fold, name, entry.plain[fold.name])
+        entry.said[fold.name] = post_process(run, fold, name, entry.plain[fold.name])
         entry.seconds += seconds
         entry.parameters = float(baseline.weights.size + baseline.bias.size)
     return entry

@@ -18,7 +18,7 @@ from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.checks import refuse_comparison
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.fitted import decide, load_baseline, load_fitted, prediction_arrays
+from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays
 from sequence_models.runs.results import read_validation, refuse_unfinished
 from sequence_models.runs.run import MODEL, OFFICIAL, POSTPROCESSED, Run, note_test_opened, read_run
 from sequence_models.scoring.predictions import compare_predictions, score_predictions
@@ -79,7 +79,7 @@ def _test_predictions(
         said[name] = load_baseline(run, fold, name)[0].predict(test)
     if run.settings.task == MANY_TO_ONE:
         return said
-    decided = {name: decide(run, fold, name, said[name]) for name in said if name != "majority"}
+    decided = {name: post_process(run, fold, name, said[name]) for name in said if name != "majority"}
     return said | {f"{name}{POSTPROCESSED}": predictions for name, predictions in decided.items()}
 
 

@@ -146,14 +146,14 @@ def holds_frames(stores: Sequence[str | Path]) -> bool:
     return len(open_store(stores[0]).row_shape) > 1
 
 
-class Source(NamedTuple):
+class DataSource(NamedTuple):
     """What a model of a comparison learns from: the run as it sees it, with its stores, and the clips."""
 
     run: Run
     data: ClipSet
 
 
-def source_of(settings: TrainSettings, sources: Sequence[Source]) -> Source:
+def data_source_of(settings: TrainSettings, sources: Sequence[DataSource]) -> DataSource:
     """The source of one model.
 
     Args:
@@ -168,7 +168,7 @@ def source_of(settings: TrainSettings, sources: Sequence[Source]) -> Source:
     return sources[-1] if settings.model == TWO_STREAM else sources[1]
 
 
-def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list[Source]:
+def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list[DataSource]:
     """The same clips, labels and folds on raw frames, for the raw-frame models of a comparison.
 
     Args:
@@ -189,7 +189,7 @@ def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list
     return [_frame_source(run, data, part) for part in parts]
 
 
-def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Source:
+def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> DataSource:
     lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
     if lacking:
         raise SplitError(
@@ -210,7 +210,7 @@ def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Sour
         embedding_dim=frames.clips[0].embedding_dim,
         clips={clip.clip_id: clip_record(clip, frames.vocabulary) for clip in frames.clips},
     )
-    return Source(on_frames, frames)
+    return DataSource(on_frames, frames)
 
 
 def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | Path]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from extract.errors import LabelError
 from extract.text import counted
-from sequence_models.labels.intervals import CLOCK_TOLERANCE_SECONDS, UNLABELLED, Piece, Timeline
+from sequence_models.labels.intervals import CLOCK_TOLERANCE_SECONDS, UNLABELLED, IntervalPiece, Timeline
 from sequence_models.labels.table import LabelRow
 from sequence_models.settings import STRICT
 
@@ -89,7 +89,7 @@ class ClipAlignment:
 def measure_alignment(
     clip_id: str,
     rows: Sequence[LabelRow],
-    pieces: Sequence[Piece],
+    pieces: Sequence[IntervalPiece],
     timeline: Timeline,
     labels: np.ndarray,
     *,

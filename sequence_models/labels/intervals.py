@@ -51,7 +51,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class Piece:
+class IntervalPiece:
     """A stretch [start, end) of the label axis over which the same classes hold; `labels` is never empty."""
 
     start: float
@@ -104,7 +104,7 @@ def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, ha
     return _timeline(clip.frame_indices.astype(np.float64), end, "frames", rate=rate, tolerance=0.0)
 
 
-def pieces_of(rows: Sequence[LabelRow]) -> list[Piece]:
+def pieces_of(rows: Sequence[LabelRow]) -> list[IntervalPiece]:
     """Cuts intervals that may overlap into pieces that do not.
 
     Args:
@@ -124,7 +124,7 @@ def pieces_of(rows: Sequence[LabelRow]) -> list[Piece]:
         active.subtract(closing[start])
         active += Counter()  # drops the classes whose count is 0
         if active:
-            pieces.append(Piece(start, end, frozenset(active)))
+            pieces.append(IntervalPiece(start, end, frozenset(active)))
     return pieces
 
 
@@ -149,7 +149,7 @@ def empty_labels(
 
 
 def label_positions(
-    pieces: Sequence[Piece], positions: np.ndarray, class_index: Mapping[str, int], *, empty: np.ndarray
+    pieces: Sequence[IntervalPiece], positions: np.ndarray, class_index: Mapping[str, int], *, empty: np.ndarray
 ) -> np.ndarray:
     """The label of every position.
 

@@ -28,7 +28,7 @@ from sequence_models.splits.folds import Fold
 log = logging.getLogger(__name__)
 
 
-def decide(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -> list[Prediction]:
+def post_process(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -> list[Prediction]:
     """Apply the post-processing that a fold chose on validation, where there is any.
 
     Args:

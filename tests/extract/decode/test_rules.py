@@ -13,7 +13,7 @@ from extract.decode import rules as decode_rules
 from extract.decode.rules import Change, outdated
 from extract.errors import DamagedShardError
 from extract.jobs.job import extract
-from extract.jobs.plan import decide, explain
+from extract.jobs.plan import decide_clip, explain
 from extract.jobs.settings import ExtractSettings
 from extract.records import VideoTruth
 from extract.store import schema as store_schema
@@ -89,9 +89,9 @@ def test_a_beginning_that_earlier_rules_sealed_is_not_gone_on_with(videos, setti
     with pytest.raises(Cut):
         list(extract(find_videos(videos / "two.avi"), settings, on_progress=cut))
     item = find_videos(videos / "two.avi")[0]
-    before = decide(item, open_store(settings.output))
+    before = decide_clip(item, open_store(settings.output))
     corrected()
-    after = decide(item, open_store(settings.output))
+    after = decide_clip(item, open_store(settings.output))
     assert before.partial and before.partial.rows and (after.partial is None or not after.partial.rows)
     assert statuses(videos / "two.avi", settings) == {"two.avi": "done"}
     assert len(open_store(settings.output).read("two.avi")) == 7

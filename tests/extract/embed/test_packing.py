@@ -181,11 +181,11 @@ def test_rows_stay_in_order_where_a_later_batch_is_embedded_first(three):
 
 def test_decoding_and_a_backbone_on_the_cpu_take_turns_on_the_cores(three, monkeypatch):
     from extract.embed import packing
-    from extract.system.core_slots import Turns
+    from extract.system.core_slots import CoreSlots
 
     at_work, most = [], []
 
-    class Counted(Turns):
+    class Counted(CoreSlots):
         @contextmanager
         def take(self):
             with super().take():
@@ -195,7 +195,7 @@ def test_decoding_and_a_backbone_on_the_cpu_take_turns_on_the_cores(three, monke
                 yield
                 at_work.remove(threading.current_thread().name)
 
-    monkeypatch.setattr(packing, "Turns", Counted)
+    monkeypatch.setattr(packing, "CoreSlots", Counted)
     monkeypatch.setattr(packing, "usable_cores", lambda: 2)
     engine = MeanEngine(2, streams=3)
     engine.on_one_core = True

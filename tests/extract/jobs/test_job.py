@@ -19,7 +19,7 @@ from extract.decode.settings import FrameSettings
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
 from extract.jobs import job
 from extract.jobs.job import extract
-from extract.jobs.plan import decide, in_part
+from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.settings import ExtractSettings, failure_limit, recipe_of, settings_from_recipe
 from extract.store.reader import open_store
 from extract.store.recipe import fingerprint
@@ -272,7 +272,7 @@ def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_pat
     with pytest.raises(Cut):
         list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
     item = find_videos(tmp_path / "long")[0]
-    decision = decide(item, open_store(settings.output))
+    decision = decide_clip(item, open_store(settings.output))
     assert decision.partial is not None and 0 < decision.partial.rows <= 40
     assert statuses(tmp_path / "long", settings) == {"done": 1}
     np.testing.assert_allclose(
@@ -300,12 +300,12 @@ def test_a_video_that_is_replaced_after_the_decision_to_go_on_with_it_is_embedde
         list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
 
     def replaced(*arguments, **options):
-        decision = decide(*arguments, **options)
+        decision = decide_clip(*arguments, **options)
         assert decision.partial is not None and decision.partial.rows
         make_video(path, frames=70, step=3)
         return decision
 
-    monkeypatch.setattr(job, "decide", replaced)
+    monkeypatch.setattr(job, "decide_clip", replaced)
     (result,) = extract(find_videos(tmp_path / "long"), settings)
     assert (result.status, result.rows) == ("done", 70)
     assert open_store(settings.output).read("long.avi").frame_indices.tolist() == list(range(70))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from extract.decode.rules import VERSION
-from extract.jobs.plan import decide, explain, in_part
+from extract.jobs.plan import decide_clip, explain, in_part
 from extract.records import VideoItem
 from extract.store.pack import pack
 from extract.store.reader import open_store
@@ -57,67 +57,67 @@ def another(item, name):
 
 
 def test_a_clip_that_is_nowhere_is_extracted(tmp_path, item):
-    assert decide(item, None).action == "extract"
-    decision = decide(item, fill(tmp_path, done=[another(item, "b.mp4")]))
+    assert decide_clip(item, None).action == "extract"
+    decision = decide_clip(item, fill(tmp_path, done=[another(item, "b.mp4")]))
     assert (decision.action, decision.reason) == ("extract", "it is not in the store")
 
 
 def test_an_unchanged_clip_is_reused_without_being_read(tmp_path, item, monkeypatch):
     store = fill(tmp_path, done=[item])
     monkeypatch.setattr("extract.videos.sources._digest", lambda files: pytest.fail("the content was read"))
-    assert decide(item, store).action == "reuse"
+    assert decide_clip(item, store).action == "reuse"
 
 
 def test_a_touched_clip_is_known_by_its_content(tmp_path, item):
     store = fill(tmp_path, done=[item])
     os.utime(item.path, ns=(1, 1))
-    assert decide(item, store).action == "reuse"
+    assert decide_clip(item, store).action == "reuse"
     item.path.write_bytes(b"y" * 1234)
-    assert decide(item, store).reason == "the content of the file has changed since the extraction"
+    assert decide_clip(item, store).reason == "the content of the file has changed since the extraction"
     item.path.write_bytes(b"y" * 1235)
-    assert decide(item, store).reason == "the size of the file has changed since the extraction"
+    assert decide_clip(item, store).reason == "the size of the file has changed since the extraction"
 
 
 def test_the_same_size_and_time_are_seen_through_by_rehash_only(tmp_path, item):
     store = fill(tmp_path, done=[item])
     rewrite(item, b"y" * 1234)
-    assert decide(item, store).action == "reuse"
-    assert decide(item, store, rehash=True).action == "extract"
+    assert decide_clip(item, store).action == "reuse"
+    assert decide_clip(item, store, rehash=True).action == "extract"
 
 
 def test_a_begun_clip_goes_on_behind_its_sealed_rows_also_when_it_was_touched(tmp_path, item):
     store = fill(tmp_path, begun=[item])
-    assert decide(item, store).partial.rows == 3
+    assert decide_clip(item, store).partial.rows == 3
     os.utime(item.path, ns=(1, 1))
-    assert decide(item, store).partial.rows == 3
+    assert decide_clip(item, store).partial.rows == 3
     item.path.write_bytes(b"y" * 1234)
-    assert decide(item, store).partial is None
+    assert decide_clip(item, store).partial is None
 
 
 def test_rehash_never_goes_on_behind_rows_of_other_content(tmp_path, item):
     store = fill(tmp_path, begun=[item])
     rewrite(item, b"y" * 1234)
-    assert decide(item, store, rehash=True).partial is None
+    assert decide_clip(item, store, rehash=True).partial is None
 
 
 def test_a_changed_clip_that_was_cut_off_goes_on_behind_the_rows_of_the_new_file(tmp_path, item):
     fill(tmp_path, done=[item])
     item.path.write_bytes(b"y" * 999)
-    assert decide(item, fill(tmp_path, begun=[item])).partial.rows == 3
+    assert decide_clip(item, fill(tmp_path, begun=[item])).partial.rows == 3
 
 
 def test_a_failed_clip_is_tried_again_when_it_changed_or_on_demand(tmp_path, item):
     store = fill(tmp_path, failed=[item])
-    assert decide(item, store).action == "failed"
-    assert decide(item, store, retry_failed=True).action == "extract"
+    assert decide_clip(item, store).action == "failed"
+    assert decide_clip(item, store, retry_failed=True).action == "extract"
     item.path.write_bytes(b"y")
-    assert decide(item, store).action == "extract"
+    assert decide_clip(item, store).action == "extract"
 
 
 def test_a_changed_clip_that_failed_is_not_tried_at_every_run(tmp_path, item):
     fill(tmp_path, done=[item])
     item.path.write_bytes(b"broken")
-    assert decide(item, fill(tmp_path, failed=[item])).action == "failed"
+    assert decide_clip(item, fill(tmp_path, failed=[item])).action == "failed"
 
 
 def test_every_clip_is_in_exactly_one_part():

@@ -11,7 +11,7 @@ from extract.jobs.job import extract
 from extract.jobs.settings import ExtractSettings
 from extract.preview.drawing import SheetRow, write_sheet
 from extract.preview.rows import Picking, RowPlan, Window, WindowCut, spread
-from extract.preview.sheet import Change, View, _rows_of_video, sheet_of_store, sheet_of_videos
+from extract.preview.sheet import PictureChange, View, _rows_of_video, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule
@@ -123,7 +123,7 @@ def test_each_window_is_changed_on_its_own(videos, tmp_path):
         seen.append(frames.shape)
         return frames
 
-    given = {"title": "x", "view": View([Change(note, "noted")], cut_by(0.8, 0.4))}
+    given = {"title": "x", "view": View([PictureChange(note, "noted")], cut_by(0.8, 0.4))}
     sheet_of_videos(find_videos(videos / "hug" / "a.mp4"), DecodeSettings(EVERY, 16), tmp_path / "s.png", **given)
     assert seen == [(8, 16, 16, 3)] * 4
 

@@ -8,10 +8,10 @@ from extract.preview.scan import ScanResult, ScanTotals
 from extract.preview.scan_text import (
     clip_columns,
     clip_line,
-    clip_record,
     estimate_cost,
     header_line,
     scan_record,
+    scanned_clip,
     summary_text,
 )
 from extract.records import VideoItem, VideoTruth
@@ -88,7 +88,7 @@ def test_the_summary_names_counts_oddities_and_cost():
 
 def test_records_are_json():
     sums = totals(GOOD, BAD)
-    record = {"clips": [clip_record(GOOD)], **scan_record(sums, estimate_cost(sums, row_bytes=16, threads=1))}
+    record = {"clips": [scanned_clip(GOOD)], **scan_record(sums, estimate_cost(sums, row_bytes=16, threads=1))}
     read = json.loads(json.dumps(record, allow_nan=False))
     assert read["clips"][0]["truth"]["declared_frames"] == 302
     assert (read["totals"]["failed"], read["totals"]["flags"]["rotated"]) == (1, 1)

@@ -11,7 +11,7 @@ from extract.errors import UsageError
 from extract.jobs.job import extract
 from extract.jobs.settings import ExtractSettings
 from extract.preview.drawing import SheetRow, _legible
-from extract.preview.sheet import Change, View, sheet_of_store, sheet_of_videos
+from extract.preview.sheet import PictureChange, View, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
 from extract.videos.sampling import SamplingRule
@@ -79,7 +79,7 @@ def test_a_store_shows_the_frames_of_its_videos_at_its_times(videos, tmp_path, n
 def test_a_store_of_frames_shows_what_it_holds_without_its_videos(videos, tmp_path, channels):
     settings = DecodeSettings(FPS_5, image_size=64)
     items = find_videos(videos / "hug")
-    shown = [Change(grey, "grey")] if channels == 1 else []
+    shown = [PictureChange(grey, "grey")] if channels == 1 else []
     sheet_of_videos(items, settings, tmp_path / "b.png", title="x", view=View(max_frames=4, changes=shown))
     job = ExtractSettings(tmp_path / "store", "pixels", image_size=64, channels=channels, sampling=FPS_5)
     list(extract(items, job))
@@ -102,7 +102,7 @@ def test_a_change_is_done_to_all_shown_frames_of_a_clip_at_once(videos, tmp_path
 
     store = open_store(tmp_path / "store")
     sheet_of_store(store, tmp_path / "a.png", view=View(max_frames=4))
-    sheet_of_store(store, tmp_path / "b.png", view=View(max_frames=4, changes=[Change(flip, "flipped")]))
+    sheet_of_store(store, tmp_path / "b.png", view=View(max_frames=4, changes=[PictureChange(flip, "flipped")]))
     assert seen == [(4, 112, 112, 3), (4, 112, 112, 3)]
     a, b = thumbnail(tmp_path / "a.png", row=1, column=2), thumbnail(tmp_path / "b.png", row=1, column=2)
     assert np.abs(a[:, ::-1].astype(int) - b).max() <= 2 and (a != b).any()
@@ -111,7 +111,9 @@ def test_a_change_is_done_to_all_shown_frames_of_a_clip_at_once(videos, tmp_path
 def test_only_frames_are_changed(videos, tmp_path):
     list(extract(find_videos(videos / "hug"), ExtractSettings(tmp_path / "store", "tiny", sampling=FPS_5)))
     with pytest.raises(UsageError) as error:
-        sheet_of_store(open_store(tmp_path / "store"), tmp_path / "s.png", view=View(changes=[Change(grey, "grey")]))
+        sheet_of_store(
+            open_store(tmp_path / "store"), tmp_path / "s.png", view=View(changes=[PictureChange(grey, "grey")])
+        )
     assert str(error.value) == (
         f"{tmp_path / 'store'} holds no frames, and only frames are augmented; give a store made with extract "
         "--backbone pixels, or leave out --augment"

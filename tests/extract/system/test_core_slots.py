@@ -9,7 +9,7 @@ import pytest
 
 from extract.decode.watchdog import Watched
 from extract.system import core_slots as turns
-from extract.system.core_slots import Turns
+from extract.system.core_slots import CoreSlots
 
 
 class Holder:
@@ -31,7 +31,7 @@ class Holder:
 
 
 def test_no_more_steps_go_on_at_once_than_there_are_cores():
-    shared = Turns(2)
+    shared = CoreSlots(2)
     first, second = Holder(shared), Holder(shared)
     assert first.has.wait(5) and second.has.wait(5)
     third = Holder(shared)
@@ -43,7 +43,7 @@ def test_no_more_steps_go_on_at_once_than_there_are_cores():
 
 
 def test_a_step_that_fails_gives_its_turn_back():
-    shared = Turns(1)
+    shared = CoreSlots(1)
     with pytest.raises(KeyError), shared.take():
         raise KeyError
     holder = Holder(shared)
@@ -53,7 +53,7 @@ def test_a_step_that_fails_gives_its_turn_back():
 
 def test_a_step_that_hangs_is_waited_for_once_and_its_turn_is_replaced(monkeypatch):
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.3)
-    shared = Turns(1)
+    shared = CoreSlots(1)
     hanging = Holder(shared)
     assert hanging.has.wait(5)
     began = time.monotonic()
@@ -73,7 +73,7 @@ def test_a_step_that_hangs_is_waited_for_once_and_its_turn_is_replaced(monkeypat
 
 def test_nobody_waits_longer_than_patience_for_others_that_go_on_and_on(monkeypatch):
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.3)
-    shared, ended = Turns(1), threading.Event()
+    shared, ended = CoreSlots(1), threading.Event()
 
     def on_and_on():
         while not ended.is_set():
@@ -95,7 +95,7 @@ def test_nobody_waits_longer_than_patience_for_others_that_go_on_and_on(monkeypa
 
 
 def test_a_reader_closed_while_it_waits_for_a_turn_reads_no_more():
-    shared, steps = Turns(1), []
+    shared, steps = CoreSlots(1), []
     holder = Holder(shared)
     assert holder.has.wait(5)
     watched = Watched(lambda heart: (steps.append(k) or k for k in range(3)), name="x", stall_seconds=5, turns=shared)
@@ -106,7 +106,7 @@ def test_a_reader_closed_while_it_waits_for_a_turn_reads_no_more():
 
 
 def test_every_step_of_a_watched_iterator_takes_a_turn_and_the_time_until_it_comes_is_not_its_own():
-    shared = Turns(1)
+    shared = CoreSlots(1)
     holder = Holder(shared)
     assert holder.has.wait(5)
     watched = Watched(lambda heart: iter("ab"), name="x", stall_seconds=5, turns=shared)
@@ -117,7 +117,7 @@ def test_every_step_of_a_watched_iterator_takes_a_turn_and_the_time_until_it_com
 
 
 def test_a_watched_iterator_keeps_no_turn_while_its_items_are_not_taken():
-    shared = Turns(1)
+    shared = CoreSlots(1)
     watched = Watched(lambda heart: iter(range(50)), name="x", stall_seconds=5, turns=shared)
     time.sleep(0.2)
     holder = Holder(shared)
@@ -127,7 +127,7 @@ def test_a_watched_iterator_keeps_no_turn_while_its_items_are_not_taken():
 
 
 def test_reading_that_waits_for_the_disk_keeps_nobody_from_a_core():
-    shared = Turns(1)
+    shared = CoreSlots(1)
     started = threading.Event()
 
     def far_away(heart):

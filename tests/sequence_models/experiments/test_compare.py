@@ -15,7 +15,7 @@ from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.compare import compare, shuffle_steps, sub_runs
 from sequence_models.experiments.evaluate import evaluate
 from sequence_models.experiments.grid import grid_points
-from sequence_models.experiments.prepare import Source
+from sequence_models.experiments.prepare import DataSource
 from sequence_models.report.page import write_report
 from sequence_models.runs.files import write_record
 from sequence_models.runs.fitted import load_fitted, predict_clips
@@ -43,7 +43,7 @@ def compared(path, *, task="many-to-one", models=("lstm", "meanpool"), grid=None
         if fitted is not None and result is not None:
             fitted.append((name, fold, seed))
 
-    sources = [Source(run, ClipSet(tuple(data), run.vocabulary))]
+    sources = [DataSource(run, ClipSet(tuple(data), run.vocabulary))]
     return compare(sources, sub_runs(sources, grid_points(models, asdict(settings), grid or {})), on_fit=on_fit)
 
 

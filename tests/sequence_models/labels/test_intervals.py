@@ -10,7 +10,7 @@ from label_examples import joined, write_labels, write_store
 
 from extract.errors import LabelError
 from extract.records import VideoTruth
-from sequence_models.labels.intervals import Piece, label_positions, pieces_of
+from sequence_models.labels.intervals import IntervalPiece, label_positions, pieces_of
 from sequence_models.labels.table import LabelRow
 
 BY_FRAME, BY_SECOND = "clip_id,start_frame,end_frame,label", "clip_id,start_seconds,end_seconds,label"
@@ -37,12 +37,12 @@ def test_overlapping_intervals_are_cut_into_pieces():
     rows = [LabelRow("a", label, 2, start=start, end=end) for label, start, end in [("x", 0, 4), ("y", 2, 6)]]
     rows += [LabelRow("a", "x", 4, start=3, end=5), LabelRow("a", "z", 5, start=8, end=9)]
     assert pieces_of(rows) == [
-        Piece(0, 2, frozenset("x")),
-        Piece(2, 3, frozenset("xy")),
-        Piece(3, 4, frozenset("xy")),
-        Piece(4, 5, frozenset("xy")),
-        Piece(5, 6, frozenset("y")),
-        Piece(8, 9, frozenset("z")),
+        IntervalPiece(0, 2, frozenset("x")),
+        IntervalPiece(2, 3, frozenset("xy")),
+        IntervalPiece(3, 4, frozenset("xy")),
+        IntervalPiece(4, 5, frozenset("xy")),
+        IntervalPiece(5, 6, frozenset("y")),
+        IntervalPiece(8, 9, frozenset("z")),
     ]
 
 
