@@ -147,9 +147,8 @@ def check_predictions_path(path: Path) -> None:
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
-    from extract.system.files import guarded, write_csv
     from extract.text import counted
-    from sequence_models.prediction.tables import prediction_rows
+    from sequence_models.prediction.tables import prediction_rows, write_predictions
     from sequence_models.runs.fitted import predict_clips
     from sequence_models.runs.run import read_run
 
@@ -159,7 +158,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     rows = prediction_rows(
         clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds
     )
-    write_csv(arguments.output, [[guarded(cell) for cell in row] for row in rows])
+    write_predictions(arguments.output, rows)
     print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
         label, raw_label = (rows[0].index(name) for name in ("label", "raw_label"))

@@ -32,7 +32,7 @@ COLUMNS = {
     "written_ns": "<i8",
     "rows_digest": "text",  # of this part's rows and truth record
     "truth_end": "<i8",  # where this row's text ends in truth_json; it begins where the row before ends
-    "rules": "<i8",  # version of the rules by which it was decoded (decode_rules.py)
+    "rules": "<i8",  # version of the rules by which it was decoded (decode/rules.py)
 }
 OPTIONAL_COLUMNS = {"rules": 1}  # later than schema 1 -> what holds where a shard lacks it
 TRUTH = "truth_json"  # /clips/truth_json: uint8, the truth records one after another

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from extract.errors import UsageError
 from extract.records import VideoItem
 from extract.system.files import read_text, reason_of
-from extract.system.tables import separator_hint
+from extract.system.separators import separator_hint
 from extract.text import counted, first_few
 from extract.videos.left_out import LeftOut, walk
 from extract.videos.sources import IMAGE_ENDINGS, NUMBER_AT_END, is_numbered_image, natural_key

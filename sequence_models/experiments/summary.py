@@ -120,7 +120,7 @@ def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     if not scores:
         return f"{part}: nothing to score"
     from extract.text import aligned
-    from sequence_models.scoring.metrics import no_interval
+    from sequence_models.scoring.confidence import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
     columns = [name for name in shown if name in next(iter(scores.values()))]
@@ -132,7 +132,8 @@ def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
 
 
 def _cell(name: str, score: dict[str, Any]) -> str:
-    from sequence_models.scoring.metrics import PERCENT, shown_interval
+    from sequence_models.scoring.confidence import shown_interval
+    from sequence_models.scoring.metrics import PERCENT
 
     digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)
     text = f"{score['value']:.{digits}f}"

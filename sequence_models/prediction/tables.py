@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from extract.system.files import guarded, write_csv
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_ONE
+
+
+def write_predictions(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Write the lines of `prediction_rows`, guarded against spreadsheets; raises as `write_csv`."""
+    write_csv(path, [[guarded(cell) for cell in row] for row in rows])
 
 
 def prediction_rows(

@@ -1,4 +1,4 @@
-"""Turns a run directory into one self-contained HTML file. Data is prepared here, charts are drawn in report_plots.py,
+"""Turns a run directory into one self-contained HTML file. Data is prepared here, charts are drawn in plots.py,
 and everything is laid out in page.html with escaping on: names of clips and classes come from strangers."""
 
 from __future__ import annotations

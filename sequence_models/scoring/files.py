@@ -20,7 +20,8 @@ from extract.system.files import read_text, reason_of
 from extract.text import counted
 from sequence_models.labels.clip_names import quoted
 from sequence_models.labels.formats.frame_texts import Files, find_label_files, read_frame_labels, video_name
-from sequence_models.scoring.metrics import confusion_matrix, ratio_score
+from sequence_models.scoring.confidence import ratio_score
+from sequence_models.scoring.metrics import confusion_matrix
 from sequence_models.scoring.segments import OVERLAPS, edit_score, f1_counts, segments
 
 _COLUMNS = ("accuracy", "edit", *(f"f1@{percent}" for percent in OVERLAPS))

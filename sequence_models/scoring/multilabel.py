@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from extract.text import counted
-from sequence_models.scoring.metrics import ratio_score, t_quantile
+from sequence_models.scoring.confidence import ratio_score, t_quantile
 
 
 def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:

@@ -43,7 +43,7 @@ class ListedClip:
     """One line of a list.
 
     Args:
-        name: The clip, as matching.py finds it.
+        name: The clip, as clip_names.py finds it.
         split: "train", "validation" or "test"; "" for an unused clip.
         where: File and line, for messages.
     """

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError
 from extract.system.files import read_regular, unguarded
-from extract.system.tables import separator_hint
-from sequence_models.labels.formats.foreign import tool_hint
+from extract.system.separators import separator_hint
+from sequence_models.labels.formats.tool_hints import tool_hint
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
 
 KNOWN_COLUMNS = frozenset(

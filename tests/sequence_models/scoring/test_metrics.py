@@ -2,15 +2,8 @@ import numpy as np
 import pytest
 from published_segments import PUBLISHED, published_labels
 
-from sequence_models.scoring.metrics import (
-    clip_metrics,
-    cohens_kappa,
-    confusion_matrix,
-    frame_metrics,
-    no_interval,
-    ratio_score,
-    shown_interval,
-)
+from sequence_models.scoring.confidence import no_interval, ratio_score, shown_interval
+from sequence_models.scoring.metrics import clip_metrics, cohens_kappa, confusion_matrix, frame_metrics
 from sequence_models.scoring.segments import edit_score, f1_counts, f1_from_counts, segments
 
 
