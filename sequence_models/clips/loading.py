@@ -88,7 +88,8 @@ def load_clips(
 
     Args:
         stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
-        labels: A label file (see labels/formats/plain_csv.py); None takes the first folder of the clip_id as the class of the clip.
+        labels: A label file (see labels/formats/plain_csv.py); None takes the first folder of the clip_id as the class
+            of the clip.
         task: "many-to-one" or "many-to-many".
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
         data: How they are joined; None for the defaults.

@@ -18,8 +18,7 @@ from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.run import Run
-from sequence_models.scoring.confidence import no_interval, shown_interval
-from sequence_models.scoring.metrics import counted_groups
+from sequence_models.scoring.confidence import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
 from sequence_models.scoring.predictions import answers_name, compare_predictions, score_predictions
 

@@ -14,8 +14,7 @@ from sequence_models.catalogue import RAW_MODEL_NAMES
 from sequence_models.report.plots import bars_svg
 from sequence_models.report.run import EvaluatedRun
 from sequence_models.runs.run import MODEL, POSTPROCESSED
-from sequence_models.scoring.confidence import no_interval, shown_interval
-from sequence_models.scoring.metrics import counted_groups
+from sequence_models.scoring.confidence import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
 
 # The scores that lead, and that are drawn, the first that a run has first.

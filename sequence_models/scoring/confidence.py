@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.scoring.metrics import counted_groups
+from extract.text import counted
 
 FEWEST_GROUPS = 3  # that an interval is shown for
 
@@ -77,3 +77,8 @@ def t_quantile(degrees: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 0.975))
+
+
+def counted_groups(score: Mapping[str, Any]) -> str:
+    """How many groups a score or a difference is over, or how many clips where none has a group: "16 groups"."""
+    return counted(score["groups"], score.get("unit", "group"))

@@ -8,7 +8,7 @@ form with the variance of a delete-one-group jackknife and Student's t over grou
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,11 +118,6 @@ def over_clips(scores: dict[str, Any]) -> dict[str, Any]:
     if "groups" not in scores:
         return {name: over_clips(value) if isinstance(value, dict) else value for name, value in scores.items()}
     return scores | {"unit": "clip", "protocol": re.sub(r"\bgroup(s?)\b", r"clip\1", scores["protocol"])}
-
-
-def counted_groups(score: Mapping[str, Any]) -> str:
-    """How many groups a score or a difference is over, or how many clips where none has a group: "16 groups"."""
-    return counted(score["groups"], score.get("unit", "group"))
 
 
 def cohens_kappa(table: np.ndarray) -> float:
