@@ -276,7 +276,7 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
         (
             {"model": "conv3d", "task": "many-to-many"},
             "model conv3d gives one label per clip and cannot do many-to-many; choose one of td_cnn_lstm, "
-            "td_cnn_flatten_lstm, td_convnet_gru.",
+            "td_cnn_flatten_lstm, td_convnet_gru, td_backbone_rnn, two_stream.",
         ),
         (
             {"model": "td_backbone_rnn", "head": "meanpool", "task": "many-to-many"},

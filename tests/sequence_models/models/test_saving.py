@@ -24,8 +24,7 @@ from pathlib import Path
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     given = np.load(path.with_suffix(".npz"))
     model = keras.saving.load_model(path, compile=False)
-    said = model.predict_on_batch([given["inputs"], given["mask"]])
-    np.save(path.with_suffix(".npy"), said)
+    np.save(path.with_suffix(".npy"), model([given["inputs"], given["mask"]], training=False))
 """
 CASES = [(name, "many-to-one") for name in TRAITS] + [
     (name, "many-to-many") for name, traits in TRAITS.items() if traits.framewise
@@ -46,7 +45,7 @@ def saved(tmp_path_factory):
         inputs = rng.integers(0, 256, shape, np.uint8) if len(shape) > 3 else rng.normal(size=shape).astype(np.float32)
         path = folder / f"{name}-{task}.keras"
         model.save(path)
-        np.savez(path.with_suffix(".npz"), inputs=inputs, mask=mask, said=model.predict_on_batch([inputs, mask]))
+        np.savez(path.with_suffix(".npz"), inputs=inputs, mask=mask, said=model([inputs, mask], training=False))
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(folder)], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     )
