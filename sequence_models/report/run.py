@@ -164,11 +164,12 @@ def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]
 
 
 def _read_log(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a log as numbers; a cell that is empty, torn or no number is nan."""
+    """The columns of a log as numbers; a cell that is empty, torn or no number is nan, a line of no epoch left out."""
     rows = list(csv.DictReader(read_regular(path).decode("utf-8", "replace").splitlines()))
     if not rows or "epoch" not in rows[0]:
         return {}
-    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}
+    rows = [row for row in rows if 0 < _number(row["epoch"]) < 1e9]
+    return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name} if rows else {}
 
 
 def _number(text: str | None) -> float:

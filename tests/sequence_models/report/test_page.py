@@ -201,6 +201,20 @@ def test_a_torn_log_costs_only_its_last_line(tmp_path):
     write_report(run)
 
 
+def test_a_log_whose_epochs_are_no_numbers_costs_these_lines_alone(tmp_path):
+    """A cell such as =1+1 ended the report in a traceback."""
+    run = make_run(tmp_path / "r", folds=1, epochs=3)
+    log = run / "logs" / "fold0-seed0.csv"
+    header, first, *rest = log.read_text(encoding="utf-8").splitlines()
+    spoilt = ["=1+1" + first[1:], "1e999" + first[1:], "-1" + first[1:]]
+    log.write_text("\n".join([header, *spoilt, *rest]), encoding="utf-8")
+    assert read_evaluated_run(run).logs["fold0-seed0"]["epoch"].tolist() == [2, 3]
+    write_report(run)
+    log.write_text("\n".join([header, *spoilt]), encoding="utf-8")
+    assert "fold0-seed0" not in read_evaluated_run(run).logs
+    write_report(run)
+
+
 def test_a_ribbon_follows_the_timestamps_and_leaves_gaps_open():
     pts_seconds = np.array([0.0, 1.0, 2.0, 10.0])  # one frame per second, then a hole of eight
     picture = pixels(ribbon_png(np.array([0, 1, 1, -1]), pts_seconds, end_seconds=11.0, palette=["#ff0000", "#0000ff"]))
