@@ -205,7 +205,7 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
-    from extract.store.reader import is_store
+    from extract.store.recipe import is_store
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory

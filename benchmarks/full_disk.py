@@ -25,22 +25,19 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cv2
 import numpy as np
-from kill_verbs import FIT, damages, preload, temporaries
+from forked import Forked, preload
+from kill_verbs import FIT, damages, temporaries
 from tqdm import tqdm
-
-import pipeline
 
 DISK_BYTES = 96 * 2**20
 STUCK_SECONDS = 300.0
@@ -185,15 +182,11 @@ class Bench:
         """Runs one command in a forked process."""
         places = {"@": self._world, "%": self._at}
         words = [str(places[word[0]] / word[1:]) if word[0] in places else word for word in arguments]
-        pid = os.fork()
-        if pid == 0:
-            _work_and_exit(words, self._out, self._err)
-        end = time.monotonic() + STUCK_SECONDS
-        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
-            if time.monotonic() > end:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
-        return Said(os.waitstatus_to_exitcode(ended[1]), self._err.read_text(errors="replace"))
+        run = Forked(words, self._out, self._err)
+        if not run.wait(STUCK_SECONDS):
+            run.send(signal.SIGKILL, patience=STUCK_SECONDS)
+        assert run.code is not None
+        return Said(run.code, self._err.read_text(errors="replace"))
 
     def try_all(self, name: str) -> dict[str, str]:
         """Situation -> what is wrong there, "" where nothing is; without those that cannot be for this verb."""
@@ -329,27 +322,6 @@ def _write_video(path: Path, rng: np.random.Generator) -> None:
     for _ in range(24):
         writer.write(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     writer.release()
-
-
-def _work_and_exit(arguments: Sequence[str], out: Path, err: Path) -> NoReturn:
-    """What a forked process does."""
-    code = 70
-    try:
-        for path, descriptor in ((out, 1), (err, 2)):
-            with path.open("wb") as file:
-                os.dup2(file.fileno(), descriptor)
-        code = pipeline.main(arguments)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-# ---- the command ---------------------------------------------------------------------------------------------------
 
 
 def try_printing(world: Path, disk: Path, arguments: Sequence[str]) -> str:

@@ -19,30 +19,27 @@ kills these verbs instead, as `kill_verbs.py` describes.
 from __future__ import annotations
 
 import argparse
-import mmap
 import os
 import random
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from forked import Count, Forked
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import extract.cli
 import extract.jobs.job  # so that the forked processes need not
-import pipeline
 from extract.decode import rules
 from extract.records import ClipEmbeddings
 from extract.store.reader import Store, open_store
@@ -77,44 +74,6 @@ class Tally:
     kills: int = 0
     late: int = 0  # after the first sealed shard of the store
     problems: dict[str, list[str]] = field(default_factory=lambda: {"corrupt": [], "lost": [], "different": []})
-
-
-class Try:
-    """One `clipseq extract` in a forked process; `frames` is how many it has put into its writer."""
-
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
-        self._shared = mmap.mmap(-1, 8)
-        self.pid = os.fork()
-        if self.pid == 0:
-            _extract_and_exit(arguments, log, self._shared)
-        self.code: int | None = None
-
-    @property
-    def frames(self) -> int:
-        """Rows that this run has embedded and appended."""
-        return struct.unpack("q", self._shared[:8])[0]
-
-    def ended(self) -> bool:
-        """Whether the process is gone; then `code` is its exit code, or minus the signal that killed it."""
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-        return self.code is not None
-
-    def wait(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Returns when the time is over, the process has ended, or `until` is true."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not self.ended() and not until():
-            time.sleep(0.0005)
-
-    def send(self, number: int) -> None:
-        """Sends a signal and waits until the process is gone."""
-        if not self.ended():
-            os.kill(self.pid, number)
-            self.wait(STUCK_SECONDS)
-        if not self.ended():
-            os.kill(self.pid, signal.SIGKILL)
-            sys.exit(f"signal {number} did not end an extraction within {STUCK_SECONDS:g} s")
 
 
 class Fuzz:
@@ -163,16 +122,17 @@ class Fuzz:
         self._store = self._folder / name
         self._sealed: dict[str, int] = {}  # clip_id -> rows
 
-    def _start(self) -> Try:
+    def _start(self) -> Forked:
         command = ["extract", str(self._folder / "videos"), "--output", str(self._store), *RECIPE]
         command += ["--flush-seconds", str(self._flush_seconds)]
-        return Try(command, self._folder / "log.txt")
+        self._embedded = Count()
+        return Forked(command, self._folder / "log.txt", prepare=partial(_share_frames, self._embedded))
 
     def _run_to_the_end(self) -> None:
         run = self._start()
         run.wait(STUCK_SECONDS)
         if run.code != 0:
-            run.send(signal.SIGKILL)
+            run.send(signal.SIGKILL, patience=STUCK_SECONDS)
             sys.exit(f"an extraction ended with {run.code}: {(self._folder / 'log.txt').read_text()[-2000:]}")
 
     def _one_try(self) -> bool:
@@ -183,9 +143,9 @@ class Fuzz:
         if self._rng.random() < AIMED_SHARE:
             run.wait(4 * self._flush_seconds, until=lambda: any(self._store.glob(TEMPORARY_PATTERN)))
             time.sleep(self._rng.uniform(0, 0.004))
-        frames = run.frames
+        frames = self._embedded.value
         was_alive = not run.ended()
-        run.send(number)
+        run.send(number, patience=STUCK_SECONDS)
         if run.code == 0:  # it was done before the signal came
             self._check(None)
             self._complete()
@@ -197,10 +157,10 @@ class Fuzz:
             self._problem("lost", f"a run ended by itself with {run.code}")
         return was_alive
 
-    def _note(self, number: int, run: Try, had_shards: bool) -> None:
+    def _note(self, number: int, run: Forked, had_shards: bool) -> None:
         writing = any(f"-{run.pid}-" in path.name for path in self._store.glob(TEMPORARY_PATTERN))
         late = had_shards or self._has_shards()
-        early_run = run.frames == 0
+        early_run = self._embedded.value == 0
         moment = 4 if writing else 2 * late if early_run else 3 if late else 1
         self._tally.moments[MOMENTS[moment]] += 1
         self._tally.signals[signal.Signals(number).name] += 1
@@ -297,32 +257,15 @@ def preload() -> None:
     cv2.setNumThreads(1)
 
 
-def _extract_and_exit(arguments: Sequence[str], log: Path, shared: mmap.mmap) -> None:
-    """What a forked process does; never returns."""
-    code = 70
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell put into the background
-        with log.open("wb") as file:
-            for descriptor in (1, 2):
-                os.dup2(file.fileno(), descriptor)
-        show = extract.cli._FrameBar.show
+def _share_frames(frames: Count) -> None:
+    """Lets the parent of this process know how many rows it has embedded and appended."""
+    show = extract.cli._FrameBar.show
 
-        def show_and_share(bar: object, progress: extract.jobs.job.Progress) -> None:
-            shared[:8] = struct.pack("q", progress.frames)
-            show(bar, progress)
+    def show_and_share(bar: object, progress: extract.jobs.job.Progress) -> None:
+        frames.value = progress.frames
+        show(bar, progress)
 
-        extract.cli._FrameBar.show = show_and_share
-        code = pipeline.main(arguments)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        code = 130  # before the command line was ready for it
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    extract.cli._FrameBar.show = show_and_share
 
 
 def report(tally: Tally, seconds: float) -> None:

@@ -21,44 +21,36 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
-import mmap
 import os
-import pkgutil
 import random
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import h5py
 import numpy as np
+from forked import Count, Forked, preload
 from tqdm import tqdm
 
-import extract
-import pipeline
-import sequence_models
 from extract.store.reader import open_store
 from extract.store.verify import verify
 from extract.system.files import DEAD_WRITER_SECONDS, TEMPORARY_PATTERN
-from extract.system.quiet_start import import_keras_quietly
 from sequence_models.runs.checks import weights_digest
 from sequence_models.runs.files import DIGEST, read_arrays, read_record
 
 SIGNALS = (signal.SIGKILL,) * 6 + (signal.SIGTERM, signal.SIGINT)
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
 AIMED_SHARE = 0.25  # of the tries end at a call that syncs or names a file
 AGAIN_SHARE = 1 / 3  # of the killed runs are killed once more before they may end
 STUCK_SECONDS = 300.0
@@ -121,55 +113,6 @@ class Aim(NamedTuple):
     is_behind: bool
 
 
-class Try:
-    """One verb in a forked process.
-
-    Args:
-        arguments: The command line.
-        log: Where both of its streams go.
-        aim: Where it kills itself.
-    """
-
-    def __init__(self, arguments: Sequence[str], log: Path, aim: Aim | None = None) -> None:
-        self._shared = mmap.mmap(-1, 8)
-        self.began = time.monotonic()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # until the child is ready for them
-        self.pid = os.fork()
-        if self.pid == 0:
-            _work_and_exit(arguments, log, self._shared, aim)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        self.code: int | None = None
-        self.seconds = 0.0
-
-    @property
-    def calls(self) -> int:
-        """How often it has synced or named a file."""
-        return struct.unpack("q", self._shared[:8])[0]
-
-    def ended(self) -> bool:
-        """Whether the process is gone; then `code` is its exit code, or minus the signal that killed it."""
-        if self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code, self.seconds = os.waitstatus_to_exitcode(status), time.monotonic() - self.began
-        return self.code is not None
-
-    def wait(self, seconds: float) -> bool:
-        """Returns whether the process ended in that time."""
-        end = time.monotonic() + seconds
-        while not self.ended() and time.monotonic() < end:
-            time.sleep(0.0005)
-        return self.ended()
-
-    def send(self, number: int) -> None:
-        """Sends a signal and waits until the process is gone."""
-        if not self.ended():
-            os.kill(self.pid, number)
-        if not self.wait(STUCK_SECONDS):
-            os.kill(self.pid, signal.SIGKILL)
-            sys.exit(f"signal {number} did not end a process within {STUCK_SECONDS:g} s")
-
-
 class Fuzz:
     """The world: what each verb begins with, and what an undisturbed run of it makes of that.
 
@@ -193,14 +136,14 @@ class Fuzz:
             self._begin(name)
             run = self._start(name)
             if not run.wait(STUCK_SECONDS) or run.code != 0:
-                run.send(signal.SIGKILL)
+                run.send(signal.SIGKILL, patience=STUCK_SECONDS)
                 sys.exit(f"{name} ended with {run.code}: {self._said()[-2000:]}")
             found = contents(self._here)
             if found != self._references.setdefault(name, found):
                 sys.exit(f"two undisturbed runs of {name} differ: {_differing(found, self._references[name])}")
         shutil.rmtree(self._folder / name, ignore_errors=True)
         shutil.copytree(self._here, self._folder / name)
-        return Tally(run.seconds, run.calls)
+        return Tally(run.seconds, self._calls.value)
 
     def kill(self, name: str, times: int, tally: Tally, bar: tqdm) -> None:
         """Kills a verb so many times and lets it end in between."""
@@ -217,9 +160,10 @@ class Fuzz:
         shutil.rmtree(self._here, ignore_errors=True)
         shutil.copytree(self._folder / VERBS[name].after, self._here)  # with the times of the files
 
-    def _start(self, name: str, aim: Aim | None = None) -> Try:
-        words = VERBS[name].arguments
-        return Try([str(self._here / w[1:]) if w[0] == "@" else w for w in words], self._log, aim)
+    def _start(self, name: str, aim: Aim | None = None) -> Forked:
+        words, self._calls = VERBS[name].arguments, Count()
+        given = [str(self._here / word[1:]) if word[0] == "@" else word for word in words]
+        return Forked(given, self._log, prepare=partial(_watch_calls, self._calls, aim))
 
     def _killed(self, name: str, tally: Tally) -> bool:
         """Starts a verb and kills it; returns whether it was killed before it ended by itself."""
@@ -232,7 +176,7 @@ class Fuzz:
         else:
             run.wait(rng.uniform(0, tally.seconds))
         moment = time.monotonic() - run.began
-        run.send(number)
+        run.send(number, patience=STUCK_SECONDS)
         if run.code == 0 or (run.code == 1 and self._is_there(name)):
             return False  # it was done before the signal came
         tally.moments.append(run.seconds if aim else moment)
@@ -267,7 +211,7 @@ class Fuzz:
         run = self._start(name)
         run.wait(STUCK_SECONDS)
         if run.code != 0 and not (run.code == 1 and self._is_there(name)):
-            run.send(signal.SIGKILL)
+            run.send(signal.SIGKILL, patience=STUCK_SECONDS)
             self._problem(tally, "different", f"{name} again gave {run.code}: {self._said()[-1500:]}")
             return
         tally.completed += 1
@@ -416,7 +360,7 @@ def make_world(folder: Path) -> None:
         (folder / "small" / clip_id).parent.mkdir(parents=True, exist_ok=True)
         np.save(folder / "small" / f"{clip_id}.npy", (rng.normal(size=(40, 8)) + number % 2).astype(np.float32))
         lines += [f"{clip_id},{at},{at + 20},{'ab'[(number + at // 20) % 2]}" for at in (0, 20)]
-    run = Try(
+    run = Forked(
         ["import-features", str(folder / "small"), "--output", str(clips / "clips"), "--fps", "8"], folder / "log"
     )
     if not run.wait(STUCK_SECONDS) or run.code != 0:
@@ -424,48 +368,16 @@ def make_world(folder: Path) -> None:
     (clips / "frames.csv").write_text("\n".join(lines) + "\n")
 
 
-def preload() -> None:
-    """Imports what takes seconds and runs nothing of it: no thread may be at work where a process forks."""
-    import_keras_quietly()
-    for package in (extract, sequence_models):
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-    importlib.import_module("jinja2")
-    tqdm.monitor_interval = 0
+def _watch_calls(calls: Count, aim: Aim | None) -> None:
+    """Counts the calls of this process that sync or name a file; at the one that is aimed at it ends."""
+    for name in ("fsync", "replace", "link"):
+        setattr(os, name, _counting(getattr(os, name), calls, aim))
 
 
-def _work_and_exit(arguments: Sequence[str], log: Path, shared: mmap.mmap, aim: Aim | None) -> NoReturn:
-    """What a forked process does."""
-    code = 70
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell put into the background
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # until the command line has its own
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        with log.open("wb") as file:
-            for descriptor in (1, 2):
-                os.dup2(file.fileno(), descriptor)
-        for name in ("fsync", "replace", "link"):
-            setattr(os, name, _counting(getattr(os, name), shared, aim))
-        code = pipeline.main(arguments)
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        code = 130  # before the command line was ready for it
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # they come too late to be obeyed
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _counting(call: Callable[..., Any], shared: mmap.mmap, aim: Aim | None) -> Callable[..., Any]:
-    """The call, counted; at the one that is aimed at the process ends."""
-
+def _counting(call: Callable[..., Any], calls: Count, aim: Aim | None) -> Callable[..., Any]:
     def counted(*arguments: Any, **named: Any) -> Any:
-        number = struct.unpack("q", shared[:8])[0] + 1
-        shared[:8] = struct.pack("q", number)
+        calls.value += 1
+        number = calls.value
         if aim == (number, False):
             os.kill(os.getpid(), signal.SIGKILL)
         result = call(*arguments, **named)

@@ -30,10 +30,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.grid import grid_points
 from sequence_models.experiments.prepare import DataSource
-from sequence_models.experiments.verdict import SURE
 from sequence_models.records import Clip
 from sequence_models.runs.run import Run, create_run
-from sequence_models.scoring.paired import sign_flip_interval
+from sequence_models.scoring.paired import SURE, sign_flip_interval
 from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import make_folds
 

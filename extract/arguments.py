@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extract.command_line import BackboneName
 from extract.decode.settings import FrameSettings
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that determine the numbers, and so the fingerprint of the store."""
     group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
     group.add_argument(
-        "--backbone", default="efficientnet_lite0", metavar="NAME",
+        "--backbone", action=BackboneName, default="efficientnet_lite0", metavar="NAME",
         help="a pretrained backbone (--backbone help names all), or pixels: no model, the frames themselves "
         "are stored (efficientnet_lite0)",
     )  # fmt: skip
@@ -186,7 +187,13 @@ def add_scan(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--backbone", default="efficientnet_lite0", metavar="NAME", help="whose embeddings to count")
+    parser.add_argument(
+        "--backbone",
+        action=BackboneName,
+        default="efficientnet_lite0",
+        metavar="NAME",
+        help="whose embeddings to count",
+    )
     parser.add_argument(
         "--decode-threads", type=int, metavar="N", help="videos read at once (one per core, at most 16)"
     )

@@ -75,7 +75,8 @@ def run_show(
 ) -> int:
     """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
     from extract.preview.sheet import View, sheet_of_store
-    from extract.store.reader import is_store, open_store
+    from extract.store.reader import open_store
+    from extract.store.recipe import is_store
 
     check_positive(arguments, "image_size")
     view = View(changes, windows)
@@ -137,7 +138,7 @@ def run_extract(arguments: argparse.Namespace) -> int:
 
 def _refuse_store(videos: str) -> None:
     from extract.errors import UsageError
-    from extract.store.reader import is_store
+    from extract.store.recipe import is_store
 
     if is_store(videos):
         raise UsageError(

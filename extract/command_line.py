@@ -10,6 +10,21 @@ from typing import Any, NoReturn
 from extract.text import did_you_mean
 
 
+class BackboneName(argparse.Action):
+    """Stores the name of a backbone; `help` prints the table of all, as soon as it is read."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Called by argparse with each value."""
+        if values == "help":
+            from extract.backbones.registry import backbone_table
+
+            sys.stdout.write(f"{backbone_table()}\n")
+            parser.exit()
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """As its parent; a flag that does not exist comes before one that is missing, and usage is left to --help."""
 
@@ -25,13 +40,6 @@ class Parser(argparse.ArgumentParser):
         if unknown and message.startswith("the following arguments are required"):
             message = self.unknown_text(unknown)
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help says what can be given\n")
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """As its parent; what was asked for goes to standard output."""
-        if message and not status:
-            sys.stdout.write(message)
-            message = None
-        super().exit(status, message)
 
     def unknown_text(self, unknown: Sequence[str]) -> str:
         """That arguments mean nothing here, and the flag that is most like the first."""
@@ -58,10 +66,6 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"{arg_string!r} is not {kind}") from None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.dest == "backbone" and value == "help":  # of any verb, and before what is missing
-            from extract.backbones.registry import backbone_table
-
-            self.exit(0, f"{backbone_table()}\n")
         if action.choices is not None and value not in action.choices:
             known = [str(choice) for choice in action.choices]
             meant = did_you_mean(str(value), known)

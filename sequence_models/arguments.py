@@ -9,7 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from extract.command_line import BackboneName
+
 TASKS = ("many-to-one", "many-to-many")
+ACTIONS = {"backbone": BackboneName}
 METAVARS = {  # of settings whose type does not say it
     "window": "SECONDS",
     "hop": "SECONDS",
@@ -251,9 +254,8 @@ def add_settings(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
         if default != "":
             text += f" ({default:g})" if isinstance(default, float) else f" ({default})"
         metavar = METAVARS.get(name) or {int: "N", float: "F", str: "NAME"}[type(default)]
-        group.add_argument(
-            flag, type=type(default), choices=CHOICES.get(name), default=default, metavar=metavar, help=text
-        )
+        kind: dict[str, Any] = {"action": ACTIONS[name]} if name in ACTIONS else {"type": type(default)}
+        group.add_argument(flag, choices=CHOICES.get(name), default=default, metavar=metavar, help=text, **kind)
 
 
 def _field_help(name: str) -> str:

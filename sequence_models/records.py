@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PTS_TOLERANCE_SECONDS = 1e-3
-LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
-
 
 @dataclass(frozen=True, repr=False)
 class Clip:

@@ -20,7 +20,7 @@ STAGE_TWO = (
     *("catalogue", "settings", "records", "labels", "scoring", "clips", "splits", "models", "prediction", "runs"),
     *("training", "experiments", "report", "arguments", "cli"),
 )
-SEAM = ("errors", "text", "records", "system", "store")
+SEAM = ("errors", "text", "records", "system", "store", "command_line")
 WIDER_SEAM = {"models": ("backbones", "engines"), "training": ("backbones", "engines"), "report": ("decode",)}
 HOMES = {
     "h5py": ("extract/store/",),

@@ -99,11 +99,7 @@ def extract(
         try:
             decision = decide_clip(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
         except VideoError as error:
-            known = store.failures().get(item.clip_id) if store else None
-            if known is not None and known.message == str(error) and not settings.retry_failed:
-                yield ClipResult(item.clip_id, "failed", reason=str(error))  # it is in the ledger already
-            else:
-                gone.append((item, error))
+            gone.append((item, error))
             continue
         if decision.action == "extract":
             work.append((item, decision.partial))

@@ -53,9 +53,15 @@ def decide_clip(
         The decision; its reason fits behind a colon.
 
     Raises:
-        VideoError: the file is gone.
+        VideoError: The file is gone, and the ledger does not say so yet.
     """
-    now = source_of(item, with_digest=rehash)
+    try:
+        now = source_of(item, with_digest=rehash)
+    except VideoError as error:
+        known = store.failures().get(item.clip_id) if store else None
+        if known is None or known.message != str(error) or retry_failed:
+            raise
+        return ClipDecision("failed", str(error))
     reason = "it is not in the store"
     if store is None:
         return ClipDecision("extract", reason)

@@ -26,8 +26,8 @@ from extract.store.index import ShardIndex
 from extract.store.lazy_rows import LazyRows
 from extract.store.parts import ClipRows, Segment, longest_beginning
 from extract.store.provenance import made_of, mixture_warnings, stored_recipe
-from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_differences
-from extract.store.schema import PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, TRUTH, Partial, no_store
+from extract.store.recipe import fingerprint, read_recipe, recipe_differences
+from extract.store.schema import SCHEMA_VERSION, SHARD_PATTERN, TRUTH, Partial, no_store
 from extract.store.shard import Shard, ShardFile, damaged, open_shard
 from extract.text import counted, lost_frames_text
 
@@ -35,12 +35,6 @@ MAX_OPEN_FILES = 64
 _NO_LOSS = re.compile(rb'"lost_spans"\s*:\s*\[\s*\]')
 
 logger = logging.getLogger(__name__)
-
-
-def is_store(path: str | Path) -> bool:
-    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 or .hdf5 file."""
-    path = Path(path)
-    return (path / RECIPE_NAME).exists() or (path.suffix in PACKED_ENDINGS and path.is_file())
 
 
 def open_made_with(recipe: Mapping[str, object], path: str | Path) -> Store | None:

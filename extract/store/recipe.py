@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.errors import DamagedShardError, RecipeMismatchError, StoreError
-from extract.store.schema import SCHEMA_VERSION, SHARD_PATTERN, check_schema_version
+from extract.store.schema import PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, check_schema_version
 from extract.system.files import open_regular
 from extract.system.typed_json import parse_json, typed
 
@@ -38,6 +38,12 @@ def fingerprint(recipe: Mapping[str, object]) -> str:
 def has_rate(recipe: Mapping[str, object]) -> bool:
     """Whether the times of a store are seconds: features that were imported without a rate only count timesteps."""
     return recipe.get("source") != "imported" or recipe.get("fps") is not None
+
+
+def is_store(path: str | Path) -> bool:
+    """Whether a path looks like a store: a directory with a recipe, or a packed .h5 or .hdf5 file."""
+    path = Path(path)
+    return (path / RECIPE_NAME).exists() or (path.suffix in PACKED_ENDINGS and path.is_file())
 
 
 def recipe_text(recipe: Mapping[str, object]) -> str:

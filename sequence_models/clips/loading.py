@@ -40,8 +40,11 @@ from sequence_models.labels.targets import (
     targets_from_table,
     vocabulary_of,
 )
-from sequence_models.records import LARGEST_FEATURE, PTS_TOLERANCE_SECONDS, Clip
+from sequence_models.records import Clip
 from sequence_models.settings import INCLUSIVE, MANY_TO_ONE, STRICT, DataSettings
+
+PTS_TOLERANCE_SECONDS = 1e-3
+LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.errors import RunError, UsageError
-from extract.store.reader import is_store
-from extract.store.recipe import RECIPE_NAME, fingerprint, has_rate, recipe_differences
+from extract.store.recipe import RECIPE_NAME, fingerprint, has_rate, is_store, recipe_differences
 from extract.store.schema import COMPARISON_NAME, RUN_NAME, SHARD_PATTERN
 from extract.system.files import (
     make_folder,

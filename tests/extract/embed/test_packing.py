@@ -12,7 +12,8 @@ import pytest
 
 from extract.backbones.registry import load_backbone
 from extract.decode.settings import DecodeSettings
-from extract.embed.packing import Failed, Finished, Opened, Rows, StageSeconds, embed_clips
+from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
+from extract.embed.timing import StageSeconds
 from extract.engines.engine import ROUNDING
 from extract.engines.registry import make_engine
 from extract.errors import UnreadableVideoError

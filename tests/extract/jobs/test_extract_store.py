@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -49,18 +48,6 @@ def assert_each_clip_once(videos, tmp_path):
     assert open_store(tmp_path / "f").unfinished() == {}
     code, line, _ = end(start(videos, tmp_path / "f"))
     assert (code, counts(line)) == (0, {"done": 0, "skipped": 12, "failed": 0})
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    if os.name == "nt" or os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", str(folder)], capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -257,10 +257,8 @@ def test_closing_the_job_early_keeps_what_it_yielded(videos, settings):
     assert statuses(videos, settings) == {"done": 2, "skipped": 1}
 
 
-def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_path, settings, make_video):
-    make_video(tmp_path / "long" / "long.avi", frames=90, step=2)
-    whole = replace(settings, output=tmp_path / "whole")
-    statuses(tmp_path / "long", whole)
+def cut_off(videos, settings):
+    """A run that ends by an exception after 40 frames."""
 
     class Cut(Exception):
         pass
@@ -270,7 +268,15 @@ def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_pat
             raise Cut
 
     with pytest.raises(Cut):
-        list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
+        list(extract(find_videos(videos), settings, on_progress=cut))
+
+
+def test_a_run_cut_off_inside_a_clip_goes_on_behind_its_last_sealed_part(tmp_path, settings, make_video):
+    make_video(tmp_path / "long" / "long.avi", frames=90, step=2)
+    whole = replace(settings, output=tmp_path / "whole")
+    statuses(tmp_path / "long", whole)
+
+    cut_off(tmp_path / "long", settings)
     item = find_videos(tmp_path / "long")[0]
     decision = decide_clip(item, open_store(settings.output))
     assert decision.partial is not None and 0 < decision.partial.rows <= 40
@@ -289,15 +295,7 @@ def test_a_video_that_is_replaced_after_the_decision_to_go_on_with_it_is_embedde
     """The job said "done", and the store held two halves that did not fit together, so no clip."""
     path = make_video(tmp_path / "long" / "long.avi", frames=90, step=2)
 
-    class Cut(Exception):
-        pass
-
-    def cut(progress):
-        if progress.frames >= 40:
-            raise Cut
-
-    with pytest.raises(Cut):
-        list(extract(find_videos(tmp_path / "long"), settings, on_progress=cut))
+    cut_off(tmp_path / "long", settings)
 
     def replaced(*arguments, **options):
         decision = decide_clip(*arguments, **options)

@@ -67,18 +67,6 @@ def test_a_file_that_may_not_grow_fails_cleanly_and_resumes(tmp_path):
     assert resume(tmp_path / "f") == 8
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    if os.name == "nt" or os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "none", str(folder)], capture_output=True).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_fails_cleanly_and_resumes_when_copied_to_a_larger_one(small_disk, tmp_path):
     code, sentence = fill(small_disk / "f", "-")
 

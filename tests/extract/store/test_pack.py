@@ -6,7 +6,8 @@ from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row
 
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.pack import pack
-from extract.store.reader import is_store, open_store
+from extract.store.reader import open_store
+from extract.store.recipe import is_store
 from extract.store.writer import StoreWriter
 from extract.system import files
 
