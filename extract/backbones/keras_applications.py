@@ -7,7 +7,6 @@ does nothing at all for the families that preprocess inside.
 from __future__ import annotations
 
 import hashlib
-import logging
 import socket
 import warnings
 from collections.abc import Iterator
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     import keras
 
-
-log = logging.getLogger(__name__)
 
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -25,13 +25,7 @@ from extract.decode.stream import DecodedFrame, FrameStream
 from extract.decode.transforms import make_transform
 from extract.decode.truth import make_truth, reading_notes
 from extract.decode.watchdog import Heartbeat, Watched
-from extract.errors import (
-    ClipseqError,
-    CorruptVideoError,
-    NoFramesError,
-    UnexpectedVideoError,
-    UnreadableVideoError,
-)
+from extract.errors import ClipseqError, CorruptVideoError, NoFramesError, UnexpectedVideoError, UnreadableVideoError
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.system.core_slots import CoreSlots
 from extract.text import counted, span_text

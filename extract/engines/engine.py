@@ -9,18 +9,12 @@ installed. How far the numbers of two calls agree is part of each engine: see `E
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-log = logging.getLogger(__name__)
-
-
 ROUNDING = 1e-5  # of the largest number in a batch: how far float32 rows of Keras may differ; 1e-6 has been seen
-
-
 Compute = Callable[[np.ndarray], np.ndarray]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extract.backbones.backbone import Backbone
-from extract.engines.engine import Engine, batch_for, log
+from extract.engines.engine import Engine, batch_for
 from extract.engines.keras_engine import CPU_BATCH, build_in_precision, tensorflow_function
 from extract.errors import BackboneError
 from extract.system.cache import read_cached, write_cached
@@ -23,6 +24,7 @@ from extract.text import counted
 if TYPE_CHECKING:
     import keras
 
+log = logging.getLogger(__name__)
 
 LITERT_BATCH = 4  # images of 224 px on one core: few stay in its caches; larger images in proportion fewer
 LITERT_COPIES_BYTES = 1 << 30  # every interpreter holds its own copy of the weights

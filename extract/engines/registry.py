@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from extract.backbones.backbone import Backbone
 from extract.backbones.pixels import grey
-from extract.engines.engine import Engine, log
+from extract.engines.engine import Engine
 from extract.engines.keras_engine import CPU_BATCH, make_keras_engine
 from extract.engines.litert import ConversionError, make_litert_engine
 from extract.errors import BackboneError
 from extract.system.quiet_start import has_gpu, keras_backend
+
+log = logging.getLogger(__name__)
 
 ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")

@@ -11,12 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from extract.errors import ClipError, LabelError
-from sequence_models.clips.augmentation import (
-    Augmentation,
-    FrameAugmentation,
-    augment_clip,
-    vary_frames,
-)
+from sequence_models.clips.augmentation import Augmentation, FrameAugmentation, augment_clip, vary_frames
 from sequence_models.records import Clip, EmbeddingDim, PaddedBatch
 
 SHORTEST = 8

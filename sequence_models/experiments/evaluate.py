@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from sequence_models.scoring.predictions import compare_predictions, score_predi
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 from sequence_models.splits.folds import Fold
 from sequence_models.splits.near_duplicates import pairs_across
-
-log = logging.getLogger(__name__)
 
 PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 

@@ -6,7 +6,6 @@ do. A CNN per frame runs on the real frames only (`RealFrames`); convolutions ov
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -20,8 +19,6 @@ from sequence_models.models.layers import Readout, RealFrames
 from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_logits, last_layer
 from sequence_models.models.on_frames_backbone import backbone_layer
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
-
-log = logging.getLogger(__name__)
 
 FLOW_CHANNELS = 3  # flow frames are pictures: dx, dy, speed
 BATCHNORM_MOMENTUM = 0.9

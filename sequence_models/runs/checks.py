@@ -6,9 +6,7 @@ import hashlib
 from pathlib import Path
 
 from extract.errors import RunError
-from extract.system.files import (
-    open_regular,
-)
+from extract.system.files import open_regular
 from sequence_models.runs.results import read_comparison, read_fit
 from sequence_models.runs.run import COMPARISON, FINAL, Run
 

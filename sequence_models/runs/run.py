@@ -25,13 +25,7 @@ from typing import Any
 from extract.errors import RunError, UsageError
 from extract.store.recipe import RECIPE_NAME, fingerprint, has_rate, is_store, recipe_differences
 from extract.store.schema import COMPARISON_NAME, RUN_NAME, SHARD_PATTERN
-from extract.system.files import (
-    make_folder,
-    read_regular,
-    reason_of,
-    remove_stale_temporaries,
-    write_json,
-)
+from extract.system.files import make_folder, read_regular, reason_of, remove_stale_temporaries, write_json
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
 from sequence_models.runs.clip_records import clip_differences

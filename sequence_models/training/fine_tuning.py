@@ -6,6 +6,7 @@ is built again without any weights file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +19,11 @@ from extract.backbones.registry import load_backbone
 from extract.errors import BackboneError, UsageError
 from sequence_models.catalogue import TWO_STREAM
 from sequence_models.models.layers import FRAMES_AT_ONCE, RealFrames, Standardise
-from sequence_models.models.on_frames import FLATTEN_UNITS, FLOW_CHANNELS, log
+from sequence_models.models.on_frames import FLATTEN_UNITS, FLOW_CHANNELS
 from sequence_models.records import Clip
 from sequence_models.settings import PRETRAINED, RANDOM, TrainSettings
+
+log = logging.getLogger(__name__)
 
 MOST_FRAMES = 512  # that the head is standardised with where it starts from nothing
 

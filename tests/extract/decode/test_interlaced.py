@@ -5,15 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_files import (
-    colour_bars,
-    moving_frames,
-    numbered_frames,
-    numbers_of,
-    shared,
-    write_interlaced,
-    write_video,
-)
+from video_files import colour_bars, moving_frames, numbered_frames, numbers_of, shared, write_interlaced, write_video
 
 from extract.decode.fit import FrameFitter
 from extract.decode.reader import open_clip

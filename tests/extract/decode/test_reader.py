@@ -26,13 +26,7 @@ from extract.decode.probe import probe_clip
 from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.decode.watchdog import Heartbeat
-from extract.errors import (
-    CorruptVideoError,
-    NoFramesError,
-    UnexpectedVideoError,
-    UnreadableVideoError,
-    UsageError,
-)
+from extract.errors import CorruptVideoError, NoFramesError, UnexpectedVideoError, UnreadableVideoError, UsageError
 from extract.records import VideoItem
 from extract.videos.sampling import SamplingRule
 

@@ -129,7 +129,7 @@ def test_the_result_of_a_call_outlives_the_next_call():
 
 
 def test_the_converted_model_is_cached_and_not_converted_again(no_cache, caplog):
-    caplog.set_level(logging.INFO, logger="extract.engines.engine")
+    caplog.set_level(logging.INFO, logger="extract.engines.litert")
     backbone = load_backbone("tiny")
     for _ in range(2):
         make_engine(backbone, kind="litert", batch_size=3)
