@@ -222,7 +222,7 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
     import tempfile
 
     from extract.cli import extract_with_bar
-    from extract.jobs.settings import settings_from_recipe
+    from extract.jobs.recipe import settings_from_recipe
     from sequence_models.runs.checks import refuse_to_predict
     from sequence_models.runs.run import read_run
 
@@ -271,19 +271,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:
     """Flags of `clipseq train` that change what a model sees; here, because stage one knows nothing of training."""
-    from sequence_models.arguments import add_settings
+    from extract.options import add_options
     from sequence_models.catalogue import FRAME_VARIATIONS
+    from sequence_models.settings import TrainSettings
 
     about = (
         "One row each, as predictions see them; of a long clip some that are spread over it, the first and the last\n"
         "among them, and the sheet says how many are left out. Training shifts them by a part of a hop in every epoch."
     )
-    add_settings(show.add_argument_group("windows", about), ("window", "hop"))
+    add_options(show.add_argument_group("windows", about), TrainSettings, ("window", "hop"))
     group = show.add_argument_group("augmentation (of a store of frames, or of videos with --backbone pixels)")
     group.add_argument(
         "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each row on its own (0)"
     )
-    add_settings(group, FRAME_VARIATIONS)
+    add_options(group, TrainSettings, FRAME_VARIATIONS)
 
 
 def _check_opencv() -> None:

@@ -29,7 +29,7 @@ from extract.errors import VideoError
 from extract.records import VideoItem
 from extract.system.cores import usable_cores
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def extract_one(video: Path, output: Path, only: int | None) -> None:
     from extract.jobs import job
     from extract.store.reader import open_store
     from extract.videos.listing import find_videos
-    from extract.videos.sampling import SamplingRule
+    from extract.videos.rule import SamplingRule
 
     items = find_videos(video)
     if only is None:

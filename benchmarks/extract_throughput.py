@@ -33,7 +33,7 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.errors import VideoError
 from extract.system.cores import usable_cores
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 CHILD = "--measure"
 MODEL_BATCHES = 8  # different batches that the model sees by turns

@@ -22,7 +22,7 @@ from extract.jobs.settings import ExtractSettings
 from extract.records import VideoTruth
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 MOST_DIFFERENT = 3
 SLOW_SECONDS = 60.0

@@ -20,7 +20,7 @@ from extract.decode.pyav import read_all
 from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.records import SampledFrames, VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 REPEATS = 3
 

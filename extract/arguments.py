@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from extract.command_line import BackboneName
 from extract.decode.settings import FrameSettings
+from extract.errors import UsageError
+from extract.jobs.settings import ExtractSettings
+from extract.options import add_options, flag_of
+from extract.videos.rule import SamplingRule
 
-if TYPE_CHECKING:
-    from extract.jobs.settings import ExtractSettings
-    from extract.videos.sampling import SamplingRule
-
+ACTIONS = {"backbone": BackboneName}
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
 
@@ -33,62 +33,19 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
     add_recipe_flags(parser)
-    add_speed_flags(parser)
-    parser.add_argument(
-        "--flush-seconds", type=float, default=60.0, metavar="S", help="seal a shard at least this often (60)"
-    )
+    group = parser.add_argument_group("speed (changes no number beyond rounding)")
+    add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
+    add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
     parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
-    parser.add_argument("--retry-failed", action="store_true", help="try clips again that failed and have not changed")
-    parser.add_argument("--rehash", action="store_true", help="compare every file by content, not by size and time")
-    parser.add_argument("--max-failures", metavar="N|N%", help="stop once more clips than this have failed")
     return parser
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that determine the numbers, and so the fingerprint of the store."""
     group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
-    group.add_argument(
-        "--backbone", action=BackboneName, default="efficientnet_lite0", metavar="NAME",
-        help="a pretrained backbone (--backbone help names all), or pixels: no model, the frames themselves "
-        "are stored (efficientnet_lite0)",
-    )  # fmt: skip
-    group.add_argument(
-        "--weights", type=Path, metavar="PATH", help="a weights file of that backbone, for use without a network"
-    )
-    group.add_argument("--image-size", type=int, metavar="PX", help="side of the square image (the backbone's own)")
-    group.add_argument(
-        "--channels", type=int, choices=(3, 1), help="of --backbone pixels: 3 keeps colour, 1 only grey (3)"
-    )
+    add_options(group, ExtractSettings, ("backbone", "weights", "image_size", "channels"), actions=ACTIONS)
     _add_sampling_flags(group)
-    for setting in fields(FrameSettings):
-        flag, choices, about = _flag(setting.name), setting.metadata["choices"], setting.metadata["help"]
-        if choices[0] == "none":  # a switch
-            group.add_argument(flag, action="store_const", const=choices[1], default=choices[0], help=about)
-        else:
-            group.add_argument(flag, choices=choices, default=choices[0], help=f"{about} ({choices[0]})")
-    precisions = ("float32", "mixed_float16", "mixed_bfloat16")
-    group.add_argument(
-        "--precision", choices=precisions, default="float32", help="what the backbone computes in (float32)"
-    )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def add_speed_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that change the speed and nothing else."""
-    group = parser.add_argument_group("speed (changes no number beyond rounding)")
-    group.add_argument("--engine", choices=("auto", "keras", "litert"), default="auto", help="what runs the backbone")
-    group.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="frames per call of the backbone (of 224 px 4 on every core with LiteRT, else 32, on a GPU 128)",
-    )
-    group.add_argument(
-        "--decode-threads", type=int, metavar="N", help="videos decoded at once (one per core, at most 16)"
-    )
+    add_options(group, ExtractSettings, (*(each.name for each in fields(FrameSettings)), "precision"))
 
 
 def add_info(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -187,16 +144,7 @@ def add_scan(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--backbone",
-        action=BackboneName,
-        default="efficientnet_lite0",
-        metavar="NAME",
-        help="whose embeddings to count",
-    )
-    parser.add_argument(
-        "--decode-threads", type=int, metavar="N", help="videos read at once (one per core, at most 16)"
-    )
+    add_options(parser, ExtractSettings, ("backbone", "decode_threads"), actions=ACTIONS)
     _add_sampling_flags(parser)
     return parser
 
@@ -243,8 +191,6 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     Raises:
         UsageError: a value is out of its range.
     """
-    from extract.jobs.settings import ExtractSettings
-
     names = {setting.name for setting in fields(ExtractSettings)} - {"sampling", "part", "clips_from"}
     same = {name: getattr(arguments, name) for name in names}
     return ExtractSettings(sampling=sampling_rule(arguments), part=_part(arguments.part), **same)
@@ -256,8 +202,6 @@ def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
     Raises:
         UsageError: a value is not greater than 0, or two flags exclude each other.
     """
-    from extract.videos.sampling import SamplingRule
-
     check_positive(arguments, "fps", "every", "num_frames", "first_frames")
     kind, value = "fps", 8.0
     if arguments.first_frames is not None:
@@ -274,17 +218,13 @@ def check_positive(arguments: argparse.Namespace, *names: str) -> None:
     Raises:
         UsageError: naming the flag and the value.
     """
-    from extract.errors import UsageError
-
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value <= 0:
-            raise UsageError(f"{_flag(name)} {value} must be greater than 0")
+            raise UsageError(f"{flag_of(name)} {value} must be greater than 0")
 
 
 def _part(text: str | None) -> tuple[int, int] | None:
-    from extract.errors import UsageError
-
     if text is None:
         return None
     number, _, count = text.partition("/")

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from extract.command_line import BackboneName
-
-TASKS = ("many-to-one", "many-to-many")
-ACTIONS = {"backbone": BackboneName}
-METAVARS = {  # of settings whose type does not say it
-    "window": "SECONDS",
-    "hop": "SECONDS",
-    "filters": "N,N",
-    "dense": "N,N",
-    "backbone_weights": "WEIGHTS",
-    "trainable_layers": "N",
-    "start_from": "RUN",
-}
+from extract.options import add_options
+from sequence_models.settings import TASKS, DataSettings, TrainSettings
 
 
 def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -178,41 +165,9 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
     )
-    group.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="labels that fit no clip: an error, or left out"
-    )
     group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
     group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
-    group.add_argument(
-        "--background",
-        metavar="NAME",
-        help="class of frames outside all intervals; segment scores leave it out",
-    )
-    group.add_argument(
-        "--labels-fps", type=float, metavar="F", help="frames per second of the label file's frame numbers"
-    )
-    group.add_argument(
-        "--labels-from",
-        type=int,
-        choices=(0, 1),
-        default=0,
-        help="the number of a clip's first frame in the label file",
-    )
-    group.add_argument(
-        "--labels-end",
-        choices=("exclusive", "inclusive"),
-        default="exclusive",
-        help="end_frame is the frame behind the interval, or its last one",
-    )
-    group.add_argument(
-        "--alignment",
-        choices=("strict", "tolerant"),
-        default="strict",
-        help="refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
-    )
-    group.add_argument(
-        "--group-from", metavar="REGEX", help="the group is what this captures in the clip_id; N: its Nth folder"
-    )
+    add_options(group, DataSettings, [each.name for each in fields(DataSettings) if each.metadata])
     splits = group.add_mutually_exclusive_group()
     splits.add_argument(
         "--split",
@@ -226,10 +181,9 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...] = ()) -> argparse._ArgumentGroup:
     """One flag for every field of TrainSettings but the task."""
-    from sequence_models.settings import TrainSettings
-
     group = parser.add_argument_group("model and training")
-    add_settings(group, [field.name for field in fields(TrainSettings) if field.name not in ("task", *without)])
+    names = [each.name for each in fields(TrainSettings) if each.name not in ("task", *without)]
+    add_options(group, TrainSettings, names, actions={"backbone": BackboneName})
     group.add_argument(
         "--seeds",
         type=int,
@@ -238,33 +192,3 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
         help="models per fold, averaged when predicting; each holds out other training groups for validation (1)",
     )
     return group
-
-
-def add_settings(group: argparse._ArgumentGroup, names: Sequence[str]) -> None:
-    """Add a flag for each of some fields of TrainSettings; the help is the field's line in its docstring."""
-    from sequence_models.settings import CHOICES, TrainSettings
-
-    defaults = {field.name: field.default for field in fields(TrainSettings)}
-    for name in names:
-        default: Any = defaults[name]
-        flag, text = f"--{name.replace('_', '-')}", _field_help(name)
-        if isinstance(default, bool):
-            group.add_argument(flag, action="store_true", help=text)
-            continue
-        if default != "":
-            text += f" ({default:g})" if isinstance(default, float) else f" ({default})"
-        metavar = METAVARS.get(name) or {int: "N", float: "F", str: "NAME"}[type(default)]
-        kind: dict[str, Any] = {"action": ACTIONS[name]} if name in ACTIONS else {"type": type(default)}
-        group.add_argument(flag, choices=CHOICES.get(name), default=default, metavar=metavar, help=text, **kind)
-
-
-def _field_help(name: str) -> str:
-    """The field's line in the docstring of TrainSettings; a constant in backticks becomes the names it holds."""
-    from sequence_models import settings
-    from sequence_models.settings import TrainSettings
-
-    lines = re.search(rf"^ +{name}: (.*?)\.?$(?=\n +\w+: |\n\n)", TrainSettings.__doc__ or "", re.DOTALL | re.MULTILINE)
-    if lines is None:  # python -OO drops docstrings
-        return ""
-    text = re.sub(r"`([A-Z_]+)`", lambda found: ", ".join(getattr(settings, found[1])), lines.group(1))
-    return re.sub(r"\s+", " ", text).replace("`", "").replace("%", "%%").strip()

@@ -13,14 +13,14 @@ from places import ROOT
 SOURCES = [ROOT / "pipeline.py", *sorted(ROOT.glob("extract/**/*.py")), *sorted(ROOT.glob("sequence_models/**/*.py"))]
 # From the bottom up: a room, or a module beside the rooms, imports what stands in front of it, and its own room.
 STAGE_ONE = (
-    *("errors", "text", "system", "records", "videos", "store", "decode", "backbones", "engines", "embed", "jobs"),
-    *("preview", "demo", "command_line", "arguments", "cli"),
+    *("errors", "options", "text", "system", "records", "videos", "store", "decode", "backbones", "engines", "embed"),
+    *("jobs", "preview", "demo", "command_line", "arguments", "cli"),
 )
 STAGE_TWO = (
     *("catalogue", "settings", "records", "labels", "scoring", "clips", "splits", "models", "prediction", "runs"),
     *("training", "experiments", "report", "arguments", "cli"),
 )
-SEAM = ("errors", "text", "records", "system", "store", "command_line")
+SEAM = ("errors", "options", "text", "records", "system", "store", "command_line")
 WIDER_SEAM = {"models": ("backbones", "engines"), "training": ("backbones", "engines"), "report": ("decode",)}
 HOMES = {
     "h5py": ("extract/store/",),

@@ -10,7 +10,7 @@ from extract.decode.reader import STALL_SECONDS, index_of, named_errors, wanted_
 from extract.decode.truth import make_truth
 from extract.decode.watchdog import Heartbeat, Watched
 from extract.records import VideoItem, VideoTruth
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from extract.videos.sources import check_file
 
 

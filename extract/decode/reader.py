@@ -29,7 +29,8 @@ from extract.errors import ClipseqError, CorruptVideoError, NoFramesError, Unexp
 from extract.records import SampledFrames, VideoItem, VideoTruth
 from extract.system.core_slots import CoreSlots
 from extract.text import counted, span_text
-from extract.videos.sampling import ROUNDING_SECONDS, FramePicker, SamplingRule, frames_inside, sample_indices
+from extract.videos.rule import SamplingRule
+from extract.videos.sampling import ROUNDING_SECONDS, FramePicker, frames_inside, sample_indices
 from extract.videos.sources import check_file
 
 log = logging.getLogger(__name__)

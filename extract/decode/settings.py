@@ -2,51 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from extract.errors import UsageError
+from extract.options import check_options, option
 
 if TYPE_CHECKING:
-    from extract.videos.sampling import SamplingRule
-
-
-def _choice(*values: str, about: str) -> Any:
-    """A field that is one of some words, the first where nothing is said; `about` is its help on the command line."""
-    return field(default=values[0], metadata={"choices": values, "help": about})
+    from extract.videos.rule import SamplingRule
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings:
     """What decides how a frame looks: part of every recipe, with a flag of the same name each, made from this record.
 
-    Args:
-        fit: How a frame becomes square.
-        input: What the backbone sees: the picture, its difference from the one before, or optical flow.
-        deinterlace: "bwdif" makes one picture of the two fields of an interlaced frame, "none" leaves them woven.
-        on_corrupt: What to do with a clip that has lost frames: "salvage" keeps what decodes and records what is
-            missing, "skip" leaves the clip out as failed, "fail" also asks for the end of the job.
-
     Raises:
         UsageError: An unknown word.
     """
 
-    fit: str = _choice("stretch", "crop", "pad", about="how a frame becomes square")
-    input: str = _choice("rgb", "diff", "flow", about="what the backbone sees")
-    deinterlace: str = _choice(
-        *("none", "bwdif"),
-        about="make one picture of the two fields of an interlaced frame (bwdif); reads every frame, also for few",
+    fit: str = option("stretch", "how a frame becomes square", choices=("stretch", "crop", "pad"))
+    input: str = option(
+        "rgb",
+        "what the backbone sees: the picture, its difference from the one before, or optical flow",
+        choices=("rgb", "diff", "flow"),
     )
-    on_corrupt: str = _choice(
-        *("salvage", "skip", "fail"),
-        about="where frames are lost: keep the rest and record the gap, leave the clip out, or stop",
+    deinterlace: str = option(
+        "none",
+        "make one picture of the two fields of an interlaced frame (bwdif); reads every frame, also for few",
+        choices=("none", "bwdif"),
+    )
+    on_corrupt: str = option(
+        "salvage",
+        "where frames are lost: keep the rest and record the gap, leave the clip out, or stop",
+        choices=("salvage", "skip", "fail"),
     )
 
     def __post_init__(self) -> None:
-        for each in fields(FrameSettings):
-            value, known = getattr(self, each.name), each.metadata["choices"]
-            if value not in known:
-                raise UsageError(f"{each.name} {value!r} is unknown, use one of {', '.join(known)}")
+        check_options(self)
 
 
 def frame_words(settings: Any) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def make_transform(name: str) -> FrameTransform:
         UsageError: The name is unknown.
     """
     if name not in FRAME_TRANSFORMS:
-        raise UsageError(f"input {name!r} is unknown, use one of {', '.join(FRAME_TRANSFORMS)}")
+        raise UsageError(f"input {name!r} is unknown; choose one of {', '.join(FRAME_TRANSFORMS)}")
     return FRAME_TRANSFORMS[name]()
 
 

@@ -11,13 +11,12 @@ from extract.backbones.pixels import grey
 from extract.engines.engine import Engine
 from extract.engines.keras_engine import CPU_BATCH, make_keras_engine
 from extract.engines.litert import ConversionError, make_litert_engine
+from extract.engines.names import ENGINES, PRECISIONS
 from extract.errors import BackboneError
 from extract.system.quiet_start import has_gpu, keras_backend
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("auto", "keras", "litert")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
 
 

@@ -20,7 +20,8 @@ from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.embed.timing import StageSeconds
 from extract.errors import TooManyFailuresError, VideoError
 from extract.jobs.plan import decide_clip, in_part
-from extract.jobs.settings import ExtractSettings, failure_limit, recipe_of
+from extract.jobs.recipe import recipe_of
+from extract.jobs.settings import ExtractSettings, failure_limit
 from extract.records import Source, VideoItem
 from extract.store.reader import open_made_with
 from extract.store.recipe import check_recipe

@@ -15,7 +15,7 @@ from extract.decode.probe import probe_clip
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, VideoError, VideoTimeoutError
 from extract.records import VideoItem, VideoTruth
 from extract.system.cores import default_decode_threads
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from extract.videos.sources import source_of
 
 SHORT_SECONDS = 0.5  # a sequence model has nothing to learn from less

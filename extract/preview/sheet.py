@@ -22,7 +22,7 @@ from extract.preview.rows import Picking, RowPlan, WindowCut, spread
 from extract.records import ClipEmbeddings, SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.reader import Store
 from extract.text import counted, span_text
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from extract.videos.sources import source_of
 
 CHUNK_FRAMES = 16

@@ -11,7 +11,7 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.errors import UnreadableVideoError
 from extract.records import VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 BARS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]]
 GREYS = [[76] * 3, [150] * 3, [29] * 3, [226] * 3]

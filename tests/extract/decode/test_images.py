@@ -6,7 +6,7 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.errors import NoFramesError
 from extract.records import VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 
 def write_pictures(folder, numbers, *, pattern="img_{}.png", size=(6, 8)):

@@ -12,7 +12,7 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.preview.scan import scan_videos
 from extract.records import VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 WOVEN = "of two interlaced fields, woven as they are coded (--deinterlace)"
 

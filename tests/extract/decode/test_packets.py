@@ -11,7 +11,7 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.records import VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from extract.videos.sources import check_file
 
 

@@ -28,7 +28,7 @@ from extract.decode.settings import DecodeSettings
 from extract.decode.watchdog import Heartbeat
 from extract.errors import CorruptVideoError, NoFramesError, UnexpectedVideoError, UnreadableVideoError, UsageError
 from extract.records import VideoItem
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 
 def read(path, rule="every=1", *, span=(0.0, math.inf), chunk_frames=32, **settings):
@@ -219,10 +219,10 @@ def test_frames_of_several_sizes_need_an_image_size(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"deinterlace": "yadif"}, "deinterlace 'yadif' is unknown, use one of none, bwdif"),
-        ({"on_corrupt": "cry"}, "on_corrupt 'cry' is unknown, use one of salvage, skip, fail"),
-        ({"fit": "x"}, "fit 'x' is unknown, use one of stretch, crop, pad"),
-        ({"input": "x"}, "input 'x' is unknown, use one of rgb, diff, flow"),
+        ({"deinterlace": "yadif"}, "deinterlace 'yadif' is unknown; choose one of none, bwdif."),
+        ({"on_corrupt": "cry"}, "on_corrupt 'cry' is unknown; choose one of salvage, skip, fail."),
+        ({"fit": "x"}, "fit 'x' is unknown; choose one of stretch, crop, pad."),
+        ({"input": "x"}, "input 'x' is unknown; choose one of rgb, diff, flow."),
         ({"image_size": 0}, "image_size 0 must be at least 1"),
     ],
 )

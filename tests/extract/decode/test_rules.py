@@ -22,7 +22,7 @@ from extract.store.reader import open_store
 from extract.store.schema import SHARD_PATTERN
 from extract.store.shard import open_shard
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from pipeline import main
 
 LENGTHS = {"one.avi": 6, "two.avi": 7, "three.avi": 8}

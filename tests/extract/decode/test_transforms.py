@@ -19,7 +19,7 @@ def chunk(frames, *, first=0):
 
 
 def test_an_unknown_input_is_named():
-    with pytest.raises(UsageError, match="input 'depth' is unknown, use one of rgb, diff, flow"):
+    with pytest.raises(UsageError, match="input 'depth' is unknown; choose one of rgb, diff, flow"):
         make_transform("depth")
 
 

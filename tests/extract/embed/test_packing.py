@@ -19,7 +19,7 @@ from extract.engines.registry import make_engine
 from extract.errors import UnreadableVideoError
 from extract.records import VideoItem
 from extract.store.schema import Partial
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from extract.videos.sources import source_of
 
 SETTINGS = DecodeSettings(sampling=SamplingRule("every", 1), image_size=8)

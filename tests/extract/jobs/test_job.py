@@ -20,11 +20,12 @@ from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresEr
 from extract.jobs import job
 from extract.jobs.job import extract
 from extract.jobs.plan import decide_clip, in_part
-from extract.jobs.settings import ExtractSettings, failure_limit, recipe_of, settings_from_recipe
+from extract.jobs.recipe import recipe_of, settings_from_recipe
+from extract.jobs.settings import ExtractSettings, failure_limit
 from extract.store.reader import open_store
 from extract.store.recipe import fingerprint
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from pipeline import make_parser
 
 
@@ -166,12 +167,12 @@ def test_a_store_of_failures_alone_takes_another_recipe_and_tries_them_again(vid
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"fit": "sideways"}, "fit 'sideways' is unknown, use one of stretch, crop, pad"),
-        ({"decode_threads": -3}, "--decode-threads -3 must be greater than 0"),
+        ({"fit": "sideways"}, "fit 'sideways' is unknown; choose one of stretch, crop, pad"),
+        ({"decode_threads": -3}, "decode_threads must be at least 1, got -3; choose another --decode-threads."),
         ({"flush_seconds": -1.0}, "--flush-seconds -1.0 must be greater than 0"),
         ({"flush_seconds": float("nan")}, "--flush-seconds nan must be greater than 0"),
-        ({"batch_size": 0}, "--batch-size 0 must be greater than 0"),
-        ({"engine": "steam"}, "engine 'steam' is unknown, use one of auto, keras, litert"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0; choose another --batch-size."),
+        ({"engine": "steam"}, "engine 'steam' is unknown; choose one of auto, keras, litert"),
         ({"precision": "float8"}, "precision 'float8' is unknown"),
         ({"max_failures": "some"}, "--max-failures 'some' must be a count"),
         ({"part": (3, 2)}, "--part 3/2 must be I/N"),

@@ -19,7 +19,8 @@ from extract.jobs.job import extract
 from extract.jobs.settings import ExtractSettings
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule, sample_indices
+from extract.videos.rule import SamplingRule
+from extract.videos.sampling import sample_indices
 
 EVERY = SamplingRule("every", 1)
 

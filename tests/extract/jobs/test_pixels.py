@@ -19,14 +19,15 @@ from extract.decode.reader import open_clip
 from extract.decode.settings import DecodeSettings
 from extract.jobs.job import extract
 from extract.jobs.plan import explain
-from extract.jobs.settings import ExtractSettings, settings_from_recipe
+from extract.jobs.recipe import settings_from_recipe
+from extract.jobs.settings import ExtractSettings
 from extract.records import VideoItem
 from extract.store.numpy_files import export_features
 from extract.store.pack import pack
 from extract.store.reader import open_store
 from extract.store.verify import verify
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from extract.preview.rows import Picking, RowPlan, Window, WindowCut, spread
 from extract.preview.sheet import PictureChange, View, _rows_of_video, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from sequence_models.clips.windows import prediction_pieces
 from sequence_models.settings import TrainSettings
 

@@ -15,7 +15,7 @@ from extract.preview import scan as scan_module
 from extract.preview.scan import ScanTotals, odd_flags, scan_videos
 from extract.records import VideoItem, VideoTruth
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 from pipeline import main
 
 FPS_4 = SamplingRule("fps", 4)

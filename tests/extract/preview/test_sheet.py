@@ -14,7 +14,7 @@ from extract.preview.drawing import SheetRow, _legible
 from extract.preview.sheet import PictureChange, View, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
 from extract.videos.listing import find_videos
-from extract.videos.sampling import SamplingRule
+from extract.videos.rule import SamplingRule
 
 FPS_5 = SamplingRule("fps", 5)
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract.errors import UsageError
-from extract.videos.sampling import EXAMPLES, FramePicker, SamplingRule, sample_indices
+from extract.videos.rule import EXAMPLES, SamplingRule
+from extract.videos.sampling import FramePicker, sample_indices
 
 
 def take(pts, text, **where):
@@ -94,7 +95,7 @@ def test_a_rule_and_its_name_are_one(text):
         ("fps=0", "sampling fps=0 must be above zero"),
         ("fps=inf", "sampling fps=inf must be above zero"),
         ("every=1.5", "sampling every=1.5 must be a whole number"),
-        ("often=3", "sampling 'often' is unknown, use one of fps, every, num_frames"),
+        ("often=3", "sampling 'often' is unknown; choose one of fps, every, num_frames"),
         ("fps", "sampling 'fps' must look like " + EXAMPLES),
         ("every=3,first_frames=1.5", "sampling 'every=3,first_frames=1.5' must look like " + EXAMPLES),
         ("every=3,fps=8", "sampling 'every=3,fps=8' must look like " + EXAMPLES),

@@ -229,7 +229,7 @@ def test_where_no_rate_is_known_the_sentence_says_what_to_check(unit, rate, expe
 
 
 def test_an_unknown_alignment_is_refused(load):
-    with pytest.raises(UsageError, match="--alignment is 'loose'; it must be strict or tolerant"):
+    with pytest.raises(UsageError, match="alignment 'loose' is unknown; choose one of strict, tolerant"):
         load({"a.avi": 10}, "a.avi,0,10,x", alignment="loose")
 
 

@@ -147,7 +147,7 @@ def test_arrays_are_never_unpickled(tmp_path):
         ("settings", {"model": "grue"}, "model 'grue' is unknown; choose one of "),
         ("data", {"labels_fps": "8"}, 'it.data.labels_fps is "8", not a number'),
         ("data", {"lables": "8"}, "it.data has an unknown entry 'lables'"),
-        ("data", {"alignment": "loose"}, "--alignment is 'loose'; it must be strict or tolerant"),
+        ("data", {"alignment": "loose"}, "alignment 'loose' is unknown; choose one of strict, tolerant"),
         ("schema_version", 3, "it is of schema 3, and this clipseq reads up to 2: upgrade clipseq"),
         ("clips", {"a": {}}, "a fold holds clips that it does not name"),
         ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),

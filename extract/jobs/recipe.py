@@ -1,0 +1,88 @@
+"""The recipe of a store, and the way back from it to the settings of an extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from extract.backbones.backbone import Backbone
+from extract.backbones.registry import load_backbone
+from extract.decode.fit import RESIZE
+from extract.decode.settings import FrameSettings, frame_words
+from extract.errors import BackboneError, UsageError
+from extract.jobs.settings import ExtractSettings
+from extract.store.schema import SCHEMA_VERSION
+from extract.videos.rule import SamplingRule
+
+
+def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
+    """What determines the numbers of a store, and nothing else; its hash is the fingerprint."""
+    model: dict[str, object] = {
+        "weights_digest": backbone.weights_digest,
+        "embedding_dim": backbone.embedding_dim,
+        "precision": settings.precision,
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "backbone": backbone.name,
+        **(model if backbone.channels is None else {"channels": backbone.channels}),
+        "image_size": backbone.image_size,
+        "resize": RESIZE,
+        "sampling": str(settings.sampling),
+        **frame_words(settings),
+    }
+
+
+def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Sequence[Path] = ()) -> ExtractSettings:
+    """The settings that make embeddings like those of a recipe.
+
+    Args:
+        recipe: As `recipe_of` gives it, of a store or a run.
+        output: Where the new store shall lie.
+        weights: Weights files, among them that of the recipe's backbone where it was given one.
+
+    Raises:
+        UsageError: The recipe is of imported features, which have no videos, or of an earlier version, or needs
+            weights that are not there.
+    """
+    if "backbone" not in recipe:
+        raise UsageError(
+            "these features were imported, not extracted by clipseq: videos cannot be embedded the same way. "
+            "Make features with the same tool, import them, and give that store instead"
+        )
+    if recipe.get("resize") != RESIZE:
+        raise UsageError(
+            f"these embeddings are of an earlier clipseq, which scaled pictures in another way (resize="
+            f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
+            "or give a store of that version instead of videos"
+        )
+    words = [word.name for word in fields(FrameSettings)]
+    same = ("backbone", *words, *(() if "channels" in recipe else ("precision",)))
+    return ExtractSettings(
+        output=output,
+        weights=_weights_of(recipe, weights),
+        image_size=int(str(recipe["image_size"])),
+        channels=int(str(recipe["channels"])) if "channels" in recipe else None,
+        sampling=SamplingRule.parse(str(recipe["sampling"])),
+        **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
+    )
+
+
+def _weights_of(recipe: dict[str, object], files: Sequence[Path]) -> Path | None:
+    """The file of the recipe's weights; None where they are the backbone's own."""
+    if "channels" in recipe:
+        return None
+    name, size, errors = str(recipe["backbone"]), int(str(recipe["image_size"])), []
+    for file in (*files, None):
+        try:
+            if load_backbone(name, weights=file, image_size=size).weights_digest == recipe["weights_digest"]:
+                return file
+        except BackboneError as error:
+            errors.append(str(error))
+    given = f", and {', '.join(map(str, files))} {'is' if len(files) == 1 else 'are'} not it" if files else ""
+    why = f" ({'; '.join(errors)})" if errors else ""
+    raise UsageError(
+        f"these embeddings were made by {name} with weights whose SHA-256 is {str(recipe['weights_digest'])[:12]}..., "
+        f"which are not its own weights here{given}{why}; give their file with --weights PATH"
+    )
