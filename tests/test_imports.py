@@ -98,6 +98,17 @@ def test_stage_two_sees_only_the_seam_of_stage_one():
     assert not wrong
 
 
+def test_nothing_private_crosses_a_file():
+    own = ("extract", "sequence_models", "pipeline")
+    wrong = [
+        f"{module} imports {used}"
+        for module, source in MODULES.items()
+        for used in imports_of(source)
+        if used.split(".")[0] in own and any(part.startswith("_") and part != "__version__" for part in used.split("."))
+    ]
+    assert not wrong
+
+
 @pytest.mark.parametrize("library", HOMES)
 def test_a_heavy_library_has_one_home(library):
     users = [name_of(s) for s in SOURCES if library in {m.split(".")[0] for m in imports_of(s)}]

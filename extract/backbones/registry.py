@@ -22,6 +22,7 @@ from extract.backbones.keras_applications import FAMILIES, build_family, load_fa
 from extract.backbones.pixels import PIXELS, PIXELS_SIZE, load_pixels
 from extract.backbones.tiny import load_tiny
 from extract.errors import BackboneError
+from extract.system.terminal import table_text
 from extract.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -41,15 +42,8 @@ def backbone_table() -> str:
     rows.append((PIXELS, f"{PIXELS_SIZE} px", "", "none: the frames themselves are stored, as uint8"))
     for name, family in FAMILIES.items():
         rows.append((name, f"{family.image_size} px", f"{family.embedding_dim:,}", "downloaded at first use"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}" for row in rows]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "All were trained on ImageNet. --weights PATH gives weights of your own, --image-size another size.",
-        ]
-    )
+    hint = "All were trained on ImageNet. --weights PATH gives weights of your own, --image-size another size."
+    return f"{table_text(rows)}\n\n{hint}"
 
 
 def load_backbone(

@@ -1,11 +1,14 @@
-"""What reaches the terminal: texts with names of files in them, which may hold anything, and progress bars."""
+"""What reaches the terminal: texts with names of files in them, which may hold anything, tables and progress bars."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from extract.text import aligned
 
 _MARKS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # change the direction of writing
 _CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *_MARKS)  # but for the end of a line and the tab
@@ -46,6 +49,32 @@ def plain_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+def table_text(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: on a terminal with a rule below its first row and as wide as the window, elsewhere plain.
+
+    Args:
+        rows: Cells; columns of numbers stand at the right. Rows may be shorter than the first.
+    """
+    if not (sys.stdout and sys.stdout.isatty()):
+        return "\n".join(aligned(rows))
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column, name in enumerate(rows[0]):
+        cells = [row[column] for row in rows[1:] if column < len(row)]
+        is_number = all(not cell or cell[0].isdigit() for cell in cells)
+        table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
+    console = Console(width=shutil.get_terminal_size().columns, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def progress_bar(**settings: Any) -> Any:

@@ -119,7 +119,7 @@ def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
     if not scores:
         return f"{part}: nothing to score"
-    from extract.text import aligned
+    from extract.system.terminal import table_text
     from sequence_models.scoring.confidence import no_interval
 
     shown = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@50")
@@ -128,7 +128,7 @@ def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
     rows = [[f"{part} ({few[0]})" if few else part, *columns]] + [
         [name, *(_cell(column, values[column]) for column in columns)] for name, values in scores.items()
     ]
-    return "\n".join(aligned(rows))
+    return table_text(rows)
 
 
 def _cell(name: str, score: dict[str, Any]) -> str:

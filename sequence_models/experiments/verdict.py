@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from extract.text import aligned
+from extract.system.terminal import table_text
 from sequence_models.experiments.summary import opened_text
 from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.predict import average
@@ -158,7 +158,7 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     rows.append([record["model"], *_scores(record["test"], main)])
     rows.append(["average of all", *_scores(record["average"], main)])
     known = [k for k in range(len(rows[0])) if any(row[k] for row in rows[1:] if k < len(row))]
-    lines = aligned([[row[k] for k in known if k < len(row)] for row in rows])
+    lines = [table_text([[row[k] for k in known if k < len(row)] for row in rows])]
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
     lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")

@@ -30,7 +30,7 @@ def ratio_score(
     parts, wholes = numerators[:, defined].astype(np.float64), denominators[:, defined].astype(np.float64)
     ratios = parts.sum(axis=0) / wholes.sum(axis=0)
     value, num_groups = float(ratios.mean()), len(parts)
-    low, high = _interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
+    low, high = share_interval(value, _jackknife_variance(parts, wholes, ratios), num_groups, units)
     basis = f"95 % interval over {num_groups} groups" if num_groups > 1 else "one group, so no interval"
     ends = [scale * low, scale * high]
     return {"value": scale * value, "protocol": f"{protocol}; {basis}", "ci95": ends, "groups": num_groups}
@@ -54,7 +54,7 @@ def no_interval(score: Mapping[str, Any]) -> str:
     return "" if is_enough else f"{counted_groups(score)}: no interval"
 
 
-def _interval(value: float, variance: float, num_groups: int, units: int) -> tuple[float, float]:
+def share_interval(value: float, variance: float, num_groups: int, units: int) -> tuple[float, float]:
     """Wilson's interval for a share, with as many trials as would give this variance."""
     if num_groups < 2:
         return 0.0, 1.0

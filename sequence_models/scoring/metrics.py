@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from extract.text import counted
-from sequence_models.scoring.confidence import _interval, ratio_score, t_quantile
+from sequence_models.scoring.confidence import ratio_score, share_interval, t_quantile
 from sequence_models.scoring.segments import OVERLAPS, edit_score, f1_counts, f1_from_counts, segments
 
-# 97.5 % quantile of Student's t for 1, 2, ... 30 degrees of freedom, then for the ones below.
 _TOP = (3, 5)
 PERCENT = re.compile(r"edit|f1@")  # begins the name of a score from 0 to 100
 
@@ -180,7 +179,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
     low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
     if value == 1.0:  # all right is not certain: as low as the accuracy's interval reaches, at the same chance
         shares = total.sum(axis=1) / total.sum()
-        lowest, _ = _interval(1.0, 0.0, groups, units)
+        lowest, _ = share_interval(1.0, 0.0, groups, units)
         low = float((lowest - shares @ shares) / (1 - shares @ shares))
     basis = f"95 % interval by a delete-one-group jackknife and Student's t over {groups} groups"
     return {"value": value, "protocol": f"{protocol}; {basis}", "ci95": [low, high], "groups": groups}
