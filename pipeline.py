@@ -136,18 +136,15 @@ def run_demo(arguments: argparse.Namespace) -> int:
         settings = ExtractSettings(output=folder / f"features_{part}")
         if extract_with_bar(folder / part, settings)["failed"]:
             return 1
-    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, epochs=120, patience=30)
-    frames = TrainSettings(  # 32 recordings are few: small batches for more steps, a small model
+    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3)
+    frames = TrainSettings(  # 32 recordings are few: a small model
         "many-to-many",
         "bilstm",
         hidden=32,
         projection=16,
         dropout=0.2,
         channel_dropout=0.6,
-        batch_size=4,
         learning_rate=3e-3,
-        epochs=80,
-        patience=30,
     )
     reports = []
     for part, labels, train, seeds in (("clips", "labels.csv", clips, 2), ("segments", "segments.csv", frames, 1)):

@@ -15,7 +15,7 @@ class ModelTraits:
         on_frames: It takes raw frames; the others take embeddings.
         framewise: It can give a label per timestep; the others give one per clip. In td_backbone_rnn and two_stream
             the model inside decides, of this and of all that follows.
-        recurrent: It is a recurrent network over embeddings.
+        parts: A recurrent network that runs over the means of a few equal parts of the clip, not over its timesteps.
         causal: It can be told to see no later timestep.
         order_free: It says the same whatever order the timesteps come in.
         takes: The settings that few models take.
@@ -23,17 +23,21 @@ class ModelTraits:
 
     on_frames: bool = False
     framewise: bool = False
-    recurrent: bool = False
+    parts: bool = False
     causal: bool = False
     order_free: bool = False
     takes: tuple[str, ...] = ()
 
 
 TRAITS = {
-    "lstm": ModelTraits(framewise=True, recurrent=True, causal=True),
-    "bilstm": ModelTraits(framewise=True, recurrent=True),
-    "gru": ModelTraits(framewise=True, recurrent=True, causal=True),
-    "bigru": ModelTraits(framewise=True, recurrent=True),
+    "lstm": ModelTraits(framewise=True, causal=True),
+    "bilstm": ModelTraits(framewise=True),
+    "gru": ModelTraits(framewise=True, causal=True),
+    "bigru": ModelTraits(framewise=True),
+    "lstm_parts": ModelTraits(parts=True),
+    "bilstm_parts": ModelTraits(parts=True),
+    "gru_parts": ModelTraits(parts=True),
+    "bigru_parts": ModelTraits(parts=True),
     "attention": ModelTraits(order_free=True),
     "meanpool": ModelTraits(order_free=True),
     "maxpool": ModelTraits(order_free=True),

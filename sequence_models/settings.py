@@ -24,8 +24,8 @@ STRICT, TOLERANT = "strict", "tolerant"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
 ALL_LAYERS = "all"
-READOUTS = ("last", "mean", "max", "attention", "concat")
-CONCAT_PARTS = 4
+READOUTS = ("attention", "mean", "max", "last")
+CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
 SHARE: dict[str, Any] = {"low": 0, "high": 0.95}
 
@@ -90,9 +90,9 @@ class TrainSettings:
         metavar="NAME",
     )
     readout: str = option(
-        "concat",
-        "how a many-to-one model turns its timesteps into one vector; last is the last of each direction, concat keeps "
-        "the order of equal parts of the clip. attention, meanpool, maxpool and pyramid do not use it",
+        "attention",
+        "how a many-to-one model turns its timesteps into one vector; last is the last of each direction. attention, "
+        "meanpool, maxpool, pyramid and the models on parts do not use it",
         choices=READOUTS,
     )
     hidden: int = option(48, "units of each recurrent layer, per direction; channels of mstcn", low=1)
@@ -100,11 +100,8 @@ class TrainSettings:
     projection: int = option(
         64, "width that embeddings are projected to first, 0 for none; mstcn projects to --hidden instead", low=0
     )
-    steps: int = option(
-        0,
-        "a recurrent many-to-one model averages the clip to this many equal parts before the recurrence; 0 = not at "
-        "all, but 4 parts for the read-out concat",
-        low=0,
+    parts: int = option(
+        4, "how many equal parts lstm_parts and its sisters average a clip to before the recurrence", low=1
     )
     multi_label: bool = option(
         False,
@@ -113,7 +110,7 @@ class TrainSettings:
     )
     stride: int = option(
         1,
-        "train on every Nth timestep only, from a new start in every epoch; a prediction takes all starts in turn, so "
+        "train on every Nth timestep only, from a new start in every pass; a prediction takes all starts in turn, so "
         "that every timestep gets an answer",
         low=1,
     )
@@ -125,10 +122,11 @@ class TrainSettings:
         metavar="SECONDS",
     )
     hop: float = option(0.0, "from one window to the next; 0 = half a window", low=0, metavar="SECONDS")
-    chunk: int = option(
-        512,
+    chunk: int | None = option(
+        None,
         "many-to-many training without windows cuts longer clips into chunks of this many timesteps, at new places in "
-        "every epoch; a prediction sees the whole clip; 0 = never",
+        "every pass; a prediction sees the whole clip; 0 = never (512, of small sets as few as 64)",
+        kind=int,
         low=0,
     )
     causal: bool = option(
@@ -145,15 +143,34 @@ class TrainSettings:
         0.15, "weight of T-MSE, which keeps neighbouring timesteps of many-to-many alike; 0 = none", low=0
     )
     crop: float = option(
-        0.0, "the largest share of a training clip that is cut away at its ends, anew in every epoch", **SHARE
+        0.0, "the largest share of a training clip that is cut away at its ends, anew in every pass", **SHARE
     )
     speed: float = option(0.0, "the largest change of a training clip's speed, up or down, as a share", **SHARE)
     frame_drop: float = option(0.0, "share of a training clip's timesteps that are left out", **SHARE)
-    epochs: int = option(60, "the most epochs to train", low=1)
-    patience: int = option(20, "epochs without a better validation score before training stops", low=1)
-    batch_size: int = option(16, "clips per update", low=1)
+    updates: int | None = option(
+        None, "the most updates of the weights (600, or 12 passes over the training clips if those are more)", kind=int,
+        low=1,
+    )  # fmt: skip
+    patience_updates: int | None = option(
+        None,
+        "stop after this many updates without a better validation score or loss (a third of --updates)",
+        kind=int,
+        low=1,
+    )
+    epochs: int | None = option(
+        None, "the most passes over the training clips, for those who think in them", kind=int, low=1
+    )
+    batch_size: int | None = option(
+        None, "clips, windows or chunks per update (4 to 64, so that a pass has some tens of updates)", kind=int, low=1
+    )
     optimizer: str = option("adam", "the optimizer", choices=OPTIMIZERS)
-    learning_rate: float = option(1e-3, "step size of the optimizer, constant", low=1e-8, high=100)
+    learning_rate: float = option(1e-3, "step size of the optimizer, the highest of its schedule", low=1e-8, high=100)
+    schedule: str = option(
+        "constant",
+        "the learning rate stays, is halved where validation gets no better (plateau), or falls to 0 as a cosine",
+        choices=SCHEDULES,
+    )
+    warmup_updates: int = option(0, "updates over which the learning rate rises from 0", low=0)
     weight_decay: float = option(0.0, "decoupled weight decay, per unit of learning rate", low=0)
     class_weight_power: float = option(0.25, "examples of a class weigh count ** -power; 0 = all alike", low=0)
     flip: bool = option(
@@ -223,11 +240,6 @@ class TrainSettings:
         return self.head if model == "td_backbone_rnn" else model
 
     @property
-    def parts(self) -> int:
-        """How many equal parts a many-to-one clip is averaged to; 0 = it keeps all its timesteps."""
-        return self.steps or (CONCAT_PARTS if self.readout == "concat" else 0)
-
-    @property
     def hop_seconds(self) -> float:
         """Seconds from one window to the next."""
         return self.hop or self.window / 2
@@ -248,11 +260,6 @@ class TrainSettings:
             raise UsageError(
                 f"model {model} gives one label per clip and cannot do many-to-many; "
                 f"choose one of {', '.join(framewise)}."
-            )
-        if self.steps and (self.task == MANY_TO_MANY or not traits.recurrent):
-            raise UsageError(
-                f"steps {self.steps} averages a clip before the recurrence of a many-to-one model; "
-                f"leave it at 0 for {model}, {self.task}."
             )
         if self.causal and (not traits.causal or self.task == MANY_TO_ONE):
             causal = models_with(causal=True, on_frames=traits.on_frames)

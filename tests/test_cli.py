@@ -386,7 +386,7 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
         "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
         "belong together, give --group-from REGEX or a column group",
         "1 clip has no label and is left out: d",
-        "one split: 1 clip to train, 0 to choose the epoch, 2 to test",
+        "one split: 1 clip to train, 0 to choose when to stop, 2 to test",
     ]
     run.clips["a"]["group"] = "g"
     assert "2 classes (x, y), 1 group\n" in data_text(run, [], [])
@@ -409,7 +409,7 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
         pipeline.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for part in (
-        "--model NAME on embeddings lstm, bilstm, gru, bigru, attention",
+        "--model NAME on embeddings lstm, bilstm, gru, bigru, lstm_parts",
         "--optimizer {adam,adamw,sgd,adadelta} the optimizer (adam)",
         "--window SECONDS length of the sliding windows",
         "--dropout F share",

@@ -90,7 +90,16 @@ def test_an_old_run_predicts_what_it_predicted_then(home, name, store):
 
 def test_an_old_run_trains_on_and_fits_nothing_anew(home):
     notes = {path: path.read_text() for path in home.glob("run_clips/models/*.json")}
-    told = ("--labels", home / "clips.csv", "--task", "many-to-one", "--model", "lstm", "--run", home / "run_clips")
+    told = (
+        "--labels",
+        home / "clips.csv",
+        "--task",
+        "many-to-one",
+        "--model",
+        "lstm_parts",
+        "--run",
+        home / "run_clips",
+    )
     small = ("--epochs", "40", "--hidden", "4", "--projection", "0", "--cv", "2", "--seeds", "1")
     assert run("train", home / "store", *told, *small) == 0
     assert {path: path.read_text() for path in home.glob("run_clips/models/*.json")} == notes

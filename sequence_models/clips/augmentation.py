@@ -21,7 +21,7 @@ WHITE = 255.0
 
 @dataclass(frozen=True)
 class FrameAugmentation:
-    """How the pictures of training clips vary from epoch to epoch; all off = not at all.
+    """How the pictures of training clips vary from pass to pass; all off = not at all.
 
     Args:
         flip: Mirror left to right in half of the draws.
@@ -85,7 +85,7 @@ def _layers(settings: FrameAugmentation) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training clips vary in time from epoch to epoch; all zero = not at all.
+    """How training clips vary in time from pass to pass; all zero = not at all.
 
     Args:
         crop: The largest share that is cut away at the ends.

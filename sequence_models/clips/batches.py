@@ -16,7 +16,7 @@ from sequence_models.records import Clip, EmbeddingDim, PaddedBatch
 
 SHORTEST = 8
 MOST_CHANNELS = 6  # RGB and optical flow
-LENGTH_JITTER = 0.2  # sorting by length alone would give every epoch the same batches
+LENGTH_JITTER = 0.2  # sorting by length alone would give every pass the same batches
 
 
 def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: EmbeddingDim | None = None) -> EmbeddingDim:
@@ -125,7 +125,7 @@ def make_batches(
         seed: Shuffles clips and batches; None keeps the order of the clips.
         class_weights: (K,) weight of an example of each class; None = 1.
         pad_to: T of every batch, at least the longest clip; None rounds up each batch's longest by `padded_length`.
-        augmentation: How clips vary from epoch to epoch, drawn by `seed`; None = not at all.
+        augmentation: How clips vary from pass to pass, drawn by `seed`; None = not at all.
         frame_augmentation: How the pictures of raw frames do, each clip in its own way; drawn by `seed` as well.
 
     Yields:

@@ -1,6 +1,6 @@
 """Cuts clips into the pieces that a model sees, and puts what it says about the pieces together again.
 
-clip       0 1 2 3 4 5 6 7 8 9        stride 2: two phases, of which training draws one per epoch
+clip       0 1 2 3 4 5 6 7 8 9        stride 2: two phases, of which training draws one per pass
 phase 0    0   2   4   6   8          window, hop: windows that start every hop and cover the phase to its end
 windows   [0   2   4]                 prediction takes all windows of all phases and averages them, per clip or
               [4   6   8]             per timestep; without window, training cuts long clips into chunks instead
@@ -8,6 +8,7 @@ windows   [0   2   4]                 prediction takes all windows of all phases
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -71,13 +72,16 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
     return pieces
 
 
-def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.random.Generator) -> list[Clip]:
-    """One epoch's training examples.
+def training_pieces(
+    clips: Sequence[Clip], settings: TrainSettings, rng: np.random.Generator, *, chunk: int = 0
+) -> list[Clip]:
+    """The training examples of one pass over the clips.
 
     Args:
         clips: Clips of at least one timestep.
-        settings: Of these `stride`, `window`, `hop`, and for many-to-many `chunk`.
+        settings: Of these `stride`, `window` and `hop`.
         rng: Draws the phase of each clip, and where its windows or chunks begin.
+        chunk: Cut longer clips into chunks of this many timesteps; 0 = not at all.
 
     Returns:
         At least one piece per clip; without stride, window and chunk the clips themselves. Of one clip, pieces without
@@ -91,14 +95,24 @@ def training_pieces(clips: Sequence[Clip], settings: TrainSettings, rng: np.rand
         phases = _phases(len(clip), settings.stride)
         phase = phases[rng.integers(len(phases))]
         spans = window_spans(clip.pts_seconds[phase], settings, offset=rng.uniform())
-        if not settings.window and settings.task == MANY_TO_MANY:
-            spans = _chunks(len(phase), settings.chunk, rng)
+        if chunk:
+            spans = _chunks(len(phase), chunk, rng)
         for start, stop in spans:
             steps = phase[start:stop]
             _check_length(clip, len(steps), settings)
             if not clip.labels.ndim or np.any(clip.labels[steps] >= 0):
                 pieces.append(clip if len(steps) == len(clip) else select_steps(clip, steps))
     return pieces
+
+
+def count_pieces(clips: Sequence[Clip], settings: TrainSettings, *, chunk: int = 0) -> int:
+    """How many examples one pass has, about; told the same as `training_pieces`."""
+    if chunk:
+        lengths = [math.ceil(len(clip) / settings.stride) for clip in clips]
+        return sum(math.ceil(length / chunk) + (length > chunk) for length in lengths)
+    if not settings.window:
+        return len(clips)
+    return sum(len(window_spans(clip.pts_seconds[:: settings.stride], settings)) for clip in clips)
 
 
 def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: float = 0.0) -> list[tuple[int, int]]:
@@ -108,7 +122,7 @@ def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: fl
         pts_seconds: float64 (T,), rising, at least one.
         settings: Of these `window` and `hop`.
         offset: Shifts all windows but the last, as a share (0 to 1) of a hop, so that training sees them elsewhere in
-            every epoch; predictions leave it at 0.
+            every pass; predictions leave it at 0.
 
     Returns:
         Half-open spans of timesteps; one of all of them without a window, and where they are no longer than one.
@@ -169,7 +183,7 @@ def _end_seconds(pts_seconds: np.ndarray) -> float:
 
 def _chunks(length: int, chunk: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Half-open spans of at most `chunk` timesteps that cover 0..length, cut at new places each time."""
-    if not chunk or length <= chunk:
+    if length <= chunk:
         return [(0, length)]
     edges = [0, *range(int(rng.integers(1, chunk + 1)), length, chunk), length]
     return list(pairwise(edges))

@@ -26,18 +26,18 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     Raises:
         UsageError: A setting is unknown or given twice, or a value is none of its kind.
     """
-    defaults = {field.name: field.default for field in fields(TrainSettings) if field.name not in ("task", "model")}
+    kinds = {each.name: each.metadata["kind"] for each in fields(TrainSettings) if each.name not in ("task", "model")}
     grid: dict[str, list[Any]] = {}
     for text in texts:
         name, _, values = text.partition("=")
         name = name.strip().replace("-", "_")
-        if name not in defaults or name in grid:
+        if name not in kinds or name in grid:
             problem = "twice" if name in grid else "unknown"
-            raise UsageError(f"--grid {text!r}: {name!r} is {problem}; settings are {', '.join(defaults)}.")
+            raise UsageError(f"--grid {text!r}: {name!r} is {problem}; settings are {', '.join(kinds)}.")
         try:
-            grid[name] = [_value(value.strip(), defaults[name]) for value in values.split(",")]
+            grid[name] = [_value(value.strip(), kinds[name]) for value in values.split(",")]
         except (ValueError, KeyError):
-            kind = "yes or no" if isinstance(defaults[name], bool) else f"{type(defaults[name]).__name__}s"
+            kind = "yes or no" if kinds[name] is bool else f"{kinds[name].__name__}s"
             raise UsageError(f"--grid {text!r}: the values of {name} must be {kind}, with commas between.") from None
     return grid
 
@@ -109,5 +109,5 @@ def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) 
     return found
 
 
-def _value(text: str, default: Any) -> Any:
-    return YES_OR_NO[text] if isinstance(default, bool) else type(default)(text)
+def _value(text: str, kind: type) -> Any:
+    return YES_OR_NO[text] if kind is bool else kind(text)

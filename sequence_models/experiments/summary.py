@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def choosing_score(settings: Any) -> str:
-    """The score on validation by which the epoch is chosen."""
+    """The score on validation by which the best moment of a fit is chosen."""
     return "mean average precision" if settings.multi_label else "macro-F1"
 
 
@@ -24,7 +24,7 @@ def fit_text(result: Any, score_name: str) -> str:
     if result is None:
         return "done before"
     score = "" if result.best_score is None else f", validation {score_name} {result.best_score:.3f}"
-    return f"epoch {result.best_epoch}{score}"
+    return f"update {result.best_update}{score}"
 
 
 def order_sentence(run: Path, *, against: str) -> str:
@@ -68,7 +68,7 @@ def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
     ]
     folds = counted(sizes, "fold") if run.cv else "one split"
     clips = "clip" if shown[0] == "1" else "clips"
-    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose the epoch, {shown[2]} to test")
+    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose when to stop, {shown[2]} to test")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from extract.errors import RunError
 from extract.system.memory import peak_mb, reset_peak
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.warm_start import start_head
@@ -98,13 +99,13 @@ def train_final(
 ) -> None:
     """After a cross-validation: fit the models for later use, on all clips; as `train`."""
     for seed in range(run.seeds if run.cv else 0):
-        _fit(run, FINAL, seed, list(data.clips), [], on_fit, epochs=_median_epochs(run), tensorboard=tensorboard)
+        _fit(run, FINAL, seed, list(data.clips), [], on_fit, stop_after=_median_updates(run), tensorboard=tensorboard)
 
 
 def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
     """Fit the baselines of a run on every fold.
 
-    A baseline chooses no epoch, so the one that is kept learns from the validation clips too: the harder floor.
+    A baseline chooses nothing on validation clips, so the one that is kept learns from them too: the harder floor.
 
     Returns:
         Of each baseline by name, what it said about clips that it was not fitted on; of frames only for the first
@@ -175,7 +176,7 @@ def _fit(
     validation: Sequence[Clip],
     on_fit: Callable[[str, int, FitResult | None], None],
     *,
-    epochs: int | None = None,
+    stop_after: int | None = None,
     tensorboard: bool,
 ) -> Any:
     weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
@@ -192,11 +193,11 @@ def _fit(
         seed=seed,
         checkpoint=weights,
         log=run.log_path(fold, seed),
-        epochs=epochs,
+        stop_after=stop_after,
         head=start_head(run, fold, seed),
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
-    told = {"best_epoch": result.best_epoch, "best_score": result.best_score, "seconds": result.seconds}
+    told = {"best_update": result.best_update, "best_score": result.best_score, "seconds": result.seconds}
     write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
     on_fit(fold, seed, result)
     return result.model
@@ -223,6 +224,8 @@ def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> No
         write_arrays(path, arrays, run_id=run.run_id)
 
 
-def _median_epochs(run: Run) -> int:
-    chosen = [read_fit(run, fold.name, seed)["best_epoch"] for fold in run.folds for seed in range(run.seeds)]
-    return max(1, int(np.median(chosen)))
+def _median_updates(run: Run) -> int:
+    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
+    if any("best_update" not in note for note in notes):
+        raise RunError(f"{run.path} was trained by a clipseq that counted in epochs; train again into another --run")
+    return max(1, int(np.median([note["best_update"] for note in notes])))

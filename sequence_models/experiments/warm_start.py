@@ -18,7 +18,7 @@ from sequence_models.runs.run import FINAL, Run, read_run
 from sequence_models.training.fine_tuning import pretrained_digest
 
 SHAPING = (  # settings that fix the structure of a model on embeddings
-    *("task", "multi_label", "readout", "hidden", "layers", "projection", "steps", "causal"),
+    *("task", "multi_label", "readout", "hidden", "layers", "projection", "parts", "causal"),
     *("tcn_stages", "tcn_layers"),
 )
 

@@ -18,7 +18,7 @@ from sequence_models.records import PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
 
 KEPT = 8  # architectures; the least recently used is forgotten
-GRADIENT_NORM = 1.0  # one odd batch must not undo an epoch
+GRADIENT_NORM = 1.0  # one odd batch must not undo many good ones
 OPTIMIZER_CLASSES = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
@@ -41,6 +41,7 @@ class CompiledModel:
         self.embedding_dim = architecture.embedding_dim
         self.model = build_model(settings, embedding_dim=self.embedding_dim, num_classes=self.num_classes)
         self._fresh_optimizer: list[np.ndarray] = []
+        self._learning_rate: float | None = None
 
     @cached_property
     def trainer(self) -> keras.Model:
@@ -70,17 +71,20 @@ class CompiledModel:
     def load(self, model: keras.Model) -> None:
         """Take over another model's variables, and forget the optimizer's state."""
         copy_variables(model, self.model)
+        self._learning_rate = None
         if self._fresh_optimizer:
             for variable, value in zip(self.trainer.optimizer.variables, self._fresh_optimizer, strict=True):
                 variable.assign(value)
 
-    def train(self, batch: PaddedBatch) -> float:
-        """Take one step on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
+    def train(self, batch: PaddedBatch, *, learning_rate: float | None = None) -> float:
+        """Make one update on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
         per_step = (batch.mask.shape[1],) if self.settings.task == MANY_TO_MANY else ()
         label_shape = (*per_step, self.num_classes) if self.settings.multi_label else per_step
         check_batch(batch, embedding_dim=self.embedding_dim, label_shape=label_shape)
         one_hot = np.eye(self.num_classes, dtype=np.float32)
         targets = batch.labels if self.settings.multi_label else one_hot[batch.labels]  # (B, K) or (B, T, K)
+        if learning_rate is not None and learning_rate != self._learning_rate:
+            self.trainer.optimizer.learning_rate = self._learning_rate = learning_rate
         inputs, stages = [batch.embeddings, batch.mask], len(self.trainer.outputs)
         if stages == 1:
             logs = self.trainer.train_on_batch(inputs, targets, batch.sample_weight, return_dict=True)

@@ -60,21 +60,35 @@ def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
     """
 
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-        if settings.task == MANY_TO_ONE and settings.parts:
-            sequence = SegmentMean(settings.parts)(sequence, mask=mask)  # (B, S, D)
-            mask = ops.ones_like(sequence[:, :, 0], dtype="bool")
-        projected = sequence = _project(sequence, settings, seeds)
-        for _ in range(settings.layers):
-            recurrent = _directions(cell, settings, bidirectional, seeds)
-            sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
-            sequence = drop(sequence, settings.dropout, seeds)
-        sequence = layers.Concatenate()([projected, sequence])
+        sequence = _recurrence(cell, sequence, mask, settings, seeds, bidirectional=bidirectional)
         if settings.task == MANY_TO_ONE:
             backward = settings.hidden if bidirectional else 0
             sequence = _read_out(sequence, mask, settings, seeds, backward=backward)  # (B, C)
         return last_layer(sequence, mask, settings, num_classes, seeds, name="logits")
 
     return build
+
+
+def _on_parts(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
+    """A builder of the same layers over the means of a few equal parts of the clip, which are all kept, in order."""
+
+    def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+        parts = SegmentMean(settings.parts)(sequence, mask=mask)  # (B, S, D)
+        real = ops.ones_like(parts[:, :, 0], dtype="bool")
+        outputs = _recurrence(cell, parts, real, settings, seeds, bidirectional=bidirectional)
+        whole = layers.Flatten()(SegmentMean(settings.parts)(outputs, mask=real))  # their number is known again
+        return last_layer(whole, mask, settings, num_classes, seeds, name="logits")
+
+    return build
+
+
+def _recurrence(cell: type[layers.RNN], sequence, mask, settings: TrainSettings, seeds: Seeds, *, bidirectional: bool):
+    projected = sequence = _project(sequence, settings, seeds)
+    for _ in range(settings.layers):
+        recurrent = _directions(cell, settings, bidirectional, seeds)
+        sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
+        sequence = drop(sequence, settings.dropout, seeds)
+    return layers.Concatenate()([projected, sequence])
 
 
 def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: bool, seeds: Seeds) -> layers.Layer:
@@ -152,8 +166,6 @@ def _project(sequence, settings: TrainSettings, seeds: Seeds):
 
 
 def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward: int = 0):
-    if settings.readout == "concat":
-        return layers.Flatten()(SegmentMean(settings.parts)(sequence, mask=mask))
     if settings.readout == "attention":
         layer = AttentionReadout(settings.hidden, seeds=(seeds.next(), seeds.next()))
     else:
@@ -187,6 +199,10 @@ MODELS: dict[str, Builder] = {
     "bilstm": _recurrent(layers.LSTM, bidirectional=True),
     "gru": _recurrent(layers.GRU, bidirectional=False),
     "bigru": _recurrent(layers.GRU, bidirectional=True),
+    "lstm_parts": _on_parts(layers.LSTM, bidirectional=False),
+    "bilstm_parts": _on_parts(layers.LSTM, bidirectional=True),
+    "gru_parts": _on_parts(layers.GRU, bidirectional=False),
+    "bigru_parts": _on_parts(layers.GRU, bidirectional=True),
     "attention": _pooled("attention"),
     "meanpool": _pooled("mean"),
     "maxpool": _pooled("max"),

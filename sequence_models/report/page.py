@@ -13,7 +13,7 @@ import numpy as np
 
 from extract.system.files import write_text
 from sequence_models.report.comparison import comparison_content
-from sequence_models.report.plots import ABSENT, best_epoch_row, class_palette, curves_svg, ribbon_png, usual_step
+from sequence_models.report.plots import ABSENT, class_palette, curves_svg, kept_moment, ribbon_png, usual_step
 from sequence_models.report.run import EvaluatedRun, ReportedClip, read_evaluated_run
 from sequence_models.report.scores import (
     Scored,
@@ -212,13 +212,12 @@ def _curves(run: EvaluatedRun) -> dict[str, Any]:
             ("validation score", {"validation_score": "validation"}),
         )
     ]
-    rows = [(log, row) for log in logs if (row := best_epoch_row(log)) is not None]
-    epochs = sorted(int(log["epoch"][row]) for log, row in rows)
+    kept = sorted(moment for log in logs if (moment := kept_moment(log)) is not None)
     return {
         "charts": [chart for chart in charts if chart["svg"]],
         "shown": min(len(logs), MOST_CURVES),
         "all": len(logs),
-        "best": (epochs[0], epochs[len(epochs) // 2], epochs[-1]) if epochs else None,
+        "kept": (kept[0], kept[len(kept) // 2], kept[-1]) if kept else None,
     }
 
 

@@ -83,10 +83,11 @@ def bars_svg(bars: Sequence[Mapping[str, Any]], *, top: float, title: str) -> st
 
 
 def curves_svg(logs: Sequence[Mapping[str, np.ndarray]], *, lines: Mapping[str, str], title: str) -> str | None:
-    """Draws learning curves, one thin line per fold and seed, with a mark at each best epoch.
+    """Draws learning curves, one thin line per fold and seed, with a mark at the moment that was kept.
 
     Args:
-        logs: Columns of each log, float64 (epochs,); "epoch" and those named in `lines`, which may be missing or nan.
+        logs: Columns of each log, float64 (n,): "update" (of earlier versions "epoch") and those named in `lines`,
+            which may be missing or nan.
         lines: Column -> what the legend calls it; the last one is drawn in the accent colour.
         title: Name of the chart, for screen readers.
 
@@ -100,12 +101,12 @@ def curves_svg(logs: Sequence[Mapping[str, np.ndarray]], *, lines: Mapping[str, 
             for log in (log for log in logs if np.isfinite(log.get(column, np.nan)).any()):
                 alpha = max(0.3, min(1.0, 4 / len(logs)))
                 label = None if name in axes.get_legend_handles_labels()[1] else name
-                marker = "." if len(log["epoch"]) == 1 else None
+                marker = "." if len(_moments(log)) == 1 else None
                 style: dict[str, Any] = {"color": colours[column], "linewidth": 1.1, "alpha": alpha}
-                axes.plot(log["epoch"], log[column], marker=marker, label=label, **style)
-                _mark_best(axes, log, column=column, colour=colours[column])
+                axes.plot(_moments(log), log[column], marker=marker, label=label, **style)
+                _mark_kept(axes, log, column=column, colour=colours[column])
                 drawn = True
-        axes.set_xlabel("epoch")
+        axes.set_xlabel("update" if all("update" in log for log in logs) else "epoch")
         axes.locator_params(axis="x", integer=True)
         if len(axes.get_legend_handles_labels()[1]) > 1:
             legend = axes.legend(frameon=False, fontsize=9)
@@ -114,17 +115,17 @@ def curves_svg(logs: Sequence[Mapping[str, np.ndarray]], *, lines: Mapping[str, 
     return svg[0] if drawn else None
 
 
-def best_epoch_row(log: Mapping[str, np.ndarray]) -> int | None:
-    """The row of a log with the best validation score, the first of equals.
+def kept_moment(log: Mapping[str, np.ndarray]) -> int | None:
+    """The update (or epoch) whose weights a fit kept.
 
     Args:
-        log: Columns of the log, float64 (epochs,).
-
-    Returns:
-        Index into the columns, or None where the log has no validation score.
+        log: Columns of the log; "kept" says which row it is.
     """
-    scores = log.get("validation_score")
-    return int(np.nanargmax(scores)) if scores is not None and np.isfinite(scores).any() else None
+    return int(_moments(log)[log["kept"]][0]) if np.any(log.get("kept", False)) else None
+
+
+def _moments(log: Mapping[str, np.ndarray]) -> np.ndarray:
+    return log["update"] if "update" in log else log["epoch"]
 
 
 def ribbon_png(labels: np.ndarray, pts_seconds: np.ndarray, *, end_seconds: float, palette: Sequence[str]) -> str:
@@ -215,7 +216,7 @@ def _inline(svg: str, *, title: str) -> str:
     return svg
 
 
-def _mark_best(axes: Axes, log: Mapping[str, np.ndarray], *, column: str, colour: str) -> None:
-    best = best_epoch_row(log)
-    if best is not None and column.startswith("validation") and np.isfinite(log[column][best]):
-        axes.plot(log["epoch"][best], log[column][best], marker="o", markersize=4.5, color=colour, markeredgecolor=INK)
+def _mark_kept(axes: Axes, log: Mapping[str, np.ndarray], *, column: str, colour: str) -> None:
+    kept = np.asarray(log.get("kept", False)) & np.isfinite(log[column])
+    if column.startswith("validation") and kept.any():
+        axes.plot(_moments(log)[kept], log[column][kept], "o", markersize=4.5, color=colour, markeredgecolor=INK)

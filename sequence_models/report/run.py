@@ -15,7 +15,7 @@ from extract.errors import RunError
 from extract.system.files import read_regular
 from sequence_models.experiments.prepare import refuse_changed_clips
 from sequence_models.runs.checks import refuse_changed_weights
-from sequence_models.runs.files import read_arrays
+from sequence_models.runs.files import read_arrays, read_record
 from sequence_models.runs.results import evaluate_first, read_metrics
 from sequence_models.runs.run import Run, read_run
 
@@ -72,7 +72,7 @@ class EvaluatedRun:
         run: run.json.
         metrics: metrics.json.
         clips: The test clips, in the order of predictions.npz; those without any step are left out.
-        logs: Name of the log -> its columns, float64 (epochs,), empty cells nan; logs without an epoch are left out.
+        logs: Name of the log -> its columns, float64 (n,), empty cells nan; logs without a line are left out.
     """
 
     run: Run
@@ -114,8 +114,17 @@ def _refuse_stale(run: Run) -> None:
 
 
 def read_logs(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The epochs of every fit of a run directory: name of the log -> its columns; empty logs are left out."""
-    return {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
+    """The course of every fit of a run directory: name of the log -> its columns; empty logs are left out.
+
+    A column "kept" says which row the weights of a finished fit are of.
+    """
+    logs = {log.stem: columns for log in sorted((path / "logs").glob("*.csv")) if (columns := _read_log(log))}
+    for name, columns in logs.items():
+        moment = "update" if "update" in columns else "epoch"
+        note = path / "models" / f"{name}.json"
+        kept = read_record(note, again="train again").get(f"best_{moment}") if note.exists() else None
+        columns["kept"] = columns[moment] == kept
+    return logs
 
 
 def _group_of(run: Run, clip_id: str) -> str:
@@ -164,11 +173,12 @@ def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]
 
 
 def _read_log(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a log as numbers; a cell that is empty, torn or no number is nan, a line of no epoch left out."""
+    """The columns of a log as numbers, nan where a cell holds none; lines without a moment are left out."""
     rows = list(csv.DictReader(read_regular(path).decode("utf-8", "replace").splitlines()))
-    if not rows or "epoch" not in rows[0]:
+    moment = next((name for name in ("update", "epoch") if rows and name in rows[0]), None)
+    if moment is None:
         return {}
-    rows = [row for row in rows if 0 < _number(row["epoch"]) < 1e9]
+    rows = [row for row in rows if 0 < _number(row[moment]) < 1e9]
     return {name: np.array([_number(row[name]) for row in rows]) for name in rows[0] if name} if rows else {}
 
 

@@ -3,8 +3,8 @@
 runs/NAME/
   run.json            settings, data, folds and seeds; written first, compared when the run is continued
   alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
-  models/<fold>-seed<k>.weights.h5, .json    best weights, and which epoch they are of
-  logs/<fold>-seed<k>.csv                    one line per epoch
+  models/<fold>-seed<k>.weights.h5, .json    best weights, and of which update
+  logs/<fold>-seed<k>.csv                    one line per look at validation
   tensorboard/<fold>-seed<k>/                the same as events, where asked for
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
   decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
@@ -29,7 +29,7 @@ from extract.system.files import make_folder, read_regular, reason_of, remove_st
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
 from sequence_models.runs.clip_records import clip_differences
-from sequence_models.settings import DataSettings, TrainSettings
+from sequence_models.settings import MANY_TO_ONE, DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
@@ -39,7 +39,7 @@ POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose l
 CHOICES = "choices.json"
 COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
 COMPARED = ("settings", "data", "cv", "vocabulary", "fingerprints", "clips", "folds")
-RUN_SCHEMA = 2  # 1: "load" and "background" in the place of "data"
+RUN_SCHEMA = 3  # 1: "load" and "background" in the place of "data"; 1, 2: "steps", no models on parts, "patience"
 MOST_NAMES = 5  # of a list that a message shows
 _FOLD_NAME = re.compile(r"[^/\\\0]+")
 
@@ -58,7 +58,7 @@ class Run:
         labels: Path of the label file, or "" where the folders are the labels.
         data: How labels and features were joined.
         cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
-        folds: Which clips each fold trains on, chooses its epoch on, and is tested on.
+        folds: Which clips each fold trains on, chooses when to stop on, and is tested on.
         seeds: Number of seeds, 0 to seeds - 1.
         clips: What `clip_record` keeps of each clip by its clip_id.
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
@@ -118,7 +118,7 @@ class Run:
         return self.path / "models" / f"{fold}-seed{seed}.json"
 
     def log_path(self, fold: str, seed: int) -> Path:
-        """Where the epochs of one fit are logged."""
+        """Where the course of one fit is logged."""
         return self.path / "logs" / f"{fold}-seed{seed}.csv"
 
     def events_path(self, fold: str, seed: int) -> Path:
@@ -229,11 +229,32 @@ def _of_today(record: Any) -> Any:
     if not isinstance(record, dict):
         return record
     version = record.pop("schema_version", 1)
-    if version not in (1, RUN_SCHEMA):
+    if version not in (1, 2, RUN_SCHEMA):
         raise ValueError(f"it is of schema {version!r}, and this clipseq reads up to {RUN_SCHEMA}: upgrade clipseq")
     if version == 1 and isinstance(load := record.pop("load", None), dict):
         record["data"] = load | {"background": record.pop("background", None)}
+    if version < 3 and isinstance(settings := record.get("settings"), dict):
+        record["settings"] = _settings_of_schema_2(settings)
     return record
+
+
+def _settings_of_schema_2(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of schema 2: the read-out `concat` made models on parts of those over timesteps, patience was in epochs.
+
+    Raises:
+        ValueError: They are of a model that there is no more.
+    """
+    settings = {name: value for name, value in settings.items() if name != "patience"}
+    steps, readout = settings.pop("steps", 0), settings.get("readout")
+    name = "head" if settings.get("model") == "td_backbone_rnn" else "model"
+    model = settings.get(name)
+    if settings.get("task") != MANY_TO_ONE or model not in ("lstm", "bilstm", "gru", "bigru", "mstcn"):
+        return settings | ({"readout": "attention"} if readout == "concat" else {})
+    if readout == "concat" and model != "mstcn":
+        return settings | {name: f"{model}_parts", "parts": steps or 4, "readout": "attention"}
+    if steps or readout == "concat":
+        raise ValueError(f"its model, {model} with steps {steps} and readout {readout}, is no more: train it again")
+    return settings
 
 
 def _id_of(run: Run) -> str:

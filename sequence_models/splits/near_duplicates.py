@@ -79,7 +79,7 @@ def pairs_across(folds: Sequence[Fold], clips: Sequence[Clip]) -> dict[str, list
     """Finds the near-duplicates that each fold parts.
 
     Args:
-        folds: Which clips each fold trains on, chooses its epoch on and is tested on.
+        folds: Which clips each fold trains on, chooses when to stop on and is tested on.
         clips: The clips of all folds.
 
     Returns:

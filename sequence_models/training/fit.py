@@ -1,16 +1,19 @@
-"""Trains one model on clips, keeps the weights of its best epoch, and writes checkpoint and log.
+"""Trains one model on clips, keeps the weights of its best moment, and writes checkpoint and log.
 
-The best epoch is that of the best macro-F1 (multi-label: mean average precision) over all validation examples together,
-averaged with the few epochs before it (of six clips one right by luck is much), ties going to the lower loss. Both are
-computed by NumPy on unpadded predictions, because Keras' own averages depend on how batches were padded.
+Every few updates the validation clips are predicted. The best moment is that of the best macro-F1 (multi-label: mean
+average precision) over all validation examples together, averaged with the few looks before it (of six clips one right
+by luck is much), ties going to the lower loss. Both are computed by NumPy on unpadded predictions, because Keras' own
+averages depend on how batches were padded. A fit ends with its budget of updates, or when neither that score nor the
+loss has become better for long.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import keras
@@ -26,14 +29,15 @@ from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel, compiled, copy_variables
 from sequence_models.prediction.predict import forward
-from sequence_models.records import Clip
+from sequence_models.records import Clip, PaddedBatch
 from sequence_models.scoring.predictions import labelled_steps, validation_score
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.training.budget import Budget, LearningRate, budget_for
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
 
 SECONDS_PER_CHECKPOINT = 10.0
-SMOOTHED_EPOCHS = 5
+SMOOTHED_LOOKS = 5
 PIECES = 1  # keeps the draws of windows and chunks apart from those of the batches
 LABEL_KINDS = ("one label in all", "one label per timestep", "any number of labels per timestep")
 
@@ -43,18 +47,18 @@ class FitResult:
     """What `fit_model` gives back.
 
     Args:
-        model: The model with the weights of its best epoch; later fits do not touch it.
-        best_epoch: Counted from 1; without validation clips the last.
-        best_score: Validation macro-F1 at that epoch, or None without validation clips.
-        epochs_run: Epochs trained.
-        seconds: Wall-clock time of it all.
-        history: One record per epoch, keys as in `LOG_COLUMNS`.
+        model: The model with the weights of its best moment; later fits do not touch it.
+        best_update: After how many updates that was; without validation clips the last.
+        best_score: Validation macro-F1 then, or None without validation clips.
+        updates: Updates made.
+        seconds: Wall-clock time in total.
+        history: One record per look at validation, keys as in `LOG_COLUMNS`.
     """
 
     model: keras.Model
-    best_epoch: int
+    best_update: int
     best_score: float | None
-    epochs_run: int
+    updates: int
     seconds: float
     history: tuple[dict[str, float | int | None], ...]
 
@@ -68,7 +72,7 @@ def fit_model(
     seed: int,
     checkpoint: Path,
     log: Path,
-    epochs: int | None = None,
+    stop_after: int | None = None,
     head: keras.Model | None = None,
     tensorboard: Path | None = None,
     quiet: bool = False,
@@ -77,13 +81,13 @@ def fit_model(
 
     Args:
         train: Clips to train on, which also give standardisation and class weights; unlabelled ones are left out.
-        validation: Clips that choose the epoch; none = train `epochs` epochs and keep the last.
+        validation: Clips that choose the best moment; none = keep the last.
         settings: How the model is built and trained.
         num_classes: K.
         seed: Decides weights, dropout and order; the same seed gives the same numbers.
         checkpoint: Where the best weights go, ending in `.weights.h5`; its folder is made.
-        log: CSV file, one line per epoch, columns `LOG_COLUMNS`; its folder is made.
-        epochs: Overrides `settings.epochs`.
+        log: CSV file, one line per look at validation, columns `LOG_COLUMNS`; its folder is made.
+        stop_after: Fewer updates than the budget, whose schedule of learning rates stays as it is.
         head: A model on embeddings, where what follows the backbone in td_backbone_rnn begins.
         tensorboard: A folder for an event file with the columns of the log; None = none. Needs tensorboardX.
         quiet: No progress bar.
@@ -111,12 +115,13 @@ def fit_model(
     if not settings.multi_label:
         weights = class_weights(labelled_steps(train), num_classes=num_classes, power=settings.class_weight_power)
     best = _Best(model, checkpoint)
-    job = _Job(twin, train, validation, weights, seed)
-    history = _train_epochs(job, best, log=log, epochs=epochs or settings.epochs, quiet=quiet)
+    job = _Job(twin, train, validation, weights, seed, budget_for(train, validation, settings))
+    history = _train(job, best, log=log, stop_after=stop_after or job.budget.updates, quiet=quiet)
     best.save()
     if tensorboard is not None:
         write_events(tensorboard, history)
-    return FitResult(model, best.epoch, best.score, len(history), time.perf_counter() - started, tuple(history))
+    seconds = time.perf_counter() - started
+    return FitResult(model, best.update, best.score, history[-1]["update"], seconds, tuple(history))
 
 
 def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +139,7 @@ class _Job:
     validation: Sequence[Clip]
     class_weights: np.ndarray | None
     seed: int
+    budget: Budget
 
 
 class _Best:
@@ -141,22 +147,27 @@ class _Best:
 
     def __init__(self, model: keras.Model, checkpoint: Path):
         self.model, self.checkpoint = model, checkpoint
-        self.epoch, self.score = 0, None
+        self.update, self.score = 0, None
+        self.last_progress = 0  # the update with the best score, or the one with the lowest loss, whichever is later
         self._rank: tuple[float, ...] | None = None
+        self._lowest = float("inf")
         self._recent: list[float] = []
         self._saved = time.perf_counter()
 
     def offer(self, twin: CompiledModel, record: dict) -> None:
-        """Take the weights of the twin if this epoch is better; without a score the later one is."""
+        """Take the weights of the twin if this moment is better; without a score the later one is."""
         score = record["validation_score"]
         if score is None:
-            rank: tuple[float, ...] = (record["epoch"],)
+            rank: tuple[float, ...] = (record["update"],)
         else:
-            self._recent = [*self._recent, score][-SMOOTHED_EPOCHS:]
-            rank = (round(sum(self._recent) / SMOOTHED_EPOCHS, 6), -record["validation_loss"])
+            self._recent = [*self._recent, score][-SMOOTHED_LOOKS:]
+            rank = (round(sum(self._recent) / SMOOTHED_LOOKS, 6), -record["validation_loss"])
+            if record["validation_loss"] < self._lowest:
+                self._lowest, self.last_progress = record["validation_loss"], record["update"]
         if self._rank is not None and rank <= self._rank:
             return
-        self.epoch, self.score, self._rank = record["epoch"], score, rank
+        self.update, self.score, self._rank = record["update"], score, rank
+        self.last_progress = record["update"]
         copy_variables(twin.model, self.model)
         if time.perf_counter() - self._saved > SECONDS_PER_CHECKPOINT:
             self.save()
@@ -177,42 +188,51 @@ class _WeightsInMemory(io.BytesIO):
         return "in memory.weights.h5"  # Keras wants that ending
 
 
-def _train_epochs(job: _Job, best: _Best, *, log: Path, epochs: int, quiet: bool) -> list[dict]:
+def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -> list[dict]:
     history: list[dict] = []
+    rates, began, losses, sizes = LearningRate(job.twin.settings, job.budget), time.perf_counter(), [], []
     log_line(log, LOG_COLUMNS, mode="w")
-    with progress_bar(total=epochs, desc=plain(log.stem), disable=quiet or None, leave=False) as bar:
-        for epoch in range(1, epochs + 1):
-            history.append(_run_epoch(job, epoch))
-            best.offer(job.twin, history[-1])
-            log_line(log, [history[-1][name] for name in LOG_COLUMNS], mode="a")
+    batches = _batches(job)
+    with progress_bar(
+        total=stop_after, unit=" updates", desc=plain(log.stem), disable=quiet or None, leave=False
+    ) as bar:
+        for update in range(1, stop_after + 1):
+            number, batch = next(batches)
+            rate = rates.at(update)
+            losses.append(job.twin.train(batch, learning_rate=rate))
+            sizes.append(batch.sample_weight.sum())
             bar.update()
-            if job.validation and epoch - best.epoch >= job.twin.settings.patience:
+            if update % job.budget.check_every and update < stop_after:
+                continue
+            validation_loss, score = _validate(job)
+            loss, now = float(np.average(losses, weights=sizes)), time.perf_counter()
+            record = (update, number, loss, validation_loss, score, rate, now - began)
+            history.append(dict(zip(LOG_COLUMNS, record, strict=True)))
+            began, losses, sizes = now, [], []
+            best.offer(job.twin, history[-1])
+            rates.note(update, best.last_progress)
+            log_line(log, history[-1].values(), mode="a")
+            if job.validation and update - best.last_progress >= job.budget.patience:
                 break
     return history
 
 
-def _run_epoch(job: _Job, epoch: int) -> dict:
-    started = time.perf_counter()
+def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
+    """The batches of one pass after the other, each with the number of its pass."""
     settings = job.twin.settings
     varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
-    batches = make_batches(
-        training_pieces(job.train, settings, np.random.default_rng((job.seed, epoch, PIECES))),
-        batch_size=settings.batch_size,
-        seed=(job.seed, epoch),
-        class_weights=job.class_weights,
-        augmentation=None if varied == Augmentation() else varied,
-        frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
-    )
-    losses, sizes = zip(*((job.twin.train(batch), batch.sample_weight.sum()) for batch in batches), strict=True)
-    validation_loss, score = _validate(job)
-    return {
-        "epoch": epoch,
-        "loss": float(np.average(losses, weights=sizes)),
-        "validation_loss": validation_loss,
-        "validation_score": score,
-        "learning_rate": float(job.twin.trainer.optimizer.learning_rate),
-        "seconds": time.perf_counter() - started,
-    }
+    for number in count(1):
+        rng = np.random.default_rng((job.seed, number, PIECES))
+        batches = make_batches(
+            training_pieces(job.train, settings, rng, chunk=job.budget.chunk),
+            batch_size=job.budget.batch_size,
+            seed=(job.seed, number),
+            class_weights=job.class_weights,
+            augmentation=None if varied == Augmentation() else varied,
+            frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
+        )
+        for batch in batches:
+            yield number, batch
 
 
 def _validate(job: _Job) -> tuple[float | None, float | None]:

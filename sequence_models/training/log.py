@@ -1,19 +1,19 @@
-"""The log of a fit: a line per epoch, and event files for TensorBoard."""
+"""The log of a fit: a line per look at validation, and event files for TensorBoard."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from extract.errors import UsageError
 from extract.system.files import make_folder, writing
 
-LOG_COLUMNS = ("epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
+LOG_COLUMNS = ("update", "pass", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 
 
 def write_events(folder: Path, history: Sequence[dict]) -> None:
-    """Write the epochs of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
+    """Write the log of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
 
     Args:
         folder: Made if need be.
@@ -30,12 +30,12 @@ def write_events(folder: Path, history: Sequence[dict]) -> None:
         old.unlink()
     with writing(folder), SummaryWriter(str(folder)) as writer:
         for record in history:
-            for name in LOG_COLUMNS[1:]:
+            for name in LOG_COLUMNS[2:]:
                 if record[name] is not None:
-                    writer.add_scalar(name, record[name], record["epoch"])
+                    writer.add_scalar(name, record[name], record["update"])
 
 
-def log_line(log: Path, cells: Sequence[object], *, mode: str) -> None:
+def log_line(log: Path, cells: Iterable[object], *, mode: str) -> None:
     """One line of the log, which can be read while a fit goes on."""
     make_folder(log.parent)
     with writing(log), log.open(mode, newline="") as file:

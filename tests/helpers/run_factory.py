@@ -137,11 +137,11 @@ def write_metrics(run, task="many-to-one", **changes):
 def write_log(path, epochs, rng):
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds"])
+        writer.writerow(["update", "pass", "loss", "validation_loss", "validation_score", "learning_rate", "seconds"])
         for epoch in range(1, epochs + 1):
             noise = rng.normal(0, 0.03, 2)
             loss, score = 1.6 * np.exp(-epoch / 12) + noise[0], 0.85 - 0.7 * np.exp(-epoch / 8) + noise[1]
-            writer.writerow([epoch, loss, loss + 0.01 * epoch, score, 0.001, 0.4])
+            writer.writerow([10 * epoch, epoch, loss, loss + 0.01 * epoch, score, 0.001, 0.4])
 
 
 def smooth(values, width=7):

@@ -68,21 +68,21 @@ def test_windows_of_a_clip_are_averaged_to_one_answer():
     np.testing.assert_allclose([each[0] for each in merged], [0.5, 0.5], atol=1e-6)
 
 
-def test_training_cuts_long_clips_into_chunks_at_new_places_in_every_epoch():
-    settings, clip = TrainSettings(**FRAMES, chunk=4), make_clip(14)
+def test_training_cuts_long_clips_into_chunks_at_new_places_in_every_pass():
+    settings, clip = TrainSettings(**FRAMES), make_clip(14)
     clip.labels[0] = 1
-    epochs = [training_pieces([clip], settings, np.random.default_rng(seed)) for seed in range(8)]
-    for pieces in epochs:
+    passes = [training_pieces([clip], settings, np.random.default_rng(seed), chunk=4) for seed in range(8)]
+    for pieces in passes:
         assert max(map(len, pieces)) <= 4
         assert np.array_equal(np.concatenate([piece.embeddings for piece in pieces]), clip.embeddings)
-    assert len({tuple(map(len, pieces)) for pieces in epochs}) > 1
+    assert len({tuple(map(len, pieces)) for pieces in passes}) > 1
 
 
 def test_a_chunk_without_a_label_is_left_out():
     clip = make_clip(12)
     clip.labels[:] = -1
     clip.labels[11] = 2
-    pieces = training_pieces([clip], TrainSettings(**FRAMES, chunk=3), np.random.default_rng(0))
+    pieces = training_pieces([clip], TrainSettings(**FRAMES), np.random.default_rng(0), chunk=3)
     assert len(pieces) == 1 and pieces[0].labels[-1] == 2
 
 

@@ -34,17 +34,19 @@ def test_a_wrong_grid_is_refused(texts, message):
 
 
 def test_every_model_gets_every_point_it_can_take():
-    points = grid_points(["bilstm", "attention"], {}, {"steps": [0, 4], "hidden": [8]})
+    given = {"task": "many-to-many"}
+    points = grid_points(["lstm", "bilstm"], given, {"causal": [False, True], "hidden": [8]})
     assert {model: list(folders) for model, folders in points.items()} == {
-        "bilstm": ["bilstm,steps=0,hidden=8", "bilstm,steps=4,hidden=8"],
-        "attention": ["attention,steps=0,hidden=8"],  # attention has no steps
+        "lstm": ["lstm,causal=False,hidden=8", "lstm,causal=True,hidden=8"],
+        "bilstm": ["bilstm,causal=False,hidden=8"],  # it sees what comes later
     }
-    assert points["bilstm"]["bilstm,steps=4,hidden=8"] == TrainSettings(model="bilstm", steps=4, hidden=8)
+    settings = TrainSettings("many-to-many", "lstm", causal=True, hidden=8)
+    assert points["lstm"]["lstm,causal=True,hidden=8"] == settings
 
 
 def test_a_model_that_can_take_no_point_is_an_error():
-    with pytest.raises(UsageError, match="steps 4 averages a clip"):
-        grid_points(["attention"], {}, {"steps": [4]})
+    with pytest.raises(UsageError, match="cannot be causal"):
+        grid_points(["bilstm"], {"task": "many-to-many"}, {"causal": [True]})
     with pytest.raises(UsageError, match="model 'nosuch' is unknown"):
         grid_points(["nosuch"], {}, {})
 

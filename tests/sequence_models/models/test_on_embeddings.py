@@ -187,7 +187,7 @@ def test_settings_survive_json():
     ("wrong", "message"),
     [
         ({"model": "lstn"}, f"model 'lstn' is unknown; choose one of {', '.join(MODEL_NAMES)}, td_cnn_lstm, "),
-        ({"readout": "sum"}, "readout 'sum' is unknown; choose one of last, mean, max, attention, concat."),
+        ({"readout": "sum"}, "readout 'sum' is unknown; choose one of attention, mean, max, last."),
         ({"task": "one"}, "task 'one' is unknown; choose one of many-to-one, many-to-many."),
         ({"optimizer": "lion"}, "optimizer 'lion' is unknown; choose one of adam, adamw, sgd, adadelta."),
         ({"crop": -0.1}, "crop must be between 0 and 0.95, got -0.1; choose another --crop."),
@@ -197,10 +197,11 @@ def test_settings_survive_json():
             "choose one of lstm, bilstm, gru, bigru, mstcn.",
         ),
         (
-            {"steps": 8, "task": "many-to-many"},
-            "steps 8 averages a clip before the recurrence of a many-to-one model; "
-            "leave it at 0 for bilstm, many-to-many.",
+            {"model": "lstm_parts", "task": "many-to-many"},
+            "model lstm_parts gives one label per clip and cannot do many-to-many; "
+            "choose one of lstm, bilstm, gru, bigru, mstcn.",
         ),
+        ({"parts": 0}, "parts must be at least 1, got 0; choose another --parts."),
         (
             {"causal": True, "task": "many-to-many"},
             "model bilstm, many-to-many, cannot be causal; choose one of lstm, gru, mstcn for many-to-many.",

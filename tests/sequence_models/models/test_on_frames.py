@@ -20,7 +20,7 @@ from sequence_models.settings import TrainSettings
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.fit import fit_model
 
-LEARNING = {"epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 1e-2, "dropout": 0.0}
+LEARNING = {"epochs": 12, "batch_size": 8, "learning_rate": 1e-2, "dropout": 0.0}
 TWO_STREAM = {"filters": "4,4", "units": 4}
 NOT_WITH_JAX = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX refuses statistics of real frames")
 

@@ -23,7 +23,7 @@ CASES = [
     *(TrainSettings("many-to-one", name, "mean", **SIZES) for name in models_with(on_frames=False, framewise=False)),
     *(TrainSettings("many-to-many", name, **SIZES) for name in WITH_READOUT),
     *(TrainSettings("many-to-many", name, causal=True, **SIZES) for name in models_with(causal=True, on_frames=False)),
-    TrainSettings("many-to-one", "bilstm", "last", steps=4, **SIZES),
+    TrainSettings("many-to-one", "bilstm_parts", parts=3, **SIZES),
     TrainSettings("many-to-one", "bilstm", "mean", layers=2, label_smoothing=0.1, **SIZES),
     *(TrainSettings("many-to-many", name, multi_label=True, **SIZES) for name in WITH_READOUT),
     TrainSettings("many-to-many", "bilstm", multi_label=True, stride=2, **SIZES),
@@ -33,7 +33,7 @@ CASES = [
 
 
 def name_of(settings):
-    parts = [settings.task, settings.model, settings.readout, f"steps{settings.steps}", f"window{settings.window:g}"]
+    parts = [settings.task, settings.model, settings.readout, f"parts{settings.parts}", f"window{settings.window:g}"]
     flags = [name for name in ("causal", "multi_label") if getattr(settings, name)]
     return "-".join([*parts, f"stride{settings.stride}", *flags])
 

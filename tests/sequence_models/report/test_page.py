@@ -11,9 +11,10 @@ from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, w
 from extract.errors import RunError
 from extract.store.recipe import fingerprint
 from sequence_models.report.page import confusion_counts, per_class_rows, write_report
-from sequence_models.report.plots import best_epoch_row, class_palette, ribbon_png
+from sequence_models.report.plots import class_palette, kept_moment, ribbon_png
 from sequence_models.report.run import ReportedClip, read_evaluated_run
 from sequence_models.report.scores import Score, Scored, result_sentence, scored_models, verdict
+from sequence_models.runs.files import write_record
 from sequence_models.runs.run import read_run
 from sequence_models.splits.folds import Fold
 
@@ -181,10 +182,23 @@ def test_settings_recipe_splits_and_versions_are_told(tmp_path):
 # ---- curves and ribbons --------------------------------------------------------------------------------------------
 
 
-def test_the_best_epoch_is_the_first_of_equals_and_ignores_gaps():
-    assert best_epoch_row({"validation_score": np.array([np.nan, 0.5, 0.7, 0.7])}) == 2
-    assert best_epoch_row({"validation_score": np.array([np.nan, np.nan])}) is None
-    assert best_epoch_row({"loss": np.array([1.0])}) is None
+def test_the_mark_is_at_the_moment_whose_weights_were_kept(tmp_path):
+    """It stood at the best single score, and what is kept is the best of several in a row."""
+    run = make_run(tmp_path / "r", folds=1, epochs=3)
+    write_record(run / "models" / "fold0-seed0.json", {"best_update": 20}, run_id="")
+    log = read_evaluated_run(run).logs["fold0-seed0"]
+    assert kept_moment(log) == 20 and log["kept"].tolist() == [False, True, False]
+    assert "(20)" in page_of(run)
+    assert kept_moment({"update": np.array([10.0])}) is None
+
+
+def test_logs_of_a_run_that_counted_in_epochs_are_drawn(tmp_path):
+    run = make_run(tmp_path / "r", folds=1, epochs=3)
+    log = run / "logs" / "fold0-seed0.csv"
+    log.write_text(log.read_text(encoding="utf-8").replace("update,pass", "epoch,pass"), encoding="utf-8")
+    write_record(run / "models" / "fold0-seed0.json", {"best_epoch": 30}, run_id="")
+    assert kept_moment(read_evaluated_run(run).logs["fold0-seed0"]) == 30
+    assert "(30)" in page_of(run)
 
 
 def test_a_run_without_logs_says_so(tmp_path):
@@ -194,21 +208,21 @@ def test_a_run_without_logs_says_so(tmp_path):
 def test_a_torn_log_costs_only_its_last_line(tmp_path):
     run = make_run(tmp_path / "r", folds=1, epochs=3)
     log = run / "logs" / "fold0-seed0.csv"
-    log.write_text(log.read_text(encoding="utf-8") + "4,0.1,\n5", encoding="utf-8")
+    log.write_text(log.read_text(encoding="utf-8") + "40,4,0.1,\n50", encoding="utf-8")
     columns = read_evaluated_run(run).logs["fold0-seed0"]
-    assert columns["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert columns["update"].tolist() == [10, 20, 30, 40, 50]
     assert np.isnan(columns["validation_score"][3:]).all()
     write_report(run)
 
 
-def test_a_log_whose_epochs_are_no_numbers_costs_these_lines_alone(tmp_path):
+def test_a_log_whose_moments_are_no_numbers_costs_these_lines_alone(tmp_path):
     """A cell such as =1+1 ended the report in a traceback."""
     run = make_run(tmp_path / "r", folds=1, epochs=3)
     log = run / "logs" / "fold0-seed0.csv"
     header, first, *rest = log.read_text(encoding="utf-8").splitlines()
-    spoilt = ["=1+1" + first[1:], "1e999" + first[1:], "-1" + first[1:]]
+    spoilt = ["=1+1" + first[2:], "1e999" + first[2:], "-1" + first[2:]]
     log.write_text("\n".join([header, *spoilt, *rest]), encoding="utf-8")
-    assert read_evaluated_run(run).logs["fold0-seed0"]["epoch"].tolist() == [2, 3]
+    assert read_evaluated_run(run).logs["fold0-seed0"]["update"].tolist() == [20, 30]
     write_report(run)
     log.write_text("\n".join([header, *spoilt]), encoding="utf-8")
     assert "fold0-seed0" not in read_evaluated_run(run).logs

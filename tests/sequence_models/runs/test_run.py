@@ -148,7 +148,7 @@ def test_arrays_are_never_unpickled(tmp_path):
         ("data", {"labels_fps": "8"}, 'it.data.labels_fps is "8", not a number'),
         ("data", {"lables": "8"}, "it.data has an unknown entry 'lables'"),
         ("data", {"alignment": "loose"}, "alignment 'loose' is unknown; choose one of strict, tolerant"),
-        ("schema_version", 3, "it is of schema 3, and this clipseq reads up to 2: upgrade clipseq"),
+        ("schema_version", 4, "it is of schema 4, and this clipseq reads up to 3: upgrade clipseq"),
         ("clips", {"a": {}}, "a fold holds clips that it does not name"),
         ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),
         ("folds", [{"name": "../a", "train": [], "validation": [], "test": []}], "a fold's name is no file name"),
@@ -195,3 +195,32 @@ def test_arrays_read_back(tmp_path):
     arrays = read_arrays(tmp_path / "a.npz", again="go")
     assert list(arrays["x"]) == [0, 1, 2] and list(arrays["names"]) == ["ü", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"model": "bilstm", "readout": "concat", "steps": 0}, ("bilstm_parts", "attention", 4)),
+        ({"model": "gru", "readout": "concat", "steps": 6}, ("gru_parts", "attention", 6)),
+        ({"model": "lstm", "readout": "mean", "steps": 0}, ("lstm", "mean", 4)),
+        ({"model": "meanpool", "readout": "concat", "steps": 0}, ("meanpool", "attention", 4)),
+    ],
+)
+def test_a_run_of_schema_2_is_of_the_model_that_it_really_was(run, before, after):
+    """lstm with the read-out concat saw four means of the clip, and no timestep."""
+    create_run(run)
+    record = json.loads((run.path / "run.json").read_text(encoding="utf-8")) | {"schema_version": 2}
+    settings = {name: value for name, value in record["settings"].items() if name != "parts"} | before
+    (run.path / "run.json").write_text(json.dumps(record | {"settings": settings}), encoding="utf-8")
+    read = read_run(run.path).settings
+    assert (read.model, read.readout, read.parts) == after
+
+
+def test_a_run_of_schema_2_whose_model_is_no_more_is_one_sentence(run):
+    create_run(run)
+    record = json.loads((run.path / "run.json").read_text(encoding="utf-8")) | {"schema_version": 2}
+    settings = record["settings"] | {"model": "lstm", "readout": "mean", "steps": 4}
+    settings.pop("parts")
+    (run.path / "run.json").write_text(json.dumps(record | {"settings": settings}), encoding="utf-8")
+    with pytest.raises(RunError, match="its model, lstm with steps 4 and readout mean, is no more: train it again"):
+        read_run(run.path)

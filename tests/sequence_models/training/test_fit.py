@@ -14,7 +14,7 @@ from sequence_models.settings import TrainSettings
 from sequence_models.training.fit import embedding_statistics, fit_model
 from sequence_models.training.log import write_events
 
-SMALL = TrainSettings(model="lstm", hidden=6, projection=4, epochs=3, batch_size=4, learning_rate=0.02)
+SMALL = TrainSettings(model="lstm", hidden=6, projection=4, updates=30, batch_size=4, learning_rate=0.02)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def fit(tmp_path):
 
 @pytest.mark.parametrize("task", ["many-to-one", "many-to-many"])
 def test_order_is_learned(fit, task):
-    settings = TrainSettings(task, "bilstm", "last", hidden=8, projection=4, epochs=30, learning_rate=0.02)
+    settings = TrainSettings(task, "bilstm", "last", hidden=8, projection=4, updates=120, learning_rate=0.02)
     test = ordered_clips(20, task, seed=2)
     result = fit(ordered_clips(24, task), ordered_clips(12, task, seed=1), settings)
     predictions = predict(result.model, test)
@@ -78,35 +78,47 @@ def test_the_checkpoint_is_the_model_with_its_standardisation(fit, tmp_path):
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["a.weights.h5"]
 
 
-def test_the_best_epoch_is_the_one_of_the_best_recent_scores_then_of_the_lowest_loss(fit):
+def test_the_best_moment_is_the_one_of_the_best_recent_scores_then_of_the_lowest_loss(fit):
     clips = ordered_clips(16, "many-to-one")
-    result = fit(clips[:8], clips[8:], replace(SMALL, epochs=12))
+    result = fit(clips[:8], clips[8:], replace(SMALL, updates=120, patience_updates=120))
     scores = [0.0] * 4 + [record["validation_score"] for record in result.history]
-    recent = [round(sum(scores[epoch : epoch + 5]) / 5, 6) for epoch in range(12)]
+    recent = [round(sum(scores[look : look + 5]) / 5, 6) for look in range(12)]
     ranks = [(r, -record["validation_loss"]) for r, record in zip(recent, result.history, strict=True)]
-    assert result.best_epoch == ranks.index(max(ranks)) + 1
-    assert result.best_score == result.history[result.best_epoch - 1]["validation_score"]
+    best = result.history[ranks.index(max(ranks))]
+    assert (result.best_update, result.best_score) == (best["update"], best["validation_score"])
 
 
 def test_training_stops_when_patience_is_over(fit):
     wrong = [replace(clip, labels=1 - clip.labels) for clip in ordered_clips(4, "many-to-one")]
-    settings = replace(SMALL, epochs=50, patience=3, learning_rate=0.1)
+    settings = replace(SMALL, updates=500, patience_updates=20, learning_rate=0.1)
     result = fit(ordered_clips(12, "many-to-one"), wrong, settings)
-    assert result.epochs_run == result.best_epoch + 3 < 50
+    losses = {record["update"]: record["validation_loss"] for record in result.history}
+    progress = max(result.best_update, min(losses, key=losses.get))
+    assert result.updates == progress + 20 < 500
 
 
-def test_without_validation_the_last_epoch_is_kept(fit):
-    result = fit(ordered_clips(8, "many-to-one"), [], epochs=2)
-    assert (result.epochs_run, result.best_epoch, result.best_score) == (2, 2, None)
+def test_a_validation_loss_that_still_falls_is_not_the_end(fit):
+    """The score of four clips stands still for long: it was right, or wrong, from the first look on."""
+    settings = replace(SMALL, updates=60, patience_updates=10, learning_rate=1e-4)
+    result = fit(ordered_clips(12, "many-to-one"), ordered_clips(4, "many-to-one"), settings)
+    losses = [record["validation_loss"] for record in result.history]
+    assert losses == sorted(losses, reverse=True) and len({r["validation_score"] for r in result.history}) < 6
+    assert result.updates == 60
 
 
-def test_the_log_has_a_line_per_epoch(fit, tmp_path):
+def test_without_validation_the_last_moment_is_kept(fit):
+    result = fit(ordered_clips(8, "many-to-one"), [], stop_after=3)
+    assert (result.updates, result.best_update, result.best_score) == (3, 3, None)
+
+
+def test_the_log_has_a_line_per_look_at_validation(fit, tmp_path):
     clips = ordered_clips(12, "many-to-one")
     result = fit(clips[:8], clips[8:])
     with (tmp_path / "logs" / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds"]
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    columns = ["update", "pass", "loss", "validation_loss", "validation_score", "learning_rate", "seconds"]
+    assert list(rows[0]) == columns
+    assert [(row["update"], row["pass"]) for row in rows] == [("10", "5"), ("20", "10"), ("30", "15")]
     assert [float(row["loss"]) for row in rows] == [record["loss"] for record in result.history]
     assert float(rows[0]["learning_rate"]) == pytest.approx(0.02)
 
@@ -131,7 +143,7 @@ def test_macro_f1_is_the_mean_over_the_classes_of_the_truth():
 
 def test_unlabelled_training_clips_are_left_out(fit):
     clips = [*ordered_clips(4, "many-to-one"), make_clip(5, -1, dim=4)]
-    layer = fit(clips, [], epochs=1).model.get_layer("standardise")
+    layer = fit(clips, [], stop_after=1).model.get_layer("standardise")
     np.testing.assert_allclose(layer.mean.numpy(), embedding_statistics(clips[:4])[0], rtol=1e-5, atol=1e-6)
 
 
@@ -155,7 +167,7 @@ def test_validation_clips_of_another_width_are_refused(fit):
 
 
 def test_weights_of_another_model_are_refused(fit, tmp_path):
-    fit(ordered_clips(4, "many-to-one"), [], epochs=1)
+    fit(ordered_clips(4, "many-to-one"), [], stop_after=1)
     path = tmp_path / "models" / "a.weights.h5"
     with pytest.raises(RunError, match=r"a.weights.h5 does not fit model lstm \(.+\); train the run again"):
         load_model(SMALL, path, embedding_dim=9, num_classes=2)
@@ -167,7 +179,7 @@ def test_missing_weights_are_named(tmp_path):
 
 
 def test_tensorboard_events_hold_the_log_and_replace_those_of_an_earlier_fit(tmp_path):
-    record = {"epoch": 1, "loss": 0.5, "validation_loss": None, "validation_score": None}
+    record = {"update": 1, "loss": 0.5, "validation_loss": None, "validation_score": None}
     history = [record | {"learning_rate": 1e-3, "seconds": 0.1}]
     write_events(tmp_path / "events", history)
     write_events(tmp_path / "events", history)

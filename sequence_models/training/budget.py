@@ -1,0 +1,113 @@
+"""How long a fit may take and how large its steps are, counted in updates of the weights.
+
+An epoch of 5 clips and one of 50,000 have nothing in common but the name. So batches are made such that a pass over
+the training clips has some tens of updates, and the budget, patience and validation of a fit count updates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sequence_models.clips.batches import padded_length
+from sequence_models.clips.windows import count_pieces
+from sequence_models.records import Clip
+from sequence_models.settings import COSINE, MANY_TO_MANY, PLATEAU, TrainSettings
+
+UPDATES, PASSES = 600, 12  # the budget where nothing is given, whichever is more
+BATCHES_PER_PASS, SMALLEST_BATCH, LARGEST_BATCH = 24, 4, 64
+LARGEST_BATCH_OF_FRAMES = 16
+MOST_TIMESTEPS = 1 << 15  # of one update
+CHUNKS_PER_SET, SHORTEST_CHUNK, LONGEST_CHUNK = 64, 64, 512
+FEWEST_BETWEEN_CHECKS, MOST_BETWEEN_CHECKS = 10, 50
+COST_OF_TRAINING = 3  # a timestep forward and backward against one forward
+LOWEST_RATE = 0.01  # of a plateau, as a share of --learning-rate
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a fit may take.
+
+    Args:
+        batch_size: Clips, windows or chunks per update.
+        chunk: Timesteps of a chunk; 0 = clips are not cut.
+        pass_updates: Updates in which every training clip is seen once, about.
+        updates: The most.
+        patience: Updates without progress on validation after which a fit stops.
+        check_every: Updates from one look at validation to the next.
+    """
+
+    batch_size: int
+    chunk: int
+    pass_updates: int
+    updates: int
+    patience: int
+    check_every: int
+
+
+def budget_for(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainSettings) -> Budget:
+    """What the settings say, and where they say nothing what suits the number and length of the clips.
+
+    Args:
+        train: At least one clip.
+        validation: Any number of clips; where looking at them would cost more than training, it happens less often.
+        settings: Of these `batch_size`, `chunk`, `updates`, `patience_updates`, `epochs`, `stride`, `window`, `hop`.
+    """
+    steps = sum(len(clip) for clip in train) / settings.stride
+    chunk = settings.chunk
+    if chunk is None:
+        chunk = int(min(LONGEST_CHUNK, max(SHORTEST_CHUNK, steps // CHUNKS_PER_SET)))
+    chunk = chunk if settings.task == MANY_TO_MANY and not settings.window else 0
+    pieces = count_pieces(train, settings, chunk=chunk)
+    batch_size = settings.batch_size or _batch_size(train, pieces, settings, chunk)
+    pass_updates = math.ceil(pieces / batch_size)
+    updates = settings.updates or max(UPDATES, PASSES * pass_updates)
+    if settings.epochs:
+        most = settings.epochs * pass_updates
+        updates = min(settings.updates, most) if settings.updates else most
+    check_every = min(MOST_BETWEEN_CHECKS, max(FEWEST_BETWEEN_CHECKS, pass_updates))
+    looks = sum(len(clip) for clip in validation) * pass_updates / (COST_OF_TRAINING * max(steps, 1))
+    return Budget(
+        batch_size=batch_size,
+        chunk=chunk,
+        pass_updates=pass_updates,
+        updates=updates,
+        patience=settings.patience_updates or max(1, updates // 3),
+        check_every=max(check_every, math.ceil(looks)),
+    )
+
+
+def _batch_size(train: Sequence[Clip], pieces: int, settings: TrainSettings, chunk: int) -> int:
+    """For some tens of updates a pass, as far as an update then fits into memory."""
+    largest = LARGEST_BATCH_OF_FRAMES if settings.on_frames else LARGEST_BATCH
+    longest = padded_length(math.ceil(max(map(len, train)) / settings.stride))
+    fitting = MOST_TIMESTEPS // (min(longest, chunk) if chunk else longest)
+    wanted = min(largest, max(SMALLEST_BATCH, pieces // BATCHES_PER_PASS))
+    return 1 << int(math.log2(max(1, min(wanted, fitting))))  # folds that hardly differ share one compiled step
+
+
+class LearningRate:
+    """The learning rate of each update.
+
+    Args:
+        settings: Of these `learning_rate`, `schedule` and `warmup_updates`.
+        budget: Of the fit; a cosine ends with its `updates`, a plateau is a third of its `patience` without progress.
+    """
+
+    def __init__(self, settings: TrainSettings, budget: Budget) -> None:
+        self._settings, self._budget = settings, budget
+        self._share, self._since = 1.0, 0
+
+    def at(self, update: int) -> float:
+        """Of the update of that number, counted from 1."""
+        rate = self._settings.learning_rate * self._share
+        if self._settings.schedule == COSINE:
+            rate *= (1 + math.cos(math.pi * min(1.0, (update - 1) / self._budget.updates))) / 2
+        return rate * min(1.0, update / max(1, self._settings.warmup_updates))
+
+    def note(self, update: int, last_progress: int) -> None:
+        """Halve the rate of a plateau where progress is too long ago, and since the last halving too."""
+        self._since = max(self._since, last_progress)
+        if self._settings.schedule == PLATEAU and update - self._since >= max(1, self._budget.patience // 3):
+            self._share, self._since = max(LOWEST_RATE, self._share / 2), update
