@@ -134,6 +134,9 @@ class TrainSettings:
         "a timestep sees only those before it, as in a live stream: many-to-many with lstm, gru, mstcn, or a raw-frame "
         "model with such a recurrence",
     )
+    lag: int = option(
+        0, "timesteps that the labels of a causal model may wait for, so that brief mistakes are seen as such", low=0
+    )
     tcn_stages: int = option(3, "stages of mstcn; each refines the labels of the one before", low=1)
     tcn_layers: int = option(8, "dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far", low=1)
     dropout: float = option(0.5, "share of units dropped, the same ones at every timestep of a clip", **SHARE)
@@ -266,6 +269,8 @@ class TrainSettings:
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
             )
+        if self.lag and not self.causal:
+            raise UsageError(f"lag {self.lag} is for --causal; the labels of other models wait for the whole clip.")
         for name in SETTINGS_OF_FEW:
             if getattr(self, name) and self.model not in takers(name):
                 raise UsageError(

@@ -100,6 +100,21 @@ def test_an_old_run_trains_on_and_fits_nothing_anew(home):
         "--run",
         home / "run_clips",
     )
-    small = ("--epochs", "40", "--hidden", "4", "--projection", "0", "--cv", "2", "--seeds", "1")
+    small = (
+        "--batch-size",
+        "16",
+        "--chunk",
+        "512",
+        "--epochs",
+        "40",
+        "--hidden",
+        "4",
+        "--projection",
+        "0",
+        "--cv",
+        "2",
+        "--seeds",
+        "1",
+    )
     assert run("train", home / "store", *told, *small) == 0
     assert {path: path.read_text() for path in home.glob("run_clips/models/*.json")} == notes

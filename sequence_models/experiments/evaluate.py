@@ -13,11 +13,12 @@ from sequence_models.clips.windows import select_steps
 from sequence_models.experiments.prepare import reload_clips
 from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.bouts import write_bouts
+from sequence_models.prediction.postprocess import CRITERION, MACRO_F1_CRITERION
 from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.checks import refuse_comparison
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays
+from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays, read_decision
 from sequence_models.runs.results import read_validation, refuse_unfinished
 from sequence_models.runs.run import MODEL, OFFICIAL, POSTPROCESSED, Run, note_test_opened, read_run
 from sequence_models.scoring.predictions import compare_predictions, score_predictions
@@ -91,7 +92,11 @@ def _record(
     per_seed = [score(predictions) for predictions in seeds]
     scores = {name: score(predictions) for name, predictions in said.items()}
     final = f"{MODEL}{POSTPROCESSED}" if f"{MODEL}{POSTPROCESSED}" in said else MODEL
-    before = {"before_postprocessing": scores[MODEL]} if final != MODEL else {}
+    before = {}
+    if final != MODEL:
+        ways = {fold.name: str(read_decision(run, fold, MODEL)) for fold in run.folds}
+        criterion = MACRO_F1_CRITERION if run.settings.multi_label else CRITERION
+        before = {"before_postprocessing": scores[MODEL], "postprocessing": {"criterion": criterion, "folds": ways}}
     baselines = {name: value for name, value in scores.items() if not name.startswith(MODEL)}
     return {
         "task": run.settings.task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,8 +88,28 @@ def evaluation_text(record: dict[str, Any]) -> str:
             lines.append(
                 f"single seeds, {name}: {min(values):.3f} to {max(values):.3f} (the table averages {len(values)} seeds)"
             )
+    lines += decision_lines(record)
     lines.append(opened_text(record))
     return "\n".join(lines + near_duplicate_lines(record))
+
+
+def decision_lines(record: dict[str, Any]) -> list[str]:
+    """How probabilities of timesteps became labels, and what accuracy that cost, if it did."""
+    told = record.get("postprocessing")
+    if not told:
+        return []
+    ways = Counter(told["folds"].values()).most_common()
+    named = "; ".join(f"{way} in {counted(number, 'fold')}" if len(told["folds"]) > 1 else way for way, number in ways)
+    lines = [f"labels from probabilities: {named}; chosen for {told['criterion']}"]
+    sides = [record["before_postprocessing"], record["test"]]
+    if "edit" in record["test"]:
+        accuracies, edits = ([side[name]["value"] for side in sides] for name in ("frame_accuracy", "edit"))
+        if accuracies[0] - accuracies[1] > 0.005:
+            lines.append(
+                f"that takes accuracy from {accuracies[0]:.3f} to {accuracies[1]:.3f} here, and the edit "
+                f"score from {edits[0]:.1f} to {edits[1]:.1f}"
+            )
+    return lines
 
 
 def near_duplicate_lines(record: dict[str, Any]) -> list[str]:

@@ -210,9 +210,16 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
         return
     choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
     training = [clips[clip_id] for clip_id in fold.train]
-    decision = choose_decision(choosing, predictions, training=training, causal=run.settings.causal)
+    decision = choose_decision(
+        choosing,
+        predictions,
+        training=training,
+        causal=run.settings.causal,
+        lag=run.settings.lag,
+        background=None if run.background is None else run.vocabulary.index(run.background),
+    )
     write_record(run.decision_path(fold.name, said.name), decision.to_record(), run_id=run.run_id)
-    said.decided[fold.name] = [(clip, decision.apply(prediction)) for clip, prediction in pairs]
+    said.decided[fold.name] = list(zip(choosing, decision.apply(predictions), strict=True))
 
 
 def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from extract.system.files import guarded, write_csv
-from sequence_models.prediction.postprocess import bouts
+from sequence_models.prediction.filters import bouts
 from sequence_models.records import Clip, Prediction
 
 

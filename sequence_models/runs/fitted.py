@@ -39,8 +39,7 @@ def post_process(run: Run, fold: Fold, name: str, predictions: Sequence[Predicti
     """
     if run.settings.task == MANY_TO_ONE or name == "majority":
         return list(predictions)
-    decision = read_decision(run, fold, name)
-    return [decision.apply(prediction) for prediction in predictions]
+    return read_decision(run, fold, name).apply(predictions)
 
 
 def read_decision(run: Run, fold: Fold, name: str) -> Decision:
@@ -90,7 +89,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     predictions = average([predict(model, clips) for model in models])
     if run.settings.task == MANY_TO_MANY:
         decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
-        predictions = [decision.apply(each) for each in predictions]
+        predictions = decision.apply(predictions)
     return clips, predictions
 
 
