@@ -103,8 +103,8 @@ def add_import(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--nan",
         choices=("error", "interpolate", "zero"),
-        default="error",
-        help="what to do with missing values (error)",
+        help="missing values: refuse the file, or fill them in and add a channel for each column that says where "
+        "(zero where the first files lack any, else error)",
     )
     return parser
 

@@ -246,6 +246,9 @@ def run_import(arguments: argparse.Namespace) -> int:
     for clip_id, reason in imported.failed.items():
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
     failed = len(imported.failed) + _tell(imported.left_out)
+    if imported.nan != "error":
+        filled = "are 0" if imported.nan == "zero" else "are interpolated over time"
+        print(f"missing values {filled}, and one more channel for each column is 1 where its value was missing")
     print(f"done {imported.num_done}  skipped {imported.num_skipped}  failed {failed}")
     return 1 if failed else 0
 

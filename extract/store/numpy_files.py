@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
 from extract.records import Source, VideoItem
-from extract.store.numpy_arrays import BLOCK_BYTES, find_array
+from extract.store.numpy_arrays import BLOCK_BYTES, ArrayFile, find_array
 from extract.store.reader import Store, open_made_with, open_store
-from extract.store.recipe import check_recipe
-from extract.store.schema import check_clip_id, same_source
+from extract.store.recipe import check_recipe, read_recipe
+from extract.store.schema import SHARD_PATTERN, check_clip_id, same_source
 from extract.store.writer import StoreWriter
 from extract.system.files import is_of_its_name, make_folder, sealed_file
 from extract.text import counted
@@ -29,6 +29,7 @@ from extract.videos.sources import source_of
 
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
+LOOKED_AT = 16  # files that tell whether any value is missing, where nobody said what to do then
 FIRST_FILES = 4  # whose shapes are looked at before a store is made
 
 logger = logging.getLogger(__name__)
@@ -42,24 +43,27 @@ class ImportSettings:
         fps: Rows per second; None: timestamps are row numbers.
         key: Which array of an .npz; None: its only array of two dimensions.
         transpose: Whether files hold (D, T).
-        nan: "error", "interpolate" (over time, per column, ends held) or "zero".
+        nan: What becomes of missing values (NaN): "error" refuses the file; "zero" and "interpolate" (over time, per
+            column, ends held) fill them in, and add a channel for each column: 1 where its value was missing. None:
+            "zero" where a value is missing in the first files of a new store, else "error".
     """
 
     fps: float | None = None
     key: str | None = None
     transpose: bool = False
-    nan: str = "error"
+    nan: str | None = None
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
             raise UsageError(f"--fps {self.fps} must be above 0.")
-        if self.nan not in NAN_POLICIES:
+        if self.nan not in (None, *NAN_POLICIES):
             raise UsageError(f"--nan {self.nan} is not one of {', '.join(NAN_POLICIES)}.")
 
     def recipe(self) -> dict[str, object]:
         """What determines the numbers."""
         fps = None if self.fps is None else float(self.fps)
-        return {"source": "imported", "fps": fps, "key": self.key, "transpose": self.transpose, "nan": self.nan}
+        nan = "error" if self.nan in (None, "error") else f"{self.nan}, marked"
+        return {"source": "imported", "fps": fps, "key": self.key, "transpose": self.transpose, "nan": nan}
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Imported:
     num_skipped: int
     failed: dict[str, str]
     left_out: LeftOut = field(compare=False, default_factory=lambda: LeftOut(""))
+    nan: str = "error"  # what became of missing values
 
 
 def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
@@ -91,6 +96,7 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
     folder, output = Path(folder), Path(output)
     left_out = LeftOut(folder)
     files = _find(folder, output, left_out)
+    settings = _with_policy(settings, list(files.values()), output)
     check_recipe(output, settings.recipe())
     before = open_made_with(settings.recipe(), output)
     if before is None:
@@ -114,37 +120,92 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
             except VideoError as error:
                 writer.fail(clip_id, error, source)
                 failed[clip_id] = str(error)
-    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out)
+    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out, settings.nan or "error")
 
 
 def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     """The features in one file, as they are stored, block by block; held whole only where gaps are interpolated.
+
+    Of points as pose trackers write them (x, y, likelihood), a likelihood of 1.0 beside a missing point is not
+    believed: it is missing as well.
 
     Args:
         path: An .npy or .npz file.
         settings: How files become clips.
 
     Yields:
-        float32 (n, D), without NaN.
+        float32 (n, D) without NaN; where missing values are filled in (n, 2 D), the second half 1 where one was.
 
     Raises:
         UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions, or NaN.
     """
     array = find_array(path, key=settings.key, transpose=settings.transpose)
-    missing = sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
-    if missing and settings.nan == "error":
-        share = f"{missing:,} of {math.prod(array.shape):,} values"
-        raise UnstorableClipError(
-            f"{path} has NaN in {share}: import it with --nan interpolate or "
-            "--nan zero, into another --output where this one holds clips."
-        )
-    with np.errstate(over="ignore"):
-        blocks = (block.astype(np.float32) for block in array.blocks())
-        if missing and settings.nan == "interpolate":
-            yield _interpolated(path, np.concatenate(list(blocks)))
+    gaps = _Gaps(array)
+    if settings.nan in (None, "error"):
+        if gaps.count:
+            raise UnstorableClipError(
+                f"{path} has NaN in {gaps.count:,} of {math.prod(array.shape):,} values: import it with --nan zero or "
+                "--nan interpolate, into another --output where this one holds clips."
+            )
+        yield from _blocks(array)
+        return
+    if gaps.count and settings.nan == "interpolate":
+        rows = gaps.opened(np.concatenate(list(_blocks(array))))
+        yield np.concatenate([_interpolated(rows), np.isnan(rows)], axis=1, dtype=np.float32)
+        return
+    for block in map(gaps.opened, _blocks(array)):
+        gap = np.isnan(block)
+        yield np.concatenate([np.where(gap, 0, block), gap], axis=1, dtype=np.float32)
+
+
+class _Gaps:
+    """Where an array lacks values, found in one pass.
+
+    Args:
+        array: Of numbers.
+    """
+
+    def __init__(self, array: ArrayFile) -> None:
+        width = array.shape[1]
+        self.count, self._likelihoods = 0, np.zeros(width, bool)
+        if array.dtype.kind != "f":
             return
-        for block in blocks:
-            yield np.where(np.isnan(block), np.float32(0), block) if missing else block
+        thirds = max(0, width - 2)
+        is_point, is_share, ones = np.ones(thirds, bool), np.ones(thirds, bool), np.zeros(thirds, np.int64)
+        for block in array.blocks():
+            gaps = np.isnan(block)
+            self.count += int(gaps.sum())
+            x, y, third = gaps[:, :-2], gaps[:, 1:-1], block[:, 2:]
+            beside = y & ~gaps[:, 2:]  # a number where the point is missing
+            is_point &= np.all(x == y, axis=0)
+            is_share &= np.all(np.where(beside, third == 1, gaps[:, 2:] | (third >= 0) & (third <= 1)), axis=0)
+            ones += beside.sum(axis=0)
+        self._likelihoods[2:] = is_point & is_share & (ones > 0)
+
+    def opened(self, rows: np.ndarray) -> np.ndarray:
+        """The rows, with NaN for the likelihood of a point that is missing."""
+        for column in np.flatnonzero(self._likelihoods):
+            rows[np.isnan(rows[:, column - 1]), column] = np.nan
+        return rows
+
+
+def _blocks(array: ArrayFile) -> Iterator[np.ndarray]:
+    with np.errstate(over="ignore"):
+        yield from (block.astype(np.float32) for block in array.blocks())
+
+
+def _with_policy(settings: ImportSettings, files: Sequence[Path], output: Path) -> ImportSettings:
+    """What to do with missing values where nobody said it: as in the store that is there, or as the first files ask."""
+    if settings.nan is not None:
+        return settings
+    stored = read_recipe(output) if any(output.glob(SHARD_PATTERN)) else None
+    if stored is not None:
+        return replace(settings, nan=str(stored.get("nan", "error")).partition(",")[0])
+    for path in files[:: -(-len(files) // LOOKED_AT)]:
+        with suppress(UnstorableClipError):  # it fails alone, later
+            if _Gaps(find_array(path, key=settings.key, transpose=settings.transpose)).count:
+                return replace(settings, nan="zero")
+    return replace(settings, nan="error")
 
 
 def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
@@ -232,13 +293,12 @@ def _is_current(store: Store, clip_id: str, source: Source) -> bool:
     return clip_id in store and same_source(store.source(clip_id), source)
 
 
-def _interpolated(path: Path, rows: np.ndarray) -> np.ndarray:
-    steps, missing = np.arange(len(rows)), np.isnan(rows)
+def _interpolated(rows: np.ndarray) -> np.ndarray:
+    """The rows without gaps; a column that is all gap becomes 0."""
+    steps, missing, rows = np.arange(len(rows)), np.isnan(rows), rows.copy()
     for column in np.flatnonzero(missing.any(axis=0)):
         known = ~missing[:, column]
-        if not known.any():
-            raise UnstorableClipError(f"{path} has only NaN in column {column}: import it with --nan zero.")
-        rows[~known, column] = np.interp(steps[~known], steps[known], rows[known, column])
+        rows[~known, column] = np.interp(steps[~known], steps[known], rows[known, column]) if known.any() else 0
     return rows
 
 

@@ -98,8 +98,11 @@ def train_final(
     run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
 ) -> None:
     """After a cross-validation: fit the models for later use, on all clips; as `train`."""
-    for seed in range(run.seeds if run.cv else 0):
-        _fit(run, FINAL, seed, list(data.clips), [], on_fit, stop_after=_median_updates(run), tensorboard=tensorboard)
+    seeds = range(run.seeds if run.cv else 0)
+    is_new = any(not run.fit_path(FINAL, seed).exists() for seed in seeds)
+    stop_after = _median_updates(run) if is_new else None
+    for seed in seeds:
+        _fit(run, FINAL, seed, list(data.clips), [], on_fit, stop_after=stop_after, tensorboard=tensorboard)
 
 
 def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:

@@ -132,16 +132,58 @@ def test_all_real_numbers_become_float32(tmp_path, dtype):
     ("policy", "expected"),
     [("zero", [[0, 1], [3, 0], [0, 0], [5, 4]]), ("interpolate", [[3, 1], [3, 2], [4, 3], [5, 4]])],
 )
-def test_nan_is_replaced_as_asked(tmp_path, policy, expected):
+def test_nan_is_replaced_as_asked_and_marked(tmp_path, policy, expected):
     path = save(tmp_path, np.array([[NAN, 1], [3, NAN], [NAN, NAN], [5, 4]]))
 
-    assert load_rows(path, ImportSettings(nan=policy)).tolist() == expected
+    rows = load_rows(path, ImportSettings(nan=policy))
+    assert rows[:, :2].tolist() == expected
+    assert rows[:, 2:].tolist() == [[1, 0], [0, 1], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("policy", ["zero", "interpolate"])
+def test_clips_without_gaps_are_as_wide_as_the_others(tmp_path, policy):
+    path = save(tmp_path, np.array([[1.0, 2], [3, 4]]))
+
+    assert load_rows(path, ImportSettings(nan=policy)).tolist() == [[1, 2, 0, 0], [3, 4, 0, 0]]
+
+
+def test_the_likelihood_of_a_missing_point_is_not_believed(tmp_path):
+    """x, y, likelihood: several trackers write 1.0 beside a point that is not there."""
+    path = save(tmp_path, np.array([[10, 20, 0.9, 5], [NAN, NAN, 1.0, 5], [30, 40, 0.8, 5]]))
+
+    rows = load_rows(path, ImportSettings(nan="zero"))
+    assert rows[:, :4].tolist() == [[10, 20, pytest.approx(0.9), 5], [0, 0, 0, 5], [30, 40, pytest.approx(0.8), 5]]
+    assert rows[:, 4:].tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 0, 0]]
+    rows = load_rows(path, ImportSettings(nan="interpolate"))
+    assert rows[1].tolist() == [20, 30, pytest.approx(0.85), 5, 1, 1, 1, 0]
+
+
+def test_a_coordinate_between_0_and_1_is_no_likelihood(tmp_path):
+    path = save(tmp_path, np.array([[0.1, 0.2, 0.3, 0.4], [NAN, NAN, 0.5, 0.6], [0.7, 0.8, 0.9, 1.0]]))
+
+    rows = load_rows(path, ImportSettings(nan="zero"))
+    assert rows[1].tolist() == [0, 0, 0.5, pytest.approx(0.6), 1, 1, 0, 0]
+
+
+def test_where_nobody_says_what_missing_values_become_the_first_files_tell(tmp_path):
+    for name, missing in (("whole", False), ("gaps", True)):
+        (tmp_path / name).mkdir()
+        rows = np.array([[1.0, 2], [NAN if missing else 3, 4]])
+        np.save(tmp_path / name / "a.npy", rows)
+        imported = import_features(tmp_path / name, tmp_path / f"{name}_store", ImportSettings())
+        store = open_store(tmp_path / f"{name}_store")
+        assert (imported.nan, store.read("a").embeddings.shape[1]) == (("zero", 4) if missing else ("error", 2))
+    np.save(tmp_path / "whole" / "b.npy", np.array([[NAN, 1], [1, 1]]))
+    failed = import_features(tmp_path / "whole", tmp_path / "whole_store", ImportSettings()).failed
+    assert "has NaN in 1 of 4 values" in failed["b"]
+    np.save(tmp_path / "gaps" / "b.npy", np.ones((2, 2)))
+    assert import_features(tmp_path / "gaps", tmp_path / "gaps_store", ImportSettings()).num_done == 1
 
 
 def test_nan_is_an_error_that_names_the_choices(tmp_path):
     path = save(tmp_path, np.array([[NAN, 1], [3, NAN]]))
 
-    with pytest.raises(UnstorableClipError, match="has NaN in 2 of 4 values: import it with --nan interpolate or"):
+    with pytest.raises(UnstorableClipError, match="has NaN in 2 of 4 values: import it with --nan zero or"):
         load_rows(path, ImportSettings())
 
 
@@ -149,18 +191,17 @@ def test_the_advice_to_interpolate_can_be_followed_in_the_same_output(tmp_path):
     (tmp_path / "in").mkdir()
     save(tmp_path / "in", np.array([[NAN, 1], [3, NAN]]))
 
-    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings()).failed
+    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="error")).failed
     again = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="interpolate"))
     assert (again.num_done, again.failed) == (1, {})
-    with pytest.raises(RecipeMismatchError, match="nan=interpolate, you asked for zero"):
+    with pytest.raises(RecipeMismatchError, match="nan=interpolate, marked, you asked for zero, marked"):
         import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="zero"))
 
 
-def test_a_column_of_nothing_but_nan_cannot_be_interpolated(tmp_path):
+def test_a_column_of_nothing_but_nan_becomes_0(tmp_path):
     path = save(tmp_path, np.array([[1, NAN], [2, NAN]]))
 
-    with pytest.raises(UnstorableClipError, match="has only NaN in column 1: import it with --nan zero"):
-        load_rows(path, ImportSettings(nan="interpolate"))
+    assert load_rows(path, ImportSettings(nan="interpolate")).tolist() == [[1, 0, 0, 1], [2, 0, 0, 1]]
 
 
 def test_infinite_values_fail_the_clip(tmp_path):
@@ -328,12 +369,16 @@ def test_the_rat_recordings_import(tmp_path):
 
     done = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(fps=30, key="pose", nan="interpolate"))
 
-    assert done == Imported(1, 0, {})
-    clip = open_store(tmp_path / "f").read("rec12")
-    assert clip.embeddings.shape == (12987, 30)
+    assert (done.num_done, done.failed) == (1, {})
+    rows = open_store(tmp_path / "f").read("rec12").embeddings
+    assert rows.shape == (12987, 60)
     original = np.load(RATS / "rec12.npz")["pose"]
     known = ~np.isnan(original)
-    np.testing.assert_array_equal(clip.embeddings[known], original[known])
+    likelihoods = np.arange(30) % 3 == 2
+    np.testing.assert_array_equal(rows[:, :30][:, ~likelihoods][known[:, ~likelihoods]], original[known & ~likelihoods])
+    np.testing.assert_array_equal(rows[:, 30:][:, ~likelihoods] == 0, known[:, ~likelihoods])
+    beside = np.isnan(original[:, 1::3]) & known[:, 2::3]
+    assert np.all(original[:, 2::3][beside] == 1) and np.all(rows[:, 32::3][beside] == 1)  # a point that is not there
 
 
 @pytest.mark.parametrize("transpose", [False, True])
