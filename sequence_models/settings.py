@@ -26,6 +26,8 @@ PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
 ALL_LAYERS = "all"
 READOUTS = ("attention", "mean", "max", "last")
 CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
+POSITION = "position"
+DERIVED = (POSITION,)
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
 SHARE: dict[str, Any] = {"low": 0, "high": 0.95}
 
@@ -128,6 +130,9 @@ class TrainSettings:
         "every pass; a prediction sees the whole clip; 0 = never (512, of small sets as few as 64)",
         kind=int,
         low=0,
+    )
+    derived: str = option(
+        "", f"channels beside the embeddings, separated by commas: {', '.join(DERIVED)} (none)", metavar="A,B"
     )
     causal: bool = option(
         False,
@@ -243,6 +248,11 @@ class TrainSettings:
         return self.head if model == "td_backbone_rnn" else model
 
     @property
+    def derived_names(self) -> tuple[str, ...]:
+        """What `derived` names."""
+        return tuple(self.derived.split(",")) if self.derived else ()
+
+    @property
     def hop_seconds(self) -> float:
         """Seconds from one window to the next."""
         return self.hop or self.window / 2
@@ -269,6 +279,10 @@ class TrainSettings:
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
             )
+        if unknown := [name for name in self.derived_names if name not in DERIVED]:
+            raise UsageError(f"derived {unknown[0]!r} is unknown; choose among {', '.join(DERIVED)}.")
+        if self.derived and traits.on_frames:
+            raise UsageError(f"derived channels stand beside embeddings, and model {model} takes raw frames.")
         if self.lag and not self.causal:
             raise UsageError(f"lag {self.lag} is for --causal; the labels of other models wait for the whole clip.")
         for name in SETTINGS_OF_FEW:

@@ -109,7 +109,10 @@ def compare(
         _model_entry(model, of_model, data_source_of(of_model[0].settings, sources).data, extraction)
         for model, of_model in runs.items()
     ]
-    entries += [_baseline_entry(name, run, data, extraction) for name in baseline_names(run.settings.task)]
+    entries += [
+        _baseline_entry(name, run, data, extraction)
+        for name in baseline_names(run.settings.task, causal=run.settings.causal)
+    ]
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth, validation=validation)

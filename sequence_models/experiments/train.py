@@ -115,7 +115,7 @@ def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
         validation part, since fitting on many frames takes long.
     """
     clips = {clip.clip_id: clip for clip in data.clips}
-    validations = {name: Validation(name) for name in baseline_names(run.settings.task)}
+    validations = {name: Validation(name) for name in baseline_names(run.settings.task, causal=run.settings.causal)}
     for fold in run.folds:
         turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
         for name, said in validations.items():

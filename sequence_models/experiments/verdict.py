@@ -14,7 +14,7 @@ import numpy as np
 
 from extract.system.terminal import table_text
 from sequence_models.experiments.summary import opened_text
-from sequence_models.models.baselines import baseline_names
+from sequence_models.models.baselines import CLOCKS, baseline_names
 from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.run import Run
@@ -22,7 +22,7 @@ from sequence_models.scoring.confidence import counted_groups, no_interval, show
 from sequence_models.scoring.paired import LIKELY, SURE
 from sequence_models.scoring.predictions import answers_name, compare_predictions, score_predictions
 
-ORDERED_BASELINES = ("thirds_logreg",)
+ORDERED_BASELINES = ("thirds_logreg", *CLOCKS)
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
 HOPELESS_GROUPS = 5  # all of them alike give a sign-flip p of 2 ** (1 - groups), which is above LIKELY
 
@@ -87,7 +87,7 @@ def comparison_record(
     """
     final, names = _chosen(run, entries)
     rows = {entry.name: _row(run, entry, truth) for entry in entries}
-    baselines = baseline_names(run.settings.task)
+    baselines = baseline_names(run.settings.task, causal=run.settings.causal)
     test = _score(run, truth, final)
     record = {
         "task": run.settings.task,
@@ -188,7 +188,7 @@ def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[
 
     Post-processing over time uses the order too, so per frame the order-free side stays without it.
     """
-    baselines = baseline_names(run.settings.task)
+    baselines = baseline_names(run.settings.task, causal=run.settings.causal)
     sequence = [entry for entry in entries if entry.knows_order and entry.name not in baselines]
     order_free = [replace(entry, said=entry.plain) for entry in entries if not entry.knows_order]
     if not sequence or not order_free:

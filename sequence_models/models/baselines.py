@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
 
 from extract.errors import LabelError, UsageError
+from sequence_models.clips.derived import position_channels
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
@@ -93,17 +95,19 @@ BASELINES: dict[str, dict[str, Summary]] = {
     },
     MANY_TO_MANY: {"majority": no_summary, "framewise_logreg": each_frame},
 }
+CLOCK, CAUSAL_CLOCK = "clock_logreg", "clock_since_start_logreg"  # know the time in the recording, and nothing else
+CLOCKS = {CLOCK: False, CAUSAL_CLOCK: True}  # whether it knows no end
 
 
-def baseline_names(task: str) -> list[str]:
-    """The baselines of a task.
+def baseline_names(task: str, *, causal: bool = False) -> list[str]:
+    """The baselines of a task, of timesteps with a clock that knows where the recording ends unless it is `causal`.
 
     Raises:
         UsageError: The task is unknown; lists the known ones.
     """
     if task not in BASELINES:
         raise UsageError(f"task is {task!r}; it must be one of {', '.join(BASELINES)}.")
-    return list(BASELINES[task])
+    return [*BASELINES[task], *([] if task == MANY_TO_ONE else [CAUSAL_CLOCK if causal else CLOCK])]
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Baseline:
 
     Args:
         task: "many-to-one" or "many-to-many".
-        name: Name in BASELINES[task].
+        name: Name in `baseline_names`.
         mean, scale: float32 (F,), of the training summaries.
         weights: float32 (F, K).
         bias: float32 (K,).
@@ -150,7 +154,7 @@ class Baseline:
         return cls(str(arrays["task"]), str(arrays["name"]), **numbers, multi_label=bool(arrays["multi_label"]))
 
     def _probabilities(self, clip: Clip) -> np.ndarray:
-        summary = BASELINES[self.task][self.name](frame_features(clip.embeddings))
+        summary = _summary(self.name, clip, task=self.task)
         logits = (summary - self.mean) / self.scale @ self.weights + self.bias
         probabilities = np.asarray(expit(logits) if self.multi_label else softmax(logits, axis=-1), np.float32)
         return probabilities if self.task == MANY_TO_MANY else probabilities[0]
@@ -175,9 +179,10 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     from threadpoolctl import threadpool_limits
 
     task = MANY_TO_MANY if clips and clips[0].labels.ndim else MANY_TO_ONE
-    if name not in baseline_names(task):
-        raise UsageError(f"baseline {name!r} is unknown for {task}; there are {', '.join(baseline_names(task))}.")
-    summaries, labels = _examples(BASELINES[task][name], clips, task=task, seed=seed)
+    known = dict.fromkeys([*baseline_names(task), *baseline_names(task, causal=True)])
+    if name not in known:
+        raise UsageError(f"baseline {name!r} is unknown for {task}; there are {', '.join(known)}.")
+    summaries, labels = _examples(name, clips, task=task, seed=seed)
     mean, scale = summaries.mean(axis=0), summaries.std(axis=0)
     scale[scale < 1e-6] = 1.0
     penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
@@ -187,16 +192,23 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     return Baseline(task, name, mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 
-def _examples(summary: Summary, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _summary(name: str, clip: Clip, steps: Any = slice(None), *, task: str) -> np.ndarray:
+    """float32 (n, F) of some timesteps, or (1, F) of a clip."""
+    if name in CLOCKS:
+        return position_channels(clip.pts_seconds, causal=CLOCKS[name])[steps]
+    return BASELINES[task][name](frame_features(clip.embeddings[steps]))
+
+
+def _examples(name: str, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of what is labelled."""
     labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
     if not labelled:
         raise LabelError("no training clip has a label; check the labels and the split.")
     if task == MANY_TO_ONE:
-        rows = [summary(frame_features(clip.embeddings))[:1] for clip in labelled]
+        rows = [_summary(name, clip, task=task)[:1] for clip in labelled]
         return np.concatenate(rows), np.array([int(clip.labels) for clip in labelled])
     chosen = _chosen_frames(labelled, seed)
-    rows = [summary(frame_features(clip.embeddings[steps])) for clip, steps in zip(labelled, chosen, strict=True)]
+    rows = [_summary(name, clip, steps, task=task) for clip, steps in zip(labelled, chosen, strict=True)]
     return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(labelled, chosen, strict=True)])
 
 

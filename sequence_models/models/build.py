@@ -10,6 +10,7 @@ import keras
 
 from extract.errors import RunError
 from extract.system.files import MALFORMED, reason_of
+from sequence_models.clips.derived import derived_width
 from sequence_models.models.on_embeddings import Seeds, embedding_logits
 from sequence_models.models.on_frames import frame_logits
 from sequence_models.records import EmbeddingDim
@@ -38,7 +39,7 @@ def build_model(
 
     Args:
         settings: Which model, and its sizes.
-        embedding_dim: D, or (H, W, C) of raw frames.
+        embedding_dim: D without derived channels, or (H, W, C) of raw frames.
         num_classes: K.
         seed: Decides the weights and the dropout; nothing else does.
 
@@ -56,7 +57,7 @@ def build_model(
         inputs = keras.Input((None, *embedding_dim), dtype="uint8", name="frames")
         logits = frame_logits(inputs, mask, settings, num_classes, seeds)
     else:
-        inputs = keras.Input((None, embedding_dim), name="embeddings")
+        inputs = keras.Input((None, embedding_dim + derived_width(settings)), name="embeddings")
         logits = embedding_logits(inputs, mask, settings, num_classes, seeds, name=settings.model)
     model = keras.Model([inputs, mask], logits, name=settings.model)
     model.architecture = Architecture(settings, embedding_dim, num_classes)

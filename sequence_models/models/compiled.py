@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from sequence_models.clips.batches import check_batch
+from sequence_models.clips.derived import derived_width
 from sequence_models.models.build import Architecture, build_model, output_stages
 from sequence_models.records import PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
@@ -80,7 +81,9 @@ class CompiledModel:
         """Make one update on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
         per_step = (batch.mask.shape[1],) if self.settings.task == MANY_TO_MANY else ()
         label_shape = (*per_step, self.num_classes) if self.settings.multi_label else per_step
-        check_batch(batch, embedding_dim=self.embedding_dim, label_shape=label_shape)
+        width = self.embedding_dim
+        wider = width if isinstance(width, tuple) else width + derived_width(self.settings)
+        check_batch(batch, embedding_dim=wider, label_shape=label_shape)
         one_hot = np.eye(self.num_classes, dtype=np.float32)
         targets = batch.labels if self.settings.multi_label else one_hot[batch.labels]  # (B, K) or (B, T, K)
         if learning_rate is not None and learning_rate != self._learning_rate:

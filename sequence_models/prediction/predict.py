@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
+from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
 from sequence_models.records import Clip, Prediction
 
@@ -41,11 +42,11 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
     check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=architecture.embedding_dim)
     twin = compiled(architecture)
     twin.load(model)
-    return forward(twin, clips, batch_size=batch_size)
+    return forward(twin, with_derived(clips, architecture.settings), batch_size=batch_size)
 
 
 def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
-    """Predict checked clips with a `CompiledModel` that has its weights already; otherwise as `predict`."""
+    """As `predict`, with a `CompiledModel` that has its weights, of checked clips that have their derived channels."""
     pieces = prediction_pieces(clips, twin.settings)
     row_shape = clips[0].embeddings.shape[1:]
     most_frames = RAW_VALUES_PER_BATCH // math.prod(row_shape) if len(row_shape) > 1 else FRAMES_PER_BATCH

@@ -27,6 +27,8 @@ TITLES = {
     "meanpool_logreg": "mean-pool logistic regression",
     "meanmaxstd_logreg": "logistic regression on mean, maximum and deviation",
     "thirds_logreg": "logistic regression on thirds",
+    "clock_logreg": "logistic regression on the time in the recording",
+    "clock_since_start_logreg": "logistic regression on the time since the start",
     "framewise_logreg": "frame-by-frame logistic regression",
     "mean_average_precision": "mean average precision",
     "macro_f1": "macro-F1",

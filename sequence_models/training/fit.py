@@ -25,6 +25,7 @@ from extract.system.terminal import plain, progress_bar
 from sequence_models.catalogue import FRAME_VARIATIONS
 from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
 from sequence_models.clips.batches import check_clips, class_weights, make_batches
+from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel, compiled, copy_variables
@@ -104,6 +105,7 @@ def fit_model(
     if not train:
         raise LabelError("No training clip has a label; label some, or use another split.")
     embedding_dim = check_clips([*train, *validation], num_classes=num_classes)
+    train, validation = with_derived(train, settings), with_derived(validation, settings)
     model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
     if settings.on_frames:
         start_training(model, settings, train, head=head)

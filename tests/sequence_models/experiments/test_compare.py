@@ -68,7 +68,8 @@ def test_order_is_found_by_the_sequence_model_and_lost_when_shuffled(record):
 def test_the_record_has_what_a_table_needs(record, run_path):
     lstm = record["models"]["lstm"]
     assert len(lstm["single_seeds"]) == 2 and lstm["seconds"] > 0
-    assert lstm["parameters"] == 4 * 6 * (4 + 6 + 1) + 4 * (4 + 6) * 2 + 2  # LSTM; dense on 4 parts of input and output
+    recurrence, attention, dense = 4 * 6 * (4 + 6 + 1), (4 + 6 + 1) * 6 + 6, (4 + 6) * 2 + 2  # on input and output
+    assert lstm["parameters"] == recurrence + attention + dense
     assert record["verdict"]["kind"] == "better" and record["test_opened"] == 1
     assert read_metrics(run_path) == json.loads(json.dumps(record))
     assert np.load(run_path / "predictions.npz")["probabilities"].shape == (16, 2)
@@ -154,7 +155,7 @@ def test_seeds_of_another_number_leave_no_choices_behind(tmp_path, monkeypatch):
 
 def test_per_frame_the_order_test_is_before_post_processing(tmp_path):
     record = compared(tmp_path / "run", task="many-to-many", models=("lstm",))
-    assert set(record["baselines"]) == {"majority", "framewise_logreg"}
+    assert set(record["baselines"]) == {"majority", "framewise_logreg", "clock_logreg"}
     lstm, framewise = record["models"]["lstm"], record["baselines"]["framewise_logreg"]
     assert lstm["order_test"]["shuffled"] < lstm["order_test"]["in_order"]
     assert framewise["order_test"]["shuffled"] == framewise["order_test"]["in_order"]

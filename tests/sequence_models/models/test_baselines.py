@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
 from frame_clips import frame_clips
 
 from extract.errors import LabelError, UsageError
+from sequence_models.clips.windows import select_steps
 from sequence_models.models import baselines
 from sequence_models.models.baselines import (
     BASELINES,
@@ -16,7 +19,8 @@ from sequence_models.models.baselines import (
     thirds,
 )
 
-EVERY = [(task, name) for task in BASELINES for name in BASELINES[task]]
+EVERY = [(task, name) for task in BASELINES for causal in (False, True) for name in baseline_names(task, causal=causal)]
+EVERY = list(dict.fromkeys(EVERY))
 
 
 def _accuracy(baseline, clips):
@@ -130,6 +134,21 @@ def test_frames_are_classified_one_by_one():
 def _cut(clip, start, end):
     part = slice(start, end)
     return type(clip)("cut", clip.embeddings[part], clip.pts_seconds[part], clip.frame_indices[part], clip.labels[part])
+
+
+@pytest.mark.parametrize(("name", "knows_end"), [("clock_logreg", True), ("clock_since_start_logreg", False)])
+def test_a_clock_finds_labels_that_follow_the_time_and_sees_nothing(name, knows_end):
+    clips = make_clips((60, 80, 100), "many-to-many")
+    for clip in clips:
+        clip.labels[:] = 0
+        clip.labels[20:] = 1
+        clip.labels[-10:] = 2
+    fitted = fit_baseline(name, clips, 3, seed=0)
+    said = fitted.predict([replace(clip, embeddings=clip.embeddings * 0) for clip in clips])
+    right = np.mean(np.concatenate([p.labels == c.labels for p, c in zip(said, clips, strict=True)]))
+    assert right > 0.95 if knows_end else 0.75 < right < 0.95
+    cut = fitted.predict([select_steps(clips[0], np.arange(30))])[0].probabilities
+    assert np.allclose(cut, said[0].probabilities[:30]) != knows_end
 
 
 def test_too_many_frames_are_thinned_alike_for_one_seed(monkeypatch):
