@@ -57,6 +57,13 @@ class DataSettings:
     group_from: str | None = option(
         None, "the group is what this captures in the clip_id; N: its Nth folder", kind=str, metavar="REGEX"
     )
+    blocks: int | None = option(
+        None,
+        "cut every recording into N blocks in time, with gaps between them, as if each were a recording; of per-frame "
+        "labels (10 of a single recording, else none)",
+        kind=int,
+        low=2,
+    )
     alignment: str = option(
         STRICT,
         "refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",

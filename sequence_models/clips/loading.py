@@ -18,6 +18,7 @@ from extract.store.recipe import has_rate
 from extract.store.verify import rows_digest
 from extract.system.cores import usable_cores
 from extract.text import counted
+from sequence_models.clips.blocks import blocks_note, cut_into_blocks
 from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.formats.plain_csv import read_labels
@@ -140,6 +141,9 @@ def load_clips(
         clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
     clips = _with_digests(opened, clips)
+    if data.blocks and clips[0].labels.ndim:
+        clips = cut_into_blocks(clips, data.blocks)
+        more = [*more, blocks_note(clips)]
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     recipes = tuple(store.recipe for store in opened)
     return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))

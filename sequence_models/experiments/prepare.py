@@ -17,6 +17,7 @@ from extract.store.writer import library_versions
 from extract.system.files import write_csv
 from extract.text import counted
 from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
+from sequence_models.clips.blocks import BLOCKS, blocks_note, cut_into_blocks
 from sequence_models.clips.loading import ClipSet, load_clips
 from sequence_models.labels.alignment import alignment_rows
 from sequence_models.records import Clip
@@ -62,13 +63,18 @@ def prepare(
     if lists is not None and not joined.group_from:
         joined = replace(joined, group_from=lists.data_set)
     clips = load_clips(stores, labels, task=settings.task, multi_label=settings.multi_label, data=joined)
+    if len(clips.clips) == 1 and settings.task == MANY_TO_MANY and split_file is None:  # a first recording
+        joined = replace(joined, blocks=BLOCKS)
+        blocks = cut_into_blocks(clips.clips, BLOCKS)
+        clips = replace(clips, clips=blocks, notes=(*clips.notes, blocks_note(blocks)))
     if len(clips.vocabulary) < 2 and not settings.multi_label:
         chosen = "; name more of them with --classes" if joined.classes else ""
         raise SplitError(
             f"there is only one class ({', '.join(clips.vocabulary)}), and training needs at least two{chosen}"
         )
     check_input(settings, clips, stores)
-    folds = make_folds(clips.clips, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary)
+    units = [replace(clip, group="") for clip in clips.clips] if joined.blocks else clips.clips
+    folds = make_folds(units, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary)
     wanted = Run(
         path=run,
         settings=settings,
@@ -190,7 +196,8 @@ def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list
 
 
 def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> DataSource:
-    lacking = sorted(run.clips.keys() - set(open_store(stores[0]).clip_ids))
+    names = {clip_id.rpartition("#t=")[0] for clip_id in run.clips} if run.data.blocks else run.clips.keys()
+    lacking = sorted(names - set(open_store(stores[0]).clip_ids))
     if lacking:
         raise SplitError(
             f"{', '.join(map(str, stores))} lacks {len(lacking)} of {len(run.clips)} clips (first: {lacking[0]}); "

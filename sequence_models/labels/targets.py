@@ -59,6 +59,8 @@ def check_task(
             f"{table.path} holds {found}, which fits --task {fitting}, not {task}; "
             f"use that task or a label file with {columns}."
         )
+    if data.blocks and task == MANY_TO_ONE:
+        raise UsageError(f"--blocks {data.blocks} cuts recordings with labels per frame; clips have one label each.")
     if data.renumbers and (table is None or table.kind != BY_FRAMES):
         raise UsageError("--labels-from and --labels-end say what start_frame,end_frame mean, and there are none.")
     if data.labels_fps is not None and (table is None or table.kind != BY_FRAMES):
