@@ -37,6 +37,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from extract.system.terminal import progress_bar
+    from extract.text import counted
     from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
     from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.experiments.prepare import (
@@ -72,13 +73,20 @@ def run_compare(arguments: argparse.Namespace) -> int:
     _import_keras()
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
+    from sequence_models.training.budget import budget_for
     from sequence_models.training.fine_tuning import check_backend
+    from sequence_models.training.forecast import refuse_too_large
 
+    needed = 0
     for settings in wanted:
         check_backend(settings)
+        known = data_source_of(settings, sources).data.clips
+        budget = budget_for(known, (), settings)
+        needed = max(needed, refuse_too_large(known, settings, budget, num_classes=run.num_classes))
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     score = choosing_score(run.settings)
+    print(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB")
     with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
@@ -209,8 +217,9 @@ def train_with_bar(
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(data_text(prepared, clips.notes, clips.unlabelled))
     _import_keras()
-    from sequence_models.experiments.train import train
+    from sequence_models.experiments.train import forecast_run, train
 
+    print(forecast_run(prepared, clips))
     fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
     with progress_bar(total=fits, unit=" fits") as bar:
 

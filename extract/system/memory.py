@@ -1,10 +1,11 @@
-"""The most memory that a piece of work took, where the system tells: on Linux."""
+"""The most memory that a piece of work took, and what is free, where the system tells: on Linux."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def reset_peak() -> None:
@@ -22,3 +23,19 @@ def peak_mb() -> float | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), None)
+
+
+def available_bytes() -> int | None:
+    """Memory that this process may still take, of the machine's or of its container's; None where that is unknown."""
+    rooms = []
+    try:
+        lines = MEMINFO.read_text().splitlines()
+        rooms += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    except OSError:
+        pass
+    try:
+        limit, used = ((CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        rooms.append(int(limit) - int(used))
+    except (OSError, ValueError):  # no container, or one without a limit
+        pass
+    return min(rooms, default=None)

@@ -53,8 +53,8 @@ def _blocks(clip: Clip, count: int) -> list[Clip]:
     known = np.flatnonzero((clip.labels if clip.labels.ndim == 1 else clip.labels.min(axis=1)) >= 0)
     if len(known) < FEWEST_STEPS * count:
         raise LabelError(
-            f"{clip.clip_id} has {len(known)} labelled timesteps, too few for {count} blocks of at least {FEWEST_STEPS};"
-            " label more of it, or give a smaller --blocks."
+            f"{clip.clip_id} has {len(known)} labelled timesteps, too few for {count} blocks of at least "
+            f"{FEWEST_STEPS}; label more of it, or give a smaller --blocks."
         )
     places = np.linspace(0, len(known), count + 1).astype(int)
     edges = [*known[places[:-1]].tolist(), int(known[-1]) + 1]

@@ -14,6 +14,7 @@ import numpy as np
 
 from extract.errors import RunError
 from extract.system.memory import peak_mb, reset_peak
+from extract.text import counted
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.warm_start import start_head
 from sequence_models.models.baselines import baseline_names, fit_baseline
@@ -29,6 +30,7 @@ from sequence_models.scoring.predictions import score_predictions, validation_sc
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
 from sequence_models.training.fit import FitResult, fit_model
+from sequence_models.training.forecast import forecast
 
 Validated = list[tuple[Clip, Prediction]]
 
@@ -66,6 +68,23 @@ def train(
     models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
     train_final(run, data, on_fit=on_fit, tensorboard=tensorboard)
     return note_validation(run, [models, *train_baselines(run, data).values()])
+
+
+def forecast_run(run: Run, data: ClipSet) -> str:
+    """What the fits of a run will take, in a line; "" where all are done.
+
+    Raises:
+        UsageError: They would not fit into memory.
+    """
+    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
+    open_fits = sum(not run.fit_path(name, seed).exists() for name in names for seed in range(run.seeds))
+    if not open_fits:
+        return "every fit is done already"
+    clips = {clip.clip_id: clip for clip in data.clips}
+    largest = max(run.folds, key=lambda fold: len(fold.train))
+    training, choosing = ([clips[clip_id] for clip_id in part] for part in (largest.train, largest.validation))
+    told = forecast(training, choosing, run.settings, num_classes=run.num_classes)
+    return f"{counted(open_fits, 'fit')} to do; {told}"
 
 
 def train_models(

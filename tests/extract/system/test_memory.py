@@ -23,3 +23,15 @@ def test_without_proc_nothing_is_known(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "CLEAR", tmp_path / "no" / "folder")
     memory.reset_peak()
     assert memory.peak_mb() is None
+
+
+def test_free_memory_is_the_least_of_the_machine_s_and_the_container_s(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available_bytes() is None
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2000 kB\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("500000\n")
+    assert memory.available_bytes() == 2_048_000
+    (tmp_path / "memory.max").write_text("1500000\n")
+    assert memory.available_bytes() == 1_000_000

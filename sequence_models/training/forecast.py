@@ -1,0 +1,123 @@
+"""What training will take, said before it begins, and refused where it would not fit into memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from extract.errors import UsageError
+from extract.system.memory import available_bytes
+from extract.text import counted
+from sequence_models.clips.batches import make_batches, padded_length
+from sequence_models.clips.derived import derived_width, with_derived
+from sequence_models.clips.windows import training_pieces
+from sequence_models.models.build import Architecture
+from sequence_models.models.compiled import compiled
+from sequence_models.prediction.predict import FRAMES_PER_BATCH
+from sequence_models.records import Clip, EmbeddingDim
+from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.training.budget import Budget, budget_for
+
+LIBRARIES_BYTES = 700_000_000  # TensorFlow's own
+COPIES_OF_INPUT = 4  # padded, standardised, with dropout, and the gradient of that
+COPIES_OF_UNITS = 3  # kept for the gradient, and the gradient
+TIMED_UPDATES = 3
+
+
+def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainSettings, *, num_classes: int) -> str:
+    """What one fit takes, in a line; builds and times the model, which the first fit then finds compiled.
+
+    Args:
+        train: Labelled training clips of a fold.
+        validation: Its validation clips.
+        settings: How the model is built and trained.
+        num_classes: K.
+
+    Raises:
+        UsageError: An update, or the prediction of the longest clip, would not fit into memory; says what would.
+    """
+    budget = budget_for(train, validation, settings)
+    needed = refuse_too_large([*train, *validation], settings, budget, num_classes=num_classes)
+    steps = sum(map(len, train)) // settings.stride
+    seconds = _seconds_per_update(train, settings, budget, num_classes=num_classes)
+    minutes = budget.updates * seconds / 60
+    took = f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
+    return (
+        f"a fit: {counted(train, 'clip')}, {steps:,} timesteps a pass, {counted(budget.pass_updates, 'update')} of "
+        f"{budget.batch_size}; at most {budget.updates:,} updates, about {took}, and {needed / 1e9:.1f} GB"
+    )
+
+
+def refuse_too_large(
+    clips: Sequence[Clip], settings: TrainSettings, budget: Budget, *, num_classes: int, room: int | None = None
+) -> int:
+    """Check that neither an update nor a prediction needs more memory than there is.
+
+    Args:
+        clips: All that are trained on or predicted.
+        settings: How the model is built.
+        budget: Of a fit.
+        num_classes: K.
+        room: Bytes that there are; None asks the system.
+
+    Returns:
+        Bytes that are needed at the most, about.
+
+    Raises:
+        UsageError: It is more than there is; names the longest clip and the flag that helps.
+    """
+    longest = max(clips, key=len)
+    whole = padded_length(-(-len(longest) // settings.stride))
+    if settings.window:
+        rate = (len(longest) - 1) / max(float(longest.pts_seconds[-1] - longest.pts_seconds[0]), 1e-9)
+        whole = min(whole, padded_length(int(settings.window * rate) + 1))
+    piece = min(whole, budget.chunk) if budget.chunk else whole
+    width = longest.embedding_dim
+    update = budget.batch_size * piece * _bytes_per_step(settings, width, num_classes, training=True)
+    together = whole if isinstance(width, tuple) else max(whole, min(sum(map(len, clips)), FRAMES_PER_BATCH))
+    predicted = together * _bytes_per_step(settings, width, num_classes, training=False)
+    needed = LIBRARIES_BYTES + max(update, predicted)
+    room = available_bytes() if room is None else room
+    if room is None or needed <= room:
+        return needed
+    if update >= predicted and budget.batch_size > 1:
+        helps = f"a --batch-size below {budget.batch_size}"
+        if settings.task == MANY_TO_ONE:
+            helps += ", --stride N, or --window SECONDS"
+    else:
+        helps = "--window SECONDS, or --stride N"
+    raise UsageError(
+        f"{longest.clip_id} has {len(longest):,} timesteps, for which {settings.model} would need about "
+        f"{needed / 1e9:.1f} GB of memory, and {room / 1e9:.1f} GB are free; give {helps}."
+    )
+
+
+def _bytes_per_step(settings: TrainSettings, width: EmbeddingDim, num_classes: int, *, training: bool) -> int:
+    """Of one timestep of one clip, about."""
+    if isinstance(width, tuple):
+        height, across, channels = width
+        filters = max([16, *(int(each) for each in settings.filters.split(",") if each)])
+        values = height * across * (channels + filters) * (COPIES_OF_UNITS if training else 1)
+    else:
+        inputs = width + derived_width(settings)
+        units = 2 * settings.projection + 14 * settings.hidden * settings.layers  # 7 gates and states, both directions
+        if settings.model == "mstcn":
+            units = 4 * settings.hidden * settings.tcn_stages * settings.tcn_layers
+        copies = (COPIES_OF_INPUT, COPIES_OF_UNITS) if training else (2, 1)
+        values = inputs * copies[0] + units * copies[1] + 4 * num_classes
+    return 4 * values
+
+
+def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: Budget, *, num_classes: int) -> float:
+    import numpy as np
+
+    some = with_derived(train[: budget.batch_size], settings)
+    pieces = training_pieces(some, settings, np.random.default_rng(0), chunk=budget.chunk)
+    batch = next(make_batches(pieces, batch_size=budget.batch_size))
+    twin: Any = compiled(Architecture(settings, train[0].embedding_dim, num_classes))
+    twin.train(batch)  # compiles
+    began = time.perf_counter()
+    for _ in range(TIMED_UPDATES):
+        twin.train(batch)
+    return (time.perf_counter() - began) / TIMED_UPDATES
