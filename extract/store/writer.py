@@ -75,7 +75,7 @@ class StoreWriter:
         dtype: Of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
         flush_seconds: Rows wait at most this long (and at most 16 MiB of them) to be sealed.
         rules: Version of the rules by which clips are decoded (decode/rules.py).
-        clips_from: "list" where a list named the clips, recorded: there the folder above a clip is its class.
+        clips_from: "list" if a list named the clips, recorded: then the folder above a clip is its class.
         after_ns: Clips written so far, of which some may be replaced, are not younger than this.
 
     Raises:

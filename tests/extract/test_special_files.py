@@ -50,7 +50,7 @@ def test_a_special_file_among_videos_fails_alone(tmp_path, make_video, kind, cap
     assert main(told) == 1
     said = capsys.readouterr()
     assert "done 1  skipped 0  failed 1" in said.out
-    assert f"it is a {kind}, not a regular file" in said.err or "is no regular file" in said.err
+    assert f"it is a {kind}, not a regular file" in said.err or "is not a regular file" in said.err
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket"])

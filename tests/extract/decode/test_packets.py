@@ -129,7 +129,7 @@ def test_encrypted_frames_say_so():
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(UnreadableVideoError, match=r"pipe.mp4 is no regular file; copy the video into one"):
+    with pytest.raises(UnreadableVideoError, match=r"pipe.mp4 is not a regular file; copy the video into one"):
         check_file(tmp_path / "pipe.mp4")
 
 

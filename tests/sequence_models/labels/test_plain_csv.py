@@ -114,7 +114,7 @@ def test_columns_that_mean_nothing_are_named(written):
         ("clip_id,label\n,b\n", "line 2: clip_id is empty; fill it in or remove the line."),
         (
             "clip_id,label\na,b,c\n",
-            "line 2 has 3 cells and the header 2; put names that hold a comma in double quotes, and write decimal "
+            "line 2 has 3 cells and the header 2; put names that contain a comma in double quotes, and write decimal "
             "numbers with a point (the line starts with 'a').",
         ),
         ("clip_id,label,split\na,b,tets\n", "line 2: split is 'tets'; it must be train, validation or test."),
