@@ -118,7 +118,7 @@ def test_another_recipe_on_a_store_names_the_difference(capsys, store):
 
 def test_a_store_that_is_not_there(capsys, tmp_path):
     code, _, err = run(capsys, "info", tmp_path / "nothing")
-    assert code == 1 and "is no feature store" in err
+    assert code == 1 and "is not a feature store" in err
 
 
 def test_info_of_a_clip_that_is_not_there(capsys, store):
@@ -317,7 +317,7 @@ def test_names_that_are_no_text_are_printed_in_any_locale(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
     command = [sys.executable, ROOT / "pipeline.py", "info", os.fsencode(tmp_path) + b"/caf\xe9"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1 and "/caf\\udce9 is no feature store" in done.stderr
+    assert done.returncode == 1 and "/caf\\udce9 is not a feature store" in done.stderr
 
 
 def test_a_finished_extraction_imports_no_tensorflow(store):

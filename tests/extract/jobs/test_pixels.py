@@ -129,9 +129,7 @@ def test_a_rerun_skips_what_is_done_and_redoes_what_changed(videos, tmp_path):
     items = find_videos(videos)
     assert statuses(items, settings) == {"hug/a.mp4": "skipped", "hug/b.mp4": "skipped", "kick/a.mp4": "done"}
     assert_holds_the_frames(items, settings)
-    assert "kick/a.mp4 is reused: the file's size and modification time" in explain(
-        "kick/a.mp4", open_store(settings.output)
-    )
+    assert "kick/a.mp4 is reused: the file's size and" in explain("kick/a.mp4", open_store(settings.output))
 
 
 def test_parts_of_a_job_make_one_store(videos, tmp_path):
