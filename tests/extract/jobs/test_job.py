@@ -213,7 +213,7 @@ def test_threads_of_opencv_are_the_callers_again(videos, settings):
 
 def test_a_wrong_weights_file_leaves_no_empty_store_behind(videos, settings, tmp_path):
     (tmp_path / "wrong.h5").write_bytes(b"no weights")
-    with pytest.raises(BackboneError, match=r"wrong\.h5 does not fit mobilenet_v2"):
+    with pytest.raises(BackboneError, match=r"wrong\.h5 does not match mobilenet_v2"):
         statuses(videos, settings, backbone="mobilenet_v2", weights=tmp_path / "wrong.h5", image_size=32)
     assert not settings.output.exists()
 

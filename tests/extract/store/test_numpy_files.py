@@ -77,7 +77,7 @@ def test_a_bad_file_fails_alone_and_is_in_the_ledger(folder, tmp_path):
 
     assert (done.num_done, sorted(done.failed)) == (2, ["torn", "wide"])
     assert done.failed["wide"] == (
-        f"wide has rows of shape (9,) and {tmp_path / 'f'} holds (3,): all clips of a store must have equal width."
+        f"wide has rows of shape (9,), but {tmp_path / 'f'} holds (3,): all clips of a store must have equal width."
     )
     assert sorted(open_store(tmp_path / "f").failures()) == ["torn", "wide"]
 
@@ -217,7 +217,7 @@ def _huge_header():
 def test_hostile_files_are_refused(tmp_path, ending, content):
     (tmp_path / f"x.{ending}").write_bytes(content)
 
-    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(.*\): write it again"):
+    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(.*\): rewrite it"):
         load_rows(tmp_path / f"x.{ending}", ImportSettings())
 
 
@@ -234,7 +234,7 @@ def test_pickled_arrays_are_refused_without_running_them(tmp_path, save_as):
     ("settings", "sentence"),
     [
         ({"fps": 0}, "--fps 0 must be greater than 0"),
-        ({"nan": "drop"}, "--nan drop is not one of error, interpolate, zero"),
+        ({"nan": "drop"}, "--nan drop is not one of error, interpolate"),
     ],
 )
 def test_settings_that_mean_nothing_are_usage_errors(settings, sentence):
