@@ -240,7 +240,7 @@ def test_the_run_comes_before_the_store(capsys, store, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").touch()
     code, _, err = run(capsys, "predict", store, tmp_path / "run", "--output", tmp_path / "p.csv")
-    assert code == 2 and f"the run comes first: clipseq predict {tmp_path / 'run'} {store} --output" in err
+    assert code == 2 and f"the run must come first: clipseq predict {tmp_path / 'run'} {store} --output" in err
 
 
 def test_a_store_is_not_taken_for_videos(capsys, store, tmp_path):
@@ -264,7 +264,7 @@ def test_an_address_as_output_makes_no_folder_of_its_name(capsys, store, tmp_pat
     places = {"videos": store.parent / "videos", "store": store, "features": tmp_path}
     more = FAST if verb[0] == "extract" else ()
     code, _, err = run(capsys, *(word.format(**places) for word in verb), "s3://bucket/x.h5", *more)
-    assert code == 1 and "s3://bucket" in err and ": s3:// is not supported, only folders of this machine are" in err
+    assert code == 1 and "s3://bucket" in err and ": s3:// is not supported, only local folders are" in err
     assert not list(tmp_path.glob("s3*"))
 
 

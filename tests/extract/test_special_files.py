@@ -99,4 +99,4 @@ def test_nothing_is_written_over_a_pipe(tmp_path, capsys):
     make_store(tmp_path / "f", {"a": 3})
     make_special(tmp_path / "out" / "a.npy", "pipe")
     assert main(["export-features", str(tmp_path / "f"), str(tmp_path / "out")]) == 1
-    assert "a.npy is a pipe, where a file is to be written" in capsys.readouterr().err
+    assert "a.npy is a pipe, but a file must be written there" in capsys.readouterr().err

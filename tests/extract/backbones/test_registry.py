@@ -128,7 +128,7 @@ def test_a_damaged_cache_file_is_rebuilt(own_cache, caplog):
     stored[-1] ^= 1
     (own_cache / "numbers").write_bytes(stored)
     assert read_cached("numbers") is None
-    assert "numbers is damaged and is made again" in caplog.text
+    assert "numbers is damaged and is recreated" in caplog.text
     write_cached("numbers", b"four")
     assert read_cached("numbers") == b"four"
 
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_written_costs_a_log_line(tmp_path, monkeypatch, 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CLIPSEQ_CACHE", str(tmp_path / "file"))
     write_cached("numbers", b"one")
-    assert "numbers cannot be kept in" in caplog.text and "made again next time" in caplog.text
+    assert "numbers cannot be kept in" in caplog.text and "recreated next time" in caplog.text
     assert read_cached("numbers") is None
 
 

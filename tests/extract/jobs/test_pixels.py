@@ -282,7 +282,7 @@ def test_flags_that_a_store_has_decided_are_not_silently_ignored(videos, tmp_pat
     [
         (
             "--augment",
-            "--augment needs to know how: give one of --flip, --shift, --zoom, --rotation, --brightness, --contrast",
+            "--augment needs at least one of --flip, --shift, --zoom, --rotation, --brightness, --contrast",
         ),
         ("--zoom 1.5", "zoom must be between 0 and 0.95, got 1.5; choose another --zoom."),
         ("--shift -0.1", "shift must be between 0 and 0.95, got -0.1; choose another --shift."),

@@ -164,7 +164,7 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
             "path,start,end\na.mp4,0,1\n",
             "list.csv has the columns start, end, which a list of clips cannot use: give",
         ),
-        ("path;label\na.mp4;x\n", "list.csv parts its cells by semicolons; save it with commas"),
+        ("path;label\na.mp4;x\n", "list.csv separates its cells by semicolons; save it with commas"),
         (
             "path,label\n\na, b.mp4,x\n",
             "list.csv line 3 has more cells than the header; put names that contain a comma in",

@@ -84,15 +84,15 @@ def test_columns_that_mean_nothing_are_named(written):
         (";;\r\n", "is empty; the first line must be its header: " + HEADERS + "."),
         ("a.avi,hug\n", "has the header 'a.avi,hug'; it must be " + HEADERS + "."),
         ("clip_id,class\na,b\n", "has no column 'label', its header is 'clip_id,class'; it must hold clip_id,label."),
-        ("clip_id;label\na;b\n", "parts its cells by semicolons; save it with commas."),
+        ("clip_id;label\na;b\n", "separates its cells by semicolons; save it with commas."),
         (
             "clip_id;start_seconds;end_seconds;label\na;0,5;1,5;b\n",
-            "parts its cells by semicolons; save it with commas, with points in decimal numbers.",
+            "separates its cells by semicolons; save it with commas, with points in decimal numbers.",
         ),
-        ("clip_id\tlabel\na\tb\n", "parts its cells by tabs; save it with commas."),
+        ("clip_id\tlabel\na\tb\n", "separates its cells by tabs; save it with commas."),
         (
             "sep=,\nclip_id,label\na,b\n",
-            "begins with 'sep=,', which is for spreadsheets; remove the line, and part the cells by commas.",
+            "begins with 'sep=,', which is for spreadsheets; remove the line, and separate the cells by commas.",
         ),
         (
             "# of today\nclip_id,label\na,b\n",
