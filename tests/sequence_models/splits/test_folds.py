@@ -167,7 +167,7 @@ def test_leaving_groups_out_needs_groups():
     with pytest.raises(SplitError) as caught:
         folds_of(clips, cv="leave-one-group-out")
     assert str(caught.value) == (
-        "--cv leave-one-group-out needs groups, but no clip has one; give --group-from or a group column, or take "
+        "--cv leave-one-group-out needs groups, but no clip has one; give --group-from or a group column, or use "
         "--cv 5, where every clip is its own group."
     )
 
