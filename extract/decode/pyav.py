@@ -183,7 +183,7 @@ class _Seeker:
         self._source = _prepare(self._container, self._index)
 
     def _start(self, key: int, *, limit: int) -> bool:
-        """Go to a keyframe, 0 being the start of the file; False where that ends up behind `limit` (ticks)."""
+        """Go to a keyframe, 0 being the start of the file; False if that lands after `limit` (ticks)."""
         if key == 0:
             self.close()
             self._open()
