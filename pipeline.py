@@ -1,4 +1,4 @@
-"""The entry point (console script: clipseq): the verbs of both stages, errors as one line and an exit code."""
+"""The entry point (console script: clipseq): the verbs of both stages; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ clipseq VERB --help explains a verb. Exit codes: 0 all done, 1 something failed,
 """
 
 
-INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
+INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Args:
-        argv: The command line without the program's name; None takes the process's own.
+        argv: The command line without the program name; None uses the process's own.
 
     Returns:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
@@ -82,32 +82,32 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"clipseq {arguments.verb}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"clipseq {arguments.verb}: interrupted; run the same command again to go on", file=sys.stderr)
+        print(f"clipseq {arguments.verb}: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has exited
         return 0
     except OSError as error:
         if arguments.verbose:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"clipseq {arguments.verb}: {where}{reason_of(error)} (clipseq -v tells where)", file=sys.stderr)
+        print(f"clipseq {arguments.verb}: {where}{reason_of(error)} (clipseq -v shows where)", file=sys.stderr)
         return 1
 
 
 class _Signals:
-    """Ends the work at SIGINT and SIGTERM, and remembers them: code that swallows the exception swallows no signal."""
+    """Stops the work at SIGINT and SIGTERM, and records them: code that swallows the exception cannot hide a signal."""
 
     def __init__(self) -> None:
-        self.code = 0  # to exit with: 130, 143, or 0 where no signal came
+        self.code = 0  # exit code: 130, 143, or 0 if no signal came
 
     def __enter__(self) -> _Signals:
-        is_main = threading.current_thread() is threading.main_thread()  # no other may handle signals
+        is_main = threading.current_thread() is threading.main_thread()  # only it may handle signals
         self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if is_main}
         if not is_main:
             return self
         signal.signal(signal.SIGTERM, self._stop)
-        if self._before[signal.SIGINT] is signal.default_int_handler:  # a job in the background ignores Ctrl-C
+        if self._before[signal.SIGINT] is signal.default_int_handler:  # a background job ignores Ctrl-C
             signal.signal(signal.SIGINT, self._stop)
         return self
 
@@ -137,7 +137,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         if extract_with_bar(folder / part, settings)["failed"]:
             return 1
     clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3)
-    frames = TrainSettings(  # 32 recordings are few: a small model
+    frames = TrainSettings(  # only 32 recordings: a small model
         "many-to-many",
         "bilstm",
         hidden=32,
@@ -159,14 +159,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
-    """`clipseq show`: with --augment the frames as training on frames sees them, with --window its windows."""
+    """`clipseq show`: with --augment frames as raw-frame training sees them, with --window its windows."""
     from sequence_models.catalogue import FRAME_VARIATIONS, RAW_MODEL_NAMES
     from sequence_models.settings import TrainSettings
 
     amounts = {name: getattr(arguments, name) for name in FRAME_VARIATIONS}
     if arguments.augment is not None and not any(amounts.values()):
-        raise UsageError(f"--augment needs to know how: give one of --{', --'.join(FRAME_VARIATIONS)}")
-    settings = TrainSettings(  # refuses what training would refuse
+        raise UsageError(f"--augment needs at least one of --{', --'.join(FRAME_VARIATIONS)}")
+    settings = TrainSettings(  # raises the same errors as training
         model=RAW_MODEL_NAMES[0], window=arguments.window, hop=arguments.hop, **amounts
     )
     changes = [_augmentation(amounts, arguments.augment or 0)] if any(amounts.values()) else []
@@ -174,7 +174,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 
 
 def _augmentation(amounts: dict[str, Any], seed: int) -> PictureChange:
-    """What one epoch of training on frames does to them; drawn anew at every call."""
+    """What one epoch of raw-frame training does to frames; drawn afresh at every call."""
     import numpy as np
 
     from extract.preview.sheet import PictureChange
@@ -192,7 +192,7 @@ def _augmentation(amounts: dict[str, Any], seed: int) -> PictureChange:
 
 
 def _window_cut(settings: TrainSettings) -> WindowCut:
-    """The windows that a prediction sees."""
+    """The windows used in prediction."""
     from extract.preview.rows import WindowCut
     from sequence_models.clips.windows import window_spans
 
@@ -201,12 +201,12 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 
 
 def run_predict(arguments: argparse.Namespace) -> int:
-    """`clipseq predict`: from a store, or straight from videos with the recipe that is stored in the run."""
+    """`clipseq predict`: from a store, or directly from videos with the recipe stored in the run."""
     from extract.store.recipe import is_store
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
-        raise UsageError(f"the run comes first: clipseq predict {run} {store} --output {arguments.output}")
+        raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
     sequence_models.cli.check_predictions_path(arguments.output)
     if all(is_store(target) for target in arguments.target):
         return sequence_models.cli.predict_from_stores(arguments, arguments.target)
@@ -224,7 +224,7 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
     from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
-    refuse_to_predict(run)  # before the videos are extracted for nothing
+    refuse_to_predict(run)  # before extracting the videos in vain
     failed = 0
     with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
         home = arguments.features or Path(scratch)
@@ -241,12 +241,12 @@ def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line: every verb with its flags and help."""
+    """The command line: all verbs with their flags and help."""
     parser = Parser(
         prog="clipseq", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"clipseq {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say what is decided on the way")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log decisions along the way")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     demo = verbs.add_parser(
         "demo",
@@ -254,7 +254,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Render a small labelled video data set from two photographs, extract it with real pretrained "
         "weights, train on clips and on frames, evaluate on unseen groups, and report. Nothing is downloaded.",
     )
-    demo.add_argument("--output", type=Path, default=Path("data/demo"), metavar="DIR", help="where it goes (data/demo)")
+    demo.add_argument("--output", type=Path, default=Path("data/demo"), metavar="DIR", help="where to save (data/demo)")
     demo.set_defaults(run=run_demo)
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
@@ -267,28 +267,33 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:
-    """Flags of `clipseq train` that change what a model sees; here, because stage one knows nothing of training."""
+    """Flags of `clipseq train` that change what a model sees; here, because stage one knows nothing about training."""
     from extract.options import add_options
     from sequence_models.catalogue import FRAME_VARIATIONS
     from sequence_models.settings import TrainSettings
 
     about = (
-        "One row each, as predictions see them; of a long clip some that are spread over it, the first and the last\n"
-        "among them, and the sheet says how many are left out. Training shifts them by a part of a hop in every epoch."
+        "One row each, as in prediction; of a long clip only evenly spaced ones, including the first and last, and\n"
+        "the sheet says how many are left out. Training shifts them by part of a hop in every epoch."
     )
     add_options(show.add_argument_group("windows", about), TrainSettings, ("window", "hop"))
-    group = show.add_argument_group("augmentation (of a store of frames, or of videos with --backbone pixels)")
+    group = show.add_argument_group("augmentation (for a store of frames, or for videos with --backbone pixels)")
     group.add_argument(
-        "--augment", type=int, nargs="?", const=0, metavar="SEED", help="draw with this seed, each row on its own (0)"
+        "--augment",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="SEED",
+        help="draw with this seed, each row separately (0)",
     )
     add_options(group, TrainSettings, FRAME_VARIATIONS)
 
 
 def _check_opencv() -> None:
-    """Both OpenCV wheels write the same folder cv2, and whichever came last leaves a mixture, which may work.
+    """Both OpenCV wheels write to the same cv2 folder; installing both leaves a mixture, which may or may not work.
 
     Raises:
-        UsageError: It does not.
+        UsageError: It does not work.
     """
     both = [name for name in ("opencv-python", "opencv-python-headless") if _is_installed(name)]
     if len(both) < 2:
@@ -298,12 +303,12 @@ def _check_opencv() -> None:
         "Repair: pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
     )
     if reason := _opencv_fault():
-        raise UsageError(said.format(f", and what is left does not work ({reason})"))
+        raise UsageError(said.format(f", and the result does not work ({reason})"))
     logging.getLogger("extract").warning("%s", said.format(""))
 
 
 def _opencv_fault() -> str:
-    """What goes wrong where OpenCV encodes, decodes and scales a small picture; "" where nothing does."""
+    """What goes wrong when OpenCV encodes, decodes and scales a small picture; "" if nothing does."""
     try:
         import cv2
         import numpy as np
@@ -311,7 +316,7 @@ def _opencv_fault() -> str:
         picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
         decoded = cv2.imdecode(cv2.imencode(".png", picture)[1], cv2.IMREAD_COLOR)
         if decoded is None or not np.array_equal(decoded, picture) or cv2.resize(decoded, (4, 4)).shape != (4, 4, 3):
-            return "a picture comes back as another"
+            return "a picture changes when saved and loaded"
     except Exception as error:
         return reason_of(error)
     return ""

@@ -1,3 +1,3 @@
-"""Stage one: videos in, HDF5 out. Knows nothing of labels or models."""
+"""Stage one: videos in, HDF5 out. Knows nothing about labels or models."""
 
 __version__ = "0.1.0"

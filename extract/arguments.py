@@ -23,7 +23,7 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "extract",
         help="embed every sampled frame of every video, once",
         description="Embed every sampled frame of every video with a frozen pretrained backbone and cache the result. "
-        "Run it again at any time: what is done is skipped, what changed is redone, what was cut off goes on.",
+        "Rerun it at any time: what is done is skipped, what changed is redone, what was interrupted resumes.",
         epilog="examples:\n"
         "  clipseq extract videos/ --output features/\n"
         "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
@@ -33,7 +33,7 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
     add_recipe_flags(parser)
-    group = parser.add_argument_group("speed (changes no number beyond rounding)")
+    group = parser.add_argument_group("speed (does not change results beyond rounding)")
     add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
     add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
     parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
@@ -41,8 +41,8 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that determine the numbers, and so the fingerprint of the store."""
-    group = parser.add_argument_group("recipe (a store holds one; another recipe needs another --output)")
+    """Flags that determine the numbers, and thus the store's fingerprint."""
+    group = parser.add_argument_group("recipe (one per store; another recipe needs another --output)")
     add_options(group, ExtractSettings, ("backbone", "weights", "image_size", "channels"), actions=ACTIONS)
     _add_sampling_flags(group)
     add_options(group, ExtractSettings, (*(each.name for each in fields(FrameSettings)), "precision"))
@@ -66,8 +66,8 @@ def add_verify(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "verify",
         help="re-read a whole store and check every digest",
-        description="Re-read a whole store: digests, finite values, rising timestamps, every clip. Damage is named per "
-        "clip, and the exit code is 1. --repair sets damaged shards aside, so that running extract again refills them.",
+        description="Re-read a whole store: digests, finite values, increasing timestamps, every clip. Reports damage "
+        "per clip, with exit code 1. --repair sets damaged shards aside; the next extract run refills them.",
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
     parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
@@ -78,8 +78,8 @@ def add_pack(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq pack`."""
     parser = verbs.add_parser(
         "pack",
-        help="put a store into one HDF5 file",
-        description="Write all clips of a store into one HDF5 file of the same schema, every clip in one piece.",
+        help="pack a store into one HDF5 file",
+        description="Write all clips of a store into one HDF5 file of the same schema, each clip in one piece.",
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory")
     parser.add_argument("file", type=Path, metavar="FILE.h5", help="the file to write; every verb takes it as a STORE")
@@ -91,14 +91,14 @@ def add_import(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "import-features",
         help="make a store from another tool's .npy or .npz files",
-        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are kept as float32.",
+        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are stored as float32.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for .npy and .npz")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
     parser.add_argument(
         "--fps", type=float, metavar="F", help="rows per second; without it the timestamps are row numbers"
     )
-    parser.add_argument("--key", metavar="NAME", help="the array to take from an .npz that holds several")
+    parser.add_argument("--key", metavar="NAME", help="the array to use from an .npz that holds several")
     parser.add_argument("--transpose", action="store_true", help="the files hold (D, T), not (T, D)")
     parser.add_argument(
         "--nan",
@@ -114,7 +114,7 @@ def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "export-features",
         help="write every clip of a store as .npy",
-        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), or of stored frames uint8 "
+        description="Write every clip of a store as DIR/<clip_id>.npy, float32 (T, D), or for stored frames uint8 "
         "(T, H, W, C), for other tools.",
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
@@ -138,9 +138,9 @@ def add_scan(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq scan`."""
     parser = verbs.add_parser(
         "scan",
-        help="what is in the videos, what is odd, and what an extraction would cost",
-        description="Read the packets and one frame of every video, without a backbone: what is there, what is odd, "
-        "and what frames, time and disk an extraction would take. Exit code 1 if a video cannot be decoded.",
+        help="what the videos contain, what is odd, and what extraction would cost",
+        description="Read every video's packets and one frame, without a backbone: what they contain, what is odd, "
+        "and how many frames, time and disk space extraction takes. Exit code 1 if a video cannot be decoded.",
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -153,10 +153,10 @@ def add_show(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq show`."""
     parser = verbs.add_parser(
         "show",
-        help="a contact sheet of the frames that are really sampled",
-        description="Draw the frames that are really sampled, one row per clip, with class and timestamps. A store "
-        "shows what it was made of, a store of frames (extract --backbone pixels) what it holds. With --window it is "
-        "one row per sliding window, at the same times as clipseq train and predict cut them with the same flags.",
+        help="a contact sheet of the frames that are actually sampled",
+        description="Draw the frames that are actually sampled, one row per clip, with class and timestamps. A store "
+        "shows the videos it was made from, a store of frames (extract --backbone pixels) what it holds. With --window "
+        "it draws one row per sliding window, cut at the same times as by clipseq train and predict.",
         epilog="examples:\n"
         "  clipseq show videos/ --output sheet.png --num-frames 5\n"
         "  clipseq show features/ --output sheet.png --window 2 --hop 1     (what train --window 2 --hop 1 sees)\n"
@@ -178,18 +178,18 @@ def _add_sampling_flags(group: argparse._ActionsContainer) -> None:
         "--first-frames",
         type=int,
         metavar="N",
-        help="keep the first N frames that --fps or --every takes; without either the first N of the clip",
+        help="keep the first N frames that --fps or --every takes; without either, the clip's first N frames",
     )
     group.add_argument(
-        "--skip-frames", type=int, default=0, metavar="N", help="leave out the clip's first N frames, then sample (0)"
+        "--skip-frames", type=int, default=0, metavar="N", help="skip the clip's first N frames, then sample (0)"
     )
 
 
 def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
-    """The settings that the flags of `extract` ask for.
+    """The settings given by the flags of `extract`.
 
     Raises:
-        UsageError: a value is out of its range.
+        UsageError: a value is out of range.
     """
     names = {setting.name for setting in fields(ExtractSettings)} - {"sampling", "part", "clips_from"}
     same = {name: getattr(arguments, name) for name in names}
@@ -197,7 +197,7 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
 
 
 def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
-    """The rule that the sampling flags ask for; 8 frames per second where none does.
+    """The rule given by the sampling flags; 8 frames per second if there are none.
 
     Raises:
         UsageError: a value is not greater than 0, or two flags exclude each other.

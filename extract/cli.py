@@ -1,4 +1,4 @@
-"""The verbs of stage one: arguments, one call, one printed summary. Stage modules are imported inside the verbs."""
+"""The verbs of stage one: arguments, one call, one printed summary. Verbs import stage modules only when run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
 def run_show(
     arguments: argparse.Namespace, changes: Sequence[PictureChange] = (), windows: WindowCut | None = None
 ) -> int:
-    """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are done to the frames of each row."""
+    """`clipseq show`: exit code 1 if a clip has nothing to show; `changes` are applied to the frames of each row."""
     from extract.preview.sheet import View, sheet_of_store
     from extract.store.reader import open_store
     from extract.store.recipe import is_store
@@ -92,7 +92,7 @@ def run_show(
 
 
 def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
-    """What a store holds was decided when it was made."""
+    """A store's recipe was fixed when it was made."""
     from extract.errors import UsageError
 
     parser = argparse.ArgumentParser()
@@ -100,7 +100,7 @@ def _refuse_recipe_flags(arguments: argparse.Namespace) -> None:
     given = [name for name, default in vars(parser.parse_args([])).items() if getattr(arguments, name) != default]
     if given:
         raise UsageError(
-            f"--{given[0].replace('_', '-')} does not go with {arguments.target}, a store whose recipe has decided it; "
+            f"--{given[0].replace('_', '-')} does not go with {arguments.target}, a store whose recipe sets it; "
             "leave it out, or show the videos themselves"
         )
 
@@ -152,10 +152,10 @@ def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: 
     Args:
         videos: As `search_videos` takes them.
         settings: What to do with them.
-        is_kept: Whether the store is still there afterwards, to be looked into.
+        is_kept: Whether the store still exists afterwards, so that users can inspect it.
 
     Returns:
-        How many clips are done, skipped and failed; a folder that cannot be read has failed too.
+        How many clips are done, skipped and failed; a folder that cannot be read counts as failed.
     """
     from dataclasses import replace
 
@@ -280,7 +280,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
     backbone = load_backbone(arguments.backbone, **own)
     if view.changes and backbone.channels is None:
-        raise UsageError("--augment shows frames as training on frames sees them; add --backbone pixels")
+        raise UsageError("--augment shows frames as raw-frame training sees them; add --backbone pixels")
     if backbone.channels == 1:
         view = replace(view, changes=[PictureChange(grey, "grey"), *view.changes])
     settings = DecodeSettings(
@@ -306,7 +306,7 @@ def _clip_record(store, clip_id: str) -> dict:
 
 
 def _tell(left_out: LeftOut) -> int:
-    """Print what was passed over; how many folders could not be read."""
+    """Print what was left out; return how many folders could not be read."""
     for line in left_out.lines():
         print(line)
     for line in left_out.failures():
@@ -326,7 +326,7 @@ def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
 
 
 class _FrameBar:
-    """A progress bar in frames, with rate and ETA, from the first embedded frame on; only on a terminal."""
+    """A progress bar in frames, with rate and ETA, starting at the first embedded frame; only on a terminal."""
 
     def __init__(self, clips: int) -> None:
         import time

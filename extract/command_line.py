@@ -1,4 +1,4 @@
-"""An argument parser whose errors are one sentence with the next step."""
+"""An argument parser whose errors are one sentence that names the next step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from extract.text import did_you_mean
 
 
 class BackboneName(argparse.Action):
-    """Stores the name of a backbone; `help` prints the table of all, as soon as it is read."""
+    """Stores the name of a backbone; `help` prints the table of all backbones at once."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -26,7 +26,7 @@ class BackboneName(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """As its parent; a flag that does not exist comes before one that is missing, and usage is left to --help."""
+    """Like its parent, but reports unknown flags before missing ones, and leaves the usage to --help."""
 
     _given: Sequence[str] = ()
 
@@ -35,16 +35,16 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Says what is wrong and how to see what would be right, on standard error; exit code 2."""
+        """Print what is wrong and how to get help to standard error; exit code 2."""
         unknown = self._unknown_flags(self._given)
         if unknown and message.startswith("the following arguments are required"):
             message = self.unknown_text(unknown)
-        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help says what can be given\n")
+        self.exit(2, f"{self.prog}: {message}\nsee {self.prog} --help\n")
 
     def unknown_text(self, unknown: Sequence[str]) -> str:
-        """That arguments mean nothing here, and the flag that is most like the first."""
+        """A message about unknown arguments, with the flag most similar to the first."""
         if not unknown[0].startswith("-"):
-            return f"{unknown[0]!r} is one word too many; values of one flag go in one word, parted by commas"
+            return f"unexpected argument {unknown[0]!r}; separate several values of one flag by commas, without spaces"
         meant = did_you_mean(unknown[0].partition("=")[0], self._flags())
         return f"unrecognized arguments: {' '.join(unknown)}" + (f"; {meant}" if meant else "")
 
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         return [flag for action in self._actions for flag in action.option_strings]
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        """As its parent, which speaks of types of Python."""
+        """Like its parent, without Python type names in the message."""
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError:

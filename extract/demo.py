@@ -1,6 +1,7 @@
-"""Renders the bundled example: camera moves and fades over two photographs, told apart by the order of their frames.
+"""Renders the bundled example: camera moves and fades over two photographs that differ only in frame order.
 
-An `_out` clip holds the frames of its `_in` twin in opposite order, so what averages over time cannot separate them.
+An `_out` clip holds the frames of its `_in` twin in reverse order, so models that average over time cannot separate
+them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from extract.system.files import make_folder, sealed_file, write_csv, write_text
 LABELS = ("zoom_in", "zoom_out", "fade_in", "fade_out", "still")
 MOVES = ("zoom", "fade", "still")
 
-# group: (photograph, left, top). The regions do not overlap, so that a test group is unseen content.
+# group: (photograph, left, top). The regions do not overlap, so that a test group has unseen content.
 REGIONS = {
     "roof": (0, 85, 20),
     "balcony": (0, 70, 205),
@@ -34,11 +35,11 @@ REGIONS = {
 }
 REGION_SIZE = (240, 180)
 FRAME_SIZE = (256, 192)
-WALLPAPER = ((190, 110, 150), (235, 205, 225))  # BGR of the stripes around the photograph, like nothing in it
+WALLPAPER = ((190, 110, 150), (235, 205, 225))  # BGR of the stripes around the photograph, unlike anything in it
 STRIPE = 12
-NOISE_PLAY = 64  # pixels by which the sheet of noise is larger than a frame
+NOISE_PLAY = 64  # how many pixels the noise sheet is larger than a frame
 FRAMES_PER_SECOND = 24
-# One sampled frame at the default 8 per second. Lengths of a multiple of it, plus one, read the same from both ends.
+# One sampled frame at the default 8 per second. Clips of a multiple of it, plus one, read the same from both ends.
 STEP_FRAMES = 3
 TAKES_PER_MOVE = 24
 MONTAGES_PER_GROUP = 4
@@ -53,13 +54,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shot:
-    """One camera move over one region, told forwards; positions are fractions of the free play of the crop.
+    """One camera move over one region, forwards; positions are fractions of the range the crop can move in.
 
     Args:
         num_frames: Length of the shot.
         zoom: Magnification at the first and the last frame.
         pan_x, pan_y: Position of the crop at the first and the last frame, 0 to 1.
-        light: Share of the picture at the first and the last frame, 1 = no fade.
+        light: Opacity of the picture at the first and the last frame, 1 = no fade.
         backdrop: Grey level that the picture fades from.
         easing: Exponent of progress, below 1 = fast start.
         noise: Standard deviation of the sensor noise, grey levels.
@@ -78,7 +79,7 @@ class Shot:
 
 
 def render_demo(folder: Path) -> None:
-    """Renders the example data set, unless the folder already holds all of it.
+    """Renders the example data set, unless the folder already holds it.
 
     Args:
         folder: Gets `clips/<class>/<name>.mp4` with `labels.csv` (clip_id, label, group; ids relative to `clips/`) and
@@ -89,9 +90,9 @@ def render_demo(folder: Path) -> None:
         WriteError: A video or table cannot be written there.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, the demo needs a folder for its videos: name another one.")
+        raise UsageError(f"{folder} is a file, but the demo needs a folder for its videos: choose another name.")
     if _is_complete(folder):
-        _log.info("%s is complete, nothing is rendered", folder)
+        _log.info("%s is complete, nothing to render", folder)
         return
     regions = _load_regions()
     rng = np.random.default_rng(SEED)
@@ -100,7 +101,7 @@ def render_demo(folder: Path) -> None:
 
 
 def draw_photograph(region: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-    """Draws a window of a region, tinted and perhaps mirrored.
+    """Draws a random window of a region, tinted and perhaps mirrored.
 
     Args:
         region: uint8 (180, 240, 3) BGR.
@@ -125,7 +126,7 @@ def draw_shot(move: str, *, num_frames: int, rng: np.random.Generator) -> Shot:
         rng: Source of all randomness.
 
     Returns:
-        The shot, told forwards: zooming in, fading in.
+        The shot, forwards: zooming in, fading in.
     """
     wide, tight = rng.uniform(0.3, 0.4), rng.uniform(0.9, 1.1)
     rest = rng.uniform(0.6, 0.8) if move == "fade" else rng.uniform(0.9, 1.1)
@@ -158,7 +159,7 @@ def render_shot(photograph: np.ndarray, shot: Shot) -> np.ndarray:
     progress = progress * progress * (3 - 2 * progress)  # starts and ends at rest
     width, height = FRAME_SIZE
     noise = shot.noise * rng.standard_normal((height + NOISE_PLAY, width + NOISE_PLAY, 1), dtype=np.float32)
-    noise = np.rint(noise).astype(np.int16).repeat(3, axis=2)  # every frame shows another part of it
+    noise = np.rint(noise).astype(np.int16).repeat(3, axis=2)  # every frame shows a different part of it
     corners = rng.integers(NOISE_PLAY, size=(shot.num_frames, 2))
     frames = np.empty((shot.num_frames, height, width, 3), np.uint8)
     for frame, at, (top, left) in zip(frames, progress, corners, strict=True):
@@ -193,7 +194,7 @@ def _load_regions() -> dict[str, np.ndarray]:
 def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
     """Renders one-label clips and their table; returns the paths relative to the folder.
 
-    Every shot has its own photograph, twins share it, so that what is in the picture tells no direction.
+    Every shot has its own photograph, shared by twins, so that the picture content does not give away the direction.
     """
     rows: list[tuple[str, str, str]] = []
     for take in range(TAKES_PER_MOVE):
@@ -211,7 +212,7 @@ def _render_clips(folder: Path, regions: dict[str, np.ndarray], rng: np.random.G
 
 
 def _render_montages(folder: Path, regions: dict[str, np.ndarray], rng: np.random.Generator) -> list[str]:
-    """Renders clips of one segment per class and their table; returns the paths relative to the folder."""
+    """Renders clips with one segment per class and their table; returns the paths relative to the folder."""
     rows: list[tuple[str, float, float, str, str]] = []
     names = [(f"montage_{group}_{take}.mp4", group) for group in regions for take in range(1, MONTAGES_PER_GROUP + 1)]
     for clip_id, group in names:
@@ -260,17 +261,19 @@ def _wallpaper() -> np.ndarray:
 
 
 def _write_video(path: Path, frames: np.ndarray) -> None:
-    """Writes a video and looks whether it is whole: OpenCV says nothing of a full disk."""
+    """Writes a video and checks that it is complete: OpenCV does not report a full disk."""
     make_folder(path.parent)
     with sealed_file(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_SECOND, FRAME_SIZE)
         if not writer.isOpened():
-            raise WriteError(f"OpenCV cannot write {path}: check that the folder is writable, or name another one.")
+            raise WriteError(f"OpenCV cannot write {path}: check that the folder is writable, or choose another one.")
         for frame in frames:
             writer.write(np.ascontiguousarray(frame))
         writer.release()
         if _num_frames(temporary) != len(frames):
-            raise WriteError(f"{path} could not be written whole: free some space, and run the same command again.")
+            raise WriteError(
+                f"{path} could not be written completely: free some space, and run the same command again."
+            )
 
 
 def _num_frames(path: Path) -> int:

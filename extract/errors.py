@@ -1,26 +1,26 @@
 """Every error that a user can cause, as one tree.
 
-ClipseqError                 anything below; its text is one sentence that names the next step (exit code 1)
-├── UsageError               the command line means nothing as written (exit code 2)
-├── VideoError               one clip cannot be extracted; the batch goes on and the ledger keeps it
-│   ├── UnreadableVideoError   the file is missing, empty, no video, or no decoder knows it
-│   │   ├── NoVideoStreamError   it opens, and holds sound or text only
-│   │   └── NoDecoderError       it holds a video stream of an unknown kind
-│   ├── NoFramesError          it opens, and not one frame comes out
-│   ├── CorruptVideoError      frames are lost in the middle and --on-corrupt fail was asked for
-│   ├── VideoTimeoutError      opening or reading took longer than it may
-│   └── UnstorableClipError    its rows cannot be stored: not finite, beyond float16, times that do not rise, another D
-├── BackboneError            an unknown backbone, or weights that are missing or do not fit
-├── WriteError               a file or folder cannot be written: a full disk, permissions, a name that is taken
-├── StoreError               a feature store cannot be read, or not be made
+ClipseqError                 any of those below; its text is one sentence that names the next step (exit code 1)
+├── UsageError               the command line is not valid (exit code 2)
+├── VideoError               one clip cannot be extracted; the batch goes on and the ledger records it
+│   ├── UnreadableVideoError   the file is missing, empty, not a video, or cannot be decoded
+│   │   ├── NoVideoStreamError   it opens, but holds only audio or text
+│   │   └── NoDecoderError       it holds a video stream that FFmpeg cannot decode
+│   ├── NoFramesError          it opens, but not one frame can be decoded
+│   ├── CorruptVideoError      frames are lost, and --on-corrupt is skip or fail
+│   ├── VideoTimeoutError      opening or reading took too long
+│   └── UnstorableClipError    its rows cannot be stored: not finite, beyond float16, times not increasing, another D
+├── BackboneError            an unknown backbone, or weights that are missing or do not match
+├── WriteError               a file or folder cannot be written: a full disk, permissions, a name already in use
+├── StoreError               a feature store cannot be read or made
 │   ├── RecipeMismatchError    the store was made with another recipe
-│   ├── SchemaError            the file is no clipseq store, or of a newer schema
+│   ├── SchemaError            the file is not a clipseq store, or has a newer schema
 │   └── DamagedShardError      a shard cannot be read, or its digest is wrong
 ├── TooManyFailuresError     --max-failures was reached
-├── LabelError               labels and clips do not fit together
-├── ClipError                a clip cannot be batched: no timestep, not finite, or of another width than the rest
-├── SplitError               no honest split can be made of these clips
-└── RunError                 a run directory is missing, incomplete or of another kind
+├── LabelError               labels and clips do not match
+├── ClipError                a clip cannot be batched: no timesteps, not finite, or not as wide as the rest
+├── SplitError               no fair split can be made of these clips
+└── RunError                 a run directory is missing, incomplete or of the wrong kind
 """
 
 
@@ -31,59 +31,59 @@ class ClipseqError(Exception):
 
 
 class UsageError(ClipseqError):
-    """The command line means nothing as written."""
+    """The command line is not valid."""
 
     exit_code = 2
 
 
 class VideoError(ClipseqError):
-    """One clip cannot be extracted; `stops_job` is whether the user asked for the end of the batch in this case."""
+    """One clip cannot be extracted; `stops_job` says whether the user wants the batch to stop in this case."""
 
     stops_job = False
 
 
 class UnreadableVideoError(VideoError):
-    """The file is missing, empty, no video, or no decoder knows it."""
+    """The file is missing, empty, not a video, or cannot be decoded."""
 
 
 class NoVideoStreamError(UnreadableVideoError):
-    """The file opens and holds no video, only sound, text or a cover picture."""
+    """The file opens but holds no video, only audio, text or a cover picture."""
 
 
 class NoDecoderError(UnreadableVideoError):
-    """The file holds a video stream that no decoder knows."""
+    """The file holds a video stream that FFmpeg cannot decode."""
 
 
 class NoFramesError(VideoError):
-    """The file opens as a video and not one frame comes out."""
+    """The file opens as a video, but not one frame can be decoded."""
 
 
 class CorruptVideoError(VideoError):
-    """Frames are lost in the middle and the policy is to fail."""
+    """Frames are lost, and the policy is to skip the clip or fail."""
 
 
 class VideoTimeoutError(VideoError):
-    """Opening or reading took longer than it may."""
+    """Opening or reading took too long."""
 
 
 class UnexpectedVideoError(VideoError):
-    """A fault of this program or of a library that one video brought to light; the other videos go on."""
+    """A bug in this program or a library, triggered by one video; the other videos go on."""
 
 
 class UnstorableClipError(VideoError):
-    """The rows of one clip cannot be stored, so this clip fails and the store is as it was."""
+    """The rows of one clip cannot be stored, so this clip fails and the store is unchanged."""
 
 
 class BackboneError(ClipseqError):
-    """An unknown backbone, or weights that are missing or do not fit."""
+    """An unknown backbone, or weights that are missing or do not match."""
 
 
 class WriteError(ClipseqError):
-    """A file or folder cannot be written: a full disk, permissions, a name that is taken.
+    """A file or folder cannot be written: a full disk, permissions, a name already in use.
 
     Args:
         text: One sentence with the next step.
-        number: Of `errno`; 0 where there is none.
+        number: The `errno`; 0 if there is none.
     """
 
     def __init__(self, text: str, number: int = 0) -> None:
@@ -92,7 +92,7 @@ class WriteError(ClipseqError):
 
 
 class StoreError(ClipseqError):
-    """A feature store cannot be read, or not be made."""
+    """A feature store cannot be read or made."""
 
 
 class RecipeMismatchError(StoreError):
@@ -100,7 +100,7 @@ class RecipeMismatchError(StoreError):
 
 
 class SchemaError(StoreError):
-    """The file is no clipseq store, or one of a newer schema."""
+    """The file is not a clipseq store, or has a newer schema."""
 
 
 class DamagedShardError(StoreError):
@@ -112,16 +112,16 @@ class TooManyFailuresError(ClipseqError):
 
 
 class LabelError(ClipseqError):
-    """Labels and clips do not fit together."""
+    """Labels and clips do not match."""
 
 
 class ClipError(ClipseqError):
-    """A clip cannot be batched: it has no timestep, is not finite, or is of another width than the rest."""
+    """A clip cannot be batched: it has no timesteps, is not finite, or is not as wide as the rest."""
 
 
 class SplitError(ClipseqError):
-    """No honest split can be made of these clips."""
+    """No fair split can be made of these clips."""
 
 
 class RunError(ClipseqError):
-    """A run directory is missing, incomplete or of another kind."""
+    """A run directory is missing, incomplete or of the wrong kind."""

@@ -1,4 +1,4 @@
-"""The types that cross the seams of stage one: frozen, shape-checked when made, shapes in the repr.
+"""The types shared by the parts of stage one: frozen, shape-checked on creation, shapes in the repr.
 
 Letters: N frames, T timesteps, D embedding_dim, H W 3 RGB image. Ranges are half-open, times are seconds.
 """
@@ -76,21 +76,21 @@ class VideoTruth:
     """What is really in a video, as found while decoding it.
 
     Args:
-        decoder: Name and version of the decoder that gave the frames, and how it read if not from start to end.
+        decoder: Name and version of the decoder, and how it read if not from start to end.
         codec: FFmpeg's codec name ("h264"), or "images".
         width, height: Size in pixels as displayed, after rotation.
         rotation_degrees: Clockwise rotation that was applied (0, 90, 180, 270).
         stream_start_seconds: Presentation time of the stream's start, subtracted from all times.
-        declared_frames: The container's own count, or None where it has none (it often lies).
+        declared_frames: The container's own frame count (often wrong), or None if it has none.
         decoded_frames: Frames that came out.
         average_rate: Frames per second, on average.
         variable_rate: Whether the intervals between frames differ by more than rounding.
-        timestamps: "real", or "rebuilt" where the file's own are unusable: frames take evenly spaced times in order.
+        timestamps: "real", or "rebuilt" if the file's own are unusable: frames get evenly spaced times in order.
         interlaced: Whether frames hold two fields.
         lost_spans: Half-open (start_seconds, end_seconds) where frames are missing.
         duration_seconds: End of the last frame.
         notes: Anything else a reader should know, one sentence each.
-        remarks: What is there and not used, or likely to be unwanted, one sentence each.
+        remarks: What is present but unused, or probably unwanted, one sentence each.
     """
 
     decoder: str
@@ -126,13 +126,13 @@ class VideoTruth:
 
 @dataclass(frozen=True)
 class Source:
-    """What a clip was made of, to see later whether it changed.
+    """What a clip was made from, to detect later changes.
 
     Args:
         path: Absolute path as text.
         size: Bytes; of a folder of images, their sum.
         mtime_ns: Modification time; of a folder of images, the latest.
-        digest: Hex digest of the content, or "" where it was not computed.
+        digest: Hex digest of the content, or "" if it was not computed.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""How numbers, times and spans are said on the screen; files and --json keep the plain values."""
+"""How numbers, times and spans are shown on screen; files and --json keep the plain values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def counted(things: Collection[object] | int, noun: str, plural: str = "") -> st
     """A number and its noun.
 
     Args:
-        things: What is counted, or how many there are.
-        noun: Of one, such as "clip".
-        plural: Of several, where that is not `noun` with an s, or "es" after an s.
+        things: What to count, or how many there are.
+        noun: The singular, such as "clip".
+        plural: The plural, if it is not `noun` plus "s" (or "es" after an s).
 
     Returns:
         Such as "1 clip", "1,200 clips" or "2 classes".
@@ -30,16 +30,16 @@ def counted(things: Collection[object] | int, noun: str, plural: str = "") -> st
 
 
 def did_you_mean(given: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
-    """The known names that are most like one that is unknown.
+    """The known names most similar to an unknown one.
 
     Args:
         given: The unknown name.
-        known: All that would have been right.
-        most: How many are named at most.
-        cutoff: How alike they must be, 0 to 1, as difflib counts it.
+        known: All valid names.
+        most: Maximum number of names.
+        cutoff: Minimum similarity, 0 to 1, as in difflib.
 
     Returns:
-        Such as "did you mean resnet50 or resnet152?"; "" where none is like it.
+        Such as "did you mean resnet50 or resnet152?"; "" if none is similar.
     """
     from difflib import get_close_matches
 
@@ -58,11 +58,11 @@ def when_text(time_ns: int) -> str:
 
 
 def lost_frames_text(lost: Sequence[tuple[str, Sequence[Sequence[float]]]], *, store: str = "") -> str:
-    """The sentence that names clips with lost frames.
+    """A sentence that names clips with lost frames.
 
     Args:
-        lost: (clip_id, its lost spans) of one clip or more.
-        store: Where to read more; "" leaves that out.
+        lost: (clip_id, its lost spans) for one or more clips.
+        store: Where to find more; "" leaves that out.
 
     Returns:
         Such as "2 clips have lost frames, the first is a.mp4 at 4.83-5.87 s; see `clipseq info STORE --clip a.mp4`".
@@ -84,7 +84,7 @@ def readable(record: Mapping[str, object], *, indent: str = "") -> str:
         indent: Before every line.
 
     Returns:
-        One line per name, or one per entry of a list of sentences; values in one column.
+        One line per name, or per entry of a list of sentences; values aligned in one column.
     """
     shown = {("modified" if key == "mtime_ns" else str(key)): _value_text(key, value) for key, value in record.items()}
     width = max(map(len, shown), default=0)
@@ -124,7 +124,7 @@ def _list_text(key: str, values: Sequence) -> str:
 
 
 def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
-    """Remarks on clips, those that differ in nothing but numbers as one.
+    """Remarks on clips; those that differ only in numbers are merged.
 
     Args:
         remarks: clip_ids, each with a sentence.
@@ -144,6 +144,6 @@ def remark_lines(remarks: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose columns are as wide as they must be; later rows may be shorter than the first."""
+    """Lines of a table with columns as wide as needed; later rows may be shorter than the first."""
     widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

@@ -1,1 +1,1 @@
-"""A name or a weights file -> a described backbone; nothing is built before it is used."""
+"""A name or a weights file -> a described backbone; nothing is built until used."""

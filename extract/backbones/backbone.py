@@ -1,4 +1,4 @@
-"""A frozen image model, described."""
+"""The description of a frozen image model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen image model, described; nothing is loaded until `build` is called.
+    """The description of a frozen image model; nothing is loaded until `build` is called.
 
     Args:
-        name: The name it was asked for by.
+        name: The name it was requested by.
         weights_digest: SHA-256 (hex) of what determines its weights.
         image_size: Side S of the square images it takes, in pixels.
         embedding_dim: D, the length of an embedding.
-        build: Makes the Keras model: (B, S, S, 3) of any real dtype holding 0..255 RGB -> (B, D) float32.
-        channels: C, 3 or 1, of `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
+        build: Makes the Keras model: (B, S, S, 3) of any real dtype with 0..255 RGB -> (B, D) float32.
+        channels: C, 3 or 1, for `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
             S x S x C; None for a model.
     """
 
@@ -41,17 +41,17 @@ class Backbone:
 
     @property
     def stored_dtype(self) -> np.dtype:
-        """Type of the numbers that are stored of a frame."""
+        """Type of the numbers stored per frame."""
         return np.dtype("float16" if self.channels is None else "uint8")
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that are stored of a frame."""
+        """Bytes stored per frame."""
         return self.embedding_dim * self.stored_dtype.itemsize
 
 
 def digest_of_file(path: Path) -> str:
-    """SHA-256 (hex) of a weights file; BackboneError where it cannot be read."""
+    """SHA-256 (hex) of a weights file; BackboneError if it cannot be read."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -60,8 +60,8 @@ def digest_of_file(path: Path) -> str:
 
 
 def check_image_size(name: str, image_size: int, *, smallest: int) -> None:
-    """Raises BackboneError where images are smaller than a backbone takes."""
+    """Raises BackboneError if images are too small for a backbone."""
     if image_size < smallest:
         raise BackboneError(
-            f"--image-size {image_size} is too small for {name}: it takes {counted(smallest, 'pixel')} or more"
+            f"--image-size {image_size} is too small for {name}: it needs {counted(smallest, 'pixel')} or more"
         )

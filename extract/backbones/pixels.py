@@ -20,7 +20,7 @@ PIXELS = "pixels"  # the identity: the frames themselves are stored
 
 
 def load_pixels(*, weights: Path | None, image_size: int | None, channels: int | None) -> Backbone:
-    """The identity, described; of 3 channels (RGB) where nothing else is said."""
+    """The identity, described; with 3 channels (RGB) by default."""
     size, channels = PIXELS_SIZE if image_size is None else image_size, 3 if channels is None else channels
     check_image_size(PIXELS, size, smallest=1)
     if weights is not None:
@@ -33,11 +33,11 @@ def load_pixels(*, weights: Path | None, image_size: int | None, channels: int |
 
 
 def _no_model() -> keras.Model:
-    raise BackboneError(f"{PIXELS} keeps the frames as they are and has no model; use another --backbone to embed them")
+    raise BackboneError(f"{PIXELS} stores the frames themselves and has no model; use another --backbone to embed them")
 
 
 def grey(frames: np.ndarray) -> np.ndarray:
-    """Pictures without colour: 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601, as OpenCV computes it).
+    """Greyscale: 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601, as in OpenCV).
 
     Args:
         frames: uint8 (N, H, W, 3), RGB, N at least 1.

@@ -1,7 +1,7 @@
 """A name in, a Backbone out: which weights (and their digest), which image size, how to build the Keras model.
 
-Preprocessing is part of the built model and of nothing else: it takes plain RGB images, 0 to 255. Loading a backbone
-is cheap; only `build` needs Keras, so that a job with nothing left to do never waits for it.
+Preprocessing is part of the built model only: it takes plain RGB images, 0 to 255. Loading a backbone is cheap; only
+`build` needs Keras, so that a job with nothing left to do never waits for it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def backbone_names() -> list[str]:
 
 
 def backbone_table() -> str:
-    """What `--backbone help` prints: name, side of the images in pixels, length of an embedding, where weights are."""
+    """What `--backbone help` prints: name, image side in pixels, embedding length, where the weights are."""
     rows = [("name", "image", "embedding", "weights")]
     for name, variant in VARIANTS.items():
         rows.append((name, f"{variant.image_size} px", f"{EMBEDDING_DIM:,}", lite_state(name)))
     rows.append((PIXELS, f"{PIXELS_SIZE} px", "", "none: the frames themselves are stored, as uint8"))
     for name, family in FAMILIES.items():
         rows.append((name, f"{family.image_size} px", f"{family.embedding_dim:,}", "downloaded at first use"))
-    hint = "All were trained on ImageNet. --weights PATH gives weights of your own, --image-size another size."
+    hint = "All were trained on ImageNet. --weights PATH sets your own weights, --image-size another size."
     return f"{table_text(rows)}\n\n{hint}"
 
 
@@ -53,8 +53,8 @@ def load_backbone(
 
     Args:
         name: One of `backbone_names()`.
-        weights: A weights file instead of the ImageNet weights: `.pth` for efficientnet_lite*, `.h5` for the others.
-        image_size: Side of the images in pixels instead of the backbone's own.
+        weights: A weights file to use instead of the ImageNet weights: `.pth` for efficientnet_lite*, else `.h5`.
+        image_size: Side of the images in pixels, if not the backbone's own.
         channels: For `pixels`: 3 (RGB, the default) or 1 (grey).
 
     Returns:
@@ -65,11 +65,11 @@ def load_backbone(
     """
     _check_name(name)
     if weights is not None and not weights.is_file():
-        raise BackboneError(f"{weights}: there is no such weights file; check the path given to --weights")
+        raise BackboneError(f"{weights}: there is no such weights file; check the path in --weights")
     if name == PIXELS:
         return load_pixels(weights=weights, image_size=image_size, channels=channels)
     if channels is not None:
-        raise BackboneError(f"--channels {channels} goes with --backbone {PIXELS} only, not with {name}; leave it out")
+        raise BackboneError(f"--channels {channels} goes only with --backbone {PIXELS}, not with {name}; leave it out")
     if name == "tiny":
         return load_tiny(weights=weights, image_size=image_size)
     if name in VARIANTS:
@@ -78,22 +78,22 @@ def load_backbone(
 
 
 def build_untrained(name: str, *, image_size: int) -> keras.Model:
-    """Builds the model of a backbone without its weights: to load trained ones into it, or to train it from scratch.
+    """Builds a backbone's model without weights: to load trained ones into it, or to train it from scratch.
 
     Args:
         name: One of `backbone_names()`.
         image_size: Side of the images in pixels.
 
     Returns:
-        Keras model as `Backbone.build` gives it.
+        Keras model as from `Backbone.build`.
 
     Raises:
-        BackboneError: The name is unknown or that of no model, or the image size is impossible.
+        BackboneError: The name is unknown or not that of a model, or the image size is impossible.
     """
     _check_name(name)
     if name == PIXELS:
         raise BackboneError(
-            "pixels is no model that could be trained: choose another --backbone to train on its frames"
+            "pixels is not a model that can be trained: choose another --backbone to train on its frames"
         )
     if name == "tiny":
         return load_tiny(weights=None, image_size=image_size).build()
@@ -108,5 +108,5 @@ def _check_name(name: str) -> None:
     if name not in backbone_names():
         names = [known for known in backbone_names() if known != "tiny"]
         meant = did_you_mean(name, names, most=2)
-        said = f"{meant} --backbone help names all" if meant else f"the names are {', '.join(names)}"
+        said = f"{meant} --backbone help lists all" if meant else f"the names are {', '.join(names)}"
         raise BackboneError(f"there is no backbone {name!r}: {said}")

@@ -1,4 +1,4 @@
-"""A model of one convolution with fixed random weights, for tests and trials."""
+"""A model with one convolution and fixed random weights, for tests and trials."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _tiny_weights() -> list[np.ndarray]:
 
 
 def _build_tiny(image_size: int) -> keras.Model:
-    """One convolution, averaged over each quarter of the image: tells colours and layouts apart, and costs nothing."""
+    """One convolution, averaged over each quarter of the image: tells colours and layouts apart at no cost."""
     import keras
 
     images = keras.Input((image_size, image_size, 3), name="images")

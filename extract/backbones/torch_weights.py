@@ -1,8 +1,8 @@
-"""A weights file of the old torch pickle format in, named NumPy arrays out, without torch.
+"""Reads weights files in the old torch pickle format as named NumPy arrays, without torch.
 
-The file may come from anywhere, so it is read as data: only tensors and the dictionary around them are understood,
-every opcode is checked before anything is unpickled, no size is believed that the file's own length does not bear out.
-Strides are honoured: torch keeps transposed kernels as views, and their raw order gives a model that predicts nonsense.
+The file may come from anywhere, so it is treated as data: only tensors and the dictionary around them are accepted,
+every opcode is checked before anything is unpickled, and sizes are checked against the file's own length. Strides are
+honoured: torch stores transposed kernels as views, and reading them in raw order gives a model that predicts nonsense.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STORAGE_DTYPES = {
     "BoolStorage": "?",
 }
 
-# What torch's own writer (pickle protocol 2) uses for a dictionary of tensors, and nothing that calls or imports more.
+# What torch's own writer (pickle protocol 2) uses for a dictionary of tensors, without opcodes that call anything else.
 _OPCODES = frozenset(
     {
         *("PROTO", "STOP", "MARK", "GLOBAL", "REDUCE", "BUILD", "BINPERSID"),
@@ -46,14 +46,14 @@ _OPCODES = frozenset(
 )
 _GLOBALS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"} | {f"torch {name}" for name in STORAGE_DTYPES}
 _MAX_MEMO = 1_000_000
-_MAX_NESTING = 16  # of tuples in tuples; torch's own writer needs 3, and thousands end the process when they are hashed
+_MAX_NESTING = 16  # of tuples in tuples; torch's own writer needs 3, and thousands crash the process when hashed
 _MALFORMED = (
     pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     MemoryError, RecursionError,
 )  # fmt: skip
 
 
-class _Storage(NamedTuple):  # a tuple, because pickle can rewrite the fields of any object that has a __dict__
+class _Storage(NamedTuple):  # a tuple, because pickle can overwrite the fields of any object with a __dict__
     key: str
     dtype: str
     num_elements: int
@@ -67,7 +67,7 @@ class _Tensor(NamedTuple):
 
 
 class _StateUnpickler(pickle.Unpickler):
-    """Understands the names of `_GLOBALS` only; tensors come out as descriptions, without data."""
+    """Accepts only the names in `_GLOBALS`; tensors come out as descriptions, without data."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) == ("collections", "OrderedDict"):
@@ -81,12 +81,12 @@ class _StateUnpickler(pickle.Unpickler):
     def persistent_load(self, description: Any) -> _Storage:
         kind, storage_type, key, _, num_elements, view = description
         if kind != "storage" or view is not None or not isinstance(key, str) or not _is_count(num_elements):
-            raise pickle.UnpicklingError("a storage is not described as torch does it")
+            raise pickle.UnpicklingError("a storage is not described as in torch files")
         return _Storage(key, STORAGE_DTYPES[storage_type], num_elements)
 
 
 def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a state dictionary saved by torch before 1.6 (or with the zip format switched off).
+    """Reads the tensors of a state dictionary saved by torch before 1.6 (or with the zip format turned off).
 
     Args:
         path: The `.pth` file.
@@ -95,7 +95,7 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
         Name -> array, C-contiguous, in the order of the file.
 
     Raises:
-        BackboneError: The file is missing, is no such file, is damaged, or holds anything but tensors.
+        BackboneError: The file is missing, not in this format, damaged, or holds anything but tensors.
     """
     try:
         content = read_regular(path)
@@ -103,24 +103,22 @@ def read_torch_weights(path: Path) -> dict[str, np.ndarray]:
         raise BackboneError(f"{path}: the weights cannot be read ({error.strerror}); check the path") from error
     if content.startswith(b"PK"):
         raise BackboneError(
-            f"{path} is a torch file of the zip format, and only the older format is read: save it again with "
+            f"{path} is a torch file in the zip format, but only the older format can be read: save it again with "
             "torch.save(state_dict, path, _use_new_zipfile_serialization=False)"
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pickletools warns of odd escapes in names that are refused anyway
+            warnings.simplefilter("ignore")  # pickletools warns about odd escapes in names that are refused anyway
             return _read_tensors(content)
     except _MALFORMED as error:
         reason = str(error) or type(error).__name__
-        raise BackboneError(
-            f"{path} is not a torch weights file that can be trusted: {reason}; use another file"
-        ) from error
+        raise BackboneError(f"{path} is not a trustworthy torch weights file: {reason}; use another file") from error
 
 
 def _read_tensors(content: bytes) -> dict[str, np.ndarray]:
     stream = io.BytesIO(content)
     if _load(stream) != MAGIC_NUMBER or _load(stream) != PROTOCOL_VERSION:
-        raise ValueError("it does not begin as torch files do")
+        raise ValueError("it does not start like a torch file")
     system = _load(stream)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("it was not written on a little-endian machine")
@@ -130,18 +128,18 @@ def _read_tensors(content: bytes) -> dict[str, np.ndarray]:
     wanted: dict[str, _Storage] = {}
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise ValueError(f"entry {str(name)[:80]!r} is no tensor")
+            raise ValueError(f"entry {str(name)[:80]!r} is not a tensor")
         if wanted.setdefault(tensor.storage.key, tensor.storage) != tensor.storage:
-            raise ValueError(f"storage {tensor.storage.key[:80]!r} is described in two ways")
+            raise ValueError(f"storage {tensor.storage.key[:80]!r} has two different descriptions")
     asked = sum(math.prod(tensor.shape) * np.dtype(tensor.storage.dtype).itemsize for tensor in state.values())
-    if asked > len(content):  # tensors that share a storage would each take the memory of all of it
-        raise ValueError(f"its tensors take {asked:,} bytes, and the file has {len(content):,}")
+    if asked > len(content):  # tensors that share a storage would each take the memory of the whole storage
+        raise ValueError(f"its tensors take {asked:,} bytes, but the file has {len(content):,}")
     storages = _read_storages(stream, wanted)
     return {name: _strided(storages[tensor.storage.key], tensor) for name, tensor in state.items()}
 
 
 class _Nesting:
-    """Follows how deep tuples lie in tuples, on a stack of depths beside that of the unpickler."""
+    """Tracks how deeply tuples are nested, on a stack of depths parallel to the unpickler's."""
 
     _MARK = -1
 
@@ -150,7 +148,7 @@ class _Nesting:
         self._memo: dict[int, int] = {}
 
     def take(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        """Follows one operation; raises ValueError where the nesting becomes too deep."""
+        """Tracks one operation; raises ValueError if the nesting gets too deep."""
         stack, name = self._stack, opcode.name
         if name in ("BINPUT", "LONG_BINPUT"):
             self._memo[argument] = stack[-1]
@@ -168,12 +166,12 @@ class _Nesting:
             taken += [stack.pop() for _ in below]
             depth = max(taken, default=0)
             if name.startswith("TUPLE") and (depth := depth + 1) > _MAX_NESTING:
-                raise ValueError("its tuples lie deeper in one another than weights need")
+                raise ValueError("its tuples are nested more deeply than weights need")
             stack += [depth] * len(opcode.stack_after)
 
 
 def _load(stream: io.BytesIO) -> object:
-    """Unpickles the next object of the stream after every opcode of it was found harmless."""
+    """Unpickles the next object of the stream after checking that all its opcodes are harmless."""
     start, nesting = stream.tell(), _Nesting()
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name not in _OPCODES:
@@ -188,31 +186,31 @@ def _load(stream: io.BytesIO) -> object:
 
 
 def _read_storages(stream: io.BytesIO, wanted: dict[str, _Storage]) -> dict[str, np.ndarray]:
-    """The raw data behind the pickles: per key its length, then its elements."""
+    """The raw data after the pickles: for each key its length, then its elements."""
     keys = _load(stream)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(wanted):
-        raise ValueError("its storages are not those that its tensors name")
+        raise ValueError("its storages do not match its tensors")
     storages = {}
     for key in keys:
         storage = wanted[key]
         if int.from_bytes(stream.read(8), "little") != storage.num_elements:
-            raise ValueError(f"storage {key[:80]!r} does not have the length that its tensors name")
+            raise ValueError(f"storage {key[:80]!r} does not have the length that its tensors give")
         size = storage.num_elements * np.dtype(storage.dtype).itemsize
         data = stream.read(size)
         if len(data) != size:
-            raise ValueError("it is cut short")
+            raise ValueError("it is truncated")
         storages[key] = np.frombuffer(data, storage.dtype)
     return storages
 
 
 def _checked_tensor(storage: object, offset: object, shape: object, strides: object) -> _Tensor:
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-        raise pickle.UnpicklingError("a tensor is not described as torch does it")
+        raise pickle.UnpicklingError("a tensor is not described as in torch files")
     if len(shape) != len(strides) or not all(_is_count(value) for value in (offset, *shape, *strides)):
-        raise pickle.UnpicklingError("a tensor is not described as torch does it")
+        raise pickle.UnpicklingError("a tensor is not described as in torch files")
     tensor = _Tensor(storage, int(offset), shape, strides)  # type: ignore[call-overload]
     last = tensor.offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    # A tensor larger than its storage repeats elements (stride 0): a few bytes could ask for all the memory there is.
+    # A tensor larger than its storage repeats elements (stride 0): a few bytes could demand all available memory.
     if math.prod(shape) > storage.num_elements or (math.prod(shape) and last >= storage.num_elements):
         raise pickle.UnpicklingError("a tensor reaches beyond its storage")
     return tensor

@@ -1,1 +1,1 @@
-"""A clip -> its sampled frames with indices, times and the truth about what was lost."""
+"""A clip -> its sampled frames with indices, times and a record of what was lost."""

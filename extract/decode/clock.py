@@ -1,4 +1,4 @@
-"""Gives every decoded frame the time of its packet, strictly rising, and says what is missing."""
+"""Gives every decoded frame the time of its packet, strictly increasing, and reports what is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from extract.decode.packets import PacketIndex
 
-GAP = 1.5  # times the usual interval: a packet without a frame is a loss only where time is missing too
+GAP = 1.5  # times the usual interval: a packet without a frame is a loss only if time is missing too
 
 
 class FrameClock:
@@ -19,8 +19,8 @@ class FrameClock:
         index: The packet index.
 
     Attributes:
-        moved: How many frames came without a rising timestamp.
-        stopped: Whether reading ended on purpose after the last frame so far: what follows is not missed.
+        moved: How many frames came without an increasing timestamp.
+        stopped: Whether reading ended on purpose after the last frame so far: what follows does not count as lost.
     """
 
     def __init__(self, index: PacketIndex) -> None:
@@ -37,24 +37,24 @@ class FrameClock:
         """The time of the next frame.
 
         Args:
-            pts_seconds: What the decoder says, NaN for nothing.
+            pts_seconds: The decoder's timestamp, NaN if it has none.
 
         Returns:
-            Its packet's time; where that is missing or not after the frame before (behind damage), the next packet's.
+            Its packet's time; if that is missing or not after the previous frame (after damage), the next packet's.
         """
         seconds = self._true_time(pts_seconds)
         self._times.append(seconds)
         return seconds
 
     def lose(self, seconds: float) -> None:
-        """Count a frame whose time has been given as lost after all: it holds no picture."""
+        """Count as lost a frame that already has a time: it turned out to hold no picture."""
         self._unwritten.append(seconds)
 
     def lost_spans(self, end_seconds: float = math.inf) -> tuple[tuple[float, float], ...]:
-        """Where packets gave no frame.
+        """Spans in which packets gave no frame.
 
         Args:
-            end_seconds: Reading ended here.
+            end_seconds: Where reading ended.
 
         Returns:
             Half-open spans in seconds.
@@ -78,10 +78,10 @@ class FrameClock:
         return tuple(spans)
 
     def lost_among(self, wanted_seconds: np.ndarray) -> tuple[tuple[float, float], ...]:
-        """Which of the frames that were sought did not come.
+        """Which of the wanted frames did not come.
 
         Args:
-            wanted_seconds: float64 (N,), their times.
+            wanted_seconds: float64 (N,), times of the wanted frames.
 
         Returns:
             Half-open spans in seconds, each from the frame to the one after it.

@@ -1,4 +1,4 @@
-"""An open video file, and the stream of it that is shown."""
+"""Opens a video file and picks the stream a player would show."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ UPRIGHT = (1, 0, 0, 1)
 
 
 def open_container(path: str | Path) -> av.container.InputContainer:
-    """Open a file with PyAV, with time-outs, and never anything but that file.
+    """Open a file, and nothing but that file, with PyAV and with time-outs.
 
     Args:
         path: A regular file.
 
     Raises:
-        UnreadableVideoError: FFmpeg does not open it.
+        UnreadableVideoError: FFmpeg cannot open it.
     """
     try:
         return av.open(
@@ -37,7 +37,7 @@ def open_container(path: str | Path) -> av.container.InputContainer:
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UnreadableVideoError(f"{path} is no video that can be opened ({reason}); replace or remove it") from error
+        raise UnreadableVideoError(f"{path} cannot be opened as a video ({reason}); replace or remove it") from error
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -47,11 +47,11 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
         container: An open file.
 
     Returns:
-        The best video stream, the only one to be read.
+        The best video stream; only that one is read.
 
     Raises:
-        NoVideoStreamError: There is none (a cover picture in a sound file is none).
-        NoDecoderError: FFmpeg knows no decoder for it.
+        NoVideoStreamError: There is none (a cover picture in an audio file does not count).
+        NoDecoderError: FFmpeg has no decoder for it.
     """
     streams = shown_streams(container)
     if not streams:
@@ -59,27 +59,27 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
             f"{s.type}: {s.codec_context.codec.canonical_name if s.codec_context else 'unknown'}"
             for s in container.streams
         )
-        raise NoVideoStreamError(f"{container.name} holds no video stream ({others or 'nothing'}); leave it out")
+        raise NoVideoStreamError(f"{container.name} has no video stream ({others or 'nothing'}); leave it out")
     best = container.streams.best("video")
     stream = best if best in streams else streams[0]
     if stream.codec_context is None:
-        raise NoDecoderError(f"{container.name} holds a video stream that no decoder knows; convert it")
+        raise NoDecoderError(f"{container.name} has a video stream that FFmpeg cannot decode; convert it")
     read_only(container, stream)
     return stream
 
 
 def shown_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """The video streams that are no cover pictures."""
+    """The video streams, without cover pictures."""
     return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
 
 
 def read_only(container: av.container.InputContainer, stream: av.VideoStream, *, threads: int = 1) -> None:
-    """Set a container to give one stream's packets alone, and how many threads decode that stream.
+    """Make a container give only one stream's packets, and set how many threads decode that stream.
 
     Args:
         container: An open file.
         stream: One of its video streams.
-        threads: Of FFmpeg, each of which works on a frame.
+        threads: FFmpeg's threads, each of which decodes one frame.
     """
     stream.thread_type = "FRAME" if threads > 1 else "NONE"
     stream.codec_context.thread_count = threads
@@ -89,8 +89,8 @@ def read_only(container: av.container.InputContainer, stream: av.VideoStream, *,
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """How a frame is to be turned: the four numbers of its display matrix, each -1, 0 or 1."""
-    # Iterating over these gives other things in PyAV 18 than in 19.
+    """How to rotate or flip a frame: the four numbers of its display matrix, each -1, 0 or 1."""
+    # Iterating over these gives different things in PyAV 18 and 19.
     turned = cast(Mapping[Type, Any], frame.side_data).get(Type.DISPLAYMATRIX)
     if turned is None:
         return UPRIGHT

@@ -1,7 +1,7 @@
-"""One decoded picture -> what the backbone sees: its size, upright, RGB. Scaled and converted in one step of swscale.
+"""One decoded frame -> what the backbone sees: its size, upright, RGB. swscale scales and converts in one step.
 
-Shrinking averages areas: bilinear shrinking without that turns fine patterns into noise that changes from frame to
-frame. swscale's bilinear and bicubic filters widen when they shrink, so they average too, at two to four times the cost
+Downscaling averages areas: plain bilinear downscaling turns fine patterns into noise that changes from frame to frame.
+swscale's bilinear and bicubic filters widen when downscaling, so they average too, at two to four times the cost
 (benchmarks/resize_quality.py).
 """
 
@@ -17,18 +17,18 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 RESIZE = "swscale area, full chroma"  # its name in recipes
 FLAGS = Interpolation.AREA | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-MATRICES = (1, 4, 5, 6, 7, 9)  # of ITU-T H.273, those that swscale knows
-SD_SIZE = (1279, 576)  # largest width and height: where a file names no matrix, players take BT.601 up to here
-MOST_OVERHANG = 4.0  # a picture longer than so many times its width is cut before it is scaled, not after
+MATRICES = (1, 4, 5, 6, 7, 9)  # the colour matrices of ITU-T H.273 that swscale supports
+SD_SIZE = (1279, 576)  # largest width and height at which players assume BT.601 if a file names no matrix
+MOST_OVERHANG = 4.0  # a picture with a longer aspect ratio than this is cropped before scaling, not after
 
 
 class FrameFitter:
-    """Brings the frames of one video to one form; the state of the scaler is kept from frame to frame.
+    """Brings the frames of one video to one form; keeps the scaler's state from frame to frame.
 
     Args:
         image_size: Side of the square in pixels; None keeps the size.
-        fit: "stretch" changes the aspect ratio, "crop" takes the centred square, "pad" adds black borders.
-        orientation: (a, b, c, d) of the display: x' = a x + c y, y' = b x + d y.
+        fit: "stretch" changes the aspect ratio, "crop" takes the central square, "pad" adds black borders.
+        orientation: (a, b, c, d) of the display matrix: x' = a x + c y, y' = b x + d y.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class FrameFitter:
         self._progressive = FrameFilter("setfield", "mode=prog")
 
     def shape(self, frame: av.VideoFrame) -> tuple[int, int, int]:
-        """Of the picture: (image_size, image_size, 3), or (H, W, 3) as displayed where image_size is None."""
+        """Shape of the picture: (image_size, image_size, 3), or (H, W, 3) as displayed if image_size is None."""
         if self._size is not None:
             return self._size, self._size, 3
         return (frame.height, frame.width, 3) if self._orientation[0] else (frame.width, frame.height, 3)
 
     def fit(self, frame: av.VideoFrame, out: np.ndarray) -> None:
-        """Write the picture into uint8 `shape(frame)`."""
-        if frame.interlaced_frame:  # otherwise swscale scales the two fields apart and weaves what it gets
+        """Write the picture into `out`, uint8 of `shape(frame)`."""
+        if frame.interlaced_frame:  # otherwise swscale scales the two fields separately and weaves the results
             frame = self._progressive.apply(frame)
         is_whole = self._size is None or self._fit == "stretch" or frame.width == frame.height
         if is_whole and self._orientation == (1, 0, 0, 1):
-            self._rgb(frame, out.shape[1], out.shape[0], out)  # nothing lies between the scaler and its place
+            self._rgb(frame, out.shape[1], out.shape[0], out)  # straight from the scaler into `out`
         elif is_whole:
             size = (frame.width, frame.height) if self._size is None else (self._size, self._size)
             out[:] = _turned(self._rgb(frame, *size), self._orientation)
@@ -60,7 +60,7 @@ class FrameFitter:
             out[:] = _turned(self._fitted(frame, len(out)), self._orientation)
 
     def _fitted(self, frame: av.VideoFrame, size: int) -> np.ndarray:
-        """Cropped or padded to a square."""
+        """The frame cropped or padded to a square."""
         width, height = frame.width, frame.height
         if self._fit == "crop":
             if max(width, height) > MOST_OVERHANG * min(width, height):
@@ -76,7 +76,7 @@ class FrameFitter:
         return padded
 
     def _rgb(self, frame: av.VideoFrame, width: int, height: int, out: np.ndarray | None = None) -> np.ndarray:
-        """uint8 (height, width, 3); through planes, which swscale fills twice as fast as rgb24, with the same bytes."""
+        """uint8 (height, width, 3); via planes, which swscale fills twice as fast as rgb24, with the same bytes."""
         scaled = self._scaler.reformat(
             frame, width, height, "gbrp", src_colorspace=_matrix(frame), interpolation=FLAGS, threads=1
         )
@@ -88,11 +88,11 @@ class FrameFitter:
 
 
 class FrameFilter:
-    """A filter of FFmpeg's, on one thread; to be renewed where frames get another size or kind of pixels.
+    """An FFmpeg filter on one thread; renew it when the frame size or pixel format changes.
 
     Args:
-        name: Of the filter.
-        arguments: Of the filter, as FFmpeg writes them.
+        name: The filter's name.
+        arguments: The filter's arguments in FFmpeg's syntax.
     """
 
     def __init__(self, name: str, arguments: str) -> None:
@@ -101,11 +101,11 @@ class FrameFilter:
         self.graph = av.filter.Graph()
 
     def fits(self, frame: av.VideoFrame) -> bool:
-        """Whether it was made for such frames."""
+        """Whether it was made for frames like this one."""
         return self._form == (frame.width, frame.height, frame.format.name)
 
     def renew(self, frame: av.VideoFrame) -> None:
-        """Begin anew, for frames like this one."""
+        """Rebuild the filter for frames like this one."""
         self.graph = av.filter.Graph()
         self.graph.threads = 1
         source = self.graph.add_buffer(
@@ -115,7 +115,7 @@ class FrameFilter:
         self._form = frame.width, frame.height, frame.format.name
 
     def apply(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """What a filter that looks at one frame alone makes of it."""
+        """Run a filter that looks at one frame at a time."""
         if not self.fits(frame):
             self.renew(frame)
         self.graph.push(frame)
@@ -123,7 +123,7 @@ class FrameFilter:
 
 
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
-    """What swscale shall take the picture's colours to be coded by; None: what the file says."""
+    """The colour matrix that swscale should assume; None: the one the file names."""
     if int(frame.colorspace) in MATRICES:
         return None
     is_sd = frame.width <= SD_SIZE[0] and frame.height <= SD_SIZE[1]

@@ -19,8 +19,8 @@ from extract.videos.sources import IMAGE_ENDINGS, NUMBER_AT_END, numbered_images
 
 NAME = f"images, opencv {cv2.__version__}"
 SEVERAL_ENDINGS = (".tif", ".tiff", ".webp")
-DARK = 0.25  # of the range: 14 bits in 16 are not dark yet
-DARK_LOOKS = 16  # pictures of a sequence
+DARK = 0.25  # of the range: 14 bits in 16 do not count as dark
+DARK_LOOKS = 16  # pictures checked per sequence
 RATE = 25.0  # what FFmpeg assumes for pictures
 
 
@@ -35,13 +35,13 @@ def missing_numbers(pictures: list[Path]) -> int:
 
 
 def index_images(folder: Path) -> PacketIndex:
-    """What can be said of the pictures without decoding all of them.
+    """Index a folder of pictures without decoding all of them.
 
     Args:
         folder: A folder of numbered pictures.
 
     Returns:
-        An index as of a video, with a time for every picture.
+        An index like that of a video, with a time for every picture.
 
     Raises:
         UnreadableVideoError: The folder holds no numbered pictures.
@@ -54,7 +54,9 @@ def index_images(folder: Path) -> PacketIndex:
         )
     first, example = next(((p, picture) for p in pictures if (picture := _load(p)) is not None), (None, None))
     if first is None or example is None:
-        raise NoFramesError(f"{folder}: of {counted(len(pictures), 'picture')} not one can be read; replace them")
+        raise NoFramesError(
+            f"{folder}: none of its pictures can be read ({counted(len(pictures), 'picture')}); replace them"
+        )
     return PacketIndex(
         pts_seconds=np.arange(len(pictures)) / RATE,
         is_keyframe=np.ones(len(pictures), bool),
@@ -81,10 +83,10 @@ def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
 
     Args:
         folder: A folder of numbered pictures.
-        beat: To be called with every step.
+        beat: Called at every step.
 
     Returns:
-        The frames, to be taken one at a time; a picture that cannot be read is an error and left out.
+        The frames, one at a time; a picture that cannot be read counts as an error and is left out.
     """
     stream = FrameStream(NAME, beat)
     stream.frames = _read_all(numbered_images(folder), stream)
@@ -94,13 +96,13 @@ def read_all(folder: Path, beat: Callable[[], None]) -> FrameStream:
 def _remarks(pictures: list[Path], first: Path, example: np.ndarray) -> dict[str, str]:
     found = {}
     if first.suffix.lower() in SEVERAL_ENDINGS and _holds_several(first):
-        found["several pictures in a file"] = "each file holds several pictures, of which the first is taken"
+        found["several pictures in a file"] = "each file holds several pictures, only the first is used"
     if example.max() < DARK * 255:
         ranges = [_range(path) for path in pictures[:: -(-len(pictures) // DARK_LOOKS)]]
         highest, limit = max(ranges, key=lambda pair: pair[0] / pair[1])
         if highest < DARK * limit:
             found["dark pictures"] = (
-                f"the pictures use levels up to {highest:,} of {limit:,} only and come out dark: scale them"
+                f"the pictures only use levels up to {highest:,} of {limit:,} and come out dark: scale them"
             )
     return found
 
@@ -112,7 +114,7 @@ def _holds_several(path: Path) -> bool:
 
 
 def _range(path: Path) -> tuple[int, int]:
-    """The highest level that a picture uses, and the highest that it could use."""
+    """The highest level that a picture uses, and the highest possible one."""
     content = np.frombuffer(read_regular(path), np.uint8)
     picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if len(content) else None
     if picture is None or picture.dtype.kind != "u":
@@ -121,9 +123,9 @@ def _range(path: Path) -> tuple[int, int]:
 
 
 def _assumption(pictures: list[Path]) -> str:
-    text = f"pictures hold no times, {RATE:g} frames/s are assumed"
+    text = f"pictures have no timestamps, {RATE:g} frames/s is assumed"
     skipped = missing_numbers(pictures)
-    return f"{text} ({skipped} numbers are missing in the sequence)" if skipped else text
+    return f"{text} ({skipped} numbers are missing from the sequence)" if skipped else text
 
 
 def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFrame]:
@@ -131,12 +133,12 @@ def _read_all(pictures: list[Path], stream: FrameStream) -> Iterator[DecodedFram
         stream.beat()
         picture = _load(path)
         if picture is None:
-            stream.note_error(f"{path.name} is no picture")
+            stream.note_error(f"{path.name} is not a picture")
             continue
         yield DecodedFrame(position / RATE, av.VideoFrame.from_ndarray(picture, format="bgr24"))
 
 
 def _load(path: Path) -> np.ndarray | None:
-    """uint8 (H, W, 3) BGR, turned as its EXIF tag says; None where it cannot be read."""
+    """uint8 (H, W, 3) BGR, rotated according to its EXIF tag; None if it cannot be read."""
     content = np.frombuffer(read_regular(path), np.uint8)
     return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None

@@ -1,6 +1,6 @@
-"""Reads a video's packets without decoding them: when each frame is shown, where keyframes are, what the file says.
+"""Reads a video's packets without decoding them: when each frame is shown, where keyframes are, what is declared.
 
-One frame is decoded, because only that proves that there is a decoder, and only a frame carries the rotation.
+One frame is decoded: only that proves that a decoder exists, and only a frame carries the rotation.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from extract.decode.container import open_container, orientation, shown_streams,
 from extract.errors import NoFramesError
 from extract.text import counted
 
-PROBE_SECONDS = 20.0  # for the first frame of a file whose head is damaged
-ASSUMED_RATE = 25.0  # where a file names no rate, as FFmpeg assumes
+PROBE_SECONDS = 20.0  # for finding the first frame of a file whose start is damaged
+ASSUMED_RATE = 25.0  # if a file names no rate; FFmpeg assumes the same
 NO_TIME = -(2**63)  # FFmpeg's AV_NOPTS_VALUE
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273
-# AVI stores the order of decoding only; FFmpeg guesses the times of display, late by a frame, or not even rising.
+# AVI stores the decoding order only; FFmpeg guesses presentation times, a frame late or not even increasing.
 FORMATS_WITHOUT_PTS = ("avi",)
 FEWEST_FIELDS = 3
-MOST_FRAMES_HELD = 16  # by a decoder that puts them in order of display (H.264, A.4.2)
+MOST_FRAMES_HELD = 16  # by a decoder that reorders frames for display (H.264, A.4.2)
 
 RECENT = 8
 _recent: dict[tuple[str, int, int], PacketIndex] = {}
@@ -41,28 +41,28 @@ av.logging.set_level(None)
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """What the packets of a video say.
+    """What the packets of a video tell.
 
     Args:
-        pts_seconds: float64 (M,), strictly rising: when each frame is shown, minus the stream's start.
+        pts_seconds: float64 (M,), strictly increasing: when each frame is shown, minus the stream's start.
         is_keyframe: bool (M,), in the same order.
-        timestamps: "real", or "rebuilt": frames take the times in order, however many are lost.
-        rebuilt_because: Why; "" for real ones.
+        timestamps: "real", or "rebuilt": frames take the times in order, however many frames are lost.
+        rebuilt_because: Why they were rebuilt; "" if they are real.
         average_rate: Frames per second.
         duration_seconds: End of the last frame.
         tick_seconds: The unit in which the file stores time.
-        start_pts: The stream's start in ticks: what the file says, or its first frame if that is earlier.
-        pts_is_dts: Whether the times of display are those of decoding, whatever FFmpeg guesses.
-        declared_frames: The container's own count, None where it has none.
+        start_pts: The stream's start in ticks: as declared, or its first frame if that is earlier.
+        pts_is_dts: Whether the decoding times are used as presentation times, whatever FFmpeg guesses.
+        declared_frames: The container's own frame count, None if it has none.
         codec: FFmpeg's name of the codec, such as "h264".
-        hdr: "PQ" or "HLG" where the colours are coded for such screens, else "".
+        hdr: "PQ" or "HLG" if the colours use that transfer function, else "".
         is_interlaced: Whether the first frame holds two fields.
-        counts_frames: Whether packets and decoded frames correspond one to one: not where fields have packets of their
-            own, nor where the file begins with frames that lack their keyframe.
+        counts_frames: Whether packets and decoded frames correspond one to one: not if fields have packets of their
+            own, nor if the file starts with frames whose keyframe is missing.
         stream_index: Which stream of the file this is.
-        coded_size: (width, height) of a decoded frame, before it is turned.
+        coded_size: (width, height) of a decoded frame, before rotation.
         orientation: The display matrix reduced to (a, b, c, d) in -1, 0, 1: x' = a x + c y, y' = b x + d y.
-        remarks: What is there and not used, or likely to be unwanted: in a few words -> in a sentence.
+        remarks: What is present but unused, or probably unwanted: in a few words -> in a sentence.
     """
 
     pts_seconds: np.ndarray
@@ -86,12 +86,12 @@ class PacketIndex:
 
     @property
     def rounding_seconds(self) -> float:
-        """How much too early a frame may be stored: half a tick of a fine clock; coarse ticks count frames, exactly."""
+        """How much too early a stored time may be: half a tick of a fine clock; coarse ticks count frames exactly."""
         return max(self.tick_seconds / 2, 1e-6) if self.tick_seconds <= 0.001 and self.timestamps == "real" else 1e-6
 
     @property
     def rotation_degrees(self) -> int:
-        """Clockwise rotation of the display matrix, reflections aside."""
+        """Clockwise rotation of the display matrix, ignoring reflections."""
         a, b, _, d = self.orientation
         return {(1, 0): 0, (0, 1): 90, (-1, 0): 180 if d < 0 else 0, (0, -1): 270}[(a, b)]
 
@@ -107,14 +107,14 @@ def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
 
     Args:
         path: A regular file.
-        beat: Called with every packet, so that a slow file is not taken for a stalled one.
+        beat: Called at every packet, so that a slow file is not mistaken for a stalled one.
 
     Returns:
-        The index; the last few are kept, so that many spans of one video scan it once.
+        The index; the last few are cached, so that many spans of one video need only one scan.
 
     Raises:
-        UnreadableVideoError: No video, or none that FFmpeg opens.
-        NoFramesError: A video stream of which not one frame is decoded.
+        UnreadableVideoError: Not a video, or FFmpeg cannot open it.
+        NoFramesError: Not one frame of the video stream can be decoded.
     """
     status = os.stat(path)
     key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
@@ -153,7 +153,7 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
 
 
 class _Packets:
-    """Times in ticks of the packets that show a frame, in file order, in 25 bytes each."""
+    """Times in ticks of the packets that show a frame, in file order, 25 bytes each."""
 
     def __init__(self) -> None:
         self._pts, self._dts, self._duration, self._is_keyframe = array("q"), array("q"), array("q"), array("b")
@@ -162,7 +162,7 @@ class _Packets:
         return len(self._pts)
 
     def add(self, packet: av.Packet) -> None:
-        """Note one packet."""
+        """Record one packet."""
         self._pts.append(NO_TIME if packet.pts is None else packet.pts)
         self._dts.append(NO_TIME if packet.dts is None else packet.dts)
         self._duration.append(packet.duration or 0)
@@ -181,8 +181,8 @@ def _read_packets(
     path: Path,
     beat: Callable[[], None],
 ) -> tuple[_Packets, av.VideoFrame, int, Counter[int]]:
-    """All packets that show a frame, the first frame that decodes, how many others the decoder held by then, and the
-    numbers of packets of other video streams."""
+    """All packets that show a frame, the first frame that decodes, how many others the decoder held by then, and how
+    many packets each other video stream has."""
     packets, held, counts = _Packets(), 0, Counter({other.index: 0 for other in others})
     for other in others:
         other.discard = av.stream.Discard.default
@@ -205,7 +205,7 @@ def _read_packets(
                 last_error = str(error.strerror)
     if frame is None or not len(packets):
         raise NoFramesError(
-            f"{path}: of {counted(len(packets), 'packet')} of {codec} video not one gives a frame "
+            f"{path}: no frame comes out of {counted(len(packets), 'packet')} of {codec} video "
             f"({last_error}); the file is encrypted, damaged or only a header: replace it"
         )
     return packets, frame, held, counts
@@ -220,7 +220,7 @@ def _other_streams(counts: Mapping[int, int]) -> dict[str, str]:
 
 
 def _demux(container: av.container.InputContainer, streams: Sequence[av.VideoStream]) -> Iterator[av.Packet]:
-    """The streams' packets; a read error ends the file, as it does for a player."""
+    """The streams' packets; a read error ends the file, as in a player."""
     try:
         yield from container.demux(streams)
     except av.error.FFmpegError:
@@ -228,7 +228,7 @@ def _demux(container: av.container.InputContainer, streams: Sequence[av.VideoStr
 
 
 def _is_shown(packet: av.Packet, codec: str) -> bool:
-    """False for the hidden reference frames of VP8 and VP9 and the placeholders of XviD, packets without a picture."""
+    """False for packets without a picture: hidden reference frames of VP8 and VP9, and placeholders of XviD."""
     if codec == "mpeg4":
         return packet.size > 4  # less than a start code
     if codec == "vp8":
@@ -251,7 +251,7 @@ def _clock(
     declared_start: int | None,
     held: int,
 ) -> dict[str, Any]:
-    """The fields of `PacketIndex` that have to do with time."""
+    """The time-related fields of `PacketIndex`."""
     pts, dts, duration, is_keyframe = packets.columns()
     has_no_pts, dts_rise = container.format.name in FORMATS_WITHOUT_PTS, bool((np.diff(dts) > 0).all())
     is_guessed = has_no_pts and (bool(stream.codec_context.has_b_frames) or not dts_rise)
@@ -284,22 +284,22 @@ def _clock(
 
 
 def _may_have_fields(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """H.264 that begins with whole frames may go on with single fields, as broadcasts do; MP4 keeps two in a packet."""
+    """H.264 that starts with whole frames may go on with single fields (broadcasts do); MP4 keeps both in a packet."""
     return stream.codec_context.codec.canonical_name == "h264" and "mp4" not in container.format.name
 
 
 def _has_fields(pts_seconds: np.ndarray) -> bool:
-    """Whether packets come at two paces, one twice the other: some hold a frame and some a field, as in broadcasts."""
+    """Whether packets come at two rates, one twice the other: some hold a frame, some a field, as in broadcasts."""
     intervals, counts = np.unique(np.diff(pts_seconds).round(3), return_counts=True)
     common = intervals[counts >= FEWEST_FIELDS]
     return bool((np.abs(2 * common[:, None] - common) < 0.0015).any())
 
 
 def _times_from_dts(dts: np.ndarray, held: int, tick: float, rate: float) -> tuple[np.ndarray, float]:
-    """Seconds (M,) of the frames in order of display, and their rate, where only the times of decoding are stored.
+    """Seconds (M,) of the frames in display order, and their rate, if only decoding times are stored.
 
-    A decoder that holds `held` frames back shows the first when that many more have come, and so on; the gaps that
-    empty packets leave are gaps of the display too.
+    A decoder that holds `held` frames back shows the first one when that many more have come, and so on; gaps left by
+    empty packets are gaps in display too.
     """
     seconds = (dts[held:] - dts[min(held, len(dts) - 1)]) * tick
     step = 1 / rate
@@ -311,9 +311,9 @@ def _times_from_dts(dts: np.ndarray, held: int, tick: float, rate: float) -> tup
 
 
 def _why_unusable(pts: np.ndarray, dts: np.ndarray, *, is_guessed: bool) -> str:
-    """Why times of display in file order cannot be used; "" where they can."""
+    """Why the presentation times in file order cannot be used; "" if they can."""
     if is_guessed:
-        return "the container stores no times of display"
+        return "the container stores no presentation times"
     if (pts == NO_TIME).any():
         return "timestamps are missing"
     if len(np.unique(pts)) < len(pts):

@@ -1,4 +1,4 @@
-"""What an extraction of a clip would find and cost, from its packets and one decoded frame."""
+"""What extracting a clip would find and cost, from its packets and one decoded frame."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Probe(NamedTuple):
     """What the packets and one decoded frame tell of a clip.
 
     Args:
-        truth: The record of the whole video; `decoded_frames` is the number of packets that should show a frame.
-        sampled_frames: Rows that the clip should give.
-        read_frames: Frames that have to be decoded for them.
+        truth: The record of the whole video; `decoded_frames` is how many packets should show a frame.
+        sampled_frames: Rows the clip should give.
+        read_frames: Frames that must be decoded for them.
         remarks: As in `PacketIndex`.
     """
 
@@ -41,7 +41,7 @@ def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
         The probe.
 
     Raises:
-        VideoError: As `open_clip` and its reader.
+        VideoError: As from `open_clip` and its reader.
     """
     check_file(item.path)
     watched = Watched(lambda heart: _probe(item, sampling, heart), name=str(item.path), stall_seconds=STALL_SECONDS)
@@ -59,7 +59,7 @@ def _probe_packets(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) ->
     index = index_of(item.path, heart)
     wanted = wanted_frames(item, sampling, index)
     decoder = images.NAME if item.path.is_dir() else pyav.NAME
-    notes = ("only probed: the frames are counted from packets, not decoded",)
+    notes = ("only probed: frames are counted from packets, not decoded",)
     truth = make_truth(
         index,
         decoder=decoder,

@@ -1,4 +1,4 @@
-"""Reads a video file with PyAV: every frame in order, or only some by seeking to the keyframe before each."""
+"""Reads a video file with PyAV: every frame in order, or only some, by seeking to the keyframe before each."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from extract.decode.stream import DecodedFrame, FrameStream
 from extract.records import VideoItem
 
 NAME = f"pyav {av.__version__}"
-SPARSE_SHARE = 0.5  # of the frames; with more, reading all of them is as fast
-SMALLEST_FIELDS = (3, 4)  # width and height of the smallest frames that bwdif takes
+SPARSE_SHARE = 0.5  # of the frames; beyond that, reading all of them is as fast
+SMALLEST_FIELDS = (3, 4)  # width and height of the smallest frames that bwdif accepts
 SALVAGE_ATTEMPTS = 1000  # read failures in a row; damaged files give one per damaged block
 SALVAGE_SECONDS = 20.0
 
@@ -29,17 +29,17 @@ SALVAGE_SECONDS = 20.0
 def read_all(
     path: Path, index: PacketIndex, beat: Callable[[], None], *, deinterlace: str = "none", threads: int = 1
 ) -> FrameStream:
-    """Every frame that decodes, going on after failures.
+    """Every frame that decodes, continuing after failures.
 
     Args:
         path: The video.
         index: Its packet index.
-        beat: To be called with every step.
-        deinterlace: "bwdif" makes one picture of the two fields of an interlaced frame, "none" leaves them woven.
-        threads: Of FFmpeg, each of which decodes a frame; the frames are the same with any number.
+        beat: Called at every step.
+        deinterlace: "bwdif" merges the two fields of an interlaced frame into one picture, "none" leaves them woven.
+        threads: FFmpeg's threads, each of which decodes one frame; the frames are the same with any number.
 
     Returns:
-        The frames, to be taken one at a time.
+        The frames, one at a time.
     """
     stream = FrameStream(NAME, beat)
     frames = (_read_all if threads == 1 else _read_by_threads)(path, index, stream, threads)
@@ -53,11 +53,11 @@ def read_some(path: Path, index: PacketIndex, wanted: np.ndarray, beat: Callable
     Args:
         path: The video.
         index: Its packet index, with real timestamps.
-        wanted: int64 (N,), rising positions in `index.pts_seconds`.
-        beat: To be called with every step.
+        wanted: int64 (N,), increasing positions in `index.pts_seconds`.
+        beat: Called at every step.
 
     Returns:
-        The wanted frames; where one is lost, the next that decodes stands in.
+        The wanted frames; if one is lost, the next that decodes replaces it.
     """
     stream = FrameStream(NAME, beat)
     stream.frames = _read_some(path, index, wanted, stream)
@@ -65,12 +65,12 @@ def read_some(path: Path, index: PacketIndex, wanted: np.ndarray, beat: Callable
 
 
 def seeking_pays(item: VideoItem, index: PacketIndex, wanted: np.ndarray) -> bool:
-    """Whether `read_some` should fetch the wanted frames: where it decodes at most half of what `read_all` does.
+    """Whether to fetch the wanted frames with `read_some`: it decodes at most half as many frames as `read_all`.
 
     Args:
         item: The clip.
         index: The packet index of its video.
-        wanted: int64 (N,), rising positions in it.
+        wanted: int64 (N,), increasing positions in it.
     """
     if index.timestamps != "real" or not index.counts_frames:
         return False
@@ -92,14 +92,14 @@ def decoding_cost(index: PacketIndex, wanted: np.ndarray) -> int:
 
     Args:
         index: The packet index.
-        wanted: int64 (N,), rising positions.
+        wanted: int64 (N,), increasing positions.
 
     Returns:
         The number of frames.
     """
     keys = _places_to_start(index)
     before = keys[np.searchsorted(keys, wanted, side="right") - 1]
-    starts = np.maximum(before, np.concatenate([[-1], wanted[:-1]]) + 1)  # going on beats seeking back
+    starts = np.maximum(before, np.concatenate([[-1], wanted[:-1]]) + 1)  # reading on is cheaper than seeking back
     return int((wanted - starts + 1).sum())
 
 
@@ -112,7 +112,7 @@ def _read_all(path: Path, index: PacketIndex, stream: FrameStream, threads: int)
 
 
 def _read_by_threads(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
-    """By threads up to the first damage, from there on by one: what threads make of damage differs from run to run."""
+    """Multi-threaded up to the first damage, then one thread: with threads, damage differs from run to run."""
     count, trial = 0, replace(stream, frames=iter(()))
     if index.counts_frames:
         for frame in _read_all(path, index, trial, threads):
@@ -132,7 +132,7 @@ def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: Frame
     seeker = _Seeker(path, index, wanted, stream)
     try:
         for position in wanted:
-            if seeker.reached >= position:  # the frame that stood in for a lost one is already behind this one
+            if seeker.reached >= position:  # the replacement for a lost frame is already past this one
                 continue
             frame = seeker.find(int(position))
             if frame is None:
@@ -144,7 +144,7 @@ def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: Frame
 
 
 class _Seeker:
-    """An open video that goes to keyframes; `reached` is the position of the frame found last."""
+    """An open video that seeks to keyframes; `reached` is the position of the last frame found."""
 
     def __init__(self, path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> None:
         self._path, self._index, self._stream = path, index, stream
@@ -156,14 +156,14 @@ class _Seeker:
         self.reached = -1
 
     def find(self, position: int) -> av.VideoFrame | None:
-        """The frame at a position, or where it is lost the first one behind it."""
+        """The frame at a position, or the first one after it if it is lost."""
         key = int(np.searchsorted(self._keys, position, side="right")) - 1
         frame = None
         if self._keys[key] <= self.reached:
             frame = self._forward(position)
         if self.reached == position:
             return frame
-        # Transport streams have no index: seeking may land behind the keyframe, then one before it is tried.
+        # Transport streams have no index: if seeking lands after the keyframe, try an earlier one.
         for earlier in (key, key - 1, key - 2, 0):
             if self._start(max(earlier, 0), limit=int(self._ticks[self._keys[key]])):
                 frame = self._forward(position)
@@ -171,7 +171,7 @@ class _Seeker:
                     return frame
             if earlier <= 0:
                 break
-        self._keys = self._keys[:1]  # seeking does not help here: from now on only forward
+        self._keys = self._keys[:1]  # seeking does not help here: only read forward from now on
         return frame
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class _Seeker:
         self._source = _prepare(self._container, self._index)
 
     def _start(self, key: int, *, limit: int) -> bool:
-        """Go to a keyframe, 0 being the start of the file; False where that ends up behind `limit` (ticks)."""
+        """Go to a keyframe, 0 being the start of the file; False if that lands after `limit` (ticks)."""
         if key == 0:
             self.close()
             self._open()
@@ -200,7 +200,7 @@ class _Seeker:
         return True
 
     def _forward(self, position: int) -> av.VideoFrame | None:
-        """Decode up to a position or the first frame behind it."""
+        """Decode up to a position or the first frame after it."""
         for frame in self._frames:
             if frame.pts is not None and frame.pts >= self._ticks[position]:
                 self.reached = int(np.searchsorted(self._ticks, frame.pts))
@@ -223,7 +223,7 @@ def _prepare(container: av.container.InputContainer, index: PacketIndex, *, thre
 def _packets(
     container: av.container.InputContainer, source: av.VideoStream, stream: FrameStream, index: PacketIndex
 ) -> Iterator[av.Packet]:
-    """The packets from here on; after a failure to read the next is tried, within bounds of number and time."""
+    """The packets from here on; a failed read is retried with the next packet, up to a count and time limit."""
     failures, since = 0, time.monotonic()
     while failures < SALVAGE_ATTEMPTS and time.monotonic() - since < SALVAGE_SECONDS:
         try:
@@ -232,7 +232,10 @@ def _packets(
                 if index.pts_is_dts:
                     packet.pts = packet.dts
                 yield packet
-                failures, since = 0, time.monotonic()  # after the yield: the reader's own time is not the file's
+                failures, since = (
+                    0,
+                    time.monotonic(),
+                )  # after the yield: the consumer's time does not count
             return
         except av.error.FFmpegError as error:
             failures += 1
@@ -242,9 +245,9 @@ def _packets(
 def _decoded(
     packets: Iterator[av.Packet], source: av.VideoStream, stream: FrameStream, shown: Container[int] | None = None
 ) -> Iterator[av.VideoFrame]:
-    """The frames of packets, failures noted.
+    """The frames of packets; failures are noted.
 
-    With `shown` (timestamps in ticks) other frames are left undecoded where no frame depends on them.
+    With `shown` (timestamps in ticks), other frames are not decoded unless some frame depends on them.
     """
     for packet in packets:
         if shown is not None:
@@ -258,7 +261,7 @@ def _decoded(
 
 
 def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    """The same frames at the same times, the interlaced ones made of their two fields and their neighbours."""
+    """The same frames at the same times; interlaced ones are built from their two fields and their neighbours."""
     bwdif, times = FrameFilter("bwdif", "mode=send_frame:deint=interlaced"), deque[int | None]()
     for frame in frames:
         is_tiny = frame.width < SMALLEST_FIELDS[0] or frame.height < SMALLEST_FIELDS[1]
@@ -276,7 +279,7 @@ def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
 
 def _pulled(graph: av.filter.Graph, times: deque[int | None], *, ends: bool = False) -> Iterator[av.VideoFrame]:
-    """The frames that are ready, one for each that went in; with `ends` those that waited for a neighbour too."""
+    """The frames that are ready, one per input frame; with `ends`, also those that waited for a neighbour."""
     if ends and times:
         graph.push(None)
     while times:

@@ -1,6 +1,6 @@
-"""One clip -> chunks of sampled RGB frames and a record of what is really in the video.
+"""One clip -> chunks of sampled RGB frames and a record of what the video really contains.
 
-A video file is read with PyAV, by seeking where few of its frames are wanted; numbered pictures are read with OpenCV.
+Video files are read with PyAV, by seeking if few frames are wanted; numbered pictures are read with OpenCV.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from extract.videos.sources import check_file
 log = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0
-MARK = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)  # what no picture holds in these places
-FIELDS = {"none": "woven as they are coded (--deinterlace)", "bwdif": "made into one picture by bwdif"}
+MARK = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)  # no real picture has these pixels there
+FIELDS = {"none": "left woven as coded (--deinterlace)", "bwdif": "merged into one picture by bwdif"}
 
 
 class ClipReader:
-    """A context manager; iterating it once yields the clip's `SampledFrames` chunks, then `truth` is there.
+    """A context manager; iterating over it once yields the clip's `SampledFrames` chunks, then `truth` is set.
 
     Made by `open_clip`.
 
     Attributes:
-        expected_frames: Rows that the packets promise, known from the first chunk on; None before.
+        expected_frames: Rows to expect according to the packets, known from the first chunk on; None before.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class ClipReader:
 
     @property
     def busy_seconds(self) -> float:
-        """How long reading, decoding and resizing took so far, without waiting for a turn or for the reader."""
+        """Time spent on reading, decoding and resizing so far, without waiting for a turn or for the consumer."""
         return self._watched.busy_seconds
 
     @property
     def truth(self) -> VideoTruth:
-        """What was found in the video; complete, and only there, when the iteration has ended."""
+        """What was found in the video; available only when the iteration has ended."""
         if self._truth is None:
-            raise RuntimeError("the truth of a clip is known when all its frames have been read")
+            raise RuntimeError("the truth of a clip is known only after all its frames have been read")
         return self._truth
 
     def close(self) -> None:
@@ -106,22 +106,22 @@ def open_clip(
     at_seconds: np.ndarray | None = None,
     turns: CoreSlots | None = None,
 ) -> ClipReader:
-    """Start reading a clip in a thread of its own, a few chunks ahead.
+    """Start reading a clip in its own thread, a few chunks ahead.
 
     Args:
         item: The clip.
-        settings: Which frames and in what form.
-        chunk_frames: Rows per chunk at most.
-        at_seconds: float64 (N,), rising: these frames instead of those that the rule would take, such as the
-            timestamps that a store holds. Where one is lost the next takes its place.
-        turns: Of all that decode and compute on the same cores at once; a chunk is a step.
+        settings: Which frames, and in what form.
+        chunk_frames: Maximum rows per chunk.
+        at_seconds: float64 (N,), increasing: take the frames at these times instead of those of the rule, such as the
+            timestamps in a store. If one is lost, the next takes its place.
+        turns: Shared by all that decode and compute on the same cores; one chunk takes one turn.
 
     Returns:
-        The reader. While it is iterated it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
+        The reader. Iterating over it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
         VideoTimeoutError.
 
     Raises:
-        UnreadableVideoError: The file is missing, empty or no regular file.
+        UnreadableVideoError: The file is missing, empty or not a regular file.
     """
     check_file(item.path)
     return ClipReader(item, settings, chunk_frames, at_seconds, turns)
@@ -129,7 +129,7 @@ def open_clip(
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """The decoders' own errors become one of ours, and so does what nobody foresaw: it must not stop other videos."""
+    """Turn the decoders' errors into ours, and unexpected ones too: they must not stop other videos."""
     try:
         yield
     except (ClipseqError, MemoryError):
@@ -139,14 +139,14 @@ def named_errors(path: Path) -> Iterator[None]:
     except Exception as error:
         log.debug("reading %s", path, exc_info=True)
         raise UnexpectedVideoError(
-            f"{path} met a fault of clipseq or of a library ({type(error).__name__}: {error}); report it with this "
-            "file; clipseq extract tries the file again each time"
+            f"{path} triggered a bug in clipseq or a library ({type(error).__name__}: {error}); report it with this "
+            "file; clipseq extract retries the file on every run"
         ) from error
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One clip to read: its packets, the positions that the rule wants, and the way of reading that was chosen."""
+    """One clip to read: its packets, the positions the rule wants, and how to read them."""
 
     item: VideoItem
     settings: DecodeSettings
@@ -154,7 +154,7 @@ class _Job:
     wanted: np.ndarray  # (N,)
     stream: FrameStream
     is_sparse: bool
-    is_listed: bool  # the wanted frames were named, not chosen by the rule
+    is_listed: bool  # the wanted frames were given, not chosen by the rule
 
 
 _Pick = tuple[DecodedFrame, int, float]
@@ -167,7 +167,7 @@ def _read_clip(
     heart: Heartbeat,
     at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
-    """`_read_frames`, with all errors as errors of the video."""
+    """`_read_frames`, with all errors turned into errors of the video."""
     with named_errors(item.path):
         yield from _read_frames(item, settings, chunk_frames, heart, at_seconds)
 
@@ -179,7 +179,7 @@ def _read_frames(
     heart: Heartbeat,
     at_seconds: np.ndarray | None = None,
 ) -> Iterator[int | SampledFrames | VideoTruth]:
-    """How many frames are expected, the chunks of a clip and, last, its truth record."""
+    """The expected number of frames, then the chunks of a clip, then its truth record."""
     job = _start(item, settings, heart, at_seconds)
     yield len(job.wanted)
     clock = FrameClock(job.index)
@@ -195,13 +195,13 @@ def _read_frames(
             raise NoFramesError(_nothing(job, clock))
         yield _truth(job, clock)
     finally:
-        job.stream.frames = iter(())  # which hold the stream that holds them, and the file with its decoder
+        job.stream.frames = iter(())  # breaks a reference cycle that keeps the file and its decoder open
 
 
 def _sampled(
     job: _Job, picks: Iterator[_Pick], fitter: FrameFitter, clock: FrameClock, rows: int
 ) -> SampledFrames | None:
-    """So many frames in one array, or as many as there are; None where there are none."""
+    """Up to `rows` frames in one array; None if there are no more."""
     frames, positions, seconds = np.empty(0, np.uint8), list[int](), list[float]()
     for frame, position, at in picks:
         shape = fitter.shape(frame.picture)
@@ -209,7 +209,7 @@ def _sampled(
             frames = np.empty((rows, *shape), np.uint8)
         elif shape != frames.shape[1:]:
             raise UnreadableVideoError(
-                f"{job.item.path} holds frames of several sizes; give an image size to bring them to one"
+                f"{job.item.path} has frames of different sizes; set an image size to make them equal"
             )
         if not _is_written(fitter, frame.picture, frames[len(positions)]):
             job.stream.note_error(f"the frame at {at:.3f} s came without a picture")
@@ -225,7 +225,7 @@ def _sampled(
 
 
 def _is_written(fitter: FrameFitter, picture: av.VideoFrame, out: np.ndarray) -> bool:
-    """Fits a picture into its place; False where a part of that is as before, which another mark leaves no doubt of."""
+    """Fit a picture into its place; False if part of it was left unwritten, confirmed with a second mark."""
     places = out[:: -(-len(out) // len(MARK)), :: -(-out.shape[1] // len(MARK))]
     mark = MARK[: len(places), : places.shape[1]]
     for before in (mark, ~mark):
@@ -237,10 +237,10 @@ def _is_written(fitter: FrameFitter, picture: av.VideoFrame, out: np.ndarray) ->
 
 
 def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:
-    """Scan the packets, choose the frames, and how to read them."""
+    """Scan the packets, choose the frames and how to read them."""
     index = index_of(item.path, heart)
     wanted = wanted_frames(item, settings.sampling, index) if at_seconds is None else _nearest(at_seconds, index)
-    is_file, weaves = not item.path.is_dir(), settings.deinterlace == "none"  # a frame alone has no neighbours
+    is_file, weaves = not item.path.is_dir(), settings.deinterlace == "none"  # a single frame has no neighbours
     is_sparse = is_file and weaves and pyav.seeking_pays(item, index, wanted)
     if not is_file:
         stream = images.read_all(item.path, heart.beat)
@@ -252,7 +252,7 @@ def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_secon
 
 
 def wanted_frames(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> np.ndarray:
-    """int64 (N,), the positions that a rule takes from a clip, never none."""
+    """int64 (N,), the positions a rule takes from a clip, at least one."""
     wanted = sample_indices(
         index.pts_seconds,
         sampling,
@@ -274,19 +274,19 @@ def _no_frame(item: VideoItem, sampling: SamplingRule, index: PacketIndex) -> st
             "them; skip fewer, or leave the clip out"
         )
     return (
-        f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s, it is "
+        f"{item.path} has no frame between {item.start_seconds:g} and {item.end_seconds:g} s and is "
         f"{index.duration_seconds:g} s long; correct the span of {item.clip_id}"
     )
 
 
 def _nearest(at_seconds: np.ndarray, index: PacketIndex) -> np.ndarray:
-    """int64 (N,), the positions of given times."""
+    """int64 (N,), the positions of the given times."""
     slack = max(index.tick_seconds / 2, ROUNDING_SECONDS)
     return np.unique(np.minimum(np.searchsorted(index.pts_seconds, at_seconds - slack), len(index.pts_seconds) - 1))
 
 
 def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
-    """Every frame is decoded, those of the rule are taken."""
+    """Decode every frame and take those of the rule."""
     index = job.index
     rule = SamplingRule("num_frames", len(job.wanted)) if job.is_listed else job.settings.sampling
     picker = FramePicker(
@@ -307,7 +307,7 @@ def _dense_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
 
 
 def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
-    """Only the frames of the rule come; their positions are known from the packets."""
+    """Decode only the frames of the rule; their positions are known from the packets."""
     for frame in job.stream.frames:
         position = int(frame.position if frame.position is not None else 0)
         seconds = clock.next_time(float(job.index.pts_seconds[position]))
@@ -319,12 +319,12 @@ def _sparse_picks(job: _Job, clock: FrameClock) -> Iterator[_Pick]:
 def _nothing(job: _Job, clock: FrameClock) -> str:
     said = f" ({job.stream.last_error})" if job.stream.last_error else ""
     if not len(clock):
-        return f"{job.item.path}: {job.stream.decoder} decodes not one frame{said}; replace it"
+        return f"{job.item.path}: {job.stream.decoder} cannot decode a single frame{said}; replace it"
     return f"{job.item.path}: no frame of the span of {job.item.clip_id} can be decoded{said}; leave it out"
 
 
 def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
-    """What was found; an error instead where frames are lost and the settings do not salvage."""
+    """The truth record; an error if frames are lost and the settings do not salvage."""
     notes = reading_notes(job.stream, clock, fields=FIELDS[job.settings.deinterlace])
     decoded = len(clock)
     if job.is_sparse:
@@ -360,5 +360,5 @@ def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoErro
 
 
 def index_of(path: Path, heart: Heartbeat) -> PacketIndex:
-    """What the packets of a video, or the pictures of a folder, say."""
+    """The index of a video's packets or of a folder's pictures."""
     return images.index_images(path) if path.is_dir() else scan_packets(path, heart.beat)

@@ -1,7 +1,7 @@
-"""The version of the rules by which videos are decoded and sampled, and which stored clips each change concerns.
+"""The version of the rules for decoding and sampling videos, and which stored clips each change affects.
 
-It is no part of the recipe: a correction shall not make another store of every store, but only those clips again that
-the earlier rules stored wrongly. What changes the numbers of every clip belongs in the recipe.
+It is not part of the recipe: a correction must not invalidate every store, only redo the clips that earlier rules
+stored wrongly. A change to the numbers of every clip belongs in the recipe.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Change:
     """One correction of the rules.
 
     Args:
-        version: Of the rules from which on it holds.
+        version: First version of the rules that has it.
         what: What was wrong before, in the past tense.
-        concerns: Whether a clip of an earlier version is wrong, by the store's recipe and the clip's truth record.
+        concerns: Whether a clip of an earlier version is wrong, given the store's recipe and the clip's truth record.
     """
 
     version: int
@@ -31,21 +31,21 @@ def _is_spread_over_pauses(recipe: Mapping[str, object], truth: VideoTruth) -> b
     return "num_frames=" in str(recipe.get("sampling")) and truth.variable_rate
 
 
-# Version 1 is that of shards without a version.
+# Shards without a version are version 1.
 CHANGES = (Change(2, "frames spread over the clip were crowded or lost at a pause", _is_spread_over_pauses),)
 VERSION = max(change.version for change in CHANGES)
 
 
 def outdated(version: int, recipe: Mapping[str, object], truth: VideoTruth | None) -> str:
-    """What is wrong with a stored clip, by the rules as they are now.
+    """What is wrong with a stored clip according to the current rules.
 
     Args:
-        version: Of the rules by which it was decoded.
-        recipe: Of its store.
-        truth: Its record; None for imported features, which nobody decoded.
+        version: Version of the rules it was decoded with.
+        recipe: Its store's recipe.
+        truth: Its record; None for imported features, which were never decoded.
 
     Returns:
-        The corrections that concern it, fit to stand behind a colon; "" where it is right.
+        The corrections that affect it, to be put after a colon; "" if it is right.
     """
     if truth is None:
         return ""

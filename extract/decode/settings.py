@@ -1,4 +1,4 @@
-"""What a decoder can be told; imports nothing that takes time, so that the command line can ask it for its choices."""
+"""Decoder settings; imports nothing slow, so that the command line can ask it for the choices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings:
-    """What decides how a frame looks: part of every recipe, with a flag of the same name each, made from this record.
+    """What decides how a frame looks: part of every recipe; each field becomes a flag of the same name.
 
     Raises:
         UsageError: An unknown word.
@@ -23,17 +23,17 @@ class FrameSettings:
     fit: str = option("stretch", "how a frame becomes square", choices=("stretch", "crop", "pad"))
     input: str = option(
         "rgb",
-        "what the backbone sees: the picture, its difference from the one before, or optical flow",
+        "what the backbone sees: the picture, its difference from the previous one, or optical flow",
         choices=("rgb", "diff", "flow"),
     )
     deinterlace: str = option(
         "none",
-        "make one picture of the two fields of an interlaced frame (bwdif); reads every frame, also for few",
+        "merge the two fields of an interlaced frame into one picture (bwdif); always reads every frame",
         choices=("none", "bwdif"),
     )
     on_corrupt: str = option(
         "salvage",
-        "where frames are lost: keep the rest and record the gap, leave the clip out, or stop",
+        "if frames are lost: keep the rest and record the gap, leave the clip out, or stop",
         choices=("salvage", "skip", "fail"),
     )
 
@@ -42,7 +42,7 @@ class FrameSettings:
 
 
 def frame_words(settings: Any) -> dict[str, Any]:
-    """The fields of `FrameSettings` by name, out of any record or namespace that has them."""
+    """The fields of `FrameSettings` by name, from any record or namespace that has them."""
     return {each.name: getattr(settings, each.name) for each in fields(FrameSettings)}
 
 
@@ -53,7 +53,7 @@ class DecodeSettings(FrameSettings):
     Args:
         sampling: Which frames.
         image_size: Side of the square pictures in pixels; None keeps their size.
-        threads: Of FFmpeg, for one video; changes no number.
+        threads: FFmpeg threads per video; does not change the output.
 
     Raises:
         UsageError: An unknown word, or a size below 1.

@@ -1,4 +1,4 @@
-"""What every reader gives: frames in output order, each with the time it claims and its picture as it was decoded."""
+"""What every reader returns: frames in output order, each with its own timestamp and its decoded picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class DecodedFrame(NamedTuple):
     """One frame.
 
     Args:
-        pts_seconds: The decoder's own timestamp minus the stream's start, NaN where it has none.
-        picture: As it is coded: of any size and kind of pixels, before any rotation.
-        position: Rank among all frames of the video where it is known (after seeking), else None.
+        pts_seconds: The decoder's own timestamp minus the stream's start, NaN if it has none.
+        picture: As coded: any size and pixel format, before rotation.
+        position: Position among all frames of the video if known (after seeking), else None.
     """
 
     pts_seconds: float
@@ -29,12 +29,12 @@ class FrameStream:
 
     Args:
         decoder: Name and version.
-        beat: To be called with every step, so that a slow file is not taken for a stalled one.
+        beat: Called at every step, so that a slow file is not mistaken for a stalled one.
         frames: The frames, in output order.
         damaged: How many frames the decoder flagged as damaged.
         interlaced: How many frames hold two fields.
         errors: How often decoding failed.
-        last_error: What it said last.
+        last_error: The last error message.
     """
 
     decoder: str

@@ -1,4 +1,4 @@
-"""What of the pictures the backbone sees: themselves, their differences, or the optical flow between them."""
+"""What the backbone sees: the pictures, their differences, or the optical flow between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from extract.errors import UsageError
 from extract.records import SampledFrames
 
-FLOW_RANGE = 1 / 16  # a motion of this part of the image's width per sampled step is coded as the full deflection
+FLOW_RANGE = 1 / 16  # motion per sampled step, as a share of the image width, that is coded as full deflection
 NO_MOTION = 128
 FrameTransform = Callable[[SampledFrames], SampledFrames]
 
@@ -21,7 +21,7 @@ def rgb() -> FrameTransform:
 
 
 def diff() -> FrameTransform:
-    """The absolute difference to the sampled frame before; the first frame of a clip gives zeros."""
+    """The absolute difference from the previous sampled frame; the first frame of a clip gives zeros."""
     before: list[np.ndarray] = []
 
     def difference(sampled: SampledFrames) -> SampledFrames:
@@ -35,7 +35,7 @@ def diff() -> FrameTransform:
 
 
 def flow() -> FrameTransform:
-    """Dense optical flow from the sampled frame before, as a picture: R = dx, G = dy, B = speed, 128 = no motion.
+    """Dense optical flow from the previous sampled frame, as a picture: R = dx, G = dy, B = speed, 128 = no motion.
 
     Farneback's method (OpenCV); the first frame of a clip gives no motion.
     """
@@ -56,13 +56,13 @@ FRAME_TRANSFORMS: dict[str, Callable[[], FrameTransform]] = {"rgb": rgb, "diff":
 
 
 def make_transform(name: str) -> FrameTransform:
-    """A fresh transform for one clip; it is fed the clip's chunks in order.
+    """A fresh transform for one clip; feed it the clip's chunks in order.
 
     Args:
         name: A key of `FRAME_TRANSFORMS`.
 
     Returns:
-        A function from chunk to chunk of the same shape.
+        A function from a chunk to a chunk of the same shape.
 
     Raises:
         UsageError: The name is unknown.

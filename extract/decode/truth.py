@@ -1,4 +1,4 @@
-"""Puts the truth record together from what the packets say and what decoding found."""
+"""Builds the truth record from the packet index and what decoding found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from extract.decode.stream import FrameStream
 from extract.records import VideoTruth
 from extract.text import counted
 
-ROUNDING_SECONDS = 0.0011  # intervals that differ by a rounded millisecond are of one rate
+ROUNDING_SECONDS = 0.0011  # intervals that differ by a rounded millisecond count as equal
 MOST_SPANS = 100
 
 
@@ -29,7 +29,7 @@ def make_truth(
 
     Args:
         index: Its packet index.
-        decoder: Name and version, and how it read.
+        decoder: Its name and version, and how it read.
         decoded_frames: Frames that came out.
         interlaced: Whether frames hold two fields.
         lost_spans: Half-open spans in seconds where frames are missing.
@@ -68,21 +68,21 @@ def reading_notes(stream: FrameStream, clock: FrameClock, *, fields: str) -> lis
         fields: What was done with the two fields of interlaced frames.
 
     Returns:
-        No, one or more sentences.
+        A list of sentences, possibly empty.
     """
     notes = []
     if stream.errors:
         notes.append(f"decoding failed {counted(stream.errors, 'time')} (last: {stream.last_error})")
     if stream.interlaced:
-        notes.append(f"{counted(stream.interlaced, 'frame')} of two interlaced fields, {fields}")
+        notes.append(f"{counted(stream.interlaced, 'frame')} with two interlaced fields, {fields}")
     if stream.damaged:
         notes.append(f"{counted(stream.damaged, 'frame')} flagged as damaged by the decoder")
     if clock.moved:
         notes.append(
-            f"{counted(clock.moved, 'frame')} came without a rising timestamp and got the time of the next packet"
+            f"{counted(clock.moved, 'frame')} came without an increasing timestamp and got the time of the next packet"
         )
     if clock.stopped:
-        notes.append(f"reading ended after {counted(len(clock), 'frame')}, the last of which was the last one wanted")
+        notes.append(f"reading ended after {counted(len(clock), 'frame')}, at the last wanted frame")
     return notes
 
 
@@ -91,7 +91,7 @@ def _file_notes(index: PacketIndex, *, more_spans: int) -> list[str]:
     if index.rebuilt_because:
         notes.append(f"timestamps rebuilt: {index.rebuilt_because}")
     if index.hdr:
-        notes.append(f"HDR colours ({index.hdr}), taken as they are")
+        notes.append(f"HDR colours ({index.hdr}), used as they are")
     if more_spans > 0:
         notes.append(f"{more_spans} more lost spans")
     return notes

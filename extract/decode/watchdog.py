@@ -1,4 +1,4 @@
-"""Runs an iterator in a thread of its own and gives up on it when it stalls, which no time-out of a decoder can do.
+"""Runs an iterator in its own thread and gives up on it when it stalls, which no decoder time-out can do.
 
 A read that hangs in the operating system (a dead network share) cannot be interrupted: its thread is left behind.
 """
@@ -17,31 +17,31 @@ from extract.system.core_slots import CoreSlots
 
 QUEUE_LENGTH = 2
 POLL_SECONDS = 0.2
-IDLE_SHARE = 0.75  # a step that waits for the disk for more than this part of its time needs no core for itself
+IDLE_SHARE = 0.75  # a step that waits for the disk for more than this share of its time does not need its own core
 
 
 class Heartbeat:
-    """The watched side calls `beat()` with every step it makes."""
+    """The watched side calls `beat()` at every step."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
 
     def beat(self) -> None:
-        """Show that work goes on."""
+        """Show that work is going on."""
         self.last = time.monotonic()
 
 
 class Watched:
-    """Iterates over `start(heartbeat)` in another thread; to be closed.
+    """Iterates over `start(heartbeat)` in another thread; must be closed.
 
     Args:
         start: Makes the iterator.
-        name: What is read, for the error.
-        stall_seconds: How long no step may be made.
-        turns: Shared with all that work on the same cores; None: there is a core for everyone.
+        name: What is read, for the error message.
+        stall_seconds: How long it may go without a step.
+        turns: Shared by all that work on the same cores; None: there is a core for everyone.
 
     Attributes:
-        busy_seconds: How long the iterator has worked so far, without its waiting for the reader or for a turn.
+        busy_seconds: How long the iterator has worked so far, without waiting for the consumer or for a turn.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Watched:
                 if time.monotonic() - self._heart.last > self._stall_seconds:
                     self._stopped.set()
                     raise VideoTimeoutError(
-                        f"{self._name}: nothing was read for {self._stall_seconds:g} s; the disk or network stalls, "
+                        f"{self._name}: nothing was read for {self._stall_seconds:g} s; the disk or network stalls; "
                         "try again later with --retry-failed"
                     ) from None
                 continue
@@ -95,7 +95,7 @@ class Watched:
                 if not self._put("item", item):
                     return
             self._put("end", None)
-        except BaseException as error:  # handed to the thread that reads, which raises it
+        except BaseException as error:  # passed to the consuming thread, which raises it
             self._put("error", error)
         finally:
             if hasattr(steps, "close"):
@@ -120,7 +120,7 @@ class Watched:
             yield item
 
     def _put(self, kind: str, item: Any) -> bool:
-        """Wait for room; False when nobody reads any more."""
+        """Wait for room; False when nobody is reading any more."""
         while not self._stopped.is_set():
             try:
                 self._items.put((kind, item), timeout=POLL_SECONDS)

@@ -1,14 +1,14 @@
-"""Frames of many videos in, full fixed-size batches through the backbone, rows back to their clips.
+"""Packs frames of many videos into full fixed-size batches, runs the backbone, returns rows to their clips.
 
-Decode threads (one video each) write into a ring of batches that all videos share; backbone threads, as many as the
-engine takes calls at once, empty it; the caller's own thread puts what comes out in order, and may write shards beside
-it. Everything is bounded, so memory does not grow with the length of a video, and whoever is faster waits:
+Decode threads (one video each) write into a ring of batches shared by all videos; backbone threads, one per concurrent
+engine call, empty it; the caller's own thread puts the results in order, and may write shards meanwhile.
+Everything is bounded, so memory does not grow with the length of a video, and whoever is faster waits:
 
     decode-0  aaaa aaaa aa|a ends        ring         backbone-0  [aaaabbbb]      events, per clip in order
     decode-1  bbbb bb|b ends        ->  [......   ->  backbone-1  [aaaaaabb]  ->  Opened a, b; Rows a; Rows b; ...
 
-What a row holds depends on its frame alone, so neither threads nor the company in a batch change it (with Keras, by
-no more than rounding: see `extract.engines.engine.Engine`).
+A row depends only on its frame, so neither threads nor the other rows in a batch change it (with Keras, only by
+rounding: see `extract.engines.engine.Engine`).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from extract.system.cores import ffmpeg_threads, usable_cores
 from extract.videos.sources import source_of
 
 CHUNK_FRAMES = 16
-SPARE_BYTES = 16 << 20  # of the ring, beside the batches in the engine: frames that lie ready for when videos are slow
-SPARE_BATCHES = (2, 32)  # fewest: one that lies ready and one that is being filled; most: of small pictures
-QUEUED_EVENTS = 32  # embedded batches, and starts and ends of clips, that may wait for the caller
+SPARE_BYTES = 16 << 20  # of the ring, besides the batches in the engine: frames kept ready for when videos are slow
+SPARE_BATCHES = (2, 32)  # fewest: one ready and one being filled; most: for small pictures
+QUEUED_EVENTS = 32  # embedded batches, clip starts and clip ends that may wait for the caller
 POLL_SECONDS = 0.1
 
 
 class BatchEngine(Protocol):
-    """What embeds a batch; `extract.engines.engine.Engine` is one."""
+    """Embeds batches; `extract.engines.engine.Engine` is one."""
 
     @property
     def batch_size(self) -> int:
@@ -50,7 +50,7 @@ class BatchEngine(Protocol):
 
     @property
     def streams(self) -> int:
-        """From how many threads it is called at once."""
+        """How many threads call it at once."""
 
     @property
     def units(self) -> int:
@@ -66,8 +66,8 @@ class BatchEngine(Protocol):
 
 @dataclass(frozen=True)
 class Opened:
-    """The first frames of a clip are there: what its file is, how many rows its packets promise, how many of them are
-    done already."""
+    """The first frames of a clip have arrived: its file, how many rows its packets promise, and how many of them are
+    already done."""
 
     clip_id: str
     source: Source
@@ -95,7 +95,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The clip cannot be done; rows given before are void."""
+    """The clip failed; discard the rows given before."""
 
     clip_id: str
     error: VideoError
@@ -106,7 +106,7 @@ Event = Opened | Rows | Finished | Failed
 
 @dataclass(frozen=True)
 class _Ended:
-    """A clip is over; that may be said when `position` rows of all clips have been embedded."""
+    """A clip is over; to be reported once `position` rows of all clips have been embedded."""
 
     position: int
     event: Finished | Failed
@@ -132,8 +132,8 @@ def embed_clips(
     """Embed every sampled frame of every clip.
 
     Args:
-        work: Clips, each with its beginning that is already done and shall not be embedded again; where the file has
-            become another since, everything is.
+        work: Clips, each with the beginning that is already done and is not embedded again, unless the file has
+            changed since.
         settings: How frames are sampled and prepared; with an image size.
         engine: The backbone; it is called with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
@@ -161,7 +161,7 @@ class _Packer:
         seconds: StageSeconds,
     ) -> None:
         if settings.image_size is None:
-            raise ValueError("frames of several sizes cannot share a batch: the decode settings need an image_size")
+            raise ValueError("frames of different sizes cannot share a batch: the decode settings need an image_size")
         self._work = iter(work)
         self._work_lock = threading.Lock()
         threads = ffmpeg_threads(max(1, len(work)), is_shared=engine.on_one_core)
@@ -192,13 +192,13 @@ class _Packer:
             thread.start()
 
     def events(self) -> Iterator[Event]:
-        """What the threads report: batches in order, and the end of a clip held back until its last row has come."""
+        """What the threads report: batches in order, each clip's end held back until its last row has come."""
         running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
         batch, early = 0, dict[int, _Embedded]()
         while running:
             report = self._queue.get()
             if isinstance(report, BaseException):
-                raise report  # a bug or a stop, not a property of one video
+                raise report  # a bug or a stop, not caused by one video
             with self._seconds.measure("store"):  # what the caller does with them
                 if report is None:
                     running -= 1
@@ -234,7 +234,7 @@ class _Packer:
                 if item is None:
                     break
                 self._decode(item, partial)
-        except BaseException as error:  # the thread must never die unheard: the caller's thread raises it
+        except BaseException as error:  # the thread must never die silently: the caller's thread raises it
             self._put(error)
         self._ring.writer_done()
 

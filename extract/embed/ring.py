@@ -1,10 +1,10 @@
 """A ring of preallocated batches that decode threads fill together, and backbone threads empty.
 
-Rows are reserved, written and published. A thread reserves only when its pictures lie ready, so a slow video never
-keeps a batch from being full, and no batch belongs to a video:
+Rows are reserved, written and published. A thread reserves only when its pictures are ready, so a slow video never
+delays a full batch, and no batch belongs to a single video:
 
     thread 1  aaaa aaaa aa        batch 0     batch 1     batch 2
-    thread 2  bbbb bb        ->  [aaaabbbb]  [aaaaaabb]  [........]      full: given out, and free again when released
+    thread 2  bbbb bb        ->  [aaaabbbb]  [aaaaaabb]  [........]      full: handed out, and free again when released
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from extract.records import SampledFrames
 
 @dataclass(frozen=True)
 class Span:
-    """Consecutive frames of one clip that lie in a batch from `row` on; frame_indices and pts_seconds (n,)."""
+    """Consecutive frames of one clip in a batch, starting at `row`; frame_indices and pts_seconds (n,)."""
 
     clip_id: str
     row: int
@@ -29,7 +29,7 @@ class Span:
 
 @dataclass
 class Batch:
-    """One batch of the ring: frames (B, S, S, 3), its number since the start, whose they are, how many are written."""
+    """One batch of the ring: frames (B, S, S, 3), its number since the start, their owners, how many are written."""
 
     frames: np.ndarray
     number: int = 0
@@ -38,7 +38,7 @@ class Batch:
 
 
 class Ring:
-    """A bounded number of batches, written and read by several threads; waiting is back-pressure.
+    """A bounded number of batches, written and read by several threads; waiting gives back-pressure.
 
     Args:
         batches: How many batches are held in memory.
@@ -81,16 +81,16 @@ class Ring:
             return self._reserved
 
     def writer_done(self) -> None:
-        """A writer will write no more; after the last one, what is in the last batch counts as all."""
+        """A writer has finished; after the last writer, the last batch counts as full."""
         with self._changed:
             self._writers -= 1
             self._changed.notify_all()
 
     def take(self) -> Batch | None:
-        """Wait for the next batch in order: full, or the rest at the end, whose further rows hold old frames.
+        """Wait for the next batch in order: full, or at the end the rest, whose unused rows hold old frames.
 
         Returns:
-            The batch, to be given back with `release`, or None: there is no more.
+            The batch, to be returned with `release`, or None if there are no more.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._writers == 0 or self._is_full())
@@ -102,7 +102,7 @@ class Ring:
             return batch
 
     def release(self, batch: Batch) -> None:
-        """Let a batch be filled again, once all that were given out before it are released too."""
+        """Let a batch be refilled, once all batches handed out before it are released too."""
         with self._changed:
             batch.spans, batch.rows = [], 0
             self._released_early.add(batch.number)
@@ -139,7 +139,7 @@ class Ring:
         return self._reserved // self._batch_size < self._released + len(self._batches)
 
     def _is_full(self) -> bool:
-        in_ring = self._given < self._released + len(self._batches)  # else its place still holds an older batch
+        in_ring = self._given < self._released + len(self._batches)  # else its slot still holds an older batch
         return in_ring and self._batches[self._given % len(self._batches)].rows == self._batch_size
 
     def _rows_given(self) -> int:

@@ -1,4 +1,4 @@
-"""Where the time of an extraction goes, and one line that says which stage holds up the others."""
+"""Where the time of an extraction goes, and one line that names the bottleneck."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from extract.text import counted
 STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
 ENGINE_STATES = ("backbone", "computing", "backbone_held")
 SHORT_SECONDS = 10.0  # a shorter job says nothing about a long one
-BOUND_SHARE = 0.1  # the backbone counts as held up where it waits for more than this part of its time
+BOUND_SHARE = 0.1  # the backbone counts as held up if it waits for more than this share of its time
 
 
 @dataclass
@@ -22,13 +22,13 @@ class StageSeconds:
     """Seconds of each stage of an extraction, on the wall clock.
 
     Args:
-        decode: Reading, decoding and resizing, all decode threads together; not their waiting for room or for a core.
-        backbone: With a batch in the engine; where it has several units and not all have one, that part of the time.
-        store: Writing rows and sealing shards, beside the engine.
-        decoders_waited: All decode threads together, for room in the ring: the backbone was slower.
-        backbone_waited: The rest of the time, for a full batch: decoding was slower.
-        backbone_held: The rest of the time, for rows to be taken: writing was slower.
-        computing: The part of `backbone` that was not spent waiting for a core.
+        decode: Reading, decoding and resizing, all decode threads together, without waiting for room or for a core.
+        backbone: Time with a batch in the engine; if only some of its units have one, that share of the time.
+        store: Writing rows and sealing shards, in parallel with the engine.
+        decoders_waited: All decode threads together, waiting for room in the ring: the backbone was slower.
+        backbone_waited: The rest of the time, waiting for a full batch: decoding was slower.
+        backbone_held: The rest of the time, waiting for rows to be taken: writing was slower.
+        computing: The part of `backbone` not spent waiting for a core.
         frames: How many frames were embedded.
         decode_threads: How many videos were decoded at once.
     """
@@ -45,11 +45,11 @@ class StageSeconds:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _taken: dict[str, float] = field(default_factory=dict, repr=False)
     _engine_units: int = 1
-    _engine_since: float = 0.0  # what came before is counted
+    _engine_since: float = 0.0  # everything before this is counted
     _engine_calls: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENGINE_STATES, 0), repr=False)
 
     def add(self, stage: str, seconds: float) -> None:
-        """Add `seconds` to a stage; threads may call this at once."""
+        """Add `seconds` to a stage; thread-safe."""
         with self._lock:
             setattr(self, stage, getattr(self, stage) + seconds)
 
@@ -68,15 +68,15 @@ class StageSeconds:
             self.add(stage, time.perf_counter() - began)
 
     def start_engine(self, units: int) -> None:
-        """From now on every second is one of backbone, backbone_waited and backbone_held, or shared by them.
+        """From now on, split every second among backbone, backbone_waited and backbone_held.
 
         Args:
-            units: How many calls of the engine are computed at the same time.
+            units: How many engine calls are computed at the same time.
         """
         self._engine_units, self._engine_since = units, time.perf_counter()
 
     def end_engine(self) -> None:
-        """Count what has passed since the last batch; the seconds from now on are not the engine's."""
+        """Count the time since the last batch; later time is not the engine's."""
         with self._lock:
             self._account_engine()
 
@@ -109,7 +109,7 @@ class StageSeconds:
             self.backbone_waited += spent - busy
 
     def since_last(self) -> dict[str, float]:
-        """Seconds of every stage since this was called last."""
+        """Seconds of every stage since the last call."""
         with self._lock:
             now = {stage: getattr(self, stage) for stage in STAGES}
             new = {stage: seconds - self._taken.get(stage, 0.0) for stage, seconds in now.items()}
@@ -118,11 +118,11 @@ class StageSeconds:
 
 
 def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
-    """One line for the user: who waited for whom, how fast each could go, and what would help in a long job.
+    """One line for the user: what waited for what, how fast each stage could go, and what would speed up a long job.
 
     Args:
         seconds: The stages of a job that embedded at least one frame.
-        has_model: False where the frames themselves are stored, so that nothing but decoding and writing takes time.
+        has_model: False if the frames themselves are stored, so that only decoding and writing take time.
 
     Returns:
         Such as "model-bound: the backbone could take 195 frames/s, decoding 1,480 frames/s on 2 threads; ...".
@@ -143,14 +143,14 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
     elif waited >= held and has_model and model <= decoding:
         name = "unevenly loaded"
         advice = (
-            f"{waited:.0%} of the time no frames were there though decoding is the faster: few videos were open at "
-            "once, as at the start and the end of a job, and each is decoded by one thread"
+            f"{waited:.0%} of the time no frames were ready although decoding is faster: few videos were open at "
+            "once, as at the start and end of a job, and each is decoded by one thread"
         )
     elif waited >= held:
         name = "decoding-bound"
         all_decode = seconds.decode_threads >= usable_cores()
         more = "more cores" if all_decode else "more --decode-threads (each takes one video)"
-        advice = f"{waited:.0%} of the time no frames were there; {more} or a faster disk would help"
+        advice = f"{waited:.0%} of the time no frames were ready; {more} or a faster disk would help"
     else:
         name = "store-bound"
         advice = f"{held:.0%} of the time rows waited to be written; a faster disk would help"

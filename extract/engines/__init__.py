@@ -1,1 +1,1 @@
-"""A backbone -> a fast function from pictures to embeddings, of one batch size."""
+"""A backbone -> a fast function from pictures to embeddings, with a fixed batch size."""

@@ -1,10 +1,10 @@
-"""A Backbone in, a fast function out: uint8 (B, H, W, 3) -> float32 (B, D), always of one batch size.
+"""A Backbone in, a fast function out: uint8 (B, H, W, 3) -> float32 (B, D), with a fixed batch size.
 
-The backbone `pixels` is no model: its engine gives the pictures themselves, uint8 (B, H, W, C).
+The backbone `pixels` is not a model: its engine returns the pictures themselves, uint8 (B, H, W, C).
 
-Two ways to compute the same float32 numbers, to rounding: `keras` (any backend, any device) and `litert` (XNNPACK, the
-fastest on a CPU), compiled once and cached, so that a job on a CPU starts without TensorFlow where ai-edge-litert is
-installed. How far the numbers of two calls agree is part of each engine: see `Engine`.
+Two ways to compute the same float32 numbers, up to rounding: `keras` (any backend, any device) and `litert` (XNNPACK,
+the fastest on a CPU), compiled once and cached, so that a CPU job starts without TensorFlow if ai-edge-litert is
+installed. How closely the numbers of two calls agree depends on the engine: see `Engine`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ROUNDING = 1e-5  # of the largest number in a batch: how far float32 rows of Keras may differ; 1e-6 has been seen
+ROUNDING = 1e-5  # of the largest number in a batch: how much float32 rows of Keras may differ; 1e-6 has been seen
 Compute = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A backbone ready to compute; what a row holds depends on its frame alone.
+    """A backbone ready to compute; a row depends only on its frame.
 
-    `litert` keeps that to the bit on one machine: in any batch, at any place, of any size, on any number of cores.
-    `pixels` keeps it everywhere. `keras` keeps it to rounding: the library below chooses its kernels by processor,
-    number of cores and batch size, and some add in another order for another row of the batch. In float32 rows of one
-    frame then differ by less than `ROUNDING` of the largest number in the batch. So only rows of `litert` and `pixels`
-    may be compared byte by byte between two runs.
+    With `litert` this holds to the bit on one machine: in any batch, at any position, for any batch size and number of
+    cores. With `pixels` it holds everywhere. With `keras` it holds up to rounding: the underlying library chooses its
+    kernels by processor, number of cores and batch size, and some add in a different order for different rows of the
+    batch. In float32, rows of one frame then differ by less than `ROUNDING` of the largest number in the batch. So only
+    rows of `litert` and `pixels` may be compared byte by byte between two runs.
 
     Args:
         name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters of 1 thread, float32)".
         kind: "keras", "litert" or "pixels".
-        batch_size: B, the number of rows of every call.
+        batch_size: B, the number of rows per call.
         image_size: S, the side of the images.
-        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked; of `pixels` uint8 (B, S, S, C).
-        streams: As many threads may call it at once, and should, to keep it busy.
-        units: How many of their calls are computed at the same time: a GPU takes one after the other.
+        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked; for `pixels` uint8 (B, S, S, C).
+        streams: How many threads may call it at once, and should, to keep it busy.
+        units: How many of these calls are computed at the same time: a GPU takes one after the other.
         on_one_core: A call keeps one core busy, which decoding may need too.
     """
 
@@ -49,13 +49,13 @@ class Engine:
     on_one_core: bool = False
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Embeds one full batch; a row's embedding does not depend on the other rows, as far as the class says.
+        """Embeds one full batch; a row does not depend on the other rows, within the limits given by the class.
 
         Args:
             frames: uint8 (B, S, S, 3), RGB.
 
         Returns:
-            float32 (B, D), or uint8 (B, S, S, C) of `pixels`, owned by the caller.
+            float32 (B, D), or for `pixels` uint8 (B, S, S, C), owned by the caller.
         """
         expected = (self.batch_size, self.image_size, self.image_size, 3)
         if frames.shape != expected or frames.dtype != np.uint8:
@@ -64,5 +64,5 @@ class Engine:
 
 
 def batch_for(image_size: int, *, at_224_px: int, fewest: int, most: int) -> int:
-    """How many images of this size have as many pixels as so many of 224 px."""
+    """How many images of this size have as many pixels as `at_224_px` images of 224 px."""
     return max(fewest, min(most, at_224_px * 224**2 // image_size**2))

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 CPU_BATCH = 32
-GPU_BATCH = 128  # images of 224 px; larger images in proportion fewer
+GPU_BATCH = 128  # images of 224 px; proportionally fewer if larger
 GPU_STREAMS = 2  # one batch is computed while the next is copied to the GPU
 
 
 def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str) -> Engine:
-    """An engine that computes with Keras on the backend and device that are there."""
+    """An engine that computes with Keras on the available backend and device."""
     quiet_tensorflow()
     makers = {"tensorflow": _tensorflow_compute, "jax": _jax_compute, "torch": _torch_compute}
     backend = keras_backend()
@@ -37,10 +37,10 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
         _forbid_tf32(backend)
         model = build_in_precision(backbone, precision)
         compute, device = makers[backend](model, batch_size, backbone.image_size)
-        # One batch of nothing: what the backend compiles at the first call is compiled (and says so) now.
+        # A dummy batch: what the backend compiles (and logs) at the first call happens now.
         try:
             compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
-        except Exception as error:  # each backend has its own classes for a processor that lacks the numbers
+        except Exception as error:  # each backend has its own exceptions for unsupported number formats
             if precision == "float32":
                 raise
             reason = str(error).strip().partition("\n")[0][:200]
@@ -52,7 +52,7 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
 
 
 def _forbid_tf32(backend: str) -> None:
-    """Ampere and later GPUs multiply float32 with 10 bits of mantissa unless told otherwise."""
+    """By default, Ampere and later GPUs multiply float32 with a 10-bit mantissa."""
     if backend == "tensorflow":
         import_tensorflow().config.experimental.enable_tensor_float_32_execution(False)
     elif backend == "jax":
@@ -85,7 +85,7 @@ def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) ->
 
 
 def tensorflow_function(model: Callable[..., Any], batch_size: int, image_size: int) -> Any:
-    """One static shape, so that nothing is traced or compiled twice; no XLA, which is 40 times slower on a CPU."""
+    """One static shape, so that nothing is traced or compiled twice; without XLA, which is 40 times slower on a CPU."""
     tf = import_tensorflow()
     shape = tf.TensorSpec((batch_size, image_size, image_size, 3), tf.uint8)
     return tf.function(
@@ -117,7 +117,7 @@ def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tupl
             if not on_gpu:
                 images = keras.ops.convert_to_tensor(frames)
                 return keras.ops.convert_to_numpy(model(images.float(), training=False))
-            # Through pinned memory, and back at once: other copies would wait for the batch before or after this one.
+            # Via pinned memory, and back at once: other copies would wait for the previous or next batch.
             images = torch.from_numpy(frames).pin_memory().to(device, non_blocking=True)
             rows = model(images.float(), training=False).to("cpu", non_blocking=True)
             torch.cuda.current_stream(device).record_event().synchronize()

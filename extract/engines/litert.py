@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LITERT_BATCH = 4  # images of 224 px on one core: few stay in its caches; larger images in proportion fewer
+LITERT_BATCH = 4  # images of 224 px on one core: few fit in its caches; proportionally fewer if larger
 LITERT_COPIES_BYTES = 1 << 30  # every interpreter holds its own copy of the weights
 _COMPILED_FORMAT = 1  # part of the cached model's name: raise it when the conversion or a built-in model changes
 
 
 class ConversionError(BackboneError):
-    """LiteRT cannot hold this model."""
+    """This model cannot be converted for LiteRT."""
 
 
 def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
-    """One interpreter per core: the threads of a single one wait for each other, and for decoding, at every layer."""
+    """One interpreter per core: threads of a single one would wait for each other, and for decoding, at every layer."""
     batch_size = batch_size or batch_for(backbone.image_size, at_224_px=LITERT_BATCH, fewest=1, most=CPU_BATCH)
     compiled = _compiled(backbone, batch_size)
     cores = usable_cores()
@@ -76,7 +76,7 @@ def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
 
 
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:
-    """The model as LiteRT reads it, converted once per weights, image size and batch size."""
+    """The model in LiteRT's format, converted once per weights, image size and batch size."""
     name = (
         f"litert{_COMPILED_FORMAT}-{backbone.name}-{backbone.weights_digest[:16]}-{backbone.image_size}px"
         f"-batch{batch_size}-keras{version('keras')}.tflite"
@@ -92,7 +92,7 @@ def _compiled(backbone: Backbone, batch_size: int) -> bytes:
 def _convert(backbone: Backbone, batch_size: int) -> bytes:
     if keras_backend() != "tensorflow":
         raise ConversionError(
-            f"{backbone.name} is converted for LiteRT by TensorFlow, and KERAS_BACKEND is {keras_backend()}; "
+            f"{backbone.name} is converted for LiteRT by TensorFlow, but KERAS_BACKEND is {keras_backend()}; "
             "use --engine keras, or KERAS_BACKEND=tensorflow for the first run"
         )
     tf = import_tensorflow()
@@ -101,10 +101,10 @@ def _convert(backbone: Backbone, batch_size: int) -> bytes:
         function = tensorflow_function(_frozen(model), batch_size, backbone.image_size)
         try:
             concrete = function.get_concrete_function()
-            # Of the graph itself: freezing variables and writing a SavedModel on the way take as long as the rest.
+            # From the graph itself: freezing variables and writing a SavedModel would double the time.
             graph, [frames, *_] = concrete.graph.as_graph_def(), concrete.inputs  # the rest are constants of the graph
             return tf.compat.v1.lite.TFLiteConverter(graph, [frames], concrete.outputs).convert()
-        except Exception as error:  # the converter's own class is not public, and its passes raise others
+        except Exception as error:  # the converter's own exception is not public, and its passes raise others
             reason = str(error).strip().partition("\n")[0][:200]
             raise ConversionError(f"{backbone.name} cannot be converted for LiteRT ({reason})") from error
 
@@ -124,7 +124,7 @@ def _frozen(model: keras.Model) -> Callable[..., Any]:
 
 
 def _litert_runtime() -> tuple[Callable[..., Any], str]:
-    """The interpreter of ai-edge-litert, which loads in a tenth of a second, or else TensorFlow's own."""
+    """The interpreter of ai-edge-litert, which loads in a tenth of a second, or else TensorFlow's."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:

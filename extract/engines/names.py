@@ -1,4 +1,4 @@
-"""What can be asked of an engine, by name."""
+"""The names of engines and precisions."""
 
 ENGINES = ("auto", "keras", "litert")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")

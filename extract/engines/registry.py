@@ -17,19 +17,19 @@ from extract.system.quiet_start import has_gpu, keras_backend
 
 log = logging.getLogger(__name__)
 
-PIXELS_BATCH_BYTES = 1 << 20  # tens of batches may wait to be stored, and frames are large
+PIXELS_BATCH_BYTES = 1 << 20  # dozens of batches may wait to be stored, and frames are large
 
 
 def make_engine(
     backbone: Backbone, *, kind: str = "auto", batch_size: int | None = None, precision: str = "float32"
 ) -> Engine:
-    """Builds or loads what computes a backbone's embeddings.
+    """Builds or loads the engine of a backbone.
 
     Args:
         backbone: What to compute.
-        kind: "keras", "litert", or "auto": litert where TensorFlow would run on a CPU, keras elsewhere.
-        batch_size: B, fixed for the life of the engine; None: on every core 4 images of 224 px for LiteRT, for Keras 32
-            on a CPU and what it can hold on a GPU, and of `pixels` what fits in 1 MiB.
+        kind: "keras", "litert", or "auto": litert if TensorFlow would run on a CPU, else keras.
+        batch_size: B, fixed for the life of the engine; None: for LiteRT 4 images of 224 px per core, for Keras 32 on
+            a CPU or what fits on a GPU, for `pixels` what fits in 1 MiB.
         precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
@@ -52,7 +52,7 @@ def make_engine(
         try:
             return make_litert_engine(backbone, batch_size)
         except ConversionError as error:
-            log.warning("%s; Keras computes it instead, more slowly", error)
+            log.warning("%s; using Keras instead, which is slower", error)
     return make_keras_engine(backbone, batch_size, precision)
 
 

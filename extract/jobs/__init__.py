@@ -1,1 +1,1 @@
-"""The batch job: what to do with every clip, and doing it."""
+"""The batch job: decides what to do with each clip, and does it."""

@@ -1,4 +1,4 @@
-"""The batch job: skips what is done, goes on where it was killed, keeps failures, yields one result per clip.
+"""The batch job: skips what is done, resumes after a kill, records failures, yields one result per clip.
 
 What to do with each clip is decided in plan.py before anything is decoded.
 """
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What became of one clip: status "done", "skipped" or "failed", its rows, why, where frames were lost, remarks."""
+    """The result for one clip: status "done", "skipped" or "failed", rows, reason, where frames were lost, remarks."""
 
     clip_id: str
     status: str
@@ -53,7 +53,7 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the job stands: clips ended, frames embedded, and how many frames are expected in all."""
+    """Where the job stands: clips ended, frames embedded, and frames expected in total."""
 
     clips: int
     frames: int
@@ -70,20 +70,20 @@ def extract(
     """Bring a store up to date with a list of clips.
 
     Args:
-        items: The clips; clips outside `settings.part` are left to the other parts.
+        items: The clips; those outside `settings.part` are left to the other parts.
         settings: What to do and where to write.
         on_progress: Called after every batch.
         seconds: Filled with the time of each stage.
 
     Yields:
-        One ClipResult per clip, as soon as it is known. What was yielded as "done" is on disk at the latest when the
-        generator ends, is closed, or `flush_seconds` have passed.
+        One ClipResult per clip, as soon as it is known. A "done" clip is on disk no later than when the generator
+        ends, is closed, or `flush_seconds` have passed.
 
     Raises:
-        UsageError: two clips have one id.
+        UsageError: two clips have the same id.
         RecipeMismatchError: the output holds embeddings of another recipe.
         TooManyFailuresError: more than `max_failures` clips failed in this run.
-        CorruptVideoError: with `on_corrupt="fail"`, at the first video that has lost frames.
+        CorruptVideoError: with `on_corrupt="fail"`, at the first video with lost frames.
     """
     seconds = StageSeconds() if seconds is None else seconds
     check_ids(items)
@@ -109,7 +109,7 @@ def extract(
                 item.clip_id, "skipped" if decision.action == "reuse" else "failed", reason=decision.reason
             )
     if work or gone:
-        # The engine first: weights that do not fit shall not leave a store behind that holds nothing.
+        # The engine first: weights that do not match must not leave an empty store behind.
         engine = _make_engine(backbone, settings) if work else None
         after_ns = store.latest_ns() if store else 0
         with _open_writer(settings, backbone, recipe, engine, after_ns=after_ns) as writer:
@@ -153,7 +153,7 @@ def _make_engine(backbone: Backbone, settings: ExtractSettings) -> Engine:
 
 
 class _Run:
-    """One pass over the clips that need work: events of the packer in, rows into the writer, results out."""
+    """One pass over the clips that need work: packer events in, rows to the writer, results out."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Run:
             self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds
         )
         callers_threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # every decode thread computes flow on its own; more would get in each other's way
+        cv2.setNumThreads(1)  # each decode thread computes its own flow; more threads would compete
         try:
             for event in events:
                 yield from self._take(event)
@@ -207,7 +207,7 @@ class _Run:
     def _take(self, event: Opened | Rows | Finished | Failed) -> Iterator[ClipResult]:
         if isinstance(event, Opened):
             self._sources[event.clip_id] = event.source
-            if event.done != self._rows[event.clip_id]:  # the file was replaced since its beginning was looked at
+            if event.done != self._rows[event.clip_id]:  # the file was replaced after its first part was checked
                 self._writer.discard(event.clip_id)
                 self._rows[event.clip_id] = event.done
             self._progress.opened(event.expected_frames - event.done)
@@ -221,7 +221,7 @@ class _Run:
     def _append(self, event: Rows) -> Iterator[ClipResult]:
         clip_id = event.clip_id
         if clip_id not in self._items:
-            return  # it has failed already
+            return  # it has already failed
         try:
             self._writer.append(
                 clip_id, event.embeddings, event.frame_indices, event.pts_seconds, self._sources[clip_id]
@@ -258,7 +258,7 @@ class _Run:
         if self._failed > self._limit:
             raise TooManyFailuresError(
                 f"{counted(self._failed, 'clip')} failed, more than --max-failures {self._settings.max_failures}; the "
-                f"last was {clip_id}: {error}. What was done is kept; see the failures with clipseq info "
+                f"last was {clip_id}: {error}. Finished clips are kept; see the failures with clipseq info "
                 f"{self._settings.output}"
             )
         return ClipResult(clip_id, "failed", reason=str(error))
@@ -270,7 +270,7 @@ class _Run:
 
 
 class _Expectation:
-    """Estimates the frames of the whole job from the clips opened so far; the rest are taken to be like them."""
+    """Estimates the frames of the whole job from the clips opened so far, assuming the rest are similar."""
 
     def __init__(self, clips: int, report: Callable[[Progress], None]) -> None:
         self._clips = clips

@@ -1,4 +1,4 @@
-"""Decides what to do with each clip: what the store says against what the file system says now. Decodes nothing."""
+"""Decides what to do with each clip by comparing the store with the file system. Decodes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from extract.videos.sources import source_of
 
 @dataclass(frozen=True)
 class ClipDecision:
-    """What to do with one clip: "reuse", "extract" (behind what `partial` has) or "failed" (again, without work)."""
+    """What to do with one clip: "reuse", "extract" (after what `partial` has) or "failed" (again, without work)."""
 
     action: str
     reason: str
@@ -28,12 +28,12 @@ class ClipDecision:
 _VERDICTS = {
     "reuse": "is reused",
     "extract": "is computed by the next {run}",
-    "failed": "counts as failed again, without work",
+    "failed": "counts as failed again, without being tried",
 }
 
 
 def in_part(clip_id: str, part: tuple[int, int]) -> bool:
-    """Whether a clip belongs to part i of n: by the hash of its name, so that lists may differ between machines."""
+    """Whether a clip belongs to part i of n, by the hash of its name, so that lists may differ between machines."""
     number, count = part
     return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") % count == number - 1
 
@@ -41,19 +41,19 @@ def in_part(clip_id: str, part: tuple[int, int]) -> bool:
 def decide_clip(
     item: VideoItem, store: Store | None, *, retry_failed: bool = False, rehash: bool = False
 ) -> ClipDecision:
-    """What to do with one clip, and why; decodes nothing, and hashes only where size or time of the file differ.
+    """What to do with one clip, and why; decodes nothing, and hashes only if the file's size or time differs.
 
     Args:
         item: The clip.
-        store: What is there; None for nothing.
+        store: The existing store; None if there is none.
         retry_failed: Whether a clip that failed and has not changed is tried again.
         rehash: Whether to compare every file by content.
 
     Returns:
-        The decision; its reason fits behind a colon.
+        The decision; its reason can follow a colon.
 
     Raises:
-        VideoError: The file is gone, and the ledger does not say so yet.
+        VideoError: The file is gone, and the ledger does not record that yet.
     """
     try:
         now = source_of(item, with_digest=rehash)
@@ -70,40 +70,40 @@ def decide_clip(
         was_wrong = outdated_reason(store, item.clip_id)
         if decision.action == "reuse" and not was_wrong:
             return decision
-        reason = f"it was stored by earlier rules: {was_wrong}" if was_wrong else decision.reason
+        reason = f"it was stored under earlier rules: {was_wrong}" if was_wrong else decision.reason
     failure = store.failures().get(item.clip_id)
     if failure is not None:
         unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
         if unchanged and not retry_failed and failure.error != UnexpectedVideoError.__name__:
             said = failure.message.rstrip(".")
-            return ClipDecision("failed", f"{said} (the file is unchanged since; --retry-failed tries again)")
-        reason = "it failed before, and is tried again"
+            return ClipDecision("failed", f"{said} (the file has not changed; --retry-failed tries again)")
+        reason = "it failed before and is tried again"
     partial = _beginning(item, store, now)
     if partial.rows:
         return ClipDecision(
-            "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it goes on there", partial
+            "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it resumes there", partial
         )
     return ClipDecision("extract", reason)
 
 
 def outdated_reason(store: Store, clip_id: str) -> str:
-    """What earlier rules of decoding did wrong with a stored clip; "" where it is right."""
+    """What earlier decoding rules did wrong with a stored clip; "" if it is right."""
     version = store.rules(clip_id)
     if version >= rules.VERSION:
-        return ""  # without a look at its record
+        return ""  # without reading its record
     return rules.outdated(version, store.recipe, store.truth(clip_id))
 
 
 def outdated_warning(store: Store) -> list[str]:
-    """The clips of a store that earlier rules of decoding stored wrongly, in at most one sentence."""
+    """The clips of a store that earlier decoding rules stored wrongly, in at most one sentence."""
     found = {clip_id: what for clip_id in store.clip_ids if (what := outdated_reason(store, clip_id))}
     if not found:
         return []
     clips, what = counted(found, "clip"), "; ".join(sorted(set(found.values())))
     verb = "was" if len(found) == 1 else "were"
     return [
-        f"{clips} {verb} stored by earlier rules of decoding ({what}), and the next `clipseq extract` makes "
-        f"{'it' if len(found) == 1 else 'them'} again: {first_few(list(found))}"
+        f"{clips} {verb} stored under earlier decoding rules ({what}), and the next `clipseq extract` redoes "
+        f"{'it' if len(found) == 1 else 'them'}: {first_few(list(found))}"
     ]
 
 
@@ -111,11 +111,11 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     """Why a clip is reused, computed or failed, in one paragraph.
 
     Args:
-        clip: The clip; or only its clip_id, and the file is looked for where the store has it from.
-        store: What is there.
+        clip: The clip; or only its clip_id: the file is then looked for at the path in the store.
+        store: The existing store.
 
     Returns:
-        What the next run does with the clip and why, what the store holds of it, and what is to be known about both.
+        What the next run does with the clip and why, what the store holds of it, and any caveats.
     """
     clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
     item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
@@ -123,11 +123,11 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     run = "import" if is_imported else "extraction"
     if store.path.is_file():
         run += " into the directory that was packed"
-        sentences.append(f"{store.path} is a packed file: nothing is added to it.")
+        sentences.append(f"{store.path} is a packed file: nothing can be added to it.")
     if item is None:
         first = f"{clip_id} is not in {store.path}: the next {run} computes it if its list of files includes it."
         if clip_id in store.failures():
-            first = f"{clip_id} failed; where its file lies is not recorded, so give the videos to compare it."
+            first = f"{clip_id} failed, and the path of its file is not recorded: give the videos to compare it."
         return " ".join([first, *sentences])
     try:
         decision = decide_clip(item, store, retry_failed=is_imported)
@@ -135,7 +135,7 @@ def explain(clip: VideoItem | str, store: Store) -> str:
         return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
     sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
     if decision.action == "reuse":
-        sentences.append("A file of other content with the same size and time is found with --rehash only.")
+        sentences.append("Changed content with the same size and time is found only with --rehash.")
     elif clip_id in store:
         now = source_of(item, with_digest=False)
         sentences.append(f"The file has {_state(now)} now; readers get the stored timesteps until it is replaced.")
@@ -143,21 +143,21 @@ def explain(clip: VideoItem | str, store: Store) -> str:
 
 
 def _compare(item: VideoItem, then: Source, now: Source) -> tuple[ClipDecision, Source]:
-    """Whether the stored clip is of the file as it is, and what that file is, with its digest where that was needed."""
+    """Whether the stored clip matches the current file, and that file's source, with its digest if it was needed."""
     if not now.digest and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
-        return ClipDecision("reuse", "size and modification time of the file are those of the extraction"), now
+        return ClipDecision("reuse", "the file's size and modification time are unchanged since the extraction"), now
     if then.size != now.size:
-        return ClipDecision("extract", "the size of the file has changed since the extraction"), now
+        return ClipDecision("extract", "the file's size has changed since the extraction"), now
     if not then.digest:
-        return ClipDecision("extract", "the time of the file has changed and no hash of its content is recorded"), now
+        return ClipDecision("extract", "the file's time has changed, and no hash of its content is recorded"), now
     now = now if now.digest else source_of(item, with_digest=True)
     if now.digest == then.digest:
-        return ClipDecision("reuse", "the content of the file is the same as at the extraction, by its hash"), now
-    return ClipDecision("extract", "the content of the file has changed since the extraction"), now
+        return ClipDecision("reuse", "the file's content has not changed since the extraction, by its hash"), now
+    return ClipDecision("extract", "the file's content has changed since the extraction"), now
 
 
 def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:
-    """What is sealed of an unfinished clip; a file that was only touched is known by its hash."""
+    """The sealed part of an unfinished clip; a file that was only touched is recognised by its hash."""
     partial = store.partial(item.clip_id, now, rules=rules.VERSION)
     if not partial.rows and not now.digest and item.clip_id in store.unfinished():
         partial = store.partial(item.clip_id, source_of(item, with_digest=True), rules=rules.VERSION)
@@ -165,7 +165,7 @@ def _beginning(item: VideoItem, store: Store, now: Source) -> Partial:
 
 
 def _recorded_item(clip_id: str, store: Store) -> VideoItem | None:
-    """The clip with the path that is stored, or the path at which the store's other clips say that it should lie."""
+    """The clip with its stored path, or with the path inferred from the store's other clips."""
     source = store.last_source(clip_id)
     if source is not None:
         return VideoItem(clip_id, Path(source.path))
@@ -178,7 +178,7 @@ def _recorded_item(clip_id: str, store: Store) -> VideoItem | None:
 
 
 def _stored_sentences(clip_id: str, store: Store) -> list[str]:
-    """What the store holds of a clip, complete, begun or failed."""
+    """What the store holds of a clip: complete, unfinished or failed."""
     sentences = []
     if clip_id in store:
         source = store.source(clip_id)
@@ -187,7 +187,7 @@ def _stored_sentences(clip_id: str, store: Store) -> list[str]:
             f"{when_text(store.written_ns(clip_id))} from {source.path} ({_state(source)})."
         )
     if clip_id in store.unfinished():
-        sentences.append(f"{store.path} holds {counted(store.unfinished()[clip_id], 'row')} of it, and not its end.")
+        sentences.append(f"{store.path} holds {counted(store.unfinished()[clip_id], 'row')} of it, but not its end.")
     failure = store.failures().get(clip_id)
     if failure is not None:
         sentences.append(f"It failed {when_text(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
@@ -196,7 +196,7 @@ def _stored_sentences(clip_id: str, store: Store) -> list[str]:
         sentences += [f"Similar names in the store: {', '.join(similar)}."] if similar else []
     if store.damaged and clip_id not in store:
         shards = counted(len(store.damaged), "damaged shard")
-        sentences.append(f"There is damage ({shards}), and it may have been in there: see clipseq verify.")
+        sentences.append(f"The store is damaged ({shards}) and may have lost it: see clipseq verify.")
     return sentences
 
 

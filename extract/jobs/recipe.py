@@ -1,4 +1,4 @@
-"""The recipe of a store, and the way back from it to the settings of an extraction."""
+"""The recipe of a store, and how to get from it back to extraction settings."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
 
 
 def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Sequence[Path] = ()) -> ExtractSettings:
-    """The settings that make embeddings like those of a recipe.
+    """The settings that reproduce the embeddings of a recipe.
 
     Args:
-        recipe: As `recipe_of` gives it, of a store or a run.
-        output: Where the new store shall lie.
-        weights: Weights files, among them that of the recipe's backbone where it was given one.
+        recipe: From `recipe_of`, of a store or a run.
+        output: Where to put the new store.
+        weights: Weights files, including the one of the recipe's backbone if it was given one.
 
     Raises:
-        UsageError: The recipe is of imported features, which have no videos, or of an earlier version, or needs
-            weights that are not there.
+        UsageError: The recipe is of imported features, which have no videos, or of an earlier version, or its
+            weights are missing.
     """
     if "backbone" not in recipe:
         raise UsageError(
@@ -53,7 +53,7 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
         )
     if recipe.get("resize") != RESIZE:
         raise UsageError(
-            f"these embeddings are of an earlier clipseq, which scaled pictures in another way (resize="
+            f"these embeddings come from an earlier clipseq, which scaled pictures differently (resize="
             f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
             "or give a store of that version instead of videos"
         )
@@ -70,7 +70,7 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
 
 
 def _weights_of(recipe: dict[str, object], files: Sequence[Path]) -> Path | None:
-    """The file of the recipe's weights; None where they are the backbone's own."""
+    """The file of the recipe's weights; None if they are the backbone's own."""
     if "channels" in recipe:
         return None
     name, size, errors = str(recipe["backbone"]), int(str(recipe["image_size"])), []
@@ -80,9 +80,9 @@ def _weights_of(recipe: dict[str, object], files: Sequence[Path]) -> Path | None
                 return file
         except BackboneError as error:
             errors.append(str(error))
-    given = f", and {', '.join(map(str, files))} {'is' if len(files) == 1 else 'are'} not it" if files else ""
+    given = f", and {', '.join(map(str, files))} {'does' if len(files) == 1 else 'do'} not match" if files else ""
     why = f" ({'; '.join(errors)})" if errors else ""
     raise UsageError(
         f"these embeddings were made by {name} with weights whose SHA-256 is {str(recipe['weights_digest'])[:12]}..., "
-        f"which are not its own weights here{given}{why}; give their file with --weights PATH"
+        f"which are not its default weights here{given}{why}; give their file with --weights PATH"
     )

@@ -1,4 +1,4 @@
-"""Everything that an extraction can be told; imports nothing that takes time."""
+"""All settings of an extraction; imports nothing slow."""
 
 from __future__ import annotations
 
@@ -15,42 +15,40 @@ from extract.videos.rule import SamplingRule
 
 @dataclass(frozen=True)
 class ExtractSettings(FrameSettings):
-    """Everything that an extraction can be told; the flags of `clipseq extract` have the same names.
+    """All settings of an extraction; the flags of `clipseq extract` have the same names.
 
     Raises:
-        UsageError: A value is out of its range or unknown, or two values exclude each other.
+        UsageError: A value is out of range or unknown, or two values exclude each other.
     """
 
     output: Path
     backbone: str = option(
         "efficientnet_lite0",
-        "a pretrained backbone (--backbone help names all), or pixels: no model, the frames themselves are stored",
+        "a pretrained backbone (--backbone help lists all), or pixels: no model, stores the frames themselves",
     )
-    weights: Path | None = option(
-        None, "a weights file of that backbone, for use without a network", kind=Path, metavar="PATH"
-    )
+    weights: Path | None = option(None, "a weights file for that backbone, for use offline", kind=Path, metavar="PATH")
     image_size: int | None = option(
         None, "side of the square image (the backbone's own)", kind=int, low=1, metavar="PX"
     )
     channels: int | None = option(
-        None, "of --backbone pixels: 3 keeps colour, 1 only grey (3)", kind=int, choices=(3, 1)
+        None, "for --backbone pixels: 3 keeps colour, 1 is greyscale (3)", kind=int, choices=(3, 1)
     )
     sampling: SamplingRule = SamplingRule("fps", 8.0)
     precision: str = option("float32", "what the backbone computes in", choices=PRECISIONS)
     engine: str = option("auto", "what runs the backbone", choices=ENGINES)
     batch_size: int | None = option(
         None,
-        "frames per call of the backbone (of 224 px 4 on every core with LiteRT, else 32, on a GPU 128)",
+        "frames per backbone call (at 224 px: 4 per core with LiteRT, 128 on a GPU, else 32)",
         kind=int,
         low=1,
     )
     decode_threads: int | None = option(None, "videos decoded at once (one per core, at most 16)", kind=int, low=1)
     flush_seconds: float = option(60.0, "seal a shard at least this often", metavar="SECONDS")
-    retry_failed: bool = option(False, "try clips again that failed and have not changed")
-    rehash: bool = option(False, "compare every file by content, not by size and time")
-    max_failures: str | None = option(None, "stop once more clips than this have failed", kind=str, metavar="N|N%")
+    retry_failed: bool = option(False, "retry failed clips that have not changed")
+    rehash: bool = option(False, "compare files by content, not by size and time")
+    max_failures: str | None = option(None, "stop when more clips than this have failed", kind=str, metavar="N|N%")
     part: tuple[int, int] | None = None  # (i, n), 1-based
-    clips_from: str = ""  # "list" where a list named the clips
+    clips_from: str = ""  # "list" if a list named the clips
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -63,12 +61,12 @@ class ExtractSettings(FrameSettings):
         failure_limit(self.max_failures, 0)
         if self.channels == 1 and self.input == "flow":
             raise UsageError(
-                "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion "
-                "downwards and speed; leave it out"
+                "--channels 1 does not go with --input flow, whose three channels are rightward motion, downward "
+                "motion and speed; leave it out"
             )
 
     def decode_settings(self, image_size: int | None = None) -> DecodeSettings:
-        """What of it the decoder is told; `image_size` where it is the backbone's own."""
+        """The decoder's settings; `image_size` if it is the backbone's own."""
         return DecodeSettings(
             sampling=self.sampling,
             image_size=self.image_size if image_size is None else image_size,
@@ -80,7 +78,7 @@ def failure_limit(text: str | None, clips: int) -> float:
     """How many clips may fail: "10", "5%", or None for any number.
 
     Raises:
-        UsageError: it is neither a count nor a percentage.
+        UsageError: It is neither a count nor a percentage.
     """
     if text is None:
         return math.inf

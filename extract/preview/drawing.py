@@ -1,4 +1,4 @@
-"""Draws the contact sheet: text and thumbnails on one picture, wide enough for the longest row and for the facts."""
+"""Draws the contact sheet: text and thumbnails on one picture, wide enough for the longest row and the facts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_FRAMES_WIDE = 6
 DIFF_GAIN = 4  # differences are dark
 PAPER, INK, SOFT, RULE = (252, 252, 250), (32, 33, 36), (112, 115, 122), (222, 223, 226)
 REMARK, ALARM = (138, 92, 10), (178, 40, 34)
-# Distinct on paper and for colour-blind eyes (Okabe and Ito 2008, darkened).
+# Distinct in print and for colour-blind readers (Okabe and Ito 2008, darkened).
 CLASS_COLOURS = ((0, 94, 148), (176, 78, 0), (0, 122, 90), (142, 66, 120), (120, 100, 0), (70, 70, 70), (40, 120, 170))
 
 
@@ -44,7 +44,7 @@ class SheetFrame:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One clip or window: its shown frames, how many were sampled in all, and a remark or why there are none."""
+    """One clip or window: its shown frames, how many were sampled in total, and a remark or why there are none."""
 
     clip_id: str
     frames: tuple[SheetFrame, ...]
@@ -55,7 +55,7 @@ class SheetRow:
 
     @property
     def name(self) -> str:
-        """What stands above the frames."""
+        """The text above the frames."""
         if self.window is None:
             return self.clip_id
         window = self.window
@@ -64,18 +64,18 @@ class SheetRow:
 
     @property
     def class_name(self) -> str:
-        """The first folder of the clip_id, "" where there is none."""
+        """The first folder of the clip_id, "" if there is none."""
         return self.clip_id.partition("/")[0] if "/" in self.clip_id else ""
 
 
 def check_output(output: Path) -> None:
-    """See that a sheet can be written under this name, before anything is decoded.
+    """Check that a sheet can be written to this path, before anything is decoded.
 
     Args:
-        output: Where to.
+        output: Where to write it.
 
     Raises:
-        UsageError: The ending is of no picture.
+        UsageError: The ending is not that of a picture.
     """
     if output.suffix.lower() not in ENDINGS:
         raise UsageError(f"--output {output} must end in {', '.join(ENDINGS)}, such as sheet.png")
@@ -84,14 +84,14 @@ def check_output(output: Path) -> None:
 def write_sheet(
     rows: Sequence[SheetRow], output: Path, *, title: str, facts: Sequence[str], brighten: bool = False
 ) -> None:
-    """Draw the rows and write the picture aside, then into place.
+    """Draw the rows and write the picture.
 
     Args:
         rows: One per clip or window.
-        output: Where to; the ending names the format.
+        output: Where to write it; the ending determines the format.
         title: The heading.
-        facts: What stands under it.
-        brighten: Whether thumbnails are shown several times brighter (said under the title).
+        facts: The text under it.
+        brighten: Whether thumbnails are shown several times brighter (noted under the title).
     """
     from PIL import Image, ImageDraw
 
@@ -116,7 +116,7 @@ def write_sheet(
 
 
 def _draw_frames(sheet: Image, draw: ImageDraw, row: SheetRow, top: int, *, brighten: bool) -> None:
-    """The thumbnails of a clip, with time and index under each."""
+    """The thumbnails of a clip, with time and index under each one."""
     from PIL.Image import fromarray
 
     font, under = _font("", 12), top + THUMB + 3
@@ -132,7 +132,7 @@ def _height(row: SheetRow) -> int:
 
 
 def _draw_row(draw: ImageDraw, row: SheetRow, top: int, *, colour: tuple[int, int, int], width: int) -> None:
-    """The rule above a clip, its class on a coloured plate, its name, and how many frames there are."""
+    """The line above a clip, its class on a coloured label, its name, and how many frames there are."""
     draw.line((MARGIN, top, width - MARGIN, top), fill=RULE)
     left, base = MARGIN, top + 6
     if row.class_name:
@@ -178,7 +178,7 @@ def _thumbnail(picture: np.ndarray, *, brighten: bool) -> np.ndarray:
 
 
 def _cut(text: str, font: FreeTypeFont, width: int) -> str:
-    """As much of a text as fits, its beginning replaced by three dots where it is too long: names differ at the end."""
+    """As much of a text as fits; if too long, three dots replace its beginning: names differ at the end."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"…{text}") > width:
@@ -187,7 +187,7 @@ def _cut(text: str, font: FreeTypeFont, width: int) -> str:
 
 
 def _legible(text: str) -> str:
-    """Letters that the font lacks (Chinese, emoji) as their code points, which is still unambiguous."""
+    """Replaces letters the font lacks (Chinese, emoji) with their code points, which stay unambiguous."""
     known = _known_letters()
     return "".join(c if ord(c) in known and c.isprintable() else ascii(c)[1:-1] for c in text)
 

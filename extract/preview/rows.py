@@ -1,4 +1,4 @@
-"""Which frames of a clip stand on which row of a contact sheet: one row per clip, or one per window of it."""
+"""Which frames of a clip go on which row of a contact sheet: one row per clip, or one per window."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class WindowCut:
-    """How a clip is cut into windows, and that in words.
+    """How a clip is cut into windows, with a description.
 
     Args:
         spans: Timestamps, float64 (T,) -> at least one half-open span of timesteps.
-        fact: The same for a reader.
+        fact: The same in words.
     """
 
     spans: Callable[[np.ndarray], Sequence[tuple[int, int]]]
@@ -23,7 +23,7 @@ class WindowCut:
 
 @dataclass(frozen=True)
 class Window:
-    """One window of a clip: its number, from 1, among all `count` of them, and its time in seconds, half-open."""
+    """One window of a clip: its number, from 1, out of `count`, and its span in seconds, half-open."""
 
     number: int
     count: int
@@ -33,7 +33,7 @@ class Window:
 
 @dataclass(frozen=True)
 class RowPlan:
-    """One row of the sheet: the timesteps that are shown, rising, how many there are, and the window that they are."""
+    """One row of the sheet: the timesteps shown, increasing, how many there are in total, and their window."""
 
     shown: tuple[int, ...]
     timesteps: int
@@ -42,12 +42,12 @@ class RowPlan:
 
 @dataclass(frozen=True)
 class Picking:
-    """What is shown of every clip.
+    """What is shown of each clip.
 
     Args:
-        max_frames: Frames per row at most.
+        max_frames: Maximum frames per row.
         cut: One row per window; None = one row per clip.
-        max_windows: Windows per clip at most.
+        max_windows: Maximum windows per clip.
     """
 
     max_frames: int
@@ -58,7 +58,7 @@ class Picking:
         """The rows of a clip.
 
         Args:
-            pts_seconds: float64 (T,), rising, of all its timesteps, at least one.
+            pts_seconds: float64 (T,), increasing, of all its timesteps, at least one.
 
         Returns:
             At least one row.
@@ -77,14 +77,14 @@ class Picking:
 
 
 def spread(count: int, at_most: int) -> list[int]:
-    """Choose some of many.
+    """Choose evenly spaced positions.
 
     Args:
         count: How many there are.
-        at_most: How many are wanted.
+        at_most: Maximum number to choose.
 
     Returns:
-        Rising positions from 0 to count - 1, the first and last among them where there is room for two.
+        Increasing positions from 0 to count - 1, including the first and last if at least two are chosen.
     """
     if count <= at_most:
         return list(range(count))

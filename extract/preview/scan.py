@@ -1,6 +1,6 @@
-"""Looks at every video without a backbone: packets and one decoded frame -> what is there and what is odd about it.
+"""Looks at every video without a backbone: packets and one decoded frame -> what it contains and what is odd.
 
-Reading the packets reads the file once. Contents are compared (by hash) only where files have the same size.
+Reading the packets reads the file once. Contents are compared (by hash) only for files of the same size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from extract.system.cores import default_decode_threads
 from extract.videos.rule import SamplingRule
 from extract.videos.sources import source_of
 
-SHORT_SECONDS = 0.5  # a sequence model has nothing to learn from less
+SHORT_SECONDS = 0.5  # too short for a sequence model to learn from
 CLIPS_AHEAD = 4  # per thread
 FAILURE_FLAGS: dict[type[VideoError], str] = {
     NoVideoStreamError: "no video stream",
@@ -31,20 +31,20 @@ FAILURE_FLAGS: dict[type[VideoError], str] = {
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What was found of one clip.
+    """What was found about one clip.
 
     Args:
         clip_id: Name of the clip.
         path: Where it is.
-        size_bytes: Of the file; 0 where it is gone.
-        truth: The record of its video, counted from packets; None where it cannot be extracted.
-        duration_seconds: Of the clip, which may be a span of the video.
-        sampled_frames: How many the rule takes.
-        read_frames: How many have to be decoded for them.
-        flags: What is odd, in a few words each; of a failed clip the kind of failure.
-        remarks: Flag -> sentence, of those that say more.
+        size_bytes: Size of the file; 0 if it is gone.
+        truth: The record of its video, counted from packets; None if it cannot be extracted.
+        duration_seconds: Length of the clip, which may be a span of the video.
+        sampled_frames: How many frames the rule takes.
+        read_frames: How many frames must be decoded for them.
+        flags: What is odd, in a few words each; for a failed clip, the kind of failure.
+        remarks: Flag -> sentence, for flags that have one.
         error: Why it cannot be extracted, "" if it can.
-        digest: SHA-256 of the content, "" where no other file has the same size.
+        digest: SHA-256 of the content, "" if no other file has the same size.
         same_content_as: An earlier clip whose file has the same content, "" for none.
     """
 
@@ -64,7 +64,7 @@ class ScanResult:
 
 @dataclass
 class ScanTotals:
-    """Sums over the results that were given to `add`."""
+    """Totals over the results passed to `add`."""
 
     clips: int = 0
     failed: int = 0
@@ -78,10 +78,10 @@ class ScanTotals:
     _paths: set[str] = field(default_factory=set, repr=False)
 
     def add(self, result: ScanResult) -> None:
-        """Count one clip; frames and bytes of a video count once, however many spans it has.
+        """Count one clip; a video's frames and bytes count once, however many spans it has.
 
         Args:
-            result: As `scan_videos` gives it.
+            result: From `scan_videos`.
         """
         self.clips += 1
         self.flags.update(result.flags)
@@ -104,11 +104,11 @@ def scan_videos(
 
     Args:
         items: The clips.
-        sampling: The rule whose frames are counted.
+        sampling: The rule used to count frames.
         threads: Files read at the same time; None for one per core, at most 8.
 
     Yields:
-        One result per clip, in the order of the items, as soon as it and those before it are known.
+        One result per clip, in the order of the items, as soon as it and all earlier ones are known.
     """
     sizes = _sizes(items)
     shared = {size for size, count in Counter(sizes.values()).items() if count > 1}
@@ -129,7 +129,7 @@ def scan_videos(
 
 
 def _sizes(items: Sequence[VideoItem]) -> dict[str, int]:
-    """Bytes of every file that is there and not empty, by absolute path."""
+    """Size in bytes of every existing, non-empty file, by absolute path."""
     sizes = {}
     for path, item in {os.path.abspath(item.path): item for item in items}.items():
         try:
@@ -168,7 +168,7 @@ def odd_flags(truth: VideoTruth, *, duration_seconds: float) -> tuple[str, ...]:
         duration_seconds: Length of the clip.
 
     Returns:
-        The flags, none for an ordinary video.
+        The flags; empty for an ordinary video.
     """
     found = {
         "declared frames differ": truth.declared_frames not in (None, truth.decoded_frames),
@@ -183,7 +183,7 @@ def odd_flags(truth: VideoTruth, *, duration_seconds: float) -> tuple[str, ...]:
 
 
 def _with_duplicate(result: ScanResult, first_with: dict[str, ScanResult]) -> ScanResult:
-    """The result with a flag where an earlier, other file has its content."""
+    """The result, with a flag if an earlier, different file has the same content."""
     if not result.digest:
         return result
     first = first_with.setdefault(result.digest, result)

@@ -1,4 +1,4 @@
-"""What a scan found, for people (a table with one line per clip, totals, an estimate) and for programs (records)."""
+"""Scan results for people (a table with one line per clip, totals, an estimate) and for programs (records)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CLIP_COLUMNS = 48
 REMARK_COLUMNS = 100
 # EfficientNet-Lite0 in float32 with LiteRT on 2 CPU cores; a GPU embeds many times faster.
 EMBEDDED_PER_SECOND = 195.0
-# H.264, one thread of the same machine: 1280x720 at about 330 frames/s.
+# H.264, one thread on the same machine: 1280x720 at about 330 frames/s.
 DECODED_PIXELS_PER_SECOND = 6e8
 ROW_EXTRA_BYTES = 16  # timestamp and frame index
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an extraction would cost: frames, seconds, bytes, and in words what that rests on."""
+    """What an extraction would cost: frames, seconds, bytes, and in words what that assumes."""
 
     frames: int
     seconds: float
@@ -37,13 +37,13 @@ def estimate_cost(
     """What extracting the scanned clips would cost.
 
     Args:
-        totals: Sums of the scan.
-        row_bytes: Bytes that are stored of a frame.
+        totals: Totals of the scan.
+        row_bytes: Bytes stored per frame.
         threads: Videos decoded at the same time.
-        frames_per_second: How fast the backbone embeds; infinity where frames are only stored.
+        frames_per_second: How fast the backbone embeds; infinity if frames are only stored.
 
     Returns:
-        The estimate; decoding and embedding overlap, so the slower of the two counts.
+        The estimate; decoding and embedding overlap, so the slower one counts.
     """
     embedding = totals.sampled_frames / frames_per_second
     decoding = totals.read_pixels / DECODED_PIXELS_PER_SECOND / threads
@@ -51,7 +51,7 @@ def estimate_cost(
     if math.isfinite(frames_per_second):
         slower = "embedding" if embedding >= decoding else "decoding"
         rate = f"{frames_per_second:g} frames/s embedded (EfficientNet-Lite0 on 2 CPU cores)"
-        assumed = f"{rate}, {assumed}, of which {slower} is the slower"
+        assumed = f"{rate}, {assumed}; {slower} is the slower"
     return Estimate(
         frames=totals.sampled_frames,
         seconds=max(embedding, decoding),
@@ -73,7 +73,7 @@ def header_line(width: int) -> str:
     """The table's first line.
 
     Args:
-        width: As `clip_columns` gives it.
+        width: From `clip_columns`.
     """
     return _line(("clip", "codec", "pixels", "frames/s", "frames", "sampled", "seconds", "size", "remarks"), width)
 
@@ -83,7 +83,7 @@ def clip_line(result: ScanResult, width: int) -> str:
 
     Args:
         result: One clip.
-        width: As `clip_columns` gives it.
+        width: From `clip_columns`.
     """
     truth, size = result.truth, _bytes(result.size_bytes)
     if truth is None:
@@ -101,8 +101,8 @@ def summary_text(totals: ScanTotals, estimate: Estimate) -> str:
     """The lines under the table.
 
     Args:
-        totals: Sums of the scan.
-        estimate: What `estimate_cost` gave.
+        totals: Totals of the scan.
+        estimate: From `estimate_cost`.
     """
     codecs = ", ".join(f"{name} {count:,}" for name, count in totals.codecs.most_common())
     odd = ", ".join(f"{flag} {count:,}" for flag, count in totals.flags.most_common())
@@ -111,7 +111,7 @@ def summary_text(totals: ScanTotals, estimate: Estimate) -> str:
         f"frames {totals.frames:,}  length {_duration(totals.seconds)}  size {_bytes(totals.size_bytes)}",
         f"codecs: {codecs or 'none'}",
         f"odd: {odd or 'nothing'}",
-        f"an extraction: {counted(estimate.frames, 'frame')}, about {_duration(estimate.seconds)}, "
+        f"extraction: {counted(estimate.frames, 'frame')}, about {_duration(estimate.seconds)}, "
         f"{_bytes(estimate.bytes)} on disk",
         f"  (assuming {estimate.assumption})",
     ))  # fmt: skip
@@ -130,8 +130,8 @@ def scan_record(totals: ScanTotals, estimate: Estimate) -> dict[str, object]:
     """Totals and estimate for JSON.
 
     Args:
-        totals: Sums of the scan.
-        estimate: What `estimate_cost` gave.
+        totals: Totals of the scan.
+        estimate: From `estimate_cost`.
     """
     sums = ("clips", "failed", "frames", "sampled_frames", "seconds", "size_bytes", "flags", "codecs")
     record = {name: getattr(totals, name) for name in sums}
@@ -166,7 +166,7 @@ def _line(cells: Sequence[str], width: int) -> str:
 
 
 def _shown(text: str, width: int, *, keep: str) -> str:
-    """Text on one line in at most `width` columns of a terminal; what is cut off leaves three dots."""
+    """Text on one line in at most `width` terminal columns; three dots mark a cut."""
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     if _columns(text) <= width:
         return text
@@ -177,7 +177,7 @@ def _shown(text: str, width: int, *, keep: str) -> str:
 
 
 def _columns(text: str) -> int:
-    """How wide a terminal shows a text: Chinese characters take two columns, combining accents none."""
+    """Terminal columns that a text takes: Chinese characters take two, combining accents none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 

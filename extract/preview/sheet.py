@@ -1,7 +1,7 @@
-"""A contact sheet: the frames that were really sampled, as the backbone sees them, one row per clip or window.
+"""A contact sheet: the frames actually sampled, as the backbone sees them, one row per clip or window.
 
-From videos they are read as an extraction reads them; from a store of frames they are taken as they are stored, and
-from a store of embeddings they are read again from its sources, at the stored timestamps.
+From videos, frames are read as in an extraction; from a store of frames, they are used as stored; for a store of
+embeddings, they are read again from its sources, at the stored timestamps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SAME_TIME_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class PictureChange:
-    """What is done to the shown frames of a clip, uint8 (N, H, W, C) -> uint8 (N, H, W, C'), and that in words."""
+    """A change to the shown frames of a clip, uint8 (N, H, W, C) -> uint8 (N, H, W, C'), with a description."""
 
     apply: Callable[[np.ndarray], np.ndarray]
     fact: str
@@ -40,14 +40,14 @@ class PictureChange:
 
 @dataclass(frozen=True)
 class View:
-    """What of the clips is shown, and how.
+    """What is shown of the clips, and how.
 
     Args:
-        changes: Done to the frames of each row on its own, in order.
+        changes: Applied to the frames of each row separately, in order.
         windows: Cuts each clip; one row per window. None = one row per clip.
-        max_clips: Clips at most; of more, so many spread over the list.
-        max_windows: Windows at most, as many of each clip, spread over it, but at least its first and its last.
-        max_frames: Frames per row at most; of more, so many spread over the clip or window.
+        max_clips: Maximum clips; if there are more, evenly spaced ones from the list.
+        max_windows: Maximum windows, equally many per clip, evenly spaced, but at least its first and last.
+        max_frames: Maximum frames per row; if there are more, evenly spaced ones from the clip or window.
     """
 
     changes: Sequence[PictureChange] = ()
@@ -57,7 +57,7 @@ class View:
     max_frames: int = 10
 
     def picking(self, clips: int) -> Picking:
-        """What is shown of each of so many clips."""
+        """What is shown of each clip, given the number of clips."""
         return Picking(self.max_frames, self.windows, max(2, self.max_windows // max(1, clips)))
 
 
@@ -72,9 +72,9 @@ class Sheet:
         path: The picture.
         clips: Clips shown.
         clips_left_out: All others.
-        windows: Windows shown; 0 where clips are not cut into windows.
+        windows: Windows shown; 0 if clips are not cut into windows.
         windows_left_out: All others of the clips shown.
-        frames: Frames shown; one that is in two windows counts twice.
+        frames: Frames shown; a frame in two windows counts twice.
         frames_left_out: All others of the windows shown, or of the clips.
         problems: (clip_id, reason) of clips that cannot be read.
     """
@@ -96,10 +96,10 @@ def sheet_of_videos(
 
     Args:
         items: The clips.
-        settings: As for the extraction.
+        settings: As for extraction.
         output: The picture to write, ending in .png, .jpg or .webp.
-        title: What was pointed at.
-        view: What of them is shown, and how.
+        title: The user's target.
+        view: What is shown of them, and how.
 
     Returns:
         What is on the sheet.
@@ -115,7 +115,7 @@ def sheet_of_videos(
 
 
 def sheet_of_store(store: Store, output: Path, *, view: View = DEFAULT_VIEW) -> Sheet:
-    """Draw the frames that a store holds, or those whose embeddings it holds.
+    """Draw the frames in a store, or those whose embeddings it holds.
 
     Args:
         store: An open store.
@@ -126,15 +126,15 @@ def sheet_of_store(store: Store, output: Path, *, view: View = DEFAULT_VIEW) -> 
         What is on the sheet.
 
     Raises:
-        UsageError: The output has another ending, the store holds features of another tool, or changes are asked for
-            and it holds no frames.
+        UsageError: The output has another ending, the store holds features of another tool, or changes are requested
+            but it holds no frames.
     """
     check_output(output)
     settings = _settings_of_store(store)
     holds_frames = len(store.row_shape) == 3
     if view.changes and not holds_frames:
         raise UsageError(
-            f"{store.path} holds no frames, and only frames are augmented; give a store made with "
+            f"{store.path} holds no frames, but only frames can be augmented; give a store made with "
             "extract --backbone pixels, or leave out --augment"
         )
     shown = [store.clip_ids[position] for position in spread(len(store), view.max_clips)]
@@ -149,7 +149,7 @@ def sheet_of_store(store: Store, output: Path, *, view: View = DEFAULT_VIEW) -> 
 def _settings_of_store(store: Store) -> DecodeSettings:
     """How its frames were decoded."""
     if "sampling" not in store.recipe:
-        raise UsageError(f"{store.path} holds imported features, of which there are no videos; give the videos instead")
+        raise UsageError(f"{store.path} holds imported features, which have no videos; give the videos instead")
     words = {name: str(store.recipe[name]) for name in ("sampling", "image_size", "fit", "input", "on_corrupt")}
     return DecodeSettings(
         sampling=SamplingRule.parse(words["sampling"]),
@@ -162,7 +162,7 @@ def _settings_of_store(store: Store) -> DecodeSettings:
 
 
 def _rows_of_video(item: VideoItem, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:
-    """Reads the whole clip: only then it is known which frames really come. For windows that is known beforehand."""
+    """Reads the whole clip: only then is it known which frames exist. For windows it is known beforehand."""
     plans = picking.plan(_times_of_video(item, settings)) if picking.cut else []
     shown = _shown(plans)
     kept: dict[int, SheetFrame] = {}
@@ -176,7 +176,7 @@ def _rows_of_video(item: VideoItem, settings: DecodeSettings, picking: Picking) 
 
 
 def _times_of_video(item: VideoItem, settings: DecodeSettings) -> np.ndarray:
-    """float64 (T,), of the frames that really come; their pictures are not kept."""
+    """float64 (T,), times of the frames that exist; their pictures are not kept."""
     tiny = replace(settings, image_size=TINY_PIXELS, input="rgb")
     with open_clip(item, tiny, chunk_frames=CHUNK_FRAMES) as reader:
         return np.concatenate([chunk.pts_seconds for chunk in reader])
@@ -206,7 +206,7 @@ def _remark(truth: VideoTruth | None) -> str:
 
 
 def _rows_of_frames(store: Store, clip_id: str, picking: Picking) -> list[SheetRow]:
-    """Reads only the stored frames that are shown, and no video."""
+    """Reads only the stored frames to show, and no video."""
     clip = store.read_lazily(clip_id)
     plans = picking.plan(clip.pts_seconds)
     chosen = np.array(sorted(_shown(plans)))
@@ -227,7 +227,7 @@ def _rows_of_store(store: Store, clip_id: str, settings: DecodeSettings, picking
 def _frames_again(
     item: VideoItem, settings: DecodeSettings, clip: ClipEmbeddings, chosen: Collection[int]
 ) -> dict[int, SheetFrame]:
-    """Reads only the frames that are shown and, for motion, the sampled frame before each."""
+    """Reads only the frames to show and, for motion, the sampled frame before each."""
     reach = 0 if settings.input == "rgb" else 1
     needed = sorted({max(0, row - back) for row in chosen for back in range(reach + 1)})
     row_at = {round(float(clip.pts_seconds[row]), 3): row for row in needed}
@@ -254,7 +254,7 @@ def _changed(item: VideoItem, then: Source) -> str:
 
 
 def _attempt(clip_id: str, make_rows: Callable[[], list[SheetRow]]) -> list[SheetRow]:
-    """The rows of a clip, or one that says why there are none."""
+    """The rows of a clip, or one row that says why there are none."""
     try:
         return make_rows()
     except VideoError as error:
@@ -266,7 +266,7 @@ def _frames(chunk: SampledFrames) -> list[SheetFrame]:
 
 
 def _alone(frame: SheetFrame) -> SheetFrame:
-    """Without the rest of its chunk, which a view would keep in memory."""
+    """A copy without the rest of its chunk, which a view would keep in memory."""
     return replace(frame, picture=frame.picture.copy())
 
 

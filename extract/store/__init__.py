@@ -1,1 +1,1 @@
-"""Clips in HDF5: written in immutable shards, read back without trust, packed, verified."""
+"""Clips in HDF5: written in immutable shards, validated on reading, packed, verified."""

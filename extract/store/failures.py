@@ -1,4 +1,4 @@
-"""The failure ledger: one JSON line per clip that could not be done, flushed to the disk line by line."""
+"""The failure ledger: one JSON line per failed clip, flushed to disk line by line."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from extract.store.shard import unreadable_shard
 from extract.system.files import fsync_directory, read_regular, writing
 from extract.system.typed_json import parse_json, typed_record
 
-END_OF_TIME_NS = 253_402_300_800 * 10**9  # the end of the year 9999, beyond which no date can be written
+END_OF_TIME_NS = 253_402_300_800 * 10**9  # the end of the year 9999, the latest representable date
 
 
 def append_failure(path: Path, failure: Failure) -> None:
-    """Adds one line to a ledger and waits until it is on the disk.
+    """Adds one line to a ledger and waits until it is on disk.
 
     Raises:
         WriteError: The ledger cannot be written.
@@ -54,13 +54,13 @@ def read_ledgers(folder: Path) -> list[Failure]:
 
 
 def parse_ledger(content: bytes) -> list[Failure]:
-    """The failures in the text of a ledger; a line that a kill tore is left out, so that its clip is tried again."""
+    """The failures in the text of a ledger; a line cut off by a kill is skipped, so that its clip is tried again."""
     found = (_parse_line(line) for line in content.splitlines())
     return [failure for failure in found if failure is not None]
 
 
 def latest_failures(failures: Iterable[Failure]) -> dict[str, Failure]:
-    """The last failure of every clip."""
+    """The latest failure of every clip."""
     latest: dict[str, Failure] = {}
     for failure in failures:
         known = latest.get(failure.clip_id)
@@ -79,13 +79,13 @@ def _parse_line(line: bytes) -> Failure | None:
 
 @dataclass(frozen=True)
 class Failure:
-    """One clip that could not be done, as the ledger has it.
+    """One failed clip, as recorded in the ledger.
 
     Args:
         clip_id: Name of the clip.
         error: Class name of the error.
         message: The error's sentence.
-        source_size, source_mtime_ns: The source as it was then; None where it could not be looked at.
+        source_size, source_mtime_ns: The source at that time; None if it could not be read.
         when_ns: Time of the failure, nanoseconds since 1970.
     """
 

@@ -1,7 +1,7 @@
-"""The clip tables of all shards in one file, .index.npz: a cache, so that 1,000 shards open like ten.
+"""The clip tables of all shards in one file, .index.npz: a cache, so that 1,000 shards open as fast as ten.
 
-A shard is taken from it only while its size and mtime_ns are the same. Readers write it where they may; deleting it
-costs nothing but time, and `clipseq verify` never looks at it.
+A shard is taken from it only if its size and mtime_ns have not changed. Readers write it if they have permission;
+deleting it costs only time, and `clipseq verify` never reads it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from extract.system.files import MALFORMED, open_regular, sealed_file
 from extract.system.typed_json import parse_json
 
 INDEX_NAME = ".index.npz"
-# Below this many shards that the index lacks, opening them is quicker than writing it anew.
+# With fewer shards than this missing from the index, opening them is faster than rewriting it.
 MIN_NEW_SHARDS = 64
 
 logger = logging.getLogger(__name__)
 
 
 class ShardIndex:
-    """Opens the shards of one store directory, from its index where that is up to date.
+    """Opens the shards of one store directory, from its index if that is up to date.
 
     Args:
         folder: The store's directory.
@@ -53,18 +53,18 @@ class ShardIndex:
         return shard
 
     def save(self) -> None:
-        """Writes the index anew if that is worth it and possible."""
+        """Rewrites the index if that is possible and worth it."""
         if self._num_new < MIN_NEW_SHARDS:
             return
         try:
             with sealed_file(self._path) as temporary, temporary.open("xb") as file:
                 np.savez(file, **_arrays(self._used))  # type: ignore[arg-type]
-        except WriteError as error:  # a read-only store is read without
+        except WriteError as error:  # a read-only store is read without it
             logger.debug("%s", error)
 
 
 def indexed_clip_ids(folder: Path, name: str) -> list[str]:
-    """The clips that a shard held when it was indexed; empty where it never was."""
+    """The clips that a shard held when it was indexed; empty if it never was."""
     shards = [shard for key, shard in _load(folder / INDEX_NAME).items() if key[0] == name]
     return shards[0].texts("clip_id") if shards else []
 
@@ -86,7 +86,7 @@ def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
 
 
 def _load(path: Path) -> dict[tuple[str, int, int], Shard]:
-    """The shards in an index by name, size and mtime_ns; none where it is missing or cannot be used."""
+    """The shards in an index by name, size and mtime_ns; none if it is missing or unusable."""
     try:
         with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             header = parse_json(arrays["header"].tobytes())
@@ -115,7 +115,7 @@ def _column(column: np.ndarray, dtype: str) -> np.ndarray:
 
 def _shard(path: Path, record: Mapping, columns: dict[str, np.ndarray]) -> Shard:
     if record["dtype"] not in {np.dtype(name).newbyteorder("<").str for name in EMBEDDING_DTYPES}:
-        raise ValueError(f"{record['dtype']} is no type of rows")
+        raise ValueError(f"{record['dtype']} is not a row type")
     dtypes = {"embeddings": record["dtype"], "pts_seconds": "<f8", "frame_index": "<i8", TRUTH: "|u1"}
     extents = {}
     for name, dtype in dtypes.items():

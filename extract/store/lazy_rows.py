@@ -1,6 +1,6 @@
-"""The rows of one clip as an array that reads what is asked for: raw frames of many clips need not fit into memory.
+"""The rows of one clip as an array that reads on demand: raw frames of many clips need not fit in memory.
 
-Slicing and indexing choose among the rows and read nothing; NumPy reads them where it needs the values.
+Slicing and indexing only select rows; NumPy reads them when it needs the values.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LazyRows:
-    """Some rows of one clip, still in their store.
+    """Some rows of one clip, still in the store.
 
     Args:
         read: Rows int64 (n,) of the clip -> their values (n, *row_shape).
         rows: int64 (T,), which rows of the clip these are.
         row_shape: (D,) or (H, W, C).
-        dtype: Of the values.
+        dtype: Type of the values.
     """
 
     read: Callable[[np.ndarray], np.ndarray]
@@ -45,17 +45,17 @@ class LazyRows:
         return f"LazyRows({self.dtype}{self.shape})"
 
     def __getitem__(self, chosen: slice | np.ndarray) -> LazyRows:
-        """Choose among the rows, by a slice or an array of indices or of booleans."""
+        """Select rows by a slice, or by an array of indices or booleans."""
         return replace(self, rows=self.rows[chosen])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Read the rows; there is always a new array."""
+        """Read the rows into a new array."""
         values = self.read(self.rows)
         return values if dtype is None else values.astype(dtype, copy=False)
 
 
 def join_channels(parts: Sequence[LazyRows]) -> LazyRows:
-    """Lay clips of equally many rows side by side along the last axis, such as RGB frames and optical flow.
+    """Join clips with equally many rows along the last axis, such as RGB frames and optical flow.
 
     Args:
         parts: At least one; shapes differ in the last axis only.

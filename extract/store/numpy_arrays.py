@@ -1,6 +1,6 @@
-"""Features (T, D) in a stranger's .npy or .npz: the header is checked against the file, the rows come in blocks.
+"""Features (T, D) in an untrusted .npy or .npz: the header is checked against the file, rows are read in blocks.
 
-Nothing is unpickled, mapped (a file cut short while it is mapped kills the process) or held as a whole.
+Nothing is unpickled, memory-mapped (truncating a mapped file kills the process) or held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """An array of two dimensions in a file, of which only the header was read.
+    """A two-dimensional array in a file, with only its header read.
 
     Args:
         path: The file.
         member: Its name inside an .npz, "" for an .npy.
-        dtype: Of its numbers.
+        dtype: Type of its numbers.
         shape: (T, D), after transposing.
-        by_column: Whether the numbers of a column, not of a row, lie side by side.
-        offset: Where they begin, in bytes.
+        by_column: Whether it is stored column by column, not row by row.
+        offset: Where the numbers begin, in bytes.
     """
 
     path: Path
@@ -46,10 +46,10 @@ class ArrayFile:
     offset: int
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The rows in order, (n, D) of the file's own type, some megabytes at a time.
+        """The rows in order, (n, D) in the file's own type, a few megabytes at a time.
 
         Raises:
-            UnstorableClipError: The file is cut short or damaged.
+            UnstorableClipError: The file is truncated or damaged.
         """
         steps, width = self.shape
         size, count = self.dtype.itemsize, max(1, BLOCK_BYTES // (width * self.dtype.itemsize))
@@ -69,12 +69,12 @@ class ArrayFile:
     def _numbers(self, file: IO[bytes], count: int) -> np.ndarray:
         content = file.read(count * self.dtype.itemsize)
         if len(content) != count * self.dtype.itemsize:
-            raise ValueError("it is cut short")
+            raise ValueError("it is truncated")
         return np.frombuffer(content, self.dtype)
 
     @contextmanager
     def _data(self) -> Iterator[tuple[IO[bytes], int]]:
-        """The file and where the numbers begin; columns of an .npz, which lie far apart, are unpacked to the disk."""
+        """The file and where the numbers begin; .npz data stored by column is unpacked to disk first."""
         if not self.member:
             with open_regular(self.path) as plain:
                 yield plain, self.offset
@@ -82,7 +82,7 @@ class ArrayFile:
         with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as packed:
             if not self.by_column:
                 yield packed, self.offset
-                while packed.read(BLOCK_BYTES):  # to its end, where zipfile compares the checksum
+                while packed.read(BLOCK_BYTES):  # to the end, where zipfile verifies the checksum
                     pass
                 return
             with tempfile.TemporaryFile() as unpacked:
@@ -91,15 +91,15 @@ class ArrayFile:
 
 
 def find_array(path: Path, *, key: str | None = None, transpose: bool = False) -> ArrayFile:
-    """The features of a file; reads headers only.
+    """The features of a file; reads only headers.
 
     Args:
         path: An .npy or .npz file.
-        key: Which array of an .npz; None: its only array of two dimensions.
+        key: Which array of an .npz; None: its only two-dimensional array.
         transpose: Whether the file holds (D, T).
 
     Raises:
-        UnstorableClipError: The file is malformed, pickled, cut short, or holds no real numbers in two dimensions.
+        UnstorableClipError: The file is malformed, pickled, truncated, or holds no real numbers in two dimensions.
     """
     with malformed(path), open_regular(path) as file:
         start = file.read(4)
@@ -112,12 +112,12 @@ def find_array(path: Path, *, key: str | None = None, transpose: bool = False) -
 
 @contextmanager
 def malformed(path: Path) -> Iterator[None]:
-    """Whatever a broken file brings up is an error of that file: NumPy, zipfile and zlib have classes of their own."""
+    """Turns whatever a broken file raises into our error; NumPy, zipfile and zlib have their own exception classes."""
     try:
         yield
     except MALFORMED as error:
         raise UnstorableClipError(
-            f"{path} cannot be read as features ({reason_of(error)}): write it again with numpy.save."
+            f"{path} cannot be read as features ({reason_of(error)}): rewrite it with numpy.save."
         ) from error
 
 
@@ -140,17 +140,17 @@ def _described_member(path: Path, archive: zipfile.ZipFile, key: str | None, *, 
 def _described(path: Path, member: str, file: IO[bytes], size: int, *, transpose: bool) -> ArrayFile:
     shape, by_column, dtype = _header(file)
     if len(shape) != 2 or dtype.kind not in "fiub" or not math.prod(shape):
-        raise UnstorableClipError(f"{path} holds {dtype} {shape}, and features are numbers (T, D).")
+        raise UnstorableClipError(f"{path} holds {dtype} {shape}, but features must be numbers (T, D).")
     announced, held = math.prod(shape) * dtype.itemsize, size - file.tell()
     if announced > held:
-        raise ValueError(f"it announces {announced:,} bytes of numbers and holds {held:,}")
+        raise ValueError(f"it declares {announced:,} bytes of numbers but holds {held:,}")
     steps, width = shape[::-1] if transpose else shape
     return ArrayFile(path, member, dtype, (steps, width), by_column != transpose, file.tell())
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in the order of Fortran, and type."""
+    """Shape, whether in Fortran order, and type."""
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
-        raise ValueError(f"it is of version {version[0]}.{version[1]} of the format, which is for named fields")
+        raise ValueError(f"it has format version {version[0]}.{version[1]}, which is for named fields")
     return _HEADERS[version](file)

@@ -1,6 +1,6 @@
-"""Other tools' features in, and features for other tools out: .npy and .npz files, one per clip, float32 (T, D).
+"""Imports other tools' features, and exports features for them: .npy and .npz files, one per clip, float32 (T, D).
 
-Nothing is unpickled. What a file holds is checked before it becomes a clip; a file that cannot become one fails alone.
+Nothing is unpickled. A file's content is checked before it becomes a clip; one bad file does not stop the others.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ImportSettings:
 
     Args:
         fps: Rows per second; None: timestamps are row numbers.
-        key: Which array of an .npz; None: its only array of two dimensions.
+        key: Which array of an .npz; None: its only two-dimensional array.
         transpose: Whether files hold (D, T).
         nan: What becomes of missing values (NaN): "error" refuses the file; "zero" and "interpolate" (over time, per
             column, ends held) fill them in, and add a channel for each column: 1 where its value was missing. None:
@@ -55,7 +55,7 @@ class ImportSettings:
 
     def __post_init__(self) -> None:
         if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise UsageError(f"--fps {self.fps} must be above 0.")
+            raise UsageError(f"--fps {self.fps} must be greater than 0.")
         if self.nan not in (None, *NAN_POLICIES):
             raise UsageError(f"--nan {self.nan} is not one of {', '.join(NAN_POLICIES)}.")
 
@@ -68,7 +68,7 @@ class ImportSettings:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: numbers of clips, why each failed one failed, and what was passed over."""
+    """The result of an import: clip counts, why each failed clip failed, and what was left out."""
 
     num_done: int
     num_skipped: int
@@ -78,7 +78,7 @@ class Imported:
 
 
 def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
-    """Makes a float32 store of another tool's features; a rerun does only what is new or changed, or failed before.
+    """Makes a float32 store from another tool's features; a rerun handles only new, changed or failed files.
 
     Args:
         folder: Searched with its sub-folders for .npy and .npz; `a/b.npy` becomes the clip `a/b`.
@@ -89,8 +89,8 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
         How many clips were done and skipped, and which failed.
 
     Raises:
-        UsageError: Nothing is there, two files have one name, or the files lie the other way round.
-        StoreError: The store was made otherwise.
+        UsageError: Nothing is there, two files have the same name, or the arrays seem to be transposed.
+        StoreError: The store was made with other settings.
         WriteError: It cannot be written.
     """
     folder, output = Path(folder), Path(output)
@@ -124,7 +124,7 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
 
 
 def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
-    """The features in one file, as they are stored, block by block; held whole only where gaps are interpolated.
+    """The features in one file as they will be stored, block by block; held as a whole only to interpolate gaps.
 
     Of points as pose trackers write them (x, y, likelihood), a likelihood of 1.0 beside a missing point is not
     believed: it is missing as well.
@@ -145,7 +145,7 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
         if gaps.count:
             raise UnstorableClipError(
                 f"{path} has NaN in {gaps.count:,} of {math.prod(array.shape):,} values: import it with --nan zero or "
-                "--nan interpolate, into another --output where this one holds clips."
+                "--nan interpolate, into another --output if this one holds clips."
             )
         yield from _blocks(array)
         return
@@ -209,34 +209,34 @@ def _with_policy(settings: ImportSettings, files: Sequence[Path], output: Path) 
 
 
 def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
-    """Files of one length and of several widths lie the other way round; the first few tell, before any is stored."""
+    """Files of equal length and different widths look transposed; checks the first few, before anything is stored."""
     shapes = set()
     for path in files[:FIRST_FILES]:
-        with suppress(UnstorableClipError):  # it fails alone, later
+        with suppress(UnstorableClipError):  # it fails later, by itself
             shapes.add(find_array(path, key=settings.key, transpose=settings.transpose).shape)
     lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
     if len(lengths) == 1 and len(widths) > 1:
         how = "without --transpose" if settings.transpose else "with --transpose"
         raise UsageError(
             f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
-            f"if they lay the other way round: import them {how}. Nothing has been stored."
+            f"if they were transposed: import them {how}. Nothing has been stored."
         )
 
 
 def export_features(store: Store, folder: str | Path) -> dict[str, str]:
-    """Writes every clip to `folder/<clip_id>.npy`: float32 (T, D), or uint8 (T, H, W, C) of a store of raw frames.
+    """Writes every clip to `folder/<clip_id>.npy`: float32 (T, D), or uint8 (T, H, W, C) for raw frames.
 
     Args:
         store: The store, opened.
-        folder: Made where it does not exist; files of the same name are replaced.
+        folder: Created if it does not exist; files of the same name are replaced.
 
     Returns:
-        clip_id -> why this clip alone was not written: it cannot be read, or its name be no file's here.
+        clip_id -> why this clip was not written: it cannot be read, or its name cannot be a file name here.
 
     Raises:
-        WriteError: No file can be written, as on a full disk.
+        WriteError: No file can be written, for example on a full disk.
     """
-    make_folder(Path(folder))  # where it cannot be, no clip's name is at fault
+    make_folder(Path(folder))  # if this fails, no clip's name is to blame
     failed = {}
     for clip_id, length in store.lengths().items():
         try:
@@ -255,7 +255,7 @@ def export_features(store: Store, folder: str | Path) -> dict[str, str]:
 
 
 def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
-    """What `numpy.save` writes, block by block: frames of a long video do not fit in memory."""
+    """Writes like `numpy.save`, but block by block: frames of a long video do not fit in memory."""
     dtype = store.dtype if store.dtype == np.uint8 else np.dtype("<f4")
     header = {"descr": dtype.str, "fortran_order": False, "shape": (length, *store.row_shape)}
     np.lib.format.write_array_header_1_0(file, header)
@@ -266,9 +266,9 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
 
 
 def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
-    """clip_id -> file; hidden files and the store itself are left out without a word."""
+    """clip_id -> file; silently leaves out hidden files and the store itself."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: give the folder that holds the .npy or .npz files.")
+        raise UsageError(f"{folder} is not a folder: give the folder that holds the .npy or .npz files.")
     files: dict[str, Path] = {}
     found = (here / name for here, names in walk(folder, left_out) for name in names)
     for path in found:
@@ -284,7 +284,7 @@ def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
     if not files and not left_out.unreadable:
         raise UsageError(
             f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}); give a folder of features. "
-            "Of videos, `clipseq extract` makes them."
+            "`clipseq extract` makes them from videos."
         )
     return dict(sorted(files.items()))
 

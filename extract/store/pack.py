@@ -1,4 +1,4 @@
-"""Packs a store into one HDF5 file of the same schema: every clip in one piece, its rows unchanged byte by byte."""
+"""Packs a store into one HDF5 file of the same schema: each clip in one piece, its rows unchanged to the byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from extract.system.files import make_folder, remove_stale_temporaries, sealed_f
 
 @dataclass(frozen=True)
 class Packed:
-    """What was packed: the file, its clips, their rows, its size in bytes."""
+    """What was packed: the file, and its numbers of clips, rows and bytes."""
 
     path: Path
     num_clips: int
@@ -30,25 +30,25 @@ class Packed:
 
 
 def pack(path: str | Path, file: str | Path) -> Packed:
-    """Writes all complete clips of a store, and its failure ledger, into one new file.
+    """Writes all complete clips of a store and its failure ledger into one new file.
 
     Args:
         path: A store directory or a packed file.
-        file: The file to make; it appears when it is complete.
+        file: The file to make; it appears only when complete.
 
     Returns:
         What was packed.
 
     Raises:
         DamagedShardError: A shard cannot be read, or its digest is wrong.
-        UsageError: The file has another ending than .h5 or .hdf5.
+        UsageError: The file does not end in .h5 or .hdf5.
         StoreError: The store is empty, or the file exists.
         WriteError: It cannot be written.
     """
     store, target = open_store(path), Path(file)
     if target.suffix not in PACKED_ENDINGS:
-        raise UsageError(f"{target} must end in {' or '.join(PACKED_ENDINGS)}, by which the other verbs know a store")
-    remove_stale_temporaries(target.parent)  # a kill between naming the file and dropping its other name leaves both
+        raise UsageError(f"{target} must end in {' or '.join(PACKED_ENDINGS)}, which marks it as a store")
+    remove_stale_temporaries(target.parent)  # a kill between naming it and dropping its temporary name leaves both
     if target.exists():
         raise StoreError(f"{target} exists already: choose another name or remove it.")
     if store.damaged:

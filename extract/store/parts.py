@@ -1,9 +1,9 @@
-"""Joins the sealed parts of a clip: which of them make a complete version, and which a beginning to go on from.
+"""Joins the sealed parts of a clip: which of them form a complete version, and which a beginning to resume from.
 
     part 0 [0, 700)   part 1 [700, 1300)   part 2 [1300, 1500) last      complete
     part 0 [0, 700)   part 1 [700, 1300)                                 a beginning of 1300 rows
 
-Parts belong together only if they were made of the same source and follow one another without a gap, whoever wrote
+Parts belong together only if they were made from the same source and follow one another without a gap, whoever wrote
 them.
 """
 
@@ -22,7 +22,7 @@ from extract.store.shard import Shard
 
 
 class Segment(NamedTuple):
-    """One part of one clip, and where it lies; sorts by time of writing, then by the shard's name."""
+    """One part of one clip, and where it is; sorts by time of writing, then by shard name."""
 
     written_ns: int
     shard_name: str
@@ -35,7 +35,7 @@ class Segment(NamedTuple):
 
 
 class ClipRows:
-    """Which rows of which clip tables make up every clip; a clip with one row, the usual case, costs one number.
+    """Which rows of which clip tables make up each clip; a clip with one row, the usual case, costs one number.
 
     Args:
         shards: The readable shards of a store.
@@ -43,7 +43,7 @@ class ClipRows:
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
-        self._firsts = list(accumulate(map(len, shards), initial=0))  # rows are numbered through all shards
+        self._firsts = list(accumulate(map(len, shards), initial=0))  # rows are numbered across all shards
         self._columns = {
             name: _joined(shards, name) for name in ("written_ns", "first_row", "length", "last_part", "rules")
         }
@@ -59,7 +59,7 @@ class ClipRows:
         return self._chains.get(clip_id) or [self._segment(self._single[clip_id])]
 
     def segments(self, clip_id: str) -> list[Segment]:
-        """All parts that there are of a clip, of whatever version; empty for an unknown one."""
+        """All parts of a clip, of any version; empty for an unknown clip."""
         numbers = [self._single[clip_id]] if clip_id in self._single else self._several.get(clip_id, [])
         return [self._segment(number) for number in numbers]
 
@@ -70,12 +70,12 @@ class ClipRows:
         return found | {id_: parts[-1].first_row + parts[-1].length for id_, parts in self._chains.items() if parts}
 
     def unfinished(self) -> dict[str, int]:
-        """Clips of which only parts are sealed -> rows of all of them."""
+        """Clips that are not complete -> total rows of their sealed parts."""
         missing = sorted(clip_id for clip_id, chain in self._chains.items() if not chain)
         return {clip_id: sum(part.length for part in self.segments(clip_id)) for clip_id in missing}
 
     def source_of(self, part: Segment) -> Source:
-        """What a part was made of."""
+        """What a part was made from."""
         columns, row = self._shards[part.shard].columns, part.row
         path, digest = (bytes(columns[name][row]).decode("utf-8", "surrogateescape") for name in ("path", "digest"))
         return Source(path, int(columns["size"][row]), int(columns["mtime_ns"][row]), digest)
@@ -87,14 +87,14 @@ class ClipRows:
 
 
 def complete_version(segments: Sequence[Segment], source_of: Callable[[Segment], Source]) -> list[Segment] | None:
-    """The parts of the version of a clip that counts: the complete one written last.
+    """The parts of the version of a clip that counts: the last complete one.
 
     Args:
         segments: All parts of one clip.
-        source_of: What a part was made of.
+        source_of: What a part was made from.
 
     Returns:
-        The parts in order, or None where no version is complete.
+        The parts in order, or None if no version is complete.
     """
     if len(segments) == 1:  # nearly always
         return [segments[0]] if segments[0].last_part and segments[0].first_row == 0 else None
@@ -106,14 +106,14 @@ def complete_version(segments: Sequence[Segment], source_of: Callable[[Segment],
 def longest_beginning(
     segments: Iterable[Segment], source: Source, source_of: Callable[[Segment], Source], *, rules: int
 ) -> list[Segment]:
-    """The parts of the longest sealed beginning of a clip made of `source` by `rules`; empty where there is none."""
+    """The parts of the longest sealed beginning of a clip made from `source` by `rules`; empty if there is none."""
     fitting = [part for part in segments if not part.last_part and same_source(source_of(part), source)]
     before = _link([part for part in fitting if part.rules == rules], source_of)
     return _back_to_start(max(before, key=lambda part: (part.first_row + part.length, part)), before) if before else []
 
 
 def _link(segments: Iterable[Segment], source_of: Callable[[Segment], Source]) -> dict[Segment, Segment | None]:
-    """Every part that a chain from the clip's first row reaches -> the part before it (None: it is the first)."""
+    """Every part reachable by a chain from the clip's first row -> the part before it (None: it is the first)."""
     before: dict[Segment, Segment | None] = {}
     by_end: dict[int, list[Segment]] = {}
     for segment in sorted(segments, key=lambda part: part.first_row):
@@ -140,7 +140,7 @@ def _back_to_start(segment: Segment | None, before: dict[Segment, Segment | None
 
 
 def _numbers_by_clip(clip_ids: list[str]) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """The row of every clip that has one, and the rows of every clip that has several."""
+    """The row of every clip that has only one, and the rows of every clip that has several."""
     single = dict(zip(clip_ids, range(len(clip_ids)), strict=True))  # the last row of each
     several: dict[str, list[int]] = {}
     for number, clip_id in enumerate(clip_ids):

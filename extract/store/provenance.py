@@ -1,4 +1,4 @@
-"""What a shard says of its making."""
+"""What a shard records about how it was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from extract.system.typed_json import parse_json, typed
 
 
 def stored_recipe(shard: Shard) -> dict[str, object]:
-    """The recipe that a shard carries; DamagedShardError where it does not fit its fingerprint."""
+    """The recipe stored in a shard; DamagedShardError if it does not match its fingerprint."""
     try:
         recipe = typed(parse_json(shard.attributes["recipe_json"]), dict[str, Any], "recipe")
     except ValueError as error:
@@ -33,7 +33,7 @@ def made_of(shard: Shard) -> list[dict]:
 
 
 def mixture_warnings(engines: list[str], versions: list[str]) -> list[str]:
-    """What is to be said where several engines or versions made the rows of one store."""
+    """Warnings if several engines or versions made the rows of one store."""
     found = []
     if len(engines) > 1:
         found.append(f"the rows were made by {len(engines)} engines ({', '.join(engines)}): they may differ slightly")

@@ -1,7 +1,7 @@
-"""Reads a store, a directory of shards or a packed file alike: one contiguous read per clip and part.
+"""Reads a store, whether a directory of shards or a packed file: one contiguous read per clip and part.
 
 A damaged shard does not hide the rest: it is named in `Store.damaged` and in one warning, and its clips count as
-missing, so that the next extraction makes them again. A `Store` is what was there when it was opened.
+missing, so that the next extraction redoes them. A `Store` shows the state at the time it was opened.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_made_with(recipe: Mapping[str, object], path: str | Path) -> Store | None:
-    """The store that a writer with this recipe goes on with; None where there is none or it holds no clip."""
+    """The store that a writer with this recipe would extend; None if there is none or it holds no clip."""
     stored = read_recipe(Path(path))
     if stored is None or recipe_differences(stored, recipe):
         return None
@@ -53,9 +53,9 @@ def open_store(path: str | Path) -> Store:
 
     Raises:
         StoreError: Nothing is there, or it may not be read.
-        SchemaError: It is no clipseq store, or of a newer schema.
+        SchemaError: It is not a clipseq store, or has a newer schema.
         RecipeMismatchError: A shard in it was made with another recipe.
-        DamagedShardError: A packed file, or recipe.json, is damaged; damaged shards are only named in `Store.damaged`.
+        DamagedShardError: A packed file or recipe.json is damaged; damaged shards are only named in `Store.damaged`.
     """
     path = Path(path)
     if path.is_file():
@@ -67,7 +67,7 @@ def open_store(path: str | Path) -> Store:
     shards, broken = _open_shards(path, recipe)
     if broken:
         logger.warning(
-            "%s: %d of %s cannot be read, and what was in there counts as missing (%s). See `clipseq verify %s`.",
+            "%s: %d of %s cannot be read; their clips count as missing (%s). See `clipseq verify %s`.",
             *(path, len(broken), counted(len(broken) + len(shards), "shard"), ", ".join(broken), path),
         )
     return Store(path, recipe, shards, broken)
@@ -80,11 +80,11 @@ class Store:
         path: The directory or packed file.
         recipe: What determines the numbers.
         fingerprint: The recipe's hash.
-        dtype: Of the rows.
-        row_shape: Of one row: (D,), or (H, W, C) for raw frames; () in an empty store.
+        dtype: Type of the rows.
+        row_shape: Shape of one row: (D,), or (H, W, C) for raw frames; () in an empty store.
         clip_ids: All complete clips, sorted.
         damaged: Name of every shard that cannot be read -> why.
-        shards: What could be read, by name.
+        shards: The readable shards, by name.
     """
 
     def __init__(self, path: Path, recipe: dict[str, object], shards: Sequence[Shard], broken: dict[str, str]) -> None:
@@ -108,10 +108,10 @@ class Store:
 
     @property
     def embedding_dim(self) -> int:
-        """D; StoreError in a store of raw frames, or without a clip."""
+        """D; StoreError if the store holds raw frames or no clip."""
         if len(self.row_shape) != 1:
             held = f"raw frames of shape {self.row_shape}" if self.row_shape else "no clip yet"
-            raise StoreError(f"{self.path} holds {held}, and no embeddings.")
+            raise StoreError(f"{self.path} holds {held}, not embeddings.")
         return self.row_shape[0]
 
     def read(self, clip_id: str) -> ClipEmbeddings:
@@ -119,7 +119,7 @@ class Store:
 
         Raises:
             StoreError: The store has no such clip.
-            DamagedShardError: Its rows cannot be read; the text names shard and clip.
+            DamagedShardError: Its rows cannot be read; names the shard and the clip.
         """
         parts = self.parts(clip_id)
         embeddings = np.empty((sum(part.length for part in parts), *self.row_shape), self.dtype)
@@ -130,7 +130,7 @@ class Store:
         return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, truth)
 
     def read_lazily(self, clip_id: str) -> ClipEmbeddings:
-        """One clip as `read` gives it, but for its embeddings: `LazyRows`, which stay in the store until asked for."""
+        """One clip like `read`, but with embeddings as `LazyRows`, which stay in the store until needed."""
         frame_indices, pts_seconds, truth = self._read_times(clip_id, self.parts(clip_id))
         rows = np.arange(len(frame_indices))
         embeddings = LazyRows(partial(self._read_rows, clip_id), rows, self.row_shape, self.dtype)
@@ -141,11 +141,11 @@ class Store:
         return self._rows.lengths()
 
     def source(self, clip_id: str) -> Source:
-        """What a clip was made of."""
+        """What a clip was made from."""
         return self._rows.source_of(self.parts(clip_id)[-1])
 
     def last_source(self, clip_id: str) -> Source | None:
-        """What the last written part of a clip was made of, also of an unfinished clip; None without a part."""
+        """What the last written part of a clip, even an unfinished one, was made from; None if it has no part."""
         segments = self._rows.segments(clip_id)
         return self._rows.source_of(max(segments)) if segments else None
 
@@ -165,7 +165,7 @@ class Store:
             raise damaged(self.shards[part.shard].path, f"the truth record of {clip_id} is malformed") from error
 
     def lost_spans(self) -> dict[str, tuple[tuple[float, float], ...]]:
-        """Half-open spans in seconds of every clip in whose video frames are missing."""
+        """Half-open spans in seconds for every clip whose video has missing frames."""
         suspected = [set(_rows_of_losses(self._file(n), shard)) for n, shard in enumerate(self.shards)]
         lasts = ((clip_id, self.parts(clip_id)[-1]) for clip_id in (self.clip_ids if any(suspected) else ()))
         truths = ((clip_id, self.truth(clip_id)) for clip_id, part in lasts if part.row in suspected[part.shard])
@@ -176,7 +176,7 @@ class Store:
         return self.parts(clip_id)[-1].written_ns
 
     def parts(self, clip_id: str) -> list[Segment]:
-        """Where the parts of a complete clip lie, in order.
+        """Where the parts of a complete clip are, in order.
 
         Raises:
             StoreError: The store has no such clip.
@@ -186,13 +186,13 @@ class Store:
         return self._rows.parts(clip_id)
 
     def truth_bytes(self, part: Segment) -> bytes:
-        """The truth record that is stored with a part, as it is; b"" where there is none."""
+        """The truth record stored with a part, as raw bytes; b"" if there is none."""
         shard = self.shards[part.shard]
         start, end = shard.truth_span(part.row)
         return self._file(part.shard).read(shard.extents[TRUTH], start, end - start).tobytes() if end > start else b""
 
     def rules(self, clip_id: str) -> int:
-        """Version of the rules by which a clip was decoded."""
+        """Version of the rules a clip was decoded with."""
         return self.parts(clip_id)[-1].rules
 
     def are_listed(self) -> bool:
@@ -201,20 +201,20 @@ class Store:
         return bool(made) and all(record.get("clips_from") == "list" for record in made)
 
     def latest_ns(self) -> int:
-        """When anything was written last, nanoseconds since 1970; 0 in an empty store."""
+        """Time of the last write, nanoseconds since 1970; 0 in an empty store."""
         written = [int(shard.columns["written_ns"].max()) for shard in self.shards if len(shard)]
         return max(written + [failure.when_ns for failure in self._all_failures()], default=0)
 
     def partial(self, clip_id: str, source: Source, *, rules: int) -> Partial:
-        """The sealed beginning of a clip that is not finished, for `StoreWriter.resume`.
+        """The sealed beginning of an unfinished clip, for `StoreWriter.resume`.
 
         Args:
             clip_id: Name of the clip.
-            source: Its source as it is now; parts made of anything else do not count.
-            rules: Version of the rules of decoding as they are now; likewise.
+            source: Its current source; parts made from anything else do not count.
+            rules: Current version of the decoding rules; likewise.
 
         Returns:
-            The longest beginning, from whatever writers; `rows` is 0 where there is none.
+            The longest beginning, from any writers; `rows` is 0 if there is none.
         """
         parts = longest_beginning(self._rows.segments(clip_id), source, self._rows.source_of, rules=rules)
         if not parts:
@@ -228,7 +228,7 @@ class Store:
         )
 
     def unfinished(self) -> dict[str, int]:
-        """Clips of which only a beginning is sealed -> rows of all its parts."""
+        """Clips that are not complete -> total rows of their sealed parts."""
         return self._unfinished
 
     @cached_property
@@ -236,7 +236,7 @@ class Store:
         return self._rows.unfinished()
 
     def failures(self) -> dict[str, Failure]:
-        """The latest failure of every clip that was not completed after it.
+        """The latest failure of every clip that was not completed afterwards.
 
         Raises:
             StoreError: A ledger may not be read.
@@ -280,7 +280,7 @@ class Store:
         }
 
     def stage_seconds(self) -> dict[str, float]:
-        """Stage -> seconds of all jobs that filled the store."""
+        """Stage -> total seconds of all jobs that filled the store."""
         seconds: Counter[str] = Counter()
         for record in (record for shard in self.shards for record in made_of(shard)):
             seconds.update({str(stage): float(value) for stage, value in dict(record.get("seconds", {})).items()})
@@ -290,7 +290,7 @@ class Store:
         try:
             lost = list(self.lost_spans().items())
         except DamagedShardError as error:
-            return [f"where frames were lost cannot be told: {error}"]
+            return [f"lost frames cannot be listed: {error}"]
         return [lost_frames_text(lost, store=str(self.path))] if lost else []
 
     def _read_times(self, clip_id: str, parts: list[Segment]) -> tuple[np.ndarray, np.ndarray, VideoTruth | None]:
@@ -305,7 +305,7 @@ class Store:
             return frame_indices, pts_seconds, self.truth(clip_id)
 
     def _read_rows(self, clip_id: str, rows: np.ndarray) -> np.ndarray:
-        """Rows int64 (n,) of a clip; rows that follow one another are one read."""
+        """Rows int64 (n,) of a clip; consecutive rows take one read."""
         values = np.empty((len(rows), *self.row_shape), self.dtype)
         with _naming(clip_id):
             for part in self.parts(clip_id):
@@ -317,12 +317,12 @@ class Store:
         return values
 
     def _read_column(self, part: Segment, name: str, into: np.ndarray, first: int = 0) -> None:
-        """Fills an array with the rows of a part from its row `first` on."""
+        """Fills an array with the rows of a part, starting at its row `first`."""
         shard = self.shards[part.shard]
         self._file(part.shard).read_into(into, shard.extents[name], int(shard.columns["start"][part.row]) + first)
 
     def _file(self, number: int) -> ShardFile:
-        """The open file of a shard; the least recently used beyond 64 are forgotten, and so closed when unused."""
+        """The open file of a shard; keeps the 64 most recently used, others close once unused."""
         with self._lock:
             file = self._files.pop(number, None) or ShardFile(self.shards[number].path)
             self._files[number] = file
@@ -338,7 +338,7 @@ class Store:
 
 
 def _rows_of_losses(file: ShardFile, shard: Shard) -> Iterator[int]:
-    """Rows whose truth record may name lost frames: all but those that plainly say there are none."""
+    """Rows whose truth record may name lost frames: all except those that clearly have none."""
     ends = shard.columns["truth_end"].tolist()
     records = file.read(shard.extents[TRUTH], 0, ends[-1] if ends else 0).tobytes()
     for row, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
@@ -357,7 +357,7 @@ def _open_shards(path: Path, recipe: dict[str, object]) -> tuple[list[Shard], di
                 raise _foreign(shard, recipe, path)
             first = shards[0].embeddings if shards else shard.embeddings
             if (first.dtype, first.shape[1:]) != (shard.embeddings.dtype, shard.embeddings.shape[1:]):
-                raise damaged(shard_path, "its rows have another type or width than those of the other shards")
+                raise damaged(shard_path, "its rows differ in type or width from those of the other shards")
         except (DamagedShardError, SchemaError) as error:
             broken[shard_path.name] = str(error)
         else:
@@ -374,7 +374,7 @@ def _foreign(shard: Shard, recipe: dict[str, object], path: Path) -> RecipeMisma
 
 @contextmanager
 def _naming(clip_id: str) -> Iterator[None]:
-    """Names the clip whose rows cannot be read."""
+    """Adds the name of the clip whose rows cannot be read."""
     try:
         yield
     except DamagedShardError as error:

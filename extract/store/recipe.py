@@ -18,12 +18,12 @@ MAX_RECIPE_BYTES = 1 << 20
 
 
 def canonical_json(value: object) -> str:
-    """JSON that is the same text for the same content: sorted keys, no spaces."""
+    """Canonical JSON, the same text for the same content: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint(recipe: Mapping[str, object]) -> str:
-    """The name of everything that determines the numbers: a hash of the recipe and the schema version.
+    """Identifies everything that determines the numbers: a hash of the recipe and the schema version.
 
     Args:
         recipe: Flat, JSON-able settings that determine the numbers.
@@ -36,7 +36,7 @@ def fingerprint(recipe: Mapping[str, object]) -> str:
 
 
 def has_rate(recipe: Mapping[str, object]) -> bool:
-    """Whether the times of a store are seconds: features that were imported without a rate only count timesteps."""
+    """Whether the times of a store are seconds: features imported without a rate only count timesteps."""
     return recipe.get("source") != "imported" or recipe.get("fps") is not None
 
 
@@ -47,7 +47,7 @@ def is_store(path: str | Path) -> bool:
 
 
 def recipe_text(recipe: Mapping[str, object]) -> str:
-    """The content of recipe.json: the recipe in words, its fingerprint and the schema version."""
+    """The content of recipe.json: the recipe, its fingerprint and the schema version."""
     record = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint(recipe), "recipe": dict(recipe)}
     return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
@@ -59,10 +59,10 @@ def read_recipe(path: Path) -> dict[str, object] | None:
         path: The store's directory.
 
     Returns:
-        The recipe, or None where no store is yet.
+        The recipe, or None if there is no store yet.
 
     Raises:
-        SchemaError: The store is of a newer schema.
+        SchemaError: The store has a newer schema.
         DamagedShardError: recipe.json is missing beside shards, or damaged.
         StoreError: recipe.json cannot be read.
     """
@@ -72,7 +72,7 @@ def read_recipe(path: Path) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_dir() and next(path.glob(SHARD_PATTERN), None) is not None:
             raise DamagedShardError(
-                f"{path} holds shards and no {RECIPE_NAME}. Run `clipseq verify {path} --repair`."
+                f"{path} holds shards but no {RECIPE_NAME}. Run `clipseq verify {path} --repair`."
             ) from None
         return None
     except OSError as error:
@@ -81,19 +81,19 @@ def read_recipe(path: Path) -> dict[str, object] | None:
 
 
 def check_recipe(path: str | Path, recipe: Mapping[str, object]) -> None:
-    """Refuses to go on in a store that was made with another recipe; fine where no clip is stored yet.
+    """Refuses to extend a store that was made with another recipe; fine if no clip is stored yet.
 
     Args:
         path: The store's directory, which need not exist.
-        recipe: What is asked for.
+        recipe: The requested recipe.
 
     Raises:
-        RecipeMismatchError: At least one key differs; the text lists each with both values.
+        RecipeMismatchError: At least one key differs; lists each with both values.
         StoreError: The path is a file, or its recipe.json cannot be used.
     """
     path = Path(path)
     if path.is_file():
-        raise StoreError(f"{path} is a file; clips are added to a directory only. Use another --output.")
+        raise StoreError(f"{path} is a file; clips can only be added to a directory. Use another --output.")
     stored = read_recipe(path)
     differing = recipe_differences(stored, recipe) if stored is not None else []
     if differing and any(path.glob(SHARD_PATTERN)):
@@ -132,7 +132,7 @@ def _parse_recipe(content: bytes, path: Path) -> dict[str, object]:
     check_schema_version(version, name=name)
     if recorded != fingerprint(recipe):
         raise DamagedShardError(
-            f"{name} was changed: its fingerprint does not fit. Run `clipseq verify {path} --repair`."
+            f"{name} was changed: its fingerprint does not match. Run `clipseq verify {path} --repair`."
         )
     return recipe
 

@@ -1,7 +1,7 @@
-"""Opens one HDF5 file of a store without trusting it: header and clip table, then rows by their place in the file.
+"""Opens one HDF5 file of a store and validates it: header and clip table, then rows by their offset in the file.
 
-HDF5 is asked only where things lie. All datasets are contiguous, so rows are read with plain positioned reads: threads
-read in parallel (HDF5 has one lock per process), and an open file may cross a fork.
+HDF5 only tells where things are. All datasets are contiguous, so rows are read with plain positioned reads: threads
+read in parallel (HDF5 has one lock per process), and an open file survives a fork.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from extract.system.files import NotRegularError, check_regular, open_regular, r
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 ATTRIBUTES = ("fingerprint", "recipe_json", "made_json", "digest")
-# What h5py raises for files that are not as they should be.
+# What h5py raises for invalid files.
 _MALFORMED = (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError)
 _MAX_TEXT_BYTES = 1 << 20
 _MAX_SALVAGED_BYTES = 128 << 20
@@ -34,7 +34,7 @@ _SEEK_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a contiguous dataset lies in its file."""
+    """Where a contiguous dataset is in its file."""
 
     offset: int
     shape: tuple[int, ...]
@@ -53,7 +53,7 @@ class Shard:
     Args:
         path: The file.
         attributes: fingerprint, recipe_json, made_json, digest.
-        extents: Where /embeddings, /pts_seconds, /frame_index, /clips/truth_json and perhaps /failures_jsonl lie.
+        extents: Where /embeddings, /pts_seconds, /frame_index, /clips/truth_json and perhaps /failures_jsonl are.
         columns: The columns of /clips, one entry per row of the table (text as bytes).
     """
 
@@ -70,7 +70,7 @@ class Shard:
 
     @property
     def embeddings(self) -> Extent:
-        """Where /embeddings lies."""
+        """Where /embeddings is."""
         return self.extents["embeddings"]
 
     def texts(self, column: str) -> list[str]:
@@ -78,13 +78,13 @@ class Shard:
         return [value.decode("utf-8", "surrogateescape") for value in self.columns[column].tolist()]
 
     def truth_span(self, row: int) -> tuple[int, int]:
-        """Where the truth record of a row of the table lies in /clips/truth_json, half-open, in bytes."""
+        """Where the truth record of a table row is in /clips/truth_json, half-open, in bytes."""
         ends = self.columns["truth_end"]
         return (int(ends[row - 1]) if row else 0), int(ends[row])
 
 
 class ShardFile:
-    """An open file of a store: positioned reads, safe in several threads and over a fork; closed when forgotten."""
+    """An open file of a store: positioned reads, safe across threads and forks; closed when garbage-collected."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -106,10 +106,10 @@ class ShardFile:
         return rows
 
     def read_into(self, rows: np.ndarray, extent: Extent, start: int) -> None:
-        """Fills a C-contiguous array of the dataset's type with its rows from `start` on, in one read.
+        """Fills a C-contiguous array of the dataset's type with its rows, starting at `start`, in one read.
 
         Raises:
-            DamagedShardError: The file ends before, or cannot be read there.
+            DamagedShardError: The file ends too early or cannot be read there.
         """
         if not rows.nbytes:
             return
@@ -144,8 +144,8 @@ def open_shard(path: Path) -> Shard:
         The shard; no file stays open.
 
     Raises:
-        SchemaError: The file is no HDF5, no clipseq store, or of a newer schema.
-        DamagedShardError: It is one, and is malformed, truncated or altered.
+        SchemaError: The file is not HDF5, not a clipseq store, or has a newer schema.
+        DamagedShardError: It is a store but malformed, truncated or altered.
         StoreError: It may not be read.
     """
     _check_signature(path)
@@ -162,9 +162,9 @@ def open_shard(path: Path) -> Shard:
 
 
 def salvage_clip_ids(path: Path) -> list[str]:
-    """The names in the clip table of a damaged file, where they can still be told: for a message, not for reading.
+    """The names in the clip table of a damaged file, if they can be recovered: for a message, not for reading.
 
-    A file that was cut off has its table in front: HDF5 opens it once it is as long again as its header says.
+    A truncated file still has its table, at the front: HDF5 opens it once it is padded to the length in its header.
     """
     try:
         image = read_regular(path)
@@ -179,9 +179,9 @@ def salvage_clip_ids(path: Path) -> list[str]:
 
 
 def table_digest(attributes: Mapping[str, str], columns: Mapping[str, np.ndarray], embeddings: Extent) -> str:
-    """The shard digest: over the attributes, the shape of the rows and the clip table.
+    """The shard digest: over the attributes, the row shape and the clip table.
 
-    The table holds a digest of the rows and the truth record of every part, so it covers all that the file says.
+    The table holds a digest of each part's rows and truth record, so this covers the file's whole content.
     """
     hasher = hashlib.blake2b(digest_size=16)
     for name in ATTRIBUTES[:-1]:
@@ -194,18 +194,18 @@ def table_digest(attributes: Mapping[str, str], columns: Mapping[str, np.ndarray
 
 
 def damaged(path: Path, what: str) -> DamagedShardError:
-    """A damaged file as one sentence with the next step."""
+    """The error for a damaged file, with the next step."""
     return DamagedShardError(
         f"{path} is damaged ({what}). Run `clipseq verify --repair` on the store, then the same `clipseq extract`."
     )
 
 
 def unreadable_shard(path: Path, error: OSError) -> StoreError:
-    """A file that the system does not give as one sentence with the next step."""
+    """The error for a file that the system cannot read, with the next step."""
     if isinstance(error, NotRegularError):
-        return DamagedShardError(f"{path} is no part of a store ({error.strerror}): remove it.")
+        return DamagedShardError(f"{path} does not belong in a store ({error.strerror}): remove it.")
     if error.errno == errno.ENOENT:
-        return StoreError(f"{path} does not exist (any more): check the path, or open the store again.")
+        return StoreError(f"{path} does not exist (any more): check the path, or reopen the store.")
     return StoreError(f"{path} cannot be read ({error.strerror}): check its permissions and its disk.")
 
 
@@ -216,7 +216,7 @@ def _check_signature(path: Path) -> None:
     except OSError as error:
         raise unreadable_shard(path, error) from error
     if start != SIGNATURE:
-        raise SchemaError(f"{path} is no HDF5 file, so no clipseq store.")
+        raise SchemaError(f"{path} is not an HDF5 file, so not a clipseq store.")
 
 
 def _access() -> h5p.PropFAID:
@@ -229,7 +229,7 @@ def _access() -> h5p.PropFAID:
 def _read_shard(path: Path, file: h5f.FileID) -> Shard:
     root = h5g.open(file, b"/")
     if not h5a.exists(root, b"schema_version"):
-        raise SchemaError(f"{path} is an HDF5 file of something else, no clipseq store.")
+        raise SchemaError(f"{path} is an HDF5 file, but not a clipseq store.")
     check_schema_version(_read_integer(root, b"schema_version"), name=str(path))
     if file.get_create_plist().get_userblock():
         raise damaged(path, "it has a user block")
@@ -263,7 +263,7 @@ def _check_table(shard: Shard) -> None:
     if len({len(column) for column in columns.values()}) != 1:
         raise damaged(shard.path, "the columns of /clips differ in length")
     if any(shard.extents[name].shape != (frames,) for name in ("pts_seconds", "frame_index")):
-        raise damaged(shard.path, "/pts_seconds or /frame_index has another length than /embeddings")
+        raise damaged(shard.path, "/pts_seconds or /frame_index differs in length from /embeddings")
     lengths, ends = columns["length"], columns["truth_end"]
     if (lengths < 0).any() or (lengths > frames).any() or (columns["start"] != np.cumsum(lengths) - lengths).any():
         raise damaged(shard.path, "the rows of /clips overlap or leave gaps")
@@ -294,7 +294,7 @@ def _embeddings_extent(root: h5g.GroupID, size: int) -> Extent:
 
 
 def _extent(parent: h5g.GroupID, name: bytes, dtype: str, size: int, *, max_dimensions: int = 1) -> Extent:
-    """Where a dataset lies; anything but a plain contiguous one within this very file is refused."""
+    """Where a dataset is; refuses anything but a plain contiguous one within this file."""
     text = name.decode()
     dataset = _open_dataset(parent, name)
     layout, space, kind = dataset.get_create_plist(), dataset.get_space(), dataset.get_type()
@@ -305,7 +305,7 @@ def _extent(parent: h5g.GroupID, name: bytes, dtype: str, size: int, *, max_dime
     shape = tuple(int(n) for n in space.get_simple_extent_dims())
     if dtype == "text":
         if not _is_text(kind):
-            raise ValueError(f"{text} is no fixed-length text")
+            raise ValueError(f"{text} is not fixed-length text")
         dtype = f"|S{kind.get_size()}"
     elif not kind.equal(_type(dtype)):
         raise ValueError(f"{text} is not of type {np.dtype(dtype)}")
@@ -333,7 +333,7 @@ def _is_text(kind: h5t.TypeID) -> bool:
 def _read_integer(root: h5g.GroupID, name: bytes) -> int:
     attribute = h5a.open(root, name)
     if attribute.shape != () or not attribute.get_type().equal(_type("<i8")):
-        raise ValueError(f"attribute {name.decode()} is no integer")
+        raise ValueError(f"attribute {name.decode()} is not an integer")
     value = np.zeros((), "<i8")
     attribute.read(value)
     return int(value)
@@ -343,7 +343,7 @@ def _read_text(root: h5g.GroupID, name: bytes) -> str:
     attribute = h5a.open(root, name)
     kind = attribute.get_type()
     if attribute.shape != () or not _is_text(kind):
-        raise ValueError(f"attribute {name.decode()} is no fixed-length text")
+        raise ValueError(f"attribute {name.decode()} is not fixed-length text")
     value = np.zeros((), f"|S{kind.get_size()}")
     attribute.read(value, mtype=kind)
     return value.item().decode()

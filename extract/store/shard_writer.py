@@ -1,6 +1,6 @@
-"""Writes one HDF5 file of a store, whole: header, clip table, then the rows block by block, never all in memory.
+"""Writes one HDF5 file of a store: header, clip table, then the rows block by block, never all in memory.
 
-What is small lies in front, so that the table of a file that was cut off can still name its clips.
+Small items come first, so that the table of a truncated file can still name its clips.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Block: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # embeddings (n, D
 
 @dataclass(frozen=True, repr=False)
 class Part:
-    """One row of /clips and the rows that it stands for.
+    """One row of /clips and the rows it stands for.
 
     Args:
         clip_id: Name of the clip.
-        source: What the clip was made of.
+        source: What the clip was made from.
         part: 0, 1, 2, ... within the clip.
         last_part: Whether the clip ends with this part.
         first_row: Row of the clip that this part begins with.
         length: Number of rows.
-        written_ns: Time of writing; of two complete versions of a clip the later counts.
-        truth_json: The clip's truth record, with the last part; "" otherwise.
-        blocks: Gives the rows in order, in blocks of any size.
-        rules: Version of the rules by which it was decoded.
+        written_ns: Time of writing; of two complete versions of a clip, the later one counts.
+        truth_json: The clip's truth record, in the last part; "" otherwise.
+        blocks: Yields the rows in order, in blocks of any size.
+        rules: Version of the rules it was decoded with.
     """
 
     clip_id: str
@@ -64,14 +64,14 @@ def write_shard(
     row_shape: tuple[int, ...],
     failures_jsonl: bytes = b"",
 ) -> None:
-    """Writes a new file; the caller gives it its final name (`sealed_file`).
+    """Writes a new file; the caller renames it to its final name (`sealed_file`).
 
     Args:
         path: A name that does not exist.
         parts: The rows of /clips, in order.
         recipe: What determines the numbers.
         made: How the rows were made: writer, engine, library versions, seconds per stage.
-        dtype: Of the embeddings: float16, float32 or uint8.
+        dtype: Type of the embeddings: float16, float32 or uint8.
         row_shape: Shape of one row: (D,), or (H, W, C) for raw frames.
         failures_jsonl: The failure ledger, for a packed store.
 
@@ -84,7 +84,7 @@ def write_shard(
         "recipe_json": canonical_json(dict(recipe)),
         "made_json": canonical_json(list(made)),
     }
-    # In a thread of its own: Python raises Ctrl-C in the main thread only, so never in the middle of HDF5.
+    # In its own thread: Python raises Ctrl-C in the main thread only, so never in the middle of HDF5.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(_write_file, path, attributes, parts, dtype, (frames, *row_shape), failures_jsonl).result()
 
@@ -112,10 +112,10 @@ def _write_file(
 
 
 class _Target:
-    """The file that HDF5 writes to; what goes wrong is raised when HDF5 has closed it, and not before.
+    """The file that HDF5 writes to; errors are raised only after HDF5 has closed it.
 
-    A file of which HDF5 could not write something cannot be closed properly, and has been seen to end the process with
-    a segmentation fault; so HDF5 never hears of a full disk. The methods are those that h5py's `fileobj` driver calls.
+    After a failed write, HDF5 cannot close a file properly and has been seen to crash the process with a segmentation
+    fault; so HDF5 never learns of a full disk. The methods are those that h5py's `fileobj` driver calls.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +131,7 @@ class _Target:
             raise self._error
 
     def write(self, content: memoryview) -> None:
-        """Writes all of it at the position of the last `seek`."""
+        """Writes everything at the position of the last `seek`."""
         done = 0
         try:
             while self._error is None and done < len(content):
@@ -140,7 +140,7 @@ class _Target:
             self._error = error
 
     def readinto(self, buffer: memoryview) -> int:
-        """Reads back what was written; HDF5 hardly ever asks."""
+        """Reads back what was written; HDF5 rarely does."""
         done = 0
         while done < len(buffer):
             got = self._file.readinto(buffer[done:])
@@ -151,19 +151,19 @@ class _Target:
         return len(buffer)
 
     def read(self, size: int = -1) -> bytes:
-        """Only tells h5py that this is a file."""
+        """Exists only to tell h5py that this is a file."""
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of a file."""
+        """As for a file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """As of a file."""
+        """As for a file."""
         return self._file.tell()
 
     def truncate(self, size: int) -> None:
-        """Cuts or lengthens the file."""
+        """Truncates or extends the file."""
         try:
             self._file.truncate(size)
         except OSError as error:
@@ -174,18 +174,18 @@ class _Target:
 
 
 class RowsDigest:
-    """The digest of one part: embeddings, frame indices, timestamps and truth record, however cut in blocks."""
+    """The digest of one part: embeddings, frame indices, timestamps and truth record, for any block size."""
 
     def __init__(self) -> None:
         self._hashers = [hashlib.blake2b(digest_size=16) for _ in range(3)]
 
     def update(self, block: Block) -> None:
-        """Takes the next rows."""
+        """Adds the next rows."""
         for hasher, array in zip(self._hashers, block, strict=True):
             hasher.update(np.ascontiguousarray(array).data)
 
     def hexdigest(self, truth: bytes) -> str:
-        """32 hexadecimal digits for the rows so far and the truth record (b"" where there is none)."""
+        """32 hexadecimal digits for the rows so far and the truth record (b"" if there is none)."""
         joined = b"".join(hasher.digest() for hasher in self._hashers) + truth
         return hashlib.blake2b(joined, digest_size=16).hexdigest()
 
@@ -193,7 +193,7 @@ class RowsDigest:
 def _write_table(
     file: h5py.File, attributes: Mapping[str, str], columns: Mapping[str, np.ndarray], parts: Sequence[Part]
 ) -> None:
-    """Writes the header and the clip table, with room for the digests that are known only after the rows."""
+    """Writes the header and the clip table, leaving room for the digests, which are known only after the rows."""
     file.attrs["schema_version"] = np.int64(SCHEMA_VERSION)
     for name, text in {**attributes, "digest": "-" * 32}.items():
         file.attrs.create(name, np.bytes_(text.encode()), dtype=h5py.string_dtype("utf-8", len(text.encode())))

@@ -1,4 +1,4 @@
-"""Re-reads a whole store and names what is damaged, per clip; repairing sets damaged shards aside to be made again."""
+"""Re-reads a whole store and names damage per clip; repairing sets damaged shards aside to be redone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Damage:
     Args:
         file: Name of the file.
         reason: What is wrong, one sentence.
-        clip_ids: The clips that suffer, as far as they can be told.
+        clip_ids: The affected clips, as far as known.
     """
 
     file: str
@@ -49,13 +49,13 @@ class VerifyReport:
 
     Args:
         path: The store.
-        num_shards, num_clips, num_frames: What is sound: shards, complete clips and their rows, also those clips
-            that lie in a damaged shard.
-        damages: What is wrong; empty where the store is sound.
-        notes: What is worth knowing and no damage, one sentence each.
-        clips_aside: Clips that the store no longer has once its damaged shards are set aside, sound ones among them.
+        num_shards, num_clips, num_frames: What is sound: shards, complete clips and their rows, including sound clips
+            in a damaged shard.
+        damages: What is wrong; empty if the store is sound.
+        notes: What is worth knowing but not damage, one sentence each.
+        clips_aside: Clips that the store loses when its damaged shards are set aside, including sound ones.
         sound_aside: How many of those are sound.
-        set_aside: Names of the files that `repair` renamed or wrote anew.
+        set_aside: Names of the files that `repair` renamed or rewrote.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class VerifyReport:
 
     @property
     def damaged_clip_ids(self) -> tuple[str, ...]:
-        """All clips that suffer, sorted."""
+        """All affected clips, sorted."""
         return tuple(sorted({clip_id for damage in self.damages for clip_id in damage.clip_ids}))
 
     @property
@@ -85,19 +85,19 @@ class VerifyReport:
 
 
 def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
-    """Reads every byte of a store and checks digests, finite values, rising timestamps and truth records.
+    """Reads every byte of a store and checks digests, finite values, increasing timestamps and truth records.
 
     Args:
         path: A store directory or a packed file.
-        repair: Whether to rename damaged shards to `*.damaged`, so that the next extraction makes their clips again,
-            and to write a damaged recipe.json anew from the shards. Nothing is deleted.
+        repair: Whether to rename damaged shards to `*.damaged`, so that the next extraction redoes their clips, and to
+            rewrite a damaged recipe.json from the shards. Nothing is deleted.
 
     Returns:
         What was found; with `repair`, also what was set aside.
 
     Raises:
-        StoreError: Nothing is there, it may not be read, or a packed file is to be repaired.
-        SchemaError: The store is of a newer schema, or a file is no store.
+        StoreError: Nothing is there, it may not be read, or a packed file needs repair.
+        SchemaError: The store has a newer schema, or a file is not a store.
     """
     path = Path(path)
     if path.is_file():
@@ -119,7 +119,7 @@ def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
 
 
 def verdict_lines(report: VerifyReport) -> list[str]:
-    """The closing lines of `clipseq verify`: what is sound, and what repairing would do or has done."""
+    """The closing lines of `clipseq verify`: what is sound, and what a repair would do or has done."""
     clips, frames = counted(report.num_clips, "clip"), counted(report.num_frames, "frame")
     if report.is_sound:
         return [f"read {clips}, {frames} in {counted(report.num_shards, 'shard')}: all sound"]
@@ -136,7 +136,7 @@ def verdict_lines(report: VerifyReport) -> list[str]:
         else:
             lines.append(f"--repair would set aside {gone}, and the next clipseq extract would redo them")
     if RECIPE_NAME in files:
-        lines.append(f"{'wrote' if report.set_aside else '--repair would write'} {RECIPE_NAME} anew from the shards")
+        lines.append(f"{'wrote' if report.set_aside else '--repair would write'} {RECIPE_NAME} again from the shards")
     return lines
 
 
@@ -151,7 +151,7 @@ def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
 
 
 def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> VerifyReport:
-    """Counts in a store of all shards that can be opened, those with damaged rows among them."""
+    """Counts over all shards of a store that can be opened, including those with damaged rows."""
     broken = {damage.file for damage in damages}
     left = Store(store.path, store.recipe, [shard for shard in store.shards if shard.path.name not in broken], {})
     named = {clip_id for damage in damages for clip_id in damage.clip_ids}
@@ -172,7 +172,7 @@ def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> Veri
 
 
 def _check_shards(path: Path) -> tuple[list[Shard], list[Damage]]:
-    """The shards whose clip table can be trusted, and what is wrong in these and in the others."""
+    """The shards whose clip table is valid, and what is wrong in these and the others."""
     shards, damages = [], []
     for shard_path in sorted(path.glob(SHARD_PATTERN)):
         try:
@@ -188,7 +188,7 @@ def _check_shards(path: Path) -> tuple[list[Shard], list[Damage]]:
 
 
 def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, object] | None, list[Damage]]:
-    """The store's recipe, from recipe.json or else from a sound shard."""
+    """The store's recipe, from recipe.json or, failing that, from a sound shard."""
     try:
         recipe = read_recipe(path)
     except DamagedShardError as error:
@@ -199,7 +199,7 @@ def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, objec
 
 
 def _check_rows(shard: Shard) -> Damage | None:
-    """Checks every row of the clip table of a shard against the rows it stands for."""
+    """Checks every row of a shard's clip table against the rows it stands for."""
     file = ShardFile(shard.path)
     digests = shard.texts("rows_digest")
     wrong: dict[str, str] = {}
@@ -210,12 +210,12 @@ def _check_rows(shard: Shard) -> Damage | None:
     if not wrong:
         return None
     reasons = ", ".join(sorted(set(wrong.values())))
-    share = f"damaged are {len(wrong)} of {counted(len(shard), 'clip or part', 'clips or parts')}"
+    share = f"{len(wrong)} of {counted(len(shard), 'clip or part', 'clips or parts')} damaged"
     return Damage(shard.path.name, f"{share}: {reasons}", tuple(wrong))
 
 
 def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: str) -> str:
-    """What is wrong with one row of the clip table; "" where nothing is."""
+    """What is wrong with one row of the clip table; "" if nothing is."""
     try:
         check_clip_id(clip_id)
         checked, hasher = _RisingFinite(), RowsDigest()
@@ -235,7 +235,7 @@ def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: s
 
 
 class _RisingFinite:
-    """Looks at the blocks of one part as they pass: values finite, timestamps and frame indices rising."""
+    """Checks the blocks of one part: values finite, timestamps and frame indices increasing."""
 
     def __init__(self) -> None:
         self.reason = ""
@@ -250,7 +250,7 @@ class _RisingFinite:
             indices = np.concatenate([self._last[1][-1:], indices])
             times = np.concatenate([self._last[2][-1:], times])
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any() or (np.diff(indices) <= 0).any():
-            self.reason = "timestamps do not rise"
+            self.reason = "timestamps do not increase"
         self._last = block
 
 
@@ -260,7 +260,7 @@ def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
     Args:
         shard: The shard that holds it.
         file: The same, open.
-        row: Of its clip table.
+        row: Row of its clip table.
 
     Yields:
         embeddings (n, D), frame_indices (n,), pts_seconds (n,).
@@ -276,7 +276,7 @@ def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
 
 
 def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
-    """The rows of a clip, part after part, each part checked against its digest when it has passed.
+    """The rows of a clip, part by part; each part is checked against its digest once read.
 
     Raises:
         StoreError: The store has no such clip.
@@ -287,10 +287,10 @@ def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
 
 
 def rows_digest(store: Store, clip_id: str) -> str:
-    """The digest of a clip's rows, frame indices and timestamps, the same however they are packed or cut into parts.
+    """The digest of a clip's rows, frame indices and timestamps, however they are packed or split into parts.
 
     Raises:
-        As `checked_blocks`.
+        As from `checked_blocks`.
     """
     whole, parts = RowsDigest(), store.parts(clip_id)
     for part in parts:
@@ -317,13 +317,13 @@ def _truth_bytes(shard: Shard, file: ShardFile, row: int) -> bytes:
 
 
 def _check_joints(store: Store) -> list[Damage]:
-    """Timestamps must rise from part to part, too."""
+    """Timestamps must increase from part to part, too."""
     damages = []
     for clip_id in store.clip_ids:
         for before, after in pairwise(part for part in store.parts(clip_id) if part.length):
             last, first = _row(store, before, before.length - 1), _row(store, after, 0)
             if not (last[0] < first[0] and last[1] < first[1]):
-                damages.append(Damage(after.shard_name, "timestamps do not rise from part to part", (clip_id,)))
+                damages.append(Damage(after.shard_name, "timestamps do not increase from part to part", (clip_id,)))
     return damages
 
 
@@ -351,7 +351,7 @@ def _repair(path: Path, recipe: dict[str, object] | None, damages: list[Damage])
 
 def _rewrite_recipe(path: Path, recipe: dict[str, object] | None) -> None:
     if recipe is None:
-        raise StoreError(f"{path} has no shard left to take the recipe from: remove it, and extract again.")
+        raise StoreError(f"{path} has no shard left to recover the recipe from: remove it, and extract again.")
     write_text(path / RECIPE_NAME, recipe_text(json.loads(json.dumps(recipe))))
 
 
@@ -362,9 +362,9 @@ def _notes(store: Store) -> tuple[str, ...]:
     notes = []
     if unfinished:
         clips = counted(len(unfinished), "unfinished clip")
-        notes.append(f"{clips}, with which a rerun goes on: {', '.join(unfinished)}")
+        notes.append(f"{clips}, which a rerun resumes: {', '.join(unfinished)}")
     if halves:
-        notes.append(f"{counted(halves, 'half-written file')} of stopped or running writers, to be ignored")
+        notes.append(f"{counted(halves, 'half-written file')} of stopped or running writers, which you can ignore")
     if aside:
-        notes.append(f"{counted(aside, 'damaged shard')} set aside as *{ASIDE_SUFFIX}, to be deleted when you like")
+        notes.append(f"{counted(aside, 'damaged shard')} set aside as *{ASIDE_SUFFIX}, which you can delete")
     return tuple(notes)

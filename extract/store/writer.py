@@ -1,4 +1,4 @@
-"""Gathers the rows of clips in memory and writes them as immutable shards; a kill costs what was not sealed yet.
+"""Collects the rows of clips in memory and writes them as immutable shards; a kill loses only unsealed rows.
 
 One writer belongs to one thread. Any number of writers, in any number of processes, may write to one store.
 """
@@ -36,8 +36,8 @@ from extract.store.shard import open_shard
 from extract.store.shard_writer import Block, Part, write_shard
 from extract.system.files import make_folder, remove_stale_temporaries, sealed_file, write_text, writer_id
 
-# Less than the design's 64 MiB, so that a clip of any length costs at most 60 MB more memory than a short one: FFmpeg's
-# own index of a long file takes the other 40.
+# Small enough that a clip of any length costs at most 60 MB more memory than a short one: FFmpeg's own index of a long
+# file takes the other 40.
 SEAL_BYTES = 16 << 20
 _JOINED_BYTES = 1 << 20
 _LIBRARIES = (
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class _OpenClip:
-    """A clip in progress: what is gathered of its next part."""
+    """A clip in progress: the rows collected for its next part."""
 
     source: Source
     part: int = 0
@@ -61,26 +61,26 @@ class _OpenClip:
 
     @property
     def rows(self) -> int:
-        """Rows gathered and not sealed."""
+        """Rows collected but not sealed."""
         return sum(len(block[0]) for block in self.blocks)
 
 
 class StoreWriter:
-    """Adds clips to a store; leaving the `with` block seals what is gathered, also after an error or Ctrl-C.
+    """Adds clips to a store; leaving the `with` block seals the collected rows, even after an error or Ctrl-C.
 
     Args:
-        path: The store's directory, made where it does not exist.
-        recipe: What determines the numbers; must equal the recipe of what is there.
+        path: The store's directory, created if it does not exist.
+        recipe: What determines the numbers; must equal the recipe of an existing store.
         engine: Name of what runs the backbone, recorded.
-        dtype: Of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
+        dtype: Type of the stored rows: float16 embeddings, float32 imported features, uint8 raw frames.
         flush_seconds: Rows wait at most this long (and at most 16 MiB of them) to be sealed.
-        rules: Version of the rules by which clips are decoded (decode/rules.py).
-        clips_from: "list" where a list named the clips, recorded: there the folder above a clip is its class.
-        after_ns: Clips written so far, of which some may be replaced, are not younger than this.
+        rules: Version of the rules that clips are decoded with (decode/rules.py).
+        clips_from: "list" if a list named the clips, recorded: then the folder above a clip is its class.
+        after_ns: No clip written so far, some of which may be replaced, is later than this.
 
     Raises:
         RecipeMismatchError: The store was made with another recipe.
-        StoreError: It holds rows of another kind.
+        StoreError: It holds another kind of rows.
         WriteError: The directory cannot be written.
     """
 
@@ -129,7 +129,7 @@ class StoreWriter:
                 logger.error("%s", failed)
 
     def resume(self, partial: Partial) -> None:
-        """Goes on with a clip behind its sealed rows (`Store.partial`); the next `append` gives row `partial.rows`."""
+        """Resumes a clip after its sealed rows (`Store.partial`); the next `append` gives row `partial.rows`."""
         if partial.clip_id in self._open:
             raise ValueError(f"{partial.clip_id} is open already")
         if partial.rows and partial.source is not None:
@@ -144,17 +144,17 @@ class StoreWriter:
         pts_seconds: np.ndarray,
         source: Source,
     ) -> None:
-        """Takes the next rows of a clip; the arrays may be reused afterwards. Several clips may be open at once.
+        """Adds the next rows of a clip; the arrays may be reused afterwards. Several clips may be open at once.
 
         Args:
             clip_id: Name of the clip.
             embeddings: (n, D), or uint8 (n, H, W, C) raw frames.
-            frame_indices: (n,) integers, rising within the clip.
-            pts_seconds: (n,) float64, rising within the clip.
-            source: What the clip is made of.
+            frame_indices: (n,) integers, increasing within the clip.
+            pts_seconds: (n,) float64, increasing within the clip.
+            source: What the clip is made from.
 
         Raises:
-            UnstorableClipError: These rows cannot be stored; nothing of them is kept, and this clip should fail.
+            UnstorableClipError: These rows cannot be stored; none of them is kept, and this clip should fail.
             WriteError: A shard was due and could not be written; the job should stop.
         """
         if (clip := self._open.get(clip_id)) is None:
@@ -180,7 +180,7 @@ class StoreWriter:
         """Marks a clip as complete; readers see it once its last part is sealed.
 
         Raises:
-            UnstorableClipError: Not one row was given.
+            UnstorableClipError: It has no rows.
             WriteError: A shard was due and could not be written.
         """
         clip = self._open.get(clip_id)
@@ -193,13 +193,13 @@ class StoreWriter:
         self.seal_if_due()
 
     def discard(self, clip_id: str) -> None:
-        """Forgets the rows of an unfinished clip that are not sealed yet."""
+        """Drops the unsealed rows of an unfinished clip."""
         clip = self._open.pop(clip_id, None)
         if clip is not None:
             self._gathered_bytes -= sum(array.nbytes for block in clip.blocks for array in block)
 
     def fail(self, clip_id: str, error: Exception, source: Source | None) -> None:
-        """Notes in the ledger that a clip cannot be done, and forgets what is gathered of it.
+        """Records in the ledger that a clip failed, and drops its unsealed rows.
 
         Raises:
             WriteError: The ledger cannot be written.
@@ -214,16 +214,16 @@ class StoreWriter:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     def seal_if_due(self) -> None:
-        """Seals where 16 MiB are gathered or the oldest row has waited for `flush_seconds`; call it while idle too."""
+        """Seals if 16 MiB are collected or the oldest row has waited `flush_seconds`; call it while idle too."""
         waited = 0.0 if self._oldest is None else time.monotonic() - self._oldest
         if self._gathered_bytes >= SEAL_BYTES or (self._oldest is not None and waited >= self.flush_seconds):
             self.seal()
 
     def seal(self) -> None:
-        """Writes all gathered rows as one shard, whole; clips in progress go in as a part and stay open.
+        """Writes all collected rows as one complete shard; clips in progress go in as a part and stay open.
 
         Raises:
-            WriteError: The shard cannot be written; the rows stay gathered, and everything sealed before is safe.
+            WriteError: The shard cannot be written; the rows are kept, and everything sealed before is safe.
         """
         in_progress = {clip_id: clip for clip_id, clip in self._open.items() if clip.blocks}
         now = self._now_ns()
@@ -232,7 +232,7 @@ class StoreWriter:
         path = self.path / f"shard-{self.writer}-{self._shards:06d}.h5"
         try:
             if parts:
-                self._shards += 1  # a number is used once, also where writing fails
+                self._shards += 1  # a number is used only once, even if writing fails
                 self._write(path, parts)
         finally:
             # Ctrl-C may come after the shard has its name: what is sealed must not be sealed again.
@@ -242,12 +242,12 @@ class StoreWriter:
     def _seal_at_last(self) -> None:
         try:
             self.seal()
-        except (KeyboardInterrupt, SystemExit):  # came in the middle of it: there is no later seal to make up for it
+        except (KeyboardInterrupt, SystemExit):  # it was interrupted, and no later seal will make up for it
             self.seal()
             raise
 
     def _forget_sealed(self, in_progress: dict[str, _OpenClip]) -> None:
-        """Each line is whole in itself: a signal between two of them cannot leave a clip half moved on."""
+        """Each line is atomic: a signal between two lines cannot leave a clip half advanced."""
         self._finished = []
         moved_on = {clip_id: _next_part(clip) for clip_id, clip in in_progress.items()}
         self._open = {**self._open, **moved_on}
@@ -263,13 +263,13 @@ class StoreWriter:
         made |= {"clips_from": self._clips_from} if self._clips_from else {}
         shape = self._row_shape or ()
         if recipe_differences(read_recipe(self.path) or self.recipe, self.recipe):
-            raise RecipeMismatchError(f"{self.path} was given another recipe before anything was stored; start again.")
+            raise RecipeMismatchError(f"{self.path} got another recipe before anything was stored; start again.")
         with sealed_file(path) as temporary:
             write_shard(temporary, parts, recipe=self.recipe, made=[made], dtype=self.dtype, row_shape=shape)
         self._seconds = {}
 
     def _now_ns(self) -> int:
-        """The time; always later than what is there, also where the clock was put back: the newest version counts."""
+        """The time, always later than existing clips even if the clock was set back: the newest version counts."""
         self._newest_ns = max(time.time_ns(), self._newest_ns + 1)
         return self._newest_ns
 
@@ -279,13 +279,13 @@ class StoreWriter:
             self._oldest = time.monotonic()
 
     def _storable(self, clip_id: str, embeddings: np.ndarray) -> np.ndarray:
-        """A copy of the rows as they are stored, (n, D), after all checks."""
+        """A copy of the rows as stored, (n, D), after all checks."""
         if embeddings.ndim not in (2, 4) or (self.dtype == np.uint8 and embeddings.dtype != np.uint8):
             raise ValueError(f"{clip_id}: {embeddings.dtype}{embeddings.shape} cannot be stored as {self.dtype} rows")
         if self._row_shape is not None and embeddings.shape[1:] != self._row_shape:
             raise UnstorableClipError(
-                f"{clip_id} has rows of shape {embeddings.shape[1:]} and {self.path} holds {self._row_shape}: "
-                "all clips of a store are equally wide."
+                f"{clip_id} has rows of shape {embeddings.shape[1:]}, but {self.path} holds {self._row_shape}: "
+                "all clips of a store must have equal width."
             )
         with np.errstate(over="ignore"):
             rows = embeddings.astype(self.dtype, order="C", copy=True)
@@ -296,7 +296,7 @@ class StoreWriter:
 
 @lru_cache
 def library_versions() -> dict[str, str]:
-    """Python's, Clipseq's and the libraries' versions, without importing the libraries."""
+    """The versions of Python, Clipseq and the libraries, without importing the libraries."""
     versions = {"python": platform.python_version(), "clipseq": __version__}
     for name in _LIBRARIES:
         try:
@@ -307,11 +307,11 @@ def library_versions() -> dict[str, str]:
 
 
 def _claim(path: Path, recipe: dict[str, object]) -> None:
-    """Makes the directory and recipe.json; the first of several writers wins, the others compare with it."""
+    """Creates the directory and recipe.json; the first of several writers wins, the others compare with it."""
     check_recipe(path, recipe)
     stored = read_recipe(path)
     if stored is not None:
-        if not os.access(path, os.W_OK):  # now, not after the first minute of work
+        if not os.access(path, os.W_OK):  # fail now, not after a minute of work
             raise WriteError(f"{path} may not be written: change the permissions, or use another --output.")
         if recipe_differences(stored, recipe):  # of a store without a clip
             for ledger in path.glob(LEDGER_PATTERN):
@@ -323,12 +323,12 @@ def _claim(path: Path, recipe: dict[str, object]) -> None:
         with sealed_file(path / RECIPE_NAME, exclusive=True) as temporary:
             temporary.write_text(recipe_text(recipe), encoding="utf-8")
     except FileExistsError:
-        pass  # another writer came first; the comparison below tells whether it is one of ours
+        pass  # another writer was first; the comparison below tells whether the recipes match
     check_recipe(path, recipe)
 
 
 def _row_shape_of(path: Path, dtype: np.dtype) -> tuple[int, ...] | None:
-    """Shape of the rows that a store holds already, from any readable shard."""
+    """Shape of the rows a store already holds, from any readable shard."""
     for shard_path in sorted(path.glob(SHARD_PATTERN)):
         try:
             extent = open_shard(shard_path).embeddings
@@ -381,11 +381,11 @@ def _check_finite(clip_id: str, rows: np.ndarray, embeddings: np.ndarray) -> Non
     value = embeddings[where]
     if np.isfinite(value):
         raise UnstorableClipError(
-            f"{clip_id}: a row holds {value}, beyond what {rows.dtype} can hold "
+            f"{clip_id}: a row contains {value}, beyond the range of {rows.dtype} "
             f"({np.finfo(rows.dtype).max:g}), so this clip is not stored: use another backbone or scale its output."
         )
     raise UnstorableClipError(
-        f"{clip_id}: a row holds {value}, and only finite numbers are stored: check the weights and the precision."
+        f"{clip_id}: a row contains {value}, but values must be finite: check the weights and the precision."
     )
 
 
@@ -394,6 +394,6 @@ def _check_rising(clip_id: str, values: np.ndarray, last: float, name: str) -> N
         return
     if not np.isfinite(values).all() or values[0] <= last or (values[1:] <= values[:-1]).any():
         raise UnstorableClipError(
-            f"{clip_id}: the {name} do not rise strictly (near {values[0]}), so this clip is not stored: "
-            "look at its timestamps with `clipseq scan`."
+            f"{clip_id}: the {name} do not strictly increase (near {values[0]}), so this clip is not stored: "
+            "check its timestamps with `clipseq scan`."
         )

@@ -1,1 +1,1 @@
-"""What every room stands on: files, terminal, cores, memory and caches of the machine."""
+"""The base of all rooms: files, terminal, cores, memory and caches of the machine."""

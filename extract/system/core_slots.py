@@ -1,8 +1,8 @@
-"""CoreSlots on the cores, where decoding and a backbone on the CPU share them.
+"""Turns on the cores, for decoding and a CPU backbone that share them.
 
-With more threads at work than there are cores, the system interrupts each every few milliseconds, and each then finds
-the caches full of another's data. That took 7 % of all time with 1080p videos. With turns a batch or a chunk of frames
-is computed to its end.
+With more busy threads than cores, the system switches threads every few milliseconds, and each then finds the caches
+full of another's data. That cost 7 % of the time with 1080p videos. With turns, a batch or a chunk of frames is
+computed to the end.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ PATIENCE_SECONDS = 2.0
 
 
 class CoreSlots:
-    """As many steps at once as there are cores, in no strict order: handing turns on in order leaves cores idle.
+    """Allows as many steps at once as there are cores, in no strict order: strict order leaves cores idle.
 
-    Nobody waits longer than `PATIENCE_SECONDS`: then there is one step more than cores, or, where another has lasted as
-    long, as one that hangs in a dead network share does, the new one takes its turn.
+    Nobody waits longer than `PATIENCE_SECONDS`: after that there is one step more than cores, or, if another step has
+    lasted that long (such as one stuck on a dead network share), the new one takes its turn.
 
     Args:
-        cores: How many steps may go on at once.
+        cores: How many steps may run at once.
     """
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self._changed = threading.Condition()
-        self._begun: dict[object, float] = {}  # the steps that have a turn, the oldest first
+        self._begun: dict[object, float] = {}  # the steps that have a turn, oldest first
 
     @contextmanager
     def take(self) -> Iterator[None]:

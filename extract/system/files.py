@@ -1,6 +1,6 @@
-"""The one way to read and write files: what is opened is a regular file, what has its final name is complete.
+"""The one way to read and write files: only regular files are opened, and a file with its final name is complete.
 
-Written aside, fsynced, renamed, the directory fsynced; the mode is the umask's.
+Written to a temporary name, fsynced, renamed, the directory fsynced; the mode follows the umask.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from extract.errors import WriteError
 
 TEMPORARY_PATTERN = ".tmp-*"
 _WRITER = re.compile(r"\.tmp-(?P<host>[^-]+)-(?P<pid>\d+)-")
-# A writer on this host that is gone, or a file that nobody touched for so long that no writer can be at work.
+# For files of a dead writer on this host, and files untouched for so long that no writer can be at work.
 DEAD_WRITER_SECONDS = 600
 ABANDONED_SECONDS = 7 * 24 * 3600
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,7 +43,7 @@ _SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-# What NumPy, zipfile, zlib and our own readers raise for a file that is not as it should be.
+# What NumPy, zipfile, zlib and our own readers raise for an invalid file.
 MALFORMED = (
     OSError,
     ValueError,
@@ -59,7 +59,7 @@ MALFORMED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# A cell that begins so is a formula to a spreadsheet, and with an apostrophe in front of it a text.
+# A cell that starts like this is a formula in a spreadsheet; an apostrophe in front makes it text.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/+(.*)", re.DOTALL)
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -69,12 +69,12 @@ class NotRegularError(OSError):
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something failed, in a few words: the system's own where there are any."""
+    """Why something failed, in a few words: the system's own if available."""
     return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuses what only looks like a file, before it is opened: reading a pipe waits for ever, a device may never end.
+    """Refuses special files before opening them: reading a pipe may block forever, a device may never end.
 
     Raises:
         NotRegularError: It is a pipe, socket or device; `strerror` says which.
@@ -88,29 +88,29 @@ def check_regular(path: str | Path) -> None:
 
 
 def open_regular(path: str | Path) -> BufferedReader:
-    """Opens a regular file to read its bytes; raises as `check_regular` and `open`."""
+    """Opens a regular file for reading bytes; raises like `check_regular` and `open`."""
     check_regular(path)
     return open(path, "rb")
 
 
 def read_regular(path: str | Path) -> bytes:
-    """The bytes of a regular file; raises as `open_regular`."""
+    """The bytes of a regular file; raises like `open_regular`."""
     with open_regular(path) as file:
         return file.read()
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a regular file in UTF-8, with or without a byte order mark.
+    """The text of a regular UTF-8 file, with or without a byte order mark.
 
     Raises:
-        OSError: As `open_regular`.
-        UnicodeDecodeError: It is no such text.
+        OSError: As from `open_regular`.
+        UnicodeDecodeError: It is not UTF-8.
     """
     return read_regular(path).decode("utf-8-sig")
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it where they do not exist.
+    """Creates a folder and its parents if they do not exist.
 
     Raises:
         WriteError: In one sentence with the next step.
@@ -123,10 +123,10 @@ def make_folder(path: Path) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Tries whether a file can be written, before the work that it is to hold; makes its folder.
+    """Checks that a file can be written, before doing the work for it; creates its folder.
 
     Raises:
-        WriteError: It could not be, in one sentence with the next step.
+        WriteError: It cannot, in one sentence with the next step.
     """
     make_folder(path.parent)
     trial = _target(path).with_name(f".tmp-{writer_id()}-trial")
@@ -138,28 +138,28 @@ def check_target(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file in one go; raises as `sealed_file`."""
+    """Writes a file in one go; raises like `sealed_file`."""
     with sealed_file(path) as temporary, temporary.open("xb") as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes valid UTF-8: bytes of a file name that are no text appear as escapes. Raises as `sealed_file`."""
+    """Writes valid UTF-8; undecodable bytes of file names are escaped. Raises like `sealed_file`."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Writes JSON; of names that are no text the escapes are JSON's own, so that they read back as they were.
+    """Writes JSON; undecodable bytes of names are escaped as JSON does, so that they read back unchanged.
 
     Raises:
-        WriteError: As `sealed_file`.
+        WriteError: As from `sealed_file`.
         ValueError: A number is not finite.
     """
     write_text(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Writes rows of cells; raises as `sealed_file`."""
+    """Writes rows of cells; raises like `sealed_file`."""
     with (
         sealed_file(path) as temporary,
         open(temporary, "x", newline="", encoding="utf-8", errors="backslashreplace") as file,
@@ -168,27 +168,27 @@ def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 def guarded(cell: object) -> object:
-    """A cell that no spreadsheet runs: texts that begin as formulas do get an apostrophe in front."""
+    """A cell that no spreadsheet executes: text that starts like a formula gets an apostrophe in front."""
     return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def unguarded(cell: str) -> str:
-    """The text that `guarded` was given."""
+    """The inverse of `guarded`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def writer_id() -> str:
-    """A name that no other writer has: host-pid-random, with exactly two dashes."""
+    """A unique name for this writer: host-pid-random, with exactly two dashes."""
     return f"{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 @contextmanager
 def sealed_file(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
-    """Gives a temporary name to write to, and the file its final name once it is complete and on the disk.
+    """Yields a temporary name to write to, and renames the file once it is complete and on disk.
 
     Args:
         path: The final name.
-        exclusive: Whether an existing file of that name is an error instead of being replaced.
+        exclusive: Whether an existing file with that name is an error instead of being replaced.
 
     Yields:
         A name in the same directory that does not exist yet.
@@ -215,7 +215,7 @@ def sealed_file(path: Path, *, exclusive: bool = False) -> Iterator[Path]:
 
 
 def fsync_directory(path: Path) -> None:
-    """Makes new names in a directory survive a power cut, where the system can."""
+    """Makes new names in a directory survive a power failure, if the system can."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -226,10 +226,10 @@ def fsync_directory(path: Path) -> None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Removes what dead writers left half written; whatever may belong to a living one stays.
+    """Removes files that dead writers left half written; keeps whatever may belong to a live one.
 
-    A file goes when its writer ran on this host, is gone, and the file was not touched for 10 minutes (containers may
-    share a host name and not their process numbers), or when nobody touched it for a week.
+    A file is removed if its writer ran on this host, is gone, and the file was not touched for 10 minutes (containers
+    may share a host name but not process ids), or if nobody touched it for a week.
     """
     for path in folder.glob(TEMPORARY_PATTERN):
         match = _WRITER.match(path.name)
@@ -239,35 +239,35 @@ def remove_stale_temporaries(folder: Path) -> None:
             if match and age_seconds > (DEAD_WRITER_SECONDS if dead else ABANDONED_SECONDS):
                 path.unlink()
         except OSError:
-            continue  # another writer was faster, or it is not ours to remove; readers never look at it
+            continue  # another writer was faster, or we may not remove it; readers ignore it
 
 
 @lru_cache(maxsize=1024)
 def _tidy(folder: Path) -> None:
-    """Removes what killed writers left in a folder, before it is written to; once, since large ones list slowly."""
+    """Removes what killed writers left in a folder, before writing to it; once, since large folders list slowly."""
     remove_stale_temporaries(folder)
 
 
 def is_of_its_name(error: WriteError) -> bool:
-    """Whether a file cannot be written because of its own name, so that others can."""
+    """Whether a file cannot be written because of its name, so that others still can."""
     return error.number in _NAMES or error.number == errno.EISDIR
 
 
 def write_error(path: Path, error: BaseException) -> WriteError:
-    """A failed write as one sentence that names the next step."""
+    """The error for a failed write, with the next step."""
     if isinstance(error, WriteError):
         return error
     number = _error_number(error)
     reason = os.strerror(number) if number else reason_of(error)
     if number in _FULL:
         then = (
-            "; what was finished before is safe: free some space, or move the folder to a larger disk, and run the "
+            "; what was finished before is safe: free some space or move the folder to a larger disk, then run the "
             "same command again."
         )
     elif number in _FORBIDDEN:
         then = ": change the permissions, or write somewhere else."
     elif number in _NAMES:
-        then = ": the name is too long for this disk, or a file lies where a folder is needed; choose another."
+        then = ": the name is too long for this disk, or a file is in the place of a folder; choose another name."
     else:
         then = "; what was finished before is safe."
     return WriteError(f"{path} could not be written ({reason}){then}", number)
@@ -275,7 +275,7 @@ def write_error(path: Path, error: BaseException) -> WriteError:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside is a failure to write this file or folder, told as `write_error` does.
+    """Turns any error inside into a failure to write this file or folder, as in `write_error`.
 
     Raises:
         WriteError: In one sentence with the next step.
@@ -287,7 +287,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _target(path: Path) -> Path:
-    """Where a file really goes: behind links, and never in the place of a folder, pipe or device.
+    """Where a file really goes: follows links, and never replaces a folder, pipe or device.
 
     Raises:
         WriteError: Something else has that name.
@@ -301,18 +301,18 @@ def _target(path: Path) -> Path:
         if kind != stat.S_IFREG:
             what = "a folder" if kind == stat.S_IFDIR else _SPECIAL.get(kind, "special")
             raise WriteError(
-                f"{path} is {what}, where a file is to be written: give another name, or move it away.",
+                f"{path} is {what}, but a file must be written there: choose another name, or move it away.",
                 errno.EISDIR,
             )
     return path
 
 
 def _refuse_address(path: Path) -> None:
-    """A path keeps one slash of `s3://bucket`, and would be a folder here."""
+    """A path keeps only one slash of `s3://bucket` and would become a local folder."""
     if address := _ADDRESS.match(str(path)):
         raise WriteError(
-            f"{address[1]}//{address[2]}: {address[1]}// is not supported, only folders of this machine are; write to "
-            "one, and copy it there."
+            f"{address[1]}//{address[2]}: {address[1]}// is not supported, only local folders are; write to "
+            "one, then copy it there."
         )
 
 
@@ -324,7 +324,7 @@ def _publish(temporary: Path, path: Path, *, exclusive: bool) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise
-    except OSError:  # no hard links here: exclusive but for a race, which the caller's own check narrows
+    except OSError:  # no hard links here: exclusive except for a race, which the caller's own check narrows
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.replace(temporary, path)
@@ -346,7 +346,7 @@ def _error_number(error: BaseException | None) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # there os.kill(pid, 0) is Ctrl-C
+    if os.name == "nt":  # on Windows, os.kill(pid, 0) sends Ctrl-C
         return True
     try:
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""The most memory that a piece of work took, and what is free, where the system tells: on Linux."""
+"""The peak memory of a piece of work and the memory that is free, if the system reports them (Linux)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def reset_peak() -> None:
-    """Forget the peak so far, where the system can."""
+    """Reset the peak, if the system can."""
     try:
         CLEAR.write_text("5")
-    except OSError:  # not Linux, or not allowed: `peak_mb` is then of the whole process, or None
+    except OSError:  # not Linux, or not allowed: `peak_mb` then covers the whole process, or is None
         return
 
 
 def peak_mb() -> float | None:
-    """The most resident memory of this process since `reset_peak`, in 10^6 bytes; None where that is unknown."""
+    """Peak resident memory of this process since `reset_peak`, in 10^6 bytes; None if unknown."""
     try:
         lines = STATUS.read_text().splitlines()
     except OSError:

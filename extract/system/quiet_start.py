@@ -1,4 +1,4 @@
-"""Keeps the start-up lines of TensorFlow off the screen, and nothing else. Imports no heavy library by itself."""
+"""Hides TensorFlow's start-up lines, and nothing else. Imports no heavy library by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_keras_quietly() -> None:
     """Import Keras and its backend; call it before the first module that needs them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
-        with without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+        with without_chatter():  # TensorFlow 2.21 prints two lines despite that variable
             import keras  # noqa: F401
         for name in ("absl", "tensorflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -34,11 +34,11 @@ def import_keras_quietly() -> None:
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Holds back what the process writes to standard error meanwhile, and then lets through all but the known chatter.
+    """Holds back what the process writes to standard error, then passes on everything except the known chatter.
 
-    The lines come from C++ before any log level is heeded, so they are caught at the file descriptor.
+    The lines come from C++ before log levels apply, so they are caught at the file descriptor.
     """
-    if sys.stderr is None:  # closed by whoever started the process
+    if sys.stderr is None:  # closed by the parent process
         yield
         return
     with _redirecting, tempfile.TemporaryFile() as caught:
@@ -60,9 +60,9 @@ _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, Windows' su
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow, where Keras will use it, without its start-up lines on standard error.
+    """Imports TensorFlow, if Keras will use it, without its start-up lines on standard error.
 
-    Call it before the first `import keras`. With another backend of Keras it does nothing.
+    Call it before the first `import keras`. With another Keras backend it does nothing.
     """
     if keras_backend() == "tensorflow":
         import_tensorflow()
@@ -72,7 +72,7 @@ def import_tensorflow() -> Any:
     """The module, imported without chatter at the first call."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with without_chatter():  # TensorFlow 2.21 prints two of its lines whatever that variable says
+        with without_chatter():  # TensorFlow 2.21 prints two lines despite that variable
             import tensorflow  # noqa: F401
         for name in ("absl", "tensorflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -88,12 +88,12 @@ def keras_backend() -> str:
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
         return json.loads((home / "keras.json").read_text())["backend"]
-    except (OSError, ValueError, KeyError, TypeError):  # Keras takes its default in the same cases
+    except (OSError, ValueError, KeyError, TypeError):  # Keras uses its default in the same cases
         return "tensorflow"
 
 
 def has_gpu() -> bool:
-    """Asks the backend only where the machine may have one: asking costs seconds."""
+    """Whether there is a GPU; asks the backend only if there may be one, because asking takes seconds."""
     if sys.platform == "linux" and not any(Path(device).exists() for device in _GPU_DEVICES):
         return False
     backend = keras_backend()

@@ -1,4 +1,4 @@
-"""JSON of files that anybody may have changed: read strictly, and checked against the type hints of our records."""
+"""JSON from files that anyone may have edited: parsed strictly and checked against our records' type hints."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 
 def parse_json(content: str | bytes) -> Any:
-    """As `json.loads`, without NaN and Infinity, which are no JSON.
+    """Like `json.loads`, without NaN and Infinity, which are not JSON.
 
     Raises:
-        ValueError: Anything is wrong with it, absurd nesting and numbers too.
+        ValueError: It is invalid in any way, including absurd nesting and numbers.
     """
     try:
         return json.loads(content, parse_constant=_no_constant)
@@ -28,7 +28,7 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def typed(value: Any, kind: Any, name: str) -> Any:
-    """A value of JSON as its type hint has it: lists as tuples, objects as dataclasses, all the way down.
+    """A JSON value converted to its type hint: lists to tuples, objects to dataclasses, recursively.
 
     Args:
         value: From `parse_json`.
@@ -36,7 +36,7 @@ def typed(value: Any, kind: Any, name: str) -> Any:
         name: What an error calls the value.
 
     Raises:
-        ValueError: It is of another type; the text names the value and what it should be.
+        ValueError: It has another type; names the value and what it should be.
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -59,13 +59,13 @@ def typed(value: Any, kind: Any, name: str) -> Any:
 
 
 def typed_record(kind: type[Record], fields: Any, name: str, **given: Any) -> Record:
-    """A dataclass from the object that `dataclasses.asdict` made of it; an entry with a default may be missing.
+    """A dataclass from the object that `dataclasses.asdict` made; an entry with a default may be missing.
 
     Args:
         kind: The dataclass.
         fields: From `parse_json`.
         name: What an error calls it.
-        given: Fields that are not in the file.
+        given: Fields not in the file.
 
     Raises:
         ValueError: An entry is missing, unknown, or of another type.
@@ -112,4 +112,4 @@ def _shown(value: Any) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,1 +1,1 @@
-"""What the user pointed at -> the list of clips, and which of their frames are wanted."""
+"""The user's target -> the list of clips, and which of their frames to take."""

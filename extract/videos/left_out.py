@@ -1,4 +1,4 @@
-"""Searches folders, and keeps count of what is passed over on the way, so that it can be said at the end."""
+"""Searches folders and counts what is left out, to report it at the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from extract.text import counted, first_few
 
 
 class LeftOut:
-    """What a search has passed over.
+    """What a search has left out.
 
     Args:
-        where: What is searched, for the sentences.
+        where: What is searched, for the messages.
 
     Attributes:
         unreadable: Folder -> why it could not be read.
@@ -32,25 +32,25 @@ class LeftOut:
         """Count one file or folder.
 
         Args:
-            kind: Fit to stand in brackets, such as "pictures beside videos".
-            name: Of the file.
-            noun: What it is.
+            kind: The reason, to be put in brackets, such as "pictures beside videos".
+            name: Its name.
+            noun: What it is called.
         """
         self._found.setdefault((noun, kind), []).append(name)
 
     def remark(self, sentence: str) -> None:
-        """Note something that is used, but perhaps not as was meant."""
+        """Note something that is used, but perhaps not as intended."""
         self._remarks.append(sentence)
 
     def lines(self) -> list[str]:
-        """One sentence for each kind, with the number and the first names."""
+        """One sentence per kind, with the number and the first names."""
         return self._remarks + [
             f"{self._where}: left out {counted(names, noun)} ({kind}): {first_few(names)}"
             for (noun, kind), names in sorted(self._found.items())
         ]
 
     def failures(self) -> list[str]:
-        """One sentence for each folder that could not be read."""
+        """One sentence per folder that could not be read."""
         return [f"{name}: the folder cannot be read ({reason})" for name, reason in self.unreadable.items()]
 
     def cannot_read(self, folder: str | Path, error: OSError) -> None:
@@ -59,11 +59,11 @@ class LeftOut:
 
 
 def walk(folder: Path, left_out: LeftOut) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below with its file names, hidden ones left out; links are followed, but never in a circle.
+    """Every folder below with its file names, without hidden ones; follows links, but never in a loop.
 
     Args:
-        folder: Where to begin.
-        left_out: Learns of the folders that cannot be read.
+        folder: Where to start.
+        left_out: Records the folders that cannot be read.
 
     Yields:
         A folder and the sorted names of its files.

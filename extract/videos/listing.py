@@ -1,6 +1,6 @@
-"""What the user pointed at -> the list of clips: a folder, a glob, one file, or a CSV with a `path` column.
+"""The user's target -> the list of clips: a folder, a glob, one file, or a CSV with a `path` column.
 
-An existing path is never read as a glob or as a span: data sets have names with brackets and with `#`.
+An existing path is never read as a glob or a span: data sets have names with brackets and `#`.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ OTHER_SPANS = frozenset(
 SPAN = re.compile(r"^(?P<path>.+)#t=(?P<start>\d+\.?\d*),(?P<end>\d+\.?\d*|inf)$", re.DOTALL)
 PICTURES = "pictures whose names do not end in a number"
 BESIDE_VIDEOS = "pictures beside videos"
-OTHER_FILES = "files that are no videos"
+OTHER_FILES = "files that are not videos"
 OTHER_FOLDERS = "which hold no numbered pictures themselves"
 
 logger = logging.getLogger(__name__)
 
 
 def find_videos(target: str | Path) -> list[VideoItem]:
-    """As `search_videos`, saying in the log what is left out."""
+    """Like `search_videos`, but logs what is left out."""
     items, left_out = search_videos(target)
     for line in left_out.lines() + left_out.failures():
         logger.warning("%s", line)
@@ -73,17 +73,17 @@ def is_list(target: str | Path) -> bool:
 
 
 def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
-    """All clips that a target names, and what of it is left out.
+    """All clips in a target, and what is left out.
 
     Args:
         target: A folder (searched with its sub-folders; one that directly holds numbered pictures is one clip), a
             glob, a file, `file#t=start,end`, or a CSV with a `path` column.
 
     Returns:
-        The clips, in natural order of their ids (clip2 before clip10); none where no folder can be read.
+        The clips, in natural order of their ids (clip2 before clip10); none if no folder can be read.
 
     Raises:
-        UsageError: Nothing is there, a table is malformed, or two clips have one id.
+        UsageError: Nothing is there, a table is malformed, or two clips have the same id.
     """
     path, left_out = Path(target), LeftOut(target)
     if path.is_dir():
@@ -97,7 +97,7 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
         items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
     elif address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(target)):
         raise UsageError(
-            f"{target}: {address[0]} is not supported, only files and folders of this machine are; copy the videos "
+            f"{target}: {address[0]} is not supported, only local files and folders are; copy the videos "
             "to a folder, or mount it, and give that"
         )
     elif glob.has_magic(str(target)):
@@ -112,11 +112,11 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of a CSV list of clips.
 
     Args:
-        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`, in any
-            case; other columns are named in a warning.
+        path: A CSV file, UTF-8, with the columns `path[,clip_id,start_seconds,end_seconds,label,group,split]`, in
+            upper or lower case; a warning names other columns.
 
     Returns:
-        Per row its line in the file and its cells, every column present, "" where the file has none.
+        For each row, its line in the file and its cells; all columns are present, "" if the file lacks one.
 
     Raises:
         UsageError: No `path` column, spans in other columns, an unreadable file, or a row without a path.
@@ -135,16 +135,16 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
     if spans := [name for name in columns if name in OTHER_SPANS]:
         raise UsageError(
-            f"{path} has the columns {', '.join(spans)}, which a list of clips does not know: give a span as "
-            "start_seconds and end_seconds (frames divided by the frame rate), or rename what is no span"
+            f"{path} has the columns {', '.join(spans)}, which a list of clips cannot use: give a span as "
+            "start_seconds and end_seconds (frames divided by the frame rate), or rename what is not a span"
         )
     if unknown := [name for name in columns if name not in TABLE_COLUMNS]:
-        logger.warning("%s: the columns %s mean nothing here and are not used", path, ", ".join(unknown))
+        logger.warning("%s: the columns %s are not known here and not used", path, ", ".join(unknown))
     table = [(line, {name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}}) for line, row in rows]
     for (line, row), (_, cells) in zip(rows, table, strict=True):
         if None in row:
             raise UsageError(
-                f"{path} line {line} has more cells than the header; put names that hold a comma in double quotes"
+                f"{path} line {line} has more cells than the header; put names that contain a comma in double quotes"
             )
         if not cells["path"]:
             raise UsageError(f"{path} line {line} has no path; fill it in or delete the line")
@@ -175,14 +175,14 @@ def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
 
 
 def _kind_of(name: str, *, beside_videos: bool = False) -> str:
-    """What a file that is left out is."""
+    """What kind of file a left-out file is."""
     if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
         return OTHER_FILES
     return BESIDE_VIDEOS if beside_videos else PICTURES
 
 
 def _remark_on_sequences(pictures: Sequence[str], folder: Path, left_out: LeftOut) -> None:
-    """Pictures that are numbered twice over, such as a_1 a_2 b_1 b_2, are read as one clip all the same."""
+    """Several numbered sequences in one folder, such as a_1 a_2 b_1 b_2, are still read as one clip."""
     beginnings = sorted({NUMBER_AT_END.sub("", os.path.splitext(name)[0]) for name in pictures})
     if len(beginnings) > 1:
         left_out.remark(
@@ -215,7 +215,7 @@ def _of_glob(pattern: str, left_out: LeftOut) -> list[VideoItem]:
 
 
 def _wildcard_free_prefix(pattern: str) -> tuple[Path, str]:
-    """A folder and the glob below it; a part that exists as written is no glob, whatever its brackets."""
+    """A folder and the glob below it; a part that exists as written is not a glob, even with brackets."""
     prefix, parts = Path(Path(pattern).anchor), list(Path(pattern).parts)
     parts = parts[1:] if Path(pattern).anchor else parts
     while len(parts) > 1 and (not glob.has_magic(parts[0]) or (prefix / parts[0]).exists()):
@@ -244,8 +244,8 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
         )
     if not row["clip_id"] and not _is_below(path, table.parent):
         raise UsageError(
-            f"{table} line {number}: {row['path']} does not lie below the folder of the list, so the clip has no name "
-            "of its own; add a column clip_id, or put the list above its videos"
+            f"{table} line {number}: {row['path']} is not below the folder of the list, so the clip has no name "
+            "of its own; add a clip_id column, or put the list above its videos"
         )
     name = os.path.relpath(path, table.parent) if _is_below(path, table.parent) else path.as_posix()
     clip_id = row["clip_id"] or _span_id(PurePosixPath(Path(name)).as_posix(), start, end)
@@ -257,7 +257,7 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 
 def _as_span(text: str) -> tuple[Path, float, float] | None:
-    """`path#t=start,end` taken apart, or None."""
+    """`path#t=start,end` split into its parts, or None."""
     match = SPAN.match(text)
     if match is None:
         return None
@@ -282,14 +282,14 @@ def _seconds(text: str, default: float, where: str) -> float:
     try:
         return float(text) if text else default
     except ValueError:
-        raise UsageError(f"{where} is {text!r} and must be a number of seconds") from None
+        raise UsageError(f"{where} is {text!r}, but must be a number of seconds") from None
 
 
 def check_ids(items: Iterable[VideoItem]) -> None:
-    """Ids are relative, stay inside, and name one clip each.
+    """Check that ids are relative, stay inside, and are unique.
 
     Raises:
-        UsageError: One does not.
+        UsageError: One is not.
     """
     seen: dict[str, VideoItem] = {}
     for item in items:
@@ -300,7 +300,7 @@ def check_ids(items: Iterable[VideoItem]) -> None:
             )
         if item.clip_id in seen:
             raise UsageError(
-                f"two clips are named {item.clip_id!r} ({seen[item.clip_id].path} and {item.path}); give them a clip_id"
+                f"two clips are named {item.clip_id!r} ({seen[item.clip_id].path} and {item.path}); give each a clip_id"
             )
         seen[item.clip_id] = item
 

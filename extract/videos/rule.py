@@ -1,4 +1,4 @@
-"""The sampling rule as a record; what it picks is in sampling.py. Imports nothing that takes time."""
+"""The sampling rule as a record; sampling.py applies it. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class SamplingRule:
     """How frames are chosen; `str(rule)` is its name in recipes, `SamplingRule.parse` reads it back.
 
     Args:
-        kind: "fps" (frames per second), "every" (every n-th frame) or "num_frames" (so many per clip).
+        kind: "fps" (frames per second), "every" (every n-th frame) or "num_frames" (a fixed number per clip).
         value: A positive number; a whole one for "every" and "num_frames".
-        skip_frames: How many frames at the start of the clip are left out before anything is chosen.
-        first_frames: Keep only so many of the chosen frames, the first ones; None keeps all.
+        skip_frames: How many frames to skip at the start of the clip before sampling.
+        first_frames: Keep only this many of the chosen frames, from the start; None keeps all.
 
     Raises:
-        UsageError: A value is out of its range, or two of them exclude each other.
+        UsageError: A value is out of range, or two of them exclude each other.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class SamplingRule:
             text: Such as "fps=8", "every=3" or "skip_frames=5,every=1,first_frames=16".
 
         Raises:
-            UsageError: The text is no rule.
+            UsageError: The text is not a rule.
         """
         steps = dict(step.partition("=")[::2] for step in text.split(","))
         try:

@@ -1,10 +1,10 @@
 """Which frames of a clip are taken: pure functions from timestamps and a rule to frame indices.
 
-fps=2          |.|...|...|...     the first frame at or after k/2 s, none twice
+fps=2          |.|...|...|...     the first frame at or after k/2 s, no frame twice
 every=3        |..|..|..|..|..    indices 0, 3, 6 of the clip
-num_frames=3   ..|....|....|..    the frame on display at the centre of each third, a pause counted as one frame
+num_frames=3   ..|....|....|..    the frame on display at the centre of each third; a pause counts as one frame
 
-A rule may leave out frames before, and keep only the first of those that it takes:
+A rule may skip frames first, and keep only the first of those it takes:
 
 skip_frames=4,every=3                  ....|..|..|..|    as if the clip began with its frame 4
 every=3,first_frames=2                 |..|..........    the first 2 of every third
@@ -36,16 +36,16 @@ def sample_indices(
     """The frames that a rule takes from a clip.
 
     Args:
-        pts_seconds: float64 (M,), rising, the timestamps of all frames of the video.
+        pts_seconds: float64 (M,), increasing, the timestamps of all frames of the video.
         rule: The sampling rule.
         start_seconds: Start of the clip.
         end_seconds: End of the clip, exclusive.
         duration_seconds: End of the video's last frame.
-        rounding_seconds: A frame that is early by no more than this is not early: half a tick of the clock in which
-            the file stores time (Matroska rounds to 1 ms, and would lose every third frame of 30 at 30 frames/s).
+        rounding_seconds: How early a frame may be and still count as on time: half a tick of the file's clock
+            (Matroska rounds to 1 ms, which would lose every third of 30 frames at 30 frames/s).
 
     Returns:
-        int64 (N,), rising, indices into `pts_seconds`; fewer than asked for, or none, where the clip has no more.
+        int64 (N,), increasing indices into `pts_seconds`; fewer than asked for, or none, if the clip has no more.
     """
     inside = frames_inside(pts_seconds, start_seconds, end_seconds)[rule.skip_frames :]
     if not len(inside):
@@ -67,7 +67,7 @@ def frames_inside(pts_seconds: np.ndarray, start_seconds: float, end_seconds: fl
     """The frames with start <= time < end.
 
     Args:
-        pts_seconds: float64 (M,), rising.
+        pts_seconds: float64 (M,), increasing.
         start_seconds: Start of the clip.
         end_seconds: End of the clip, exclusive.
 
@@ -79,12 +79,12 @@ def frames_inside(pts_seconds: np.ndarray, start_seconds: float, end_seconds: fl
 
 
 class FramePicker:
-    """The same choice made frame by frame, for a decoder that finds only while reading which frames exist.
+    """The same choice made frame by frame, for a decoder that learns only while reading which frames exist.
 
     Args:
         rule: The sampling rule.
         start_seconds: Start of the clip.
-        wanted_seconds: For "num_frames": the timestamps that `sample_indices` chose. Where a wanted frame is lost
+        wanted_seconds: For "num_frames": the timestamps that `sample_indices` chose. If a wanted frame is lost,
             the next one takes its place.
         rounding_seconds: As in `sample_indices`.
     """
@@ -107,11 +107,11 @@ class FramePicker:
 
     @property
     def has_all(self) -> bool:
-        """Whether the rule's `first_frames` have been taken, so that no later frame can be."""
+        """Whether the rule's `first_frames` have been taken, so that no more will be."""
         return self._rule.first_frames is not None and self._taken >= self._rule.first_frames
 
     def takes(self, pts_seconds: float) -> bool:
-        """Whether the clip's next frame is taken; to be asked once for each frame of the clip, in order.
+        """Whether the clip's next frame is taken; call it once for each frame of the clip, in order.
 
         Args:
             pts_seconds: The frame's timestamp.
@@ -132,17 +132,17 @@ class FramePicker:
         return taken
 
     def _reaches(self, slot: int) -> bool:
-        """Whether a slot is further than all before it."""
+        """Whether a slot is beyond all earlier ones."""
         is_new = slot > self._reached
         self._reached = max(slot, self._reached)
         return is_new
 
 
 def _at_centres(times: np.ndarray, count: int, start: float, end: float, rounding_seconds: float) -> np.ndarray:
-    """int64 (N,), which of the rising `times` are on display at the centres of `count` equal parts of [start, end).
+    """int64 (N,), which of the increasing `times` are on display at the centres of `count` equal parts of [start, end).
 
-    Always `count` of them, where there are as many: a pause in the timestamps counts as one usual interval, and where
-    a frame is on display at several centres, those that follow it stand in.
+    Always `count` of them, if there are that many: a pause in the timestamps counts as one usual interval, and if a
+    frame is on display at several centres, the frames after it are used for the others.
     """
     if len(times) <= count:
         return np.arange(len(times))
@@ -153,5 +153,5 @@ def _at_centres(times: np.ndarray, count: int, start: float, end: float, roundin
     centres = start + (np.arange(count) + 0.5) * (times[-1] - start) / count
     shown = np.maximum(np.searchsorted(times[:-1], centres + rounding_seconds, side="right") - 1, 0)
     ranks = np.arange(count)
-    shown = np.maximum.accumulate(shown - ranks) + ranks  # none twice
+    shown = np.maximum.accumulate(shown - ranks) + ranks  # no frame twice
     return np.minimum(shown, len(times) - 1 - count + ranks)

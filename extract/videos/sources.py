@@ -1,4 +1,4 @@
-"""What a clip is made of: its files, their size, time and content."""
+"""What a clip is made from: its files, their size, time and content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBER_AT_END = re.compile(r"\d+$")
 
 
 def check_file(path: Path) -> None:
-    """See that there is something to read, without opening it.
+    """Check that there is something to read, without opening it.
 
     Args:
         path: A video, or a folder of numbered pictures.
@@ -32,23 +32,23 @@ def check_file(path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         return
     if not stat.S_ISREG(status.st_mode):
-        raise UnreadableVideoError(f"{path} is no regular file; copy the video into one")
+        raise UnreadableVideoError(f"{path} is not a regular file; copy the video into one")
     if status.st_size == 0:
         raise UnreadableVideoError(f"{path} is empty (0 bytes); replace or remove it")
 
 
 def source_of(item: VideoItem, *, with_digest: bool) -> Source:
-    """What a clip is made of, to see later whether it changed.
+    """What a clip is made from, to detect later changes.
 
     Args:
         item: The clip.
         with_digest: Whether to read and hash the whole content (SHA-256).
 
     Returns:
-        Size, modification time and digest; of a folder of pictures those of its pictures together.
+        Size, modification time and digest; for a folder of pictures, those of all its pictures together.
 
     Raises:
-        UnreadableVideoError: The file is gone, may not be read, or is none whose content could be hashed.
+        UnreadableVideoError: The file is gone, may not be read, or is not one that can be hashed.
     """
     try:
         files = numbered_images(item.path) if item.path.is_dir() else [item.path]
@@ -71,27 +71,27 @@ def numbered_images(folder: Path) -> list[Path]:
         folder: A folder.
 
     Returns:
-        Their paths in natural order (img2 before img10); empty where there are none.
+        Their paths in natural order (img2 before img10); empty if there are none.
     """
     pictures = [Path(entry.path) for entry in os.scandir(folder) if is_numbered_image(entry.name)]
     return sorted((path for path in pictures if path.is_file()), key=lambda path: natural_key(path.name))
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sort key that puts numbers in order of value.
+    """A sort key that orders numbers by value.
 
     Args:
         text: Any text.
 
     Returns:
-        The key; equal only for equal texts.
+        The key; keys are equal only for equal texts.
     """
     parts = re.split(r"([0-9]+)", text)
     return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts], text
 
 
 def is_numbered_image(name: str) -> bool:
-    """Whether a file name is that of a picture in a numbered sequence."""
+    """Whether a file name belongs to a picture in a numbered sequence."""
     stem, ending = os.path.splitext(name)
     return ending.lower() in IMAGE_ENDINGS and not name.startswith(".") and bool(NUMBER_AT_END.search(stem))
 
@@ -109,5 +109,5 @@ def _digest(files: list[Path]) -> str:
 
 
 def unreadable(path: Path, error: Exception) -> UnreadableVideoError:
-    """The error of a file that cannot be read, with the reason."""
+    """The error for a file that cannot be read, with the reason."""
     return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

@@ -1,4 +1,4 @@
-"""Joins a feature store and its labels into clips ready to batch; labels meet embeddings by time."""
+"""Joins a feature store and its labels into clips ready to batch; labels are matched to embeddings by time."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class ClipSet:
     Args:
         clips: Clips with a label, sorted by clip_id.
         vocabulary: Class names in the order of their indices.
-        unlabelled: clip_ids with features and without a label.
+        unlabelled: clip_ids with features but without a label.
         notes: Warnings for the user, one sentence each.
         recipes: The recipe of each store.
-        alignment: How the intervals of each clip lie on its features; empty for labels of whole clips.
+        alignment: How each clip's intervals line up with its features; empty for labels of whole clips.
     """
 
     clips: tuple[Clip, ...]
@@ -71,7 +71,7 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class _Joining:
-    """How intervals become labels of timesteps."""
+    """How intervals become timestep labels."""
 
     table: LabelTable
     vocabulary: tuple[str, ...]
@@ -91,22 +91,22 @@ def load_clips(
     """Joins stores and labels.
 
     Args:
-        stores: Feature stores; the embeddings of several are joined side by side, timestep by timestep.
+        stores: Feature stores; embeddings of several stores are joined side by side, timestep by timestep.
         labels: A label file (see labels/formats/plain_csv.py); None takes the first folder of the clip_id as the class
             of the clip.
         task: "many-to-one" or "many-to-many".
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
-        data: How they are joined; None for the defaults.
+        data: How to join them; None for the defaults.
 
     Returns:
         The clips with embeddings (T, D), or raw frames that stay in their stores, and labels (), (T,) or, for
         multi_label, (T, K).
 
     Raises:
-        LabelError: Labels and clips do not fit together.
-        UsageError: The options do not fit the task or the labels.
+        LabelError: Labels and clips do not match.
+        UsageError: The options do not suit the task or the labels.
         StoreError: A store cannot be read, or holds no embeddings.
-        ClipError: A clip holds a number that is no feature.
+        ClipError: A clip holds a number that cannot be a feature.
     """
     data = DataSettings() if data is None else data
     inclusive = data.labels_end == INCLUSIVE
@@ -116,8 +116,8 @@ def load_clips(
     rated = all(has_rate(store.recipe) for store in opened)
     if table is not None and not rated and (table.kind == BY_SECONDS or data.labels_fps is not None):
         raise LabelError(
-            f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, and the features of "
-            f"{stores[0]} have no rate, only numbers of timesteps; import them again with --fps."
+            f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, but the features of "
+            f"{stores[0]} have no rate, only timestep numbers; import them again with --fps."
         )
     everything, failed, notes = _common_clips(opened, missing=data.missing)
     clip_ids = _kept(everything, data.keep)
@@ -155,8 +155,8 @@ def load_unlabelled(
     """Reads every clip of the stores without labels, to predict them.
 
     Args:
-        stores: As `load_clips`.
-        task: Gives the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
+        stores: As in `load_clips`.
+        task: Determines the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
         num_classes: K of a multi-label model, for labels (T, K); else None.
 
     Returns:
@@ -182,16 +182,16 @@ def _no_labels(steps: int, task: str, num_classes: int | None) -> np.ndarray:
 
 
 def _common_clips(stores: Sequence[Store], *, missing: str) -> tuple[list[str], set[str], list[str]]:
-    """The clips that all stores hold, those that failed in one, and notes.
+    """The clips in all stores, those that failed in one, and notes.
 
-    A video that changed and then failed still has its old embeddings in the store; they are stale and count as failed.
+    If a video changed and then failed, its old embeddings are still in the store; they are stale and count as failed.
     """
     if not stores:
-        raise StoreError("no feature store is given; name the folder that clipseq extract wrote.")
+        raise StoreError("no feature store was given; name a folder that clipseq extract wrote.")
     for store in stores:
         if not store.clip_ids:
             raise StoreError(
-                f"{store.path} holds no clip; extract some with clipseq extract VIDEOS --output {store.path}."
+                f"{store.path} holds no clips; extract some with clipseq extract VIDEOS --output {store.path}."
             )
     failed = {clip_id for store in stores for clip_id in store.failures()}
     common = set.intersection(*(set(store.clip_ids) for store in stores)) - failed
@@ -276,19 +276,19 @@ def _whole_clips(
 def _framewise_clips(
     stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
 ) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
-    """The clips that have a label, how the labels of all lie on them, and notes."""
+    """The clips that have a label, how all labels line up with them, and notes."""
     joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
     numbering = _check_numbering(how)
     notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.data.alignment)
     background = how.data.background
     if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
-        raise LabelError(f"--background {background!r} is no label, and no timestep lies between labels; name a class.")
+        raise LabelError(f"--background {background!r} is not a label, and no timestep is unlabelled; name a class.")
     return tuple(clip for clip in clips if np.any(clip.labels != UNLABELLED)), measured, notes
 
 
 def _check_numbering(how: _Joining) -> list[str]:
-    """Notes on how the frames of the label file seem to be counted; refuses, in strict mode, what makes holes."""
+    """Notes on how the label file seems to count frames; in strict mode, refuses counting that leaves gaps."""
     table = how.table
     if found := inclusive_ends(table):
         if how.data.alignment == STRICT:
@@ -298,7 +298,7 @@ def _check_numbering(how: _Joining) -> list[str]:
 
 
 def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
-    """One clip with the labels of its timesteps and of its original frames, and how they lie."""
+    """One clip with the labels of its timesteps and original frames, and how they line up."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
     timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.data.labels_fps, has_rate=how.has_rate)
     if how.data.alignment == STRICT and not how.multi_label:
@@ -326,15 +326,15 @@ def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], lab
 
 
 def _refuse_no_features(clip: ClipEmbeddings) -> None:
-    """Numbers that nothing can be computed with, such as -3.4e38 where another tool had no value."""
-    if clip.embeddings.dtype in (np.uint8, np.float16):  # neither holds so large a number
+    """Refuses unusable numbers, such as -3.4e38, which other tools write for missing values."""
+    if clip.embeddings.dtype in (np.uint8, np.float16):  # neither can hold so large a number
         return
-    is_fine = np.abs(clip.embeddings) <= LARGEST_FEATURE  # not for NaN either
+    is_fine = np.abs(clip.embeddings) <= LARGEST_FEATURE  # False for NaN too
     if not is_fine.all():
         step, column = (int(place) for place in np.argwhere(~is_fine)[0])
         raise ClipError(
-            f"{clip.clip_id} holds {clip.embeddings[step, column]:g} in column {column} of timestep {step}, which is "
-            "no feature; where it marks a missing value, write NaN instead and import again with --nan"
+            f"{clip.clip_id} holds {clip.embeddings[step, column]:g} in column {column} of timestep {step}, which "
+            "cannot be a feature; if it marks a missing value, write NaN instead and import again with --nan"
         )
 
 

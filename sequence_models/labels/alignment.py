@@ -1,4 +1,4 @@
-"""Measures how the labels of each clip lie on its features, and says it: what runs past, overlaps, has no label.
+"""Measures and reports how each clip's labels line up with its features: overruns, overlaps, gaps.
 
 Strict alignment refuses labels that lie outside the features; tolerant alignment reports them. Nothing is cut silently.
 """
@@ -21,8 +21,8 @@ from sequence_models.settings import STRICT
 MAX_NAMED = 10
 SAME_RATIO = 0.01
 OTHER_RATIO = 0.02
-ROUNDED_FRAMES = 1.5  # by which the end of a clip's labels may miss when they were counted at another rate
-WHOLE_RATIOS = (2.0, 0.5, 3.0, 1 / 3, 4.0, 0.25)  # likelier than others that fit as well
+ROUNDED_FRAMES = 1.5  # how far the end of a clip's labels may be off if they were counted at another rate
+WHOLE_RATIOS = (2.0, 0.5, 3.0, 1 / 3, 4.0, 0.25)  # more likely than others that fit equally well
 SAME_SHIFT = 0.1
 MOST_CLIPS = 0.8
 OTHER_LENGTH = 0.1
@@ -30,21 +30,21 @@ OTHER_LENGTH = 0.1
 
 @dataclass(frozen=True)
 class ClipAlignment:
-    """How the labels of one clip lie on its features; places and amounts are on the axis of the labels.
+    """How the labels of one clip line up with its features; positions and amounts are on the label axis.
 
     Args:
         clip_id: The clip.
         unit: "s" or "frames".
-        rate: Units per second of the features; 1 for seconds, 0 where unknown.
-        features_start, features_end: What the timesteps speak for; the end is infinite where it is unknown.
+        rate: Units per second of the features; 1 for seconds, 0 if unknown.
+        features_start, features_end: What the timesteps cover; the end is infinite if unknown.
         label_start, label_end: From the first interval to the last.
-        labelled: Inside the features, with a class (with several, for multi-label).
+        labelled: Inside the features, with a class (or several, for multi-label).
         unlabelled: Inside the features, without any interval.
         overlapping: Inside the features, claimed by different classes.
-        excluded: Inside the features, with labels of classes that are not used only.
-        timesteps, unlabelled_steps, overlapping_steps: Numbers of timesteps; unlabelled ones neither train nor count.
-        tolerance: By how much labels may lie outside the features and count as inside.
-        step: From one timestep to the next; labels that lie outside by no more are no mistake of the whole file.
+        excluded: Inside the features, with labels of unused classes only.
+        timesteps, unlabelled_steps, overlapping_steps: Numbers of timesteps; unlabelled ones are not trained or scored.
+        tolerance: How far labels may extend outside the features and still count as inside.
+        step: From one timestep to the next; labels outside by no more than this are not an error of the whole file.
     """
 
     clip_id: str
@@ -66,17 +66,17 @@ class ClipAlignment:
 
     @property
     def excess(self) -> float:
-        """By how much the labels run past the end of the features; 0 if they do not."""
+        """How far the labels run past the end of the features; 0 if they do not."""
         return _above(self.label_end - self.features_end, self.tolerance)
 
     @property
     def before(self) -> float:
-        """By how much the labels begin before the features; 0 if they do not."""
+        """How far before the features the labels begin; 0 if they do not."""
         return _above(self.features_start - self.label_start, self.tolerance)
 
     @property
     def is_outside(self) -> bool:
-        """Whether labels lie outside the features by more than a timestep."""
+        """Whether labels extend outside the features by more than a timestep."""
         return max(self.excess, self.before) > self.step
 
     @property
@@ -100,10 +100,10 @@ def measure_alignment(
     Args:
         clip_id: The clip.
         rows: Its intervals.
-        pieces: Of the same intervals.
-        timeline: Its timesteps on the axis of the labels.
-        labels: (T,), or (T, K) for multi-label, where an overlap is no conflict and counts as labelled.
-        classes: The classes that are used.
+        pieces: Pieces of the same intervals.
+        timeline: Its timesteps on the label axis.
+        labels: (T,), or (T, K) for multi-label, where an overlap is not a conflict and counts as labelled.
+        classes: The classes in use.
 
     Returns:
         The record.
@@ -138,7 +138,7 @@ def measure_alignment(
 
 
 def check_alignment(alignments: Sequence[ClipAlignment], *, where: str, mode: str) -> list[str]:
-    """Refuses, or reports, what does not fit.
+    """Refuses or reports what does not fit.
 
     Args:
         alignments: One per clip.
@@ -149,7 +149,7 @@ def check_alignment(alignments: Sequence[ClipAlignment], *, where: str, mode: st
         Sentences for the user.
 
     Raises:
-        LabelError: In strict mode, where labels lie outside the features or count at another rate.
+        LabelError: In strict mode, if labels lie outside the features or were counted at another rate.
     """
     found = mismatches(alignments)
     if found and mode == STRICT:
@@ -162,20 +162,20 @@ def check_alignment(alignments: Sequence[ClipAlignment], *, where: str, mode: st
 
 
 def mismatches(alignments: Sequence[ClipAlignment]) -> list[str]:
-    """What should not be: labels outside the features, and what that looks like; at most one sentence each.
+    """Problems: labels outside the features, and the likely cause; at most one sentence each.
 
     Args:
         alignments: One per clip.
 
     Returns:
-        Sentences that name the worst clips with numbers; none where everything fits.
+        Sentences that name the worst clips with numbers; none if everything fits.
     """
     found = _outside(alignments) if any(clip.is_outside for clip in alignments) else []
     return found + diagnosis(alignments)
 
 
 def _outside(alignments: Sequence[ClipAlignment]) -> list[str]:
-    """Which labels lie outside the features and by how much, worst first; at most two sentences."""
+    """Which labels lie outside the features and how far, worst first; at most two sentences."""
     found = []
     past = [clip for clip in alignments if clip.excess]
     if past:
@@ -193,10 +193,10 @@ def _outside(alignments: Sequence[ClipAlignment]) -> list[str]:
 
 
 def diagnosis(alignments: Sequence[ClipAlignment]) -> list[str]:
-    """What explains the ends of the labels in most clips at once: a shift, or another frame rate.
+    """A single cause that explains the label ends in most clips: a shift, or another frame rate.
 
     Args:
-        alignments: One per clip; a single clip explains nothing.
+        alignments: One per clip; a single clip is not enough.
 
     Returns:
         One sentence or none.
@@ -221,7 +221,7 @@ def diagnosis(alignments: Sequence[ClipAlignment]) -> list[str]:
 
 
 def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
-    """What a user should know though it may be meant: overlaps, classes that are left out, gaps.
+    """What a user should know, although it may be intended: overlaps, classes left out, gaps.
 
     Args:
         alignments: One per clip.
@@ -235,16 +235,16 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     if both:
         named = _named(both, [f"for {_amount(clip.overlapping, clip.unit)}" for clip in both])
         steps = sum(clip.overlapping_steps for clip in both)
-        lost = f"no label is left for {counted(steps, 'timestep')}"
+        lost = f"{counted(steps, 'timestep')} therefore without a label"
         found.append(f"labels of different classes overlap in {counted(both, 'clip')}: {named}; {lost}")
     others = sorted((clip for clip in alignments if clip.excluded), key=lambda clip: -clip.excluded)
     if others:
         named = _named(others, [f"for {_amount(clip.excluded, clip.unit)}" for clip in others])
-        found.append(f"classes that are not among --classes are left out in {counted(others, 'clip')}: {named}")
+        found.append(f"classes not in --classes are left out in {counted(others, 'clip')}: {named}")
     open_steps, steps = sum(clip.unlabelled_steps for clip in alignments), sum(clip.timesteps for clip in alignments)
     if open_steps:
         share = f"{open_steps} of {counted(steps, 'timestep')} ({100 * open_steps / steps:.1f} %)"
-        found.append(f"without a label, so neither trained on nor scored: {share}")
+        found.append(f"without a label, so not trained on or scored: {share}")
     return found
 
 
@@ -265,7 +265,7 @@ def _above(difference: float, tolerance: float) -> float:
 
 
 def _amount(number: float, unit: str) -> str:
-    """A length on the axis of the labels: "2.5 s", "1 frame", "3 frames"."""
+    """A length on the label axis: "2.5 s", "1 frame", "3 frames"."""
     return f"{number:g} {'frame' if unit == 'frames' and number == 1 else unit}"
 
 
@@ -276,13 +276,13 @@ def _named(worst: Sequence[ClipAlignment], texts: Sequence[str]) -> str:
 
 
 def _common(values: np.ndarray, spread: float) -> float | None:
-    """The median, where most values are within a share of it; None otherwise."""
+    """The median, if most values are close to it; None otherwise."""
     middle = float(np.median(values))
     return middle if np.mean(np.abs(values - middle) <= spread * abs(middle)) >= MOST_CLIPS else None
 
 
 def _common_ratio(known: Sequence[ClipAlignment]) -> float | None:
-    """Ends of labels over ends of features, where most clips agree but for rounding and have not both ends the same."""
+    """Label end divided by feature end, if most clips agree up to rounding and the two ends differ."""
     labels, features = (np.array([getattr(clip, name) for clip in known]) for name in ("label_end", "features_end"))
     slack = ROUNDED_FRAMES if known[0].unit == "frames" else max(clip.tolerance for clip in known)
 
@@ -299,16 +299,16 @@ def _common_ratio(known: Sequence[ClipAlignment]) -> float | None:
 
 
 def _perhaps_another_rate(alignments: Sequence[ClipAlignment]) -> list[str]:
-    """Of clips of one length: that the labels end early by a ratio of frame rates, which may be chance."""
+    """For clips of equal length: labels end early by a ratio of frame rates, which may be chance."""
     known = [clip for clip in alignments if clip.features_start < clip.features_end < math.inf]
     ratio = _common_ratio(known) if len(known) > 1 else None
     if ratio not in WHOLE_RATIOS or ratio >= 1 or _lengths_differ(known):
         return []
-    return [f"{_rate_sentence(known, ratio)}; if the rest of every clip was not watched, nothing is wrong"]
+    return [f"{_rate_sentence(known, ratio)}; if the rest of each clip was not annotated, this is fine"]
 
 
 def _lengths_differ(known: Sequence[ClipAlignment]) -> bool:
-    """Whether clips are of so many lengths that one ratio for all is no chance."""
+    """Whether clips have so many lengths that a common ratio cannot be chance."""
     ends = np.array([clip.features_end for clip in known])
     return len(ends) > 2 and float(np.ptp(ends)) > OTHER_LENGTH * float(ends.max())
 
@@ -317,9 +317,9 @@ def _rate_sentence(known: Sequence[ClipAlignment], ratio: float) -> str:
     said = f"the labels end at {ratio:.3g} times the end of the features in most of {counted(known, 'clip')}"
     rate = float(np.median([clip.rate for clip in known]))
     if known[0].unit == "s":
-        return f"{said}: check the frame rate that the features were made or imported with (--fps)"
+        return f"{said}: check the frame rate the features were made or imported with (--fps)"
     if not rate:
-        return f"{said}: import the features with their rate (--fps) and give that of the labels with --labels-fps"
+        return f"{said}: import the features with their rate (--fps) and give the labels' rate with --labels-fps"
     fitting = f"{ratio * rate:.3g}"
     return f"{said}: they look like {fitting} frames/s, not {rate:.4g}, so --labels-fps {fitting} would fit"
 
@@ -328,10 +328,10 @@ def _shift_sentence(known: Sequence[ClipAlignment], shift: float, what: str) -> 
     side = "after" if shift > 0 else "before"
     if known[0].unit == "frames" and what == "begin and end" and abs(shift - 1) <= SAME_SHIFT:
         return (
-            f"the labels begin and end one frame after the features in most of {counted(known, 'clip')}, as where the "
-            "first frame is 1: give --labels-from 1"
+            f"the labels begin and end one frame after the features in most of {counted(known, 'clip')}, as if the "
+            "first frame were 1: give --labels-from 1"
         )
     return (
         f"the labels {what} about {abs(shift):.4g} {known[0].unit} {side} the features in most of "
-        f"{counted(known, 'clip')}, which looks like one shift of the label file"
+        f"{counted(known, 'clip')}, which looks like a shift of the whole label file"
     )

@@ -1,8 +1,8 @@
-"""Finds the clip that a name in a label file means: the same clip_id, else one clip by file name or stem.
+"""Finds the clip that a name in a label file refers to: the same clip_id, else one clip by file name or stem.
 
-A looser match needs one name to be the end of the other ("x.avi" or "videos/hug/x" for "hug/x.avi"), so that
-"point/01.avi" never stands for "hug/01.avi". A span `#t=start,end` must be the same span. The two ways in which Unicode
-writes an accent are one name.
+For a looser match, one name must be the end of the other ("x.avi" or "videos/hug/x" for "hug/x.avi"), so that
+"point/01.avi" never matches "hug/01.avi". A span `#t=start,end` must be the same span. Both Unicode forms of an accent
+count as the same name.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Key = tuple[str, float, float]
 
 
 class ClipNames:
-    """An index of clip ids that answers which clip a name means.
+    """An index of clip ids that tells which clip a name refers to.
 
     Args:
-        clip_ids: The clips there are (failed ones too, so that their labels find them).
+        clip_ids: All clips (failed ones too, so that their labels can be matched).
     """
 
     def __init__(self, clip_ids: Iterable[str]) -> None:
@@ -36,17 +36,17 @@ class ClipNames:
             self._by_stem[_file_name(_stem(path)), start, end].append(clip_id)
 
     def find(self, name: str, *, where: str) -> str | None:
-        """The clip that a name means.
+        """The clip that a name refers to.
 
         Args:
             name: A clip_id, or its end, with or without folders and extension.
-            where: What to name in an error, such as "labels.csv line 7".
+            where: How an error names the place, such as "labels.csv line 7".
 
         Returns:
-            The clip_id, or None where nothing fits.
+            The clip_id, or None if nothing matches.
 
         Raises:
-            LabelError: Several clips fit equally well; both are named.
+            LabelError: Several clips match equally well; names them.
         """
         if name in self._ids:
             return name
@@ -57,7 +57,7 @@ class ClipNames:
                 clip_id for clip_id in candidates if _one_ends_other(ending(path), ending(_split_span(clip_id)[0]))
             ]
             if len(found) > 1:
-                raise LabelError(f"{where}: clip_id {name!r} fits {quoted(found)}; write the whole clip_id.")
+                raise LabelError(f"{where}: clip_id {name!r} matches {quoted(found)}; write the full clip_id.")
             if found:
                 return found[0]
         return None
@@ -71,7 +71,7 @@ def quoted(names: Sequence[str]) -> str:
 
 
 def span_of(clip_id: str) -> tuple[float, float]:
-    """The seconds of its video that a clip covers: what its `#t=start,end` says, else 0 to infinity."""
+    """The seconds of its video that a clip covers: from its `#t=start,end`, else 0 to infinity."""
     return _split_span(clip_id)[1:]
 
 

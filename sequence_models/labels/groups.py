@@ -1,4 +1,4 @@
-"""Reads the group of a clip out of its clip_id: a folder level, or a regular expression."""
+"""Reads a clip's group from its clip_id: a folder level, or a regular expression."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from extract.text import counted
 from sequence_models.labels.clip_names import quoted
 
 NAMED_PATTERNS = {
-    # v_ApplyEyeMakeup_g01_c02.avi: the clips of one g are cut from one video
+    # v_ApplyEyeMakeup_g01_c02.avi: clips with the same g are cut from one video
     "ucf101": r"v_[^/]+_g(\d+)_c\d+",
-    # clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi: what stands before the class is the source video
+    # clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi: the part before the class is the source video
     "hmdb51": r"(?:(?P<folder>[^/]+)/)?(?P<group>[^/]+?)(?:_(?P=folder))?_[fhlu]_(?:cm|nm)_np\d",
 }
 
@@ -26,11 +26,11 @@ def groups_of(clip_ids: Sequence[str], group_from: str | None) -> dict[str, str]
             a whole number for a folder level, 1 being the first folder; None for no groups.
 
     Returns:
-        clip_id -> group, "" where there are no groups.
+        clip_id -> group, "" if there are no groups.
 
     Raises:
         UsageError: The expression is invalid or has no capture group.
-        LabelError: The rule gives no group for some clips; names the first.
+        LabelError: The rule finds no group for some clips; names the first ones.
     """
     if group_from is None:
         return dict.fromkeys(clip_ids, "")
@@ -47,7 +47,7 @@ def groups_of(clip_ids: Sequence[str], group_from: str | None) -> dict[str, str]
 
 def _folder_rule(level: int) -> Callable[[str], str]:
     if level < 1:
-        raise UsageError("--group-from 0 is no folder level; 1 is the first folder of the clip_id.")
+        raise UsageError("--group-from 0 is not a folder level; 1 is the first folder of the clip_id.")
 
     def folder(clip_id: str) -> str:
         folders = clip_id.split("/")[:-1]
@@ -60,7 +60,7 @@ def _pattern_rule(group_from: str) -> Callable[[str], str]:
     try:
         pattern = re.compile(NAMED_PATTERNS.get(group_from, group_from))
     except re.error as error:
-        raise UsageError(f"--group-from '{group_from}' is no regular expression ({error}).") from error
+        raise UsageError(f"--group-from '{group_from}' is not a regular expression ({error}).") from error
     if pattern.groups != 1 and "group" not in pattern.groupindex:
         raise UsageError(
             f"--group-from '{group_from}' has {pattern.groups or 'no'} capture groups; it must have one, as in "

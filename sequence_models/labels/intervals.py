@@ -1,8 +1,8 @@
-"""Joins labelled intervals to the timesteps and to the original frames of a clip, by time or by frame index.
+"""Assigns labelled intervals to the timesteps and original frames of a clip, by time or by frame index.
 
 interval   [start ---------- end)      a position belongs to it if start <= position < end
-timesteps  .  x     x     x     .      each one speaks for [its own position, that of the next one), the first one also
-frames     0  1  2  3  4  5  6  7      for what lies before it; the last one to the end of the clip
+timesteps  .  x     x     x     .      each covers [its own position, the next one's), the first also what comes before
+frames     0  1  2  3  4  5  6  7      it, the last everything up to the end of the clip
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from sequence_models.labels.table import BY_SECONDS, LabelRow
 
 UNLABELLED = -1
 CLOCK_TOLERANCE_SECONDS = 1e-6
-# Matroska rounds timestamps to milliseconds, which must not move a frame into its neighbour.
+# Matroska rounds timestamps to milliseconds, which must not move a frame into the next one.
 FRAME_CLOCK_TOLERANCE_SECONDS = 1e-3
 MAX_LABEL_FRAMES = 10_000_000
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Where the timesteps of a clip lie on the axis of its labels.
+    """Where the timesteps of a clip are on its label axis.
 
     Args:
-        positions: float64 (T,), seconds or frames, rising; `tolerance` late, so that rounding down does no harm.
+        positions: float64 (T,), seconds or frames, increasing; late by `tolerance`, so that rounding down is harmless.
         start: Where the clip starts on that axis: one sampling interval before the first timestep, but not below 0.
-        end: Where the clip ends on that axis; infinite where that is unknown.
+        end: Where the clip ends on that axis; infinite if unknown.
         unit: "s" or "frames".
-        rate: Units of the axis per second; 1 for seconds, 0 where unknown.
-        tolerance: By how much a position may be wrong, in the unit.
-        end_tolerance: By how much labels may run past the end: rounding, or less than a frame of the source video.
+        rate: Units of the axis per second; 1 for seconds, 0 if unknown.
+        tolerance: How far off a position may be, in that unit.
+        end_tolerance: How far labels may run past the end: rounding, or less than a frame of the source video.
     """
 
     positions: np.ndarray
@@ -52,7 +52,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class IntervalPiece:
-    """A stretch [start, end) of the label axis over which the same classes hold; `labels` is never empty."""
+    """A stretch [start, end) of the label axis with the same classes throughout; `labels` is never empty."""
 
     start: float
     end: float
@@ -61,10 +61,10 @@ class IntervalPiece:
 
 @dataclass(frozen=True)
 class OriginalFrames:
-    """The frames that labels count, or those of the source video, and the timestep that speaks for each.
+    """The frames that labels count, or those of the source video, and the timestep that covers each.
 
     Args:
-        positions: float64 (F,), on the axis of the labels.
+        positions: float64 (F,), on the label axis.
         steps: int32 (F,), below T.
     """
 
@@ -73,17 +73,16 @@ class OriginalFrames:
 
 
 def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, has_rate: bool = True) -> Timeline:
-    """Puts the timesteps of a clip on the axis of its labels.
+    """Puts the timesteps of a clip on its label axis.
 
     Args:
         clip: The cached clip.
         kind: BY_SECONDS or BY_FRAMES.
         labels_fps: Rate of the frames that BY_FRAMES counts; None if they are the video's own.
-        has_rate: Whether the clip's times are seconds; where they only count timesteps, frames are all that can be
-            joined.
+        has_rate: Whether the clip's times are seconds; if they only count timesteps, only frame labels can be used.
 
     Returns:
-        The positions (T,), and the end: where the decoder saw it, else one median interval after the last position.
+        The positions (T,), and the end: as seen by the decoder, else one median interval after the last position.
     """
     truth, times = clip.truth, clip.pts_seconds
     span_end = span_of(clip.clip_id)[1]
@@ -111,7 +110,7 @@ def pieces_of(rows: Sequence[LabelRow]) -> list[IntervalPiece]:
         rows: Intervals of one clip, in any order.
 
     Returns:
-        The pieces in order; where no interval lies there is none.
+        The pieces in order; there is none where there is no interval.
     """
     opening: dict[float, list[str]] = defaultdict(list)
     closing: dict[float, list[str]] = defaultdict(list)
@@ -136,11 +135,11 @@ def empty_labels(
     Args:
         timeline: Where the clip starts and ends.
         positions: float64 (N,).
-        gap: The class of what lies inside the clip; ignored with num_classes.
+        gap: The class of positions inside the clip; ignored with num_classes.
         num_classes: K, for many labels per position.
 
     Returns:
-        int64 (N,), or with num_classes int8 (N, K) of 0; -1 outside the clip, where nothing is known.
+        int64 (N,), or with num_classes int8 (N, K) of 0; -1 outside the clip.
     """
     inside = (positions >= timeline.start) & (positions < timeline.end + timeline.tolerance)
     if num_classes is None:
@@ -154,13 +153,13 @@ def label_positions(
     """The label of every position.
 
     Args:
-        pieces: As `pieces_of` cuts them.
-        positions: float64 (N,), rising.
+        pieces: From `pieces_of`.
+        positions: float64 (N,), increasing.
         class_index: Class name -> index; other classes are left out.
-        empty: As `empty_labels` gives them; (N, K) takes several classes at once.
+        empty: From `empty_labels`; (N, K) allows several classes at once.
 
     Returns:
-        Of the shape and type of `empty`: one class, -1 where several or only other classes hold; or K times 0 or 1.
+        Same shape and type as `empty`: one class, -1 for several or only other classes; or K values of 0 or 1.
     """
     labels = empty.copy()
     for piece in pieces:
@@ -176,19 +175,19 @@ def label_positions(
 def original_frames(clip: ClipEmbeddings, timeline: Timeline, *, label_end: float) -> OriginalFrames:
     """Every frame from 0 to the end of the clip or of its labels, whichever is later.
 
-    For frame labels these are the frames that the labels count. For labels in seconds they are the frames of the
-    source video; features without one stand for themselves.
+    For frame labels, these are the frames that the labels count. For labels in seconds, they are the frames of the
+    source video, or the timesteps themselves if there is no video.
 
     Args:
         clip: The cached clip.
-        timeline: Its T timesteps on the axis of the labels.
+        timeline: Its T timesteps on the label axis.
         label_end: Where the last interval ends.
 
     Returns:
-        F positions and the timestep that speaks for each: the last one at or before it, else the first.
+        F positions and the timestep that covers each: the last one at or before it, else the first.
 
     Raises:
-        LabelError: The labels end so far out that their frames cannot be meant.
+        LabelError: The labels end so far out that they cannot be right.
     """
     seconds = timeline.unit == "s"
     rate = clip.truth.average_rate if seconds and clip.truth else timeline.rate
@@ -199,7 +198,7 @@ def original_frames(clip: ClipEmbeddings, timeline: Timeline, *, label_end: floa
         num_frames += math.ceil((label_end - known_end) * (rate if seconds else 1) - _slack(rate))
     if num_frames > MAX_LABEL_FRAMES:
         raise LabelError(
-            f"the labels of clip {clip.clip_id!r} end at {label_end:g} {timeline.unit} and its features at "
+            f"the labels of clip {clip.clip_id!r} end at {label_end:g} {timeline.unit}, but its features end at "
             f"{known_end:g}; at most {MAX_LABEL_FRAMES:,} frames are kept per clip, so correct the label file."
         )
     frames = np.arange(num_frames)
@@ -210,7 +209,7 @@ def original_frames(clip: ClipEmbeddings, timeline: Timeline, *, label_end: floa
 
 
 def refuse_overlaps(rows: Sequence[LabelRow], *, clip_id: str, where: str, unit: str) -> None:
-    """Raises where two intervals of a clip overlap and differ in label.
+    """Raises if two intervals of a clip overlap and differ in label.
 
     Args:
         rows: Intervals of one clip.
@@ -225,7 +224,7 @@ def refuse_overlaps(rows: Sequence[LabelRow], *, clip_id: str, where: str, unit:
             raise LabelError(
                 f"{where} lines {latest.line} and {row.line}: clip {clip_id!r} is both {latest.label!r} and "
                 f"{row.label!r} from {row.start:g} to {min(row.end, latest.end):g} {unit}; "
-                "a timestep has one label, so cut one of the two, give --multi-label, "
+                "a timestep has only one label, so shorten one of the two, give --multi-label, "
                 "or leave such timesteps unlabelled with --alignment tolerant."
             )
         if latest is None or row.end > latest.end:
@@ -247,7 +246,7 @@ def _end(positions: np.ndarray, decoded_end: float | None) -> float:
 
 
 def _source_rate(clip: ClipEmbeddings) -> float:
-    """Source frames per second; 0 where nothing tells."""
+    """Source frames per second; 0 if unknown."""
     if clip.truth and clip.truth.average_rate:
         return clip.truth.average_rate
     if len(clip) < 2:
@@ -256,7 +255,7 @@ def _source_rate(clip: ClipEmbeddings) -> float:
 
 
 def _known_frames(clip: ClipEmbeddings, timeline: Timeline, rate: float) -> tuple[float, int]:
-    """Where the features end on the label axis, and how many original frames that makes."""
+    """Where the features end on the label axis, and how many original frames that is."""
     end = timeline.end if math.isfinite(timeline.end) else math.floor(timeline.positions[-1]) + 1.0
     if timeline.unit != "s":
         return end, math.ceil(end - _slack(rate))
@@ -267,12 +266,12 @@ def _known_frames(clip: ClipEmbeddings, timeline: Timeline, rate: float) -> tupl
 
 
 def _slack(rate: float) -> float:
-    """Frames by which a rounded timestamp may miss; a quarter at most."""
+    """How many frames a rounded timestamp may be off; a quarter at most."""
     return min(FRAME_CLOCK_TOLERANCE_SECONDS * rate, 0.25)
 
 
 def _frame_times(clip: ClipEmbeddings, frames: np.ndarray, rate: float) -> np.ndarray:
-    """Seconds (F,): exact at the sampled frames, in between in proportion, beyond them at the average rate."""
+    """Seconds (F,): exact at the sampled frames, interpolated in between, at the average rate beyond them."""
     indices, times = clip.frame_indices, clip.pts_seconds
     inside = np.interp(frames, indices, times)
     before, after = np.minimum(frames - indices[0], 0), np.maximum(frames - indices[-1], 0)

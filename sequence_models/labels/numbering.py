@@ -1,4 +1,4 @@
-"""Finds out by the intervals themselves whether a label file includes the last frame of each, and counts from 1."""
+"""Detects from the intervals whether a label file includes the last frame of each, and whether it counts from 1."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 from sequence_models.labels.table import BY_FRAMES, LabelTable
 
 FEWEST_GAPS = 3
-MOST_GAPS = 0.5  # of the gaps, where others hold no label
+MOST_GAPS = 0.5  # of the gaps; other gaps have no label
 MOST_CLIPS = 0.8
 
 
 def inclusive_ends(table: LabelTable) -> str:
-    """A sentence where intervals end one frame before the next begins, as they do where both ends are included.
+    """A sentence if intervals end one frame before the next begins, as happens when both ends are included.
 
     Args:
-        table: The label file, as it has been read.
+        table: The label file, as read.
 
     Returns:
-        What is seen, and the flags that mend it; "" where intervals touch, or keep other distances.
+        What was detected, and the flags that fix it; "" if intervals touch or have other gaps.
     """
     if table.kind != BY_FRAMES:
         return ""
@@ -32,13 +32,13 @@ def inclusive_ends(table: LabelTable) -> str:
     how_many = "every interval" if ones == len(gaps) else f"{ones} of {len(gaps)} intervals"
     first = " and --labels-from 1" if _starts_at_one(table) else ""
     return (
-        f"{how_many} ends one frame before the next begins, as where the last frame is included"
-        f"{' and the first is 1' if first else ''}: give --labels-end inclusive{first}"
+        f"{how_many} ends one frame before the next begins, as if the last frame were included"
+        f"{' and the first were 1' if first else ''}: give --labels-end inclusive{first}"
     )
 
 
 def counts_from_one(table: LabelTable) -> str:
-    """A sentence where the labels of nearly every clip begin at frame 1; "" elsewhere, and where that is known."""
+    """A sentence if the labels of nearly every clip begin at frame 1; "" otherwise, or if --labels-from 1 is set."""
     if table.kind != BY_FRAMES or not _starts_at_one(table):
         return ""
     return "the labels of nearly every clip begin at frame 1: if that is the first frame, give --labels-from 1"

@@ -1,4 +1,4 @@
-"""What a label file says, whatever its format."""
+"""The content of a label file, whatever its format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LabelRow:
         clip_id: The clip as the file names it.
         label: Name of the class; "" only in a list of clips, for an unlabelled one.
         line: Line number in the file, for messages.
-        group, split: As the file says, else "".
+        group, split: From the file, else "".
         start, end: Half-open interval in seconds or frames; infinite for a label of the whole clip.
     """
 
@@ -49,8 +49,8 @@ class LabelTable:
     Args:
         path: The file.
         kind: PER_CLIP, BY_SECONDS or BY_FRAMES.
-        rows: In the order of the file.
-        ignored: Columns of the file that mean nothing here.
+        rows: In file order.
+        ignored: Columns of the file that are not used.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What is known about each clip apart from its features: its label rows, group and split; and the vocabulary."""
+"""What is known about each clip besides its features: its label rows, group and split; and the vocabulary."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Target:
     """The labels of one clip.
 
     Args:
-        clip_id: As the store names it.
+        clip_id: Its name in the store.
         rows: One row for a label of the whole clip, else its intervals.
-        group, split: "" where there is none.
+        group, split: "" if there is none.
     """
 
     clip_id: str
@@ -38,7 +38,7 @@ def check_task(
     data: DataSettings,
     multi_label: bool = False,
 ) -> None:
-    """Raises where the labels do not fit the task, or an option does not fit the labels.
+    """Raises if the labels do not suit the task, or an option does not suit the labels.
 
     Raises:
         LabelError: Intervals for many-to-one, per-clip labels for many-to-many, or no labels for many-to-many.
@@ -56,23 +56,23 @@ def check_task(
             else ("labelled intervals", MANY_TO_MANY, "clip_id,label")
         )
         raise LabelError(
-            f"{table.path} holds {found}, which fits --task {fitting}, not {task}; "
+            f"{table.path} holds {found}, for --task {fitting}, not {task}; "
             f"use that task or a label file with {columns}."
         )
     if data.blocks and task == MANY_TO_ONE:
         raise UsageError(f"--blocks {data.blocks} cuts recordings with labels per frame; clips have one label each.")
     if data.renumbers and (table is None or table.kind != BY_FRAMES):
-        raise UsageError("--labels-from and --labels-end say what start_frame,end_frame mean, and there are none.")
+        raise UsageError("--labels-from and --labels-end define start_frame,end_frame, but there are none.")
     if data.labels_fps is not None and (table is None or table.kind != BY_FRAMES):
-        raise UsageError("--labels-fps is the rate of start_frame,end_frame labels, and there are none.")
+        raise UsageError("--labels-fps is the rate of start_frame,end_frame labels, but there are none.")
     if data.background is not None and task == MANY_TO_ONE:
-        raise UsageError(f"--background names the class of unlabelled timesteps and fits --task {MANY_TO_MANY} only.")
+        raise UsageError(f"--background names the class of unlabelled timesteps and needs --task {MANY_TO_MANY}.")
     if multi_label and task == MANY_TO_ONE:
-        raise UsageError(f"--multi-label gives a timestep several classes at once and fits --task {MANY_TO_MANY} only.")
+        raise UsageError(f"--multi-label gives a timestep several classes at once and needs --task {MANY_TO_MANY}.")
     if multi_label and data.background is not None:
         raise UsageError(
             f"--multi-label and --background {data.background!r} exclude each other: a timestep outside all intervals "
-            "has none of the classes already; leave --background out."
+            "already has none of the classes; leave --background out."
         )
 
 
@@ -90,16 +90,16 @@ def targets_from_table(
     Args:
         table: The label file.
         clip_ids: The clips to label.
-        known: Other clips with features, whose labels are passed over.
+        known: Other clips with features, whose labels are ignored.
         failed: Clips that could not be extracted.
-        missing: "error" or "skip", for labels of clips that are in none of these.
-        group_from: As `groups_of`; the file's group column goes first.
+        missing: "error" or "skip", for labels of clips in none of these.
+        group_from: As in `groups_of`; the file's group column takes precedence.
 
     Returns:
-        clip_id -> Target, for the clips that have a label; and notes for the user.
+        clip_id -> Target, for clips with a label; and notes for the user.
 
     Raises:
-        LabelError: Labels of unknown clips; a name that fits several clips; two names for one clip.
+        LabelError: Labels of unknown clips; a name that matches several clips; two names for one clip.
     """
     found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
     if unknown and missing == "error":
@@ -118,26 +118,26 @@ def targets_from_table(
 def targets_from_folders(
     clip_ids: Sequence[str], *, group_from: str | None, are_listed: bool = False
 ) -> dict[str, Target]:
-    """Takes a folder of each clip_id as its class: the first, or of clips that a list named the last.
+    """Takes a folder of each clip_id as its class: the first, or for clips named by a list, the last.
 
-    A folder of videos holds one folder for each class, whatever lies below; a list begins wherever it lies.
+    A folder of videos has one sub-folder per class, whatever is below that; a list can be in any place.
 
     Args:
-        clip_ids: Clips with features; those that lie in no folder stay unlabelled.
+        clip_ids: Clips with features; those in no folder stay unlabelled.
         are_listed: Whether a list named the clips.
-        group_from: As `groups_of`.
+        group_from: As in `groups_of`.
 
     Returns:
         clip_id -> Target.
 
     Raises:
-        LabelError: No clip lies in a folder.
+        LabelError: No clip is in a folder.
     """
     classes = {key: key.split("/")[-2 if are_listed else 0] for key in clip_ids if "/" in key}
     rows = {key: LabelRow(key, name, 0) for key, name in classes.items()}
     if not rows:
         raise LabelError(
-            f"no clip lies in a folder that could be its class ({quoted(list(clip_ids))}); "
+            f"no clip is in a folder that could be its class ({quoted(list(clip_ids))}); "
             "give the labels with --labels FILE."
         )
     return _with_groups({key: Target(key, (row,)) for key, row in rows.items()}, group_from)
@@ -151,7 +151,7 @@ def vocabulary_of(
     Args:
         targets: All clips with a label.
         classes: The classes to use, in this order; None for all, sorted by name.
-        background: The class of unlabelled timesteps; added if it is no label.
+        background: The class of unlabelled timesteps; added if it is not a label.
 
     Returns:
         Class names.
@@ -167,14 +167,14 @@ def vocabulary_of(
         raise LabelError(f"--classes {','.join(classes)} names a class twice; name each once.")
     unknown = [name for name in classes if name not in known]
     if unknown:
-        raise LabelError(f"--classes names {quoted(unknown)}, which no label has; there are {', '.join(known)}.")
+        raise LabelError(f"--classes names {quoted(unknown)}, which no label uses; there are {', '.join(known)}.")
     if background and background not in classes:
         raise LabelError(f"--background {background!r} is not among --classes {','.join(classes)}; add it there.")
     return tuple(classes)
 
 
 def look_alikes(vocabulary: Sequence[str]) -> list[str]:
-    """A sentence for every group of classes whose names look alike: case, accents, spaces, invisible characters.
+    """A sentence for each group of classes whose names look alike: case, accents, spaces, invisible characters.
 
     Args:
         vocabulary: Class names.
@@ -185,19 +185,19 @@ def look_alikes(vocabulary: Sequence[str]) -> list[str]:
         alike[" ".join(seen.casefold().split())].append(name)
     return [
         f"the classes {' and '.join(map(_told_apart, names))} look alike and are trained as {len(names)} classes; "
-        "if they are one, write it in one way"
+        "if they are the same, use one spelling"
         for names in alike.values()
         if len(names) > 1
     ]
 
 
 def _told_apart(name: str) -> str:
-    """A name in quotes, with code points in place of what could not be told apart on a screen."""
+    """A name in quotes, with code points for characters that look alike on screen."""
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"
 
 
 def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:
-    """The clip of every row, and the names that fit none."""
+    """The clip of every row, and the names that match none."""
     found: dict[str, Target] = {}
     unknown: list[str] = []
     for name, rows in table.rows_by_clip().items():
@@ -207,7 +207,7 @@ def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list
             unknown.append(name)
         elif clip_id in found:
             raise LabelError(
-                f"{where}: {name!r} and {found[clip_id].rows[0].clip_id!r} are both clip {clip_id!r}; keep one."
+                f"{where}: {name!r} and {found[clip_id].rows[0].clip_id!r} both mean clip {clip_id!r}; keep one."
             )
         else:
             found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
@@ -226,5 +226,5 @@ def _notes(table: LabelTable, unknown: Sequence[str], failed: Sequence[str]) -> 
     if unknown:
         notes.append(f"{table.path} labels {counted(unknown, 'clip')} without features, left out: {quoted(unknown)}")
     if table.ignored:
-        notes.append(f"{table.path} has columns that mean nothing here: {', '.join(table.ignored)}")
+        notes.append(f"{table.path} has columns that are not used: {', '.join(table.ignored)}")
     return notes

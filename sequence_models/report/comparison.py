@@ -1,4 +1,4 @@
-"""What a report says about a comparison: the verdict, a table and a chart of all models."""
+"""The report section on a comparison: the verdict, a table and a chart of all models."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sequence_models.report.run import EvaluatedRun, read_logs
 from sequence_models.report.scores import label_of, score_of, title_of
 from sequence_models.runs.run import FINAL
 
-MOST_CURVES = 60  # of one model
+MOST_CURVES = 60  # per model
 
 
 def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
-    """Prepares the section about the models of a comparison.
+    """Prepares the section on the models of a comparison.
 
     Args:
         run: An evaluated run.
 
     Returns:
-        None for a run that is no comparison; else "score", its title; "kind" and "sentence" of the verdict, "" without
-        one; "chosen"; "rows", one mapping per model or baseline, the best first; "summary", the scores of what was
-        chosen and of the average of all; "charts", and "curves" of the training of each model, "title" and "svg" each.
+        None for a run that is not a comparison; else "score", its title; "kind" and "sentence" of the verdict, "" if
+        none; "chosen"; "rows", one mapping per model or baseline, best first; "summary", the scores of the chosen model
+        and of the average of all; "charts", and training "curves" per model, each with "title" and "svg".
     """
     metrics = run.metrics
     if "chosen" not in metrics:
@@ -46,7 +46,7 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
         "summary": {
             title: {name: score_of(metrics[part][name]) for name in (main, "macro_f1")}
             for part, title in (("test", str(metrics["model"])), ("average", "average of all"))
-            if part in metrics  # runs of before have no average
+            if part in metrics  # older runs have no average
         },
         "charts": [
             {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
@@ -57,7 +57,7 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
 
 
 def _curves(run: EvaluatedRun, model: str) -> list[dict[str, str]]:
-    """The losses of a model's fits, of the point of the grid that most folds chose; nothing without logs."""
+    """The losses of a model's fits at the grid point that most folds chose; empty without logs."""
     folder = next(iter(run.metrics["models"][model]["points"]))
     logs = [log for name, log in read_logs(run.run.path / folder).items() if not name.startswith(f"{FINAL}-")]
     svg = curves_svg(logs[:MOST_CURVES], lines={"loss": "training", "validation_loss": "validation"}, title=folder)

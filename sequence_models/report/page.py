@@ -1,5 +1,5 @@
-"""Turns a run directory into one self-contained HTML file. Data is prepared here, charts are drawn in plots.py,
-and everything is laid out in page.html with escaping on: names of clips and classes come from strangers."""
+"""Turns a run directory into one self-contained HTML file. Data is prepared here, charts are drawn in plots.py, and
+page.html lays everything out with escaping on: names of clips and classes are untrusted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300
 MOST_RIBBONS = 24
-MOST_STRIPS = 10  # classes drawn per clip of a multi-label run
+MOST_STRIPS = 10  # classes drawn per clip in a multi-label run
 MOST_CURVES = 60
 NOTHING = "\N{EN DASH}"
 
@@ -46,10 +46,10 @@ def write_report(run: Path) -> Path:
         run: The run directory, with run.json, metrics.json and predictions.npz.
 
     Returns:
-        The path of the report: one file that needs no other, no script and no network.
+        The path of the report: one file that needs no other files, scripts or network.
 
     Raises:
-        RunError: The directory is no run, was not evaluated, or its files do not fit together.
+        RunError: The directory is not a run, was not evaluated, or its files do not match.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -68,7 +68,7 @@ def write_report(run: Path) -> Path:
 
 
 def report_content(run: EvaluatedRun) -> dict[str, Any]:
-    """Prepares everything that the page shows.
+    """Prepares everything the page shows.
 
     Args:
         run: An evaluated run.
@@ -114,7 +114,7 @@ def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.n
     """Counts truth against prediction over all labelled clips or frames.
 
     Args:
-        clips: Tested clips of one label per step.
+        clips: Test clips with one label per step.
         num_classes: K.
 
     Returns:
@@ -125,7 +125,7 @@ def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.n
 
 
 def per_class_rows(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class; None where a score divides by nothing.
+    """Precision, recall and F1 of each class; None if a score would divide by zero.
 
     Args:
         counts: int64 (K, K), rows = truth, columns = prediction.
@@ -149,7 +149,7 @@ def per_class_rows(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[s
 
 
 def multilabel_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
-    """Average precision and F1 of each class as metrics.json has them; None where the class was not scored.
+    """Average precision and F1 of each class from metrics.json; None if the class was not scored.
 
     Args:
         run: An evaluated multi-label run.
@@ -193,7 +193,7 @@ def _tiles(run: EvaluatedRun, own: Scored, *, many_to_many: bool) -> list[dict[s
 
 
 def _seeds(run: EvaluatedRun) -> str:
-    """What single seeds score, where there are several."""
+    """The scores of single seeds, if there are several."""
     per_seed = run.metrics.get("per_seed") or {}
     when = " before post-processing" if run.metrics.get("before_postprocessing") else ""
     return "; ".join(
@@ -231,8 +231,8 @@ def _confusion_rows(counts: np.ndarray) -> list[list[dict[str, Any]]]:
 
 
 def _worst_first(clip: ReportedClip) -> tuple[float, float, str]:
-    """Wrong before right; among the wrong the surest first, among the right the least sure first."""
-    accuracy = 2.0 if clip.accuracy is None else clip.accuracy  # nothing to be wrong about: last
+    """Wrong before right; among wrong ones the most confident first, among right ones the least confident."""
+    accuracy = 2.0 if clip.accuracy is None else clip.accuracy  # nothing to get wrong: last
     return (accuracy, -clip.confidence if accuracy < 1 else clip.confidence, clip.clip_id)
 
 
@@ -250,7 +250,7 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
 
 
 def _names(clip: ReportedClip, vocabulary: Sequence[str]) -> dict[str, str]:
-    """Truth and prediction in words, of a clip with a single label."""
+    """Truth and prediction in words, for a clip with a single label."""
     if clip.truth.shape != (1,):
         return {}
     truth = vocabulary[clip.truth[0]] if clip.labelled[0] else NOTHING
@@ -282,7 +282,7 @@ def _ribbons(run: EvaluatedRun) -> dict[str, Any]:
 
 
 def _strip_classes(clip: ReportedClip) -> list[int]:
-    """The classes that occur in the truth or the prediction of a multi-label clip, the longest first."""
+    """The classes in the truth or the prediction of a multi-label clip, longest first."""
     steps = ((clip.truth > 0) | (clip.predicted > 0)).sum(axis=0)
     return [int(k) for k in np.argsort(-steps, kind="stable") if steps[k]]
 
@@ -317,7 +317,7 @@ def _fold_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
 
 
 def _fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
-    """What the run was made with, as tables of two columns."""
+    """What the run was made with, as two-column tables."""
     told = run.run
     recipes = [
         {"title": "Recipe" if len(told.recipes) == 1 else f"Recipe {k}", "rows": {"fingerprint": mark, **recipe}}

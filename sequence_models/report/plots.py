@@ -1,7 +1,7 @@
-"""The pictures of a report: theme-aware inline SVG for charts, tiny PNG strips for ribbons.
+"""The images of a report: theme-aware inline SVG for charts, tiny PNG strips for ribbons.
 
-Charts are drawn in placeholder colours that become CSS variables of the page, so they follow its light and dark scheme.
-Names that users choose stay in the HTML and out of the charts: no font must know their letters.
+Charts use placeholder colours that become CSS variables of the page, so they follow its light and dark schemes.
+User-chosen names appear only in the HTML, not in charts, so no chart font needs their letters.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 INK, MUTED, LINE, ACCENT, QUIET = "#010101", "#020202", "#030303", "#040404", "#050505"
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", QUIET: "var(--quiet)"}
 
-# Okabe & Ito 2008, safe for the colour-blind, black left out; then Paul Tol's "muted" for two more.
+# Okabe & Ito 2008, colour-blind-safe, without black; then two more from Paul Tol's "muted".
 SAFE_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255", "#999933")
 UNLABELLED = "#d4d4d8"
-ABSENT = "#ffffff"  # labelled, but the class of the strip is not there
-CHART_WIDTH = 5.0  # inches of 72 points; the page scales
+ABSENT = "#ffffff"  # labelled, but without the strip's class
+CHART_WIDTH = 5.0  # inches of 72 points; scaled by the page
 RIBBON_COLUMNS = 1200
-# A frame holds until the next one, but not over a gap longer than this many usual steps.
+# A frame lasts until the next one, but not across a gap longer than this many usual steps.
 LONGEST_HOLD_STEPS = 3
 
 
 def class_palette(num_classes: int) -> list[str]:
-    """Picks one colour per class: colour-blind-safe up to nine, spread over hue and lightness beyond.
+    """Picks one colour per class: colour-blind-safe up to nine, beyond that spread over hue and lightness.
 
     Args:
         num_classes: K.
@@ -55,7 +55,7 @@ def bars_svg(bars: Sequence[Mapping[str, Any]], *, top: float, title: str) -> st
 
     Args:
         bars: One mapping per bar, top first: "name", "value", "ci95" ((low, high) or None), "is_model" (bool), "text";
-            where there is a "mark", a ring is drawn at that value.
+            if there is a "mark", a ring is drawn at that value.
         top: Best possible value, 1 or 100.
         title: Name of the score, for screen readers.
 
@@ -92,7 +92,7 @@ def curves_svg(logs: Sequence[Mapping[str, np.ndarray]], *, lines: Mapping[str, 
         title: Name of the chart, for screen readers.
 
     Returns:
-        One `<svg>` element, or None where no log holds any such number.
+        One `<svg>` element, or None if no log has any such number.
     """
     colours = dict(zip(reversed(list(lines)), (ACCENT, MUTED), strict=False))
     drawn = False
@@ -129,16 +129,16 @@ def _moments(log: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def ribbon_png(labels: np.ndarray, pts_seconds: np.ndarray, *, end_seconds: float, palette: Sequence[str]) -> str:
-    """Draws the labels of a clip over time as a strip one pixel high, to be stretched by the page.
+    """Draws the labels of a clip over time as a strip one pixel high, which the page stretches.
 
     Args:
         labels: int64 (T,), -1 = unlabelled.
-        pts_seconds: float64 (T,), rising.
+        pts_seconds: float64 (T,), increasing.
         end_seconds: The time at the right edge; the first frame's time is the left edge.
         palette: Colour of each class, "#rrggbb".
 
     Returns:
-        A `data:image/png` address. Where frames are missing for long the strip is transparent.
+        A `data:image/png` URL. The strip is transparent over long gaps without frames.
     """
     from matplotlib.colors import to_rgba
     from matplotlib.image import imsave
@@ -170,7 +170,7 @@ def usual_step(pts_seconds: np.ndarray) -> float:
 
 @contextmanager
 def _chart(*, width: float, height: float, title: str) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes in house style; the list holds the finished SVG once the block is left."""
+    """Axes in house style; the list holds the finished SVG after the block."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -206,7 +206,7 @@ def _style() -> Any:
 
 
 def _inline(svg: str, *, title: str) -> str:
-    """Strips what only a file needs, names the chart and ties its colours to the page."""
+    """Strips what only a standalone file needs, names the chart and links its colours to the page."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     opening = re.search(r'<svg .*?viewBox="([^"]*)".*?>', svg, flags=re.DOTALL)
     if opening:

@@ -1,4 +1,4 @@
-"""Reads an evaluated run directory into what a report shows, and checks that its parts fit together."""
+"""Reads an evaluated run directory for a report, and checks that its parts match."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sequence_models.runs.run import Run, read_run
 
 @dataclass(frozen=True, repr=False)
 class ReportedClip:
-    """One test clip with its truth and what the model said; many-to-one has T = 1.
+    """One test clip with its truth and prediction; many-to-one has T = 1.
 
     Args:
         clip_id: Name of the clip.
-        group: Its group, "" where there are none.
-        fold: Name of the fold that tested it, "" where no fold names it.
+        group: Its group, "" if there are none.
+        fold: Name of the fold that tested it, "" if no fold names it.
         truth: int64 (T,), -1 = unlabelled; multi-label (T, K) of 0 and 1, rows of -1 = unlabelled.
-        predicted: int64, shaped like the truth: the labels after post-processing.
+        predicted: int64, same shape as the truth: the labels after post-processing.
         probabilities: float32 (T, K), before post-processing.
-        pts_seconds: float64 (T,); numbers of timesteps in a run without a rate.
+        pts_seconds: float64 (T,); timestep numbers in a run without a rate.
     """
 
     clip_id: str
@@ -49,13 +49,13 @@ class ReportedClip:
 
     @cached_property
     def accuracy(self) -> float | None:
-        """Share of the labelled steps (multi-label: of their yes-or-no answers) that are right, None where none is."""
+        """Share of the labelled steps (multi-label: of their yes-or-no answers) that are right; None if unlabelled."""
         right = (self.predicted == self.truth)[self.labelled]
         return float(right.mean()) if len(right) else None
 
     @cached_property
     def confidence(self) -> float:
-        """Mean probability of what was predicted: the class, or for multi-label each yes or no."""
+        """Mean probability of the prediction: the class, or for multi-label each yes or no."""
         if self.predicted.ndim == 2:
             return float(np.where(self.predicted > 0, self.probabilities, 1 - self.probabilities).mean())
         return float(np.take_along_axis(self.probabilities, self.predicted[:, None], axis=1).mean())
@@ -86,16 +86,16 @@ class EvaluatedRun:
 
 
 def read_evaluated_run(path: Path) -> EvaluatedRun:
-    """Reads a run that was trained and evaluated.
+    """Reads a trained and evaluated run.
 
     Args:
         path: The run directory.
 
     Returns:
-        Everything that the report shows.
+        Everything the report shows.
 
     Raises:
-        RunError: The directory is no run, was not evaluated, or its files do not fit together.
+        RunError: The directory is not a run, was not evaluated, or its files do not match.
     """
     run = read_run(path)
     _refuse_stale(run)
@@ -105,7 +105,7 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
 
 
 def _refuse_stale(run: Run) -> None:
-    """Raises where features, labels or weights are no longer those of the run."""
+    """Raises if features, labels or weights have changed since the run."""
     refuse_changed_clips(run)
     for fold in run.folds:
         for seed in range(run.seeds):
@@ -141,7 +141,7 @@ def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
         if not fits or {arrays[name].shape for name in ("truth", "decided")} != {wanted}:
             shapes = ", ".join(f"{name} {arrays[name].shape}" for name in ("probabilities", "truth", "decided"))
             raise RunError(
-                f"{path} does not fit a run of {run.num_classes} classes ({steps} steps, {shapes}): "
+                f"{path} does not match a run with {run.num_classes} classes ({steps} steps, {shapes}): "
                 f"{evaluate_first(run.path)}"
             )
     except KeyError as error:
@@ -150,7 +150,7 @@ def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
 
 
 def _cut(arrays: Mapping[str, np.ndarray], run: Run) -> tuple[ReportedClip, ...]:
-    """Cuts the pooled arrays at the clips' ends."""
+    """Splits the pooled arrays into clips."""
     folds_of: dict[str, list[str]] = {}
     for fold in run.folds:  # official splits may test a clip in several folds; predictions are in the folds' order
         for clip_id in fold.test:

@@ -1,4 +1,4 @@
-"""What a report says about scores: the sentence, the verdict, the table and the bars beside the baselines."""
+"""The report's scores: the sentence, the verdict, the table and the bars beside the baselines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sequence_models.runs.run import MODEL, POSTPROCESSED
 from sequence_models.scoring.confidence import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
 
-# The scores that lead, and that are drawn, the first that a run has first.
+# The leading scores, which are drawn; a run's main score is the first it has.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
 MOST_CHARTS = 4
 MOST_PAIRS = 20
@@ -54,11 +54,11 @@ class Score:
     ci95: tuple[float, float] | None
 
     def text(self, digits: int = 3) -> str:
-        """The value as text; on the scale to 100 with one decimal."""
+        """The value as text; with one decimal on the scale to 100."""
         return self._write(self.value, digits)
 
     def interval(self, digits: int = 3) -> str:
-        """The interval as text, "" where there is none."""
+        """The interval as text, "" if there is none."""
         return "[{}, {}]".format(*(self._write(end, digits) for end in self.ci95)) if self.ci95 else ""
 
     def _write(self, number: float, digits: int) -> str:
@@ -72,14 +72,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Scored:
-    """Everything that one model scored.
+    """All scores of one model.
 
     Args:
-        title: What the report calls the model.
+        title: The model's name in the report.
         is_model: Whether it is the run's own model.
         scores: Name of the score -> its value.
-        lead: How far the run's own model is ahead of it in pairs ("difference", "groups_better", "groups", "p" and
-            "protocol"), empty where that is unknown.
+        lead: How far the run's own model is ahead of it, paired ("difference", "groups_better", "groups", "p" and
+            "protocol"); empty if unknown.
     """
 
     title: str
@@ -89,13 +89,13 @@ class Scored:
 
 
 def scored_models(run: EvaluatedRun) -> list[Scored]:
-    """Collects the test scores of the run's model, of other models and of the baselines.
+    """Collects the test scores of the run's model, other models and baselines.
 
     Args:
         run: An evaluated run.
 
     Returns:
-        The run's own model first, then the others from the best to the worst; of a comparison only what was chosen.
+        The run's own model first, then the others from best to worst; for a comparison only the chosen one.
     """
     own = Scored(str(run.metrics.get("model", run.run.settings.model)), True, _scores(run.metrics.get("test")))
     if "chosen" in run.metrics:
@@ -104,7 +104,7 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
     others = [
         Scored(title_of(name), False, _scores(scores), leads.get(name) or {})
         for part in ("models", "baselines")
-        # of equals the one that got the same treatment as the model comes first
+        # among equals, the one post-processed like the model comes first
         for name, scores in sorted((run.metrics.get(part) or {}).items(), key=lambda item: POSTPROCESSED not in item[0])
         if part == "baselines" or name != run.run.settings.model
     ]
@@ -114,13 +114,13 @@ def scored_models(run: EvaluatedRun) -> list[Scored]:
 
 
 def scored_variants(run: EvaluatedRun) -> list[Scored]:
-    """Collects the further test scores of the run's own model: before post-processing, and at every label frame.
+    """Collects more test scores of the run's own model: before post-processing, and at every label frame.
 
     Args:
         run: An evaluated run.
 
     Returns:
-        Those that the run has; none where clips have one label each.
+        Those the run has; none if clips have one label each.
     """
     name = run.run.settings.model
     return [
@@ -131,22 +131,22 @@ def scored_variants(run: EvaluatedRun) -> list[Scored]:
 
 
 def validation_scores(run: EvaluatedRun) -> Mapping[str, Score]:
-    """The scores of the run's model on its validation clips after post-processing, empty where it has none."""
+    """The scores of the run's model on its validation clips after post-processing; empty if there are none."""
     validation = run.metrics.get("validation") or {}
     return _scores(validation.get(f"model{POSTPROCESSED}", validation.get("model", validation)))
 
 
 def main_score(own: Scored) -> str | None:
-    """The name of the score that leads the report, None where the model has no score at all."""
+    """The name of the report's main score, None if the model has no score at all."""
     return next((name for name in (*MAIN_SCORES, *own.scores) if name in own.scores), None)
 
 
 def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
-    """Says the result in one sentence.
+    """The result in one sentence.
 
     Args:
         run: An evaluated run.
-        models: What `scored_models` gives.
+        models: From `scored_models`.
 
     Returns:
         For example "bilstm: accuracy 0.81 [0.72, 0.88] on 60 test clips of 10 unseen groups; majority class 0.17".
@@ -161,42 +161,42 @@ def result_sentence(run: EvaluatedRun, models: Sequence[Scored]) -> str:
 
 
 def verdict(models: Sequence[Scored], *, score: str) -> dict[str, str] | None:
-    """Compares the model with the best of the others, in pairs over groups.
+    """Compares the model with the best of the others, paired over groups.
 
     Args:
-        models: What `scored_models` gives.
-        score: What the compared shares are called.
+        models: From `scored_models`.
+        score: Name of the compared shares.
 
     Returns:
-        "kind" ("better", "worse" or "open") and "text"; None where nothing was compared.
+        "kind" ("better", "worse" or "open") and "text"; None if nothing was compared.
     """
     rival = models[1] if len(models) > 1 else None
     if rival is None or not rival.lead:
         return None
     difference, p = float(rival.lead["difference"]), float(rival.lead["p"])
     kind = "open" if not p < LIKELY else "better" if difference > 0 else "worse"
-    verb = {"better": "Better than", "worse": "Worse than", "open": "Not told apart from"}[kind]
+    verb = {"better": "Better than", "worse": "Worse than", "open": "No clear difference from"}[kind]
     verb = verb if p < SURE or kind == "open" else f"Probably {verb.lower()}"
     groups = f"ahead in {rival.lead['groups_better']} of {counted_groups(rival.lead)}"
     return {"kind": kind, "text": f"{verb} {rival.title}: {difference:+.2f} {score}, {groups}, sign-flip p {p:.3f}."}
 
 
 def doctor_content(run: EvaluatedRun) -> dict[str, Any] | None:
-    """What the split doctor found.
+    """The findings of the near-duplicate check.
 
     Args:
         run: An evaluated run.
 
     Returns:
-        "sentence", "pairs" (at most 20, the most alike first), "hidden", how many more, and "scores", rows of a title
-        and the scores with and without the clips that have a copy; None where it did not look.
+        "sentence", "pairs" (at most 20, most similar first), "hidden", how many more, and "scores", rows of a title and
+        the scores with and without the clips that have a copy; None if it did not run.
     """
     doctor = run.metrics.get("doctor")
     if not doctor:
         return None
     tested, copies = doctor["test_clips"], doctor["test_clips"] - doctor["test_clips_without"]
     if not doctor["pairs"]:
-        said = f"No test clip has a near-duplicate in training, of {counted(tested, 'clip')} looked at"
+        said = f"No test clip has a near-duplicate in training ({counted(tested, 'clip')} checked)"
         return {"sentence": said, "pairs": [], "hidden": 0, "scores": []}
     verb = "has" if copies == 1 else "have"
     own, without = _scores(run.metrics["test"]), _scores(doctor.get("without", {}).get(MODEL))
@@ -215,8 +215,8 @@ def score_rows(
     """The table of scores.
 
     Args:
-        models: What `scored_models` gives.
-        variants: What `scored_variants` gives; they take no part in the choice of the best.
+        models: From `scored_models`.
+        variants: From `scored_variants`; not considered for the best.
         validation: The model's scores on validation.
 
     Returns:
@@ -233,7 +233,7 @@ def score_rows(
                 "protocol": own.protocol,
                 "cells": cells,
                 "variants": [variant.scores.get(name) for variant in variants],
-                "best": max(values) if len(values) > 1 else None,  # no winner where all are alike
+                "best": max(values) if len(values) > 1 else None,  # no winner if all are equal
                 "validation": validation.get(name),
             }
         )
@@ -244,8 +244,8 @@ def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[d
     """Draws the leading scores of all models.
 
     Args:
-        models: What `scored_models` gives.
-        variants: What `scored_variants` gives, drawn below the run's own model.
+        models: From `scored_models`.
+        variants: From `scored_variants`, drawn below the run's own model.
 
     Returns:
         "title" and "svg" of each chart.
@@ -270,7 +270,7 @@ def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[d
 
 
 def title_of(name: str) -> str:
-    """What the report calls a score or a baseline; a baseline's own name follows, as the verdict and files have it."""
+    """A score's or baseline's title in the report; for a baseline, followed by its name in the verdict and files."""
     if name.endswith(POSTPROCESSED):
         return f"{title_of(name.removesuffix(POSTPROCESSED))}, post-processed"
     if name in TITLES and name.endswith("_logreg"):
@@ -281,12 +281,12 @@ def title_of(name: str) -> str:
 
 
 def label_of(title: str) -> str:
-    """A title of `title_of` in the narrow lines beside a bar, without the name in brackets."""
+    """A title from `title_of` in narrow lines beside a bar, without the name in brackets."""
     return "\n".join(wrap(re.sub(r" \(\w+_logreg\)", "", title), 22))
 
 
 def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
-    """The plain numbers among the scores; matrices and scores per class are left to the tables."""
+    """The plain numbers among the scores; matrices and per-class scores go into the tables."""
     return {
         name: score_of(score)
         for name, score in (scores or {}).items()
@@ -295,7 +295,7 @@ def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:
 
 
 def score_of(score: Mapping[str, Any]) -> Score:
-    """A score of metrics.json as the page shows it, without an interval over too few groups."""
+    """A score from metrics.json as shown on the page, without an interval over too few groups."""
     protocol, few = str(score.get("protocol", "")), no_interval(score)
     if few:
         protocol = f"{protocol.rpartition('; ')[0]}; {few}"

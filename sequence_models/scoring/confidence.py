@@ -1,4 +1,4 @@
-"""Intervals of scores over groups: what 95 % means for a handful of them."""
+"""Confidence intervals of scores over groups, valid even for few groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from extract.text import counted
 
-FEWEST_GROUPS = 3  # that an interval is shown for
+FEWEST_GROUPS = 3  # for an interval to be shown
 
 
 def ratio_score(
@@ -20,11 +20,11 @@ def ratio_score(
     Args:
         numerators, denominators: (G, C), parts of C ratios per group; ratios whose denominators are all 0 are left out.
         protocol: What was computed, without the interval.
-        units: How many clips (or videos) there are, for the width where all groups agree that all is right or wrong.
+        units: How many clips (or videos) there are, for the width if all groups are entirely right or wrong.
         scale: 100 for a score in percent.
 
     Returns:
-        {"value", "protocol", "ci95": [low, high]}; the interval is [0, scale] where there is only one group.
+        {"value", "protocol", "ci95": [low, high]}; the interval is [0, scale] if there is only one group.
     """
     defined = denominators.sum(axis=0) > 0
     parts, wholes = numerators[:, defined].astype(np.float64), denominators[:, defined].astype(np.float64)
@@ -37,10 +37,10 @@ def ratio_score(
 
 
 def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The interval of a score as people should see it: none of fewer than three groups, and none without a width.
+    """The interval of a score to show to people: none for fewer than three groups, none of zero width.
 
     Args:
-        score: {"ci95": [low, high] or nothing, "groups": how many groups it is over, where that is known}.
+        score: {"ci95": [low, high] or nothing, "groups": number of groups, if known}.
     """
     low, high = score.get("ci95") or (None, None)
     if low is None or high is None or low == high or no_interval(score):
@@ -49,13 +49,13 @@ def shown_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def no_interval(score: Mapping[str, Any]) -> str:
-    """Says that a score is over too few groups for an interval; "" where it is not."""
+    """Says that a score is over too few groups for an interval; "" if it is not."""
     is_enough = score.get("groups", FEWEST_GROUPS) >= FEWEST_GROUPS
     return "" if is_enough else f"{counted_groups(score)}: no interval"
 
 
 def share_interval(value: float, variance: float, num_groups: int, units: int) -> tuple[float, float]:
-    """Wilson's interval for a share, with as many trials as would give this variance."""
+    """Wilson's interval for a share, with the number of trials that would give this variance."""
     if num_groups < 2:
         return 0.0, 1.0
     trials = value * (1 - value) / variance if variance > 0 and 0 < value < 1 else float(units)
@@ -66,7 +66,7 @@ def share_interval(value: float, variance: float, num_groups: int, units: int) -
 
 
 def _jackknife_variance(parts: np.ndarray, wholes: np.ndarray, ratios: np.ndarray) -> float:
-    """Variance of the mean ratio, leaving out one group at a time; one that holds all of a ratio changes nothing."""
+    """Variance of the mean ratio, leaving out one group at a time; a group with all of a ratio changes nothing."""
     rest = wholes.sum(axis=0) - wholes  # (G, C)
     change = np.divide(parts - ratios * wholes, rest, out=np.zeros_like(parts), where=rest > 0).mean(axis=1)
     return float((len(parts) - 1) / len(parts) * np.sum(change**2))
@@ -80,5 +80,5 @@ def t_quantile(degrees: int) -> float:
 
 
 def counted_groups(score: Mapping[str, Any]) -> str:
-    """How many groups a score or a difference is over, or how many clips where none has a group: "16 groups"."""
+    """How many groups a score or a difference is over, or clips if none has a group: "16 groups"."""
     return counted(score["groups"], score.get("unit", "group"))

@@ -1,7 +1,7 @@
-"""Scores per-frame label files of any tool under both protocols of the literature (FACTS 31).
+"""Scores per-frame label files from any tool under both protocols of the literature (FACTS 31).
 
 A folder holds one text file per video, or one sub-folder of them per split, as MS-TCN's groundTruth/ and results/ do.
-Nothing is cut or filled to make two files fit: a frame without a partner has no score.
+Files are never cut or padded to match: a frame without a counterpart has no score.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LabelledVideo:
 
     Args:
         name: File name without .txt.
-        split: Name of its split, "" where there are none.
+        split: Name of its split, "" if there are none.
         truth, predicted: T labels each.
     """
 
@@ -51,12 +51,12 @@ def score_files(
     splits: Path | None = None,
     missing: str = "error",
 ) -> dict[str, Any]:
-    """Scores a folder of predictions against a folder of truths.
+    """Scores a folder of predictions against a folder of true labels.
 
     Args:
         predictions, truth: Folders of text files, or of one sub-folder per split; videos are matched by name.
-        background: Classes that are no segments; accuracy counts them.
-        splits: CSV with the columns video and split, where no sub-folders say it; it also says what is scored.
+        background: Classes that are not segments; accuracy counts them.
+        splits: CSV with the columns video and split, if there are no sub-folders; also decides what is scored.
         missing: "error", or "skip" to leave out files without a partner.
 
     Returns:
@@ -65,8 +65,8 @@ def score_files(
         intervals over videos. Also what was scored: "videos", "frames", "splits", "vocabulary", "background", "notes".
 
     Raises:
-        LabelError: A file is missing, unreadable, empty or of another length than its partner.
-        UsageError: Two things say what the splits are, or a folder is none.
+        LabelError: A file is missing, unreadable, empty or differs in length from its counterpart.
+        UsageError: The splits are given twice, or a folder is not a folder.
     """
     videos, notes = read_videos(predictions, truth, splits=splits, missing=missing)
     vocabulary = sorted({label for video in videos for label in (*video.truth, *video.predicted)})
@@ -92,10 +92,10 @@ def score_videos(
     Args:
         videos: At least one, of at least one frame each.
         vocabulary: Every label that occurs.
-        background: Classes that are no segments.
+        background: Classes that are not segments.
 
     Returns:
-        "per_video", "per_split" and "macro_f1" as `score_files`.
+        "per_video", "per_split" and "macro_f1" as in `score_files`.
     """
     index = {name: number for number, name in enumerate(vocabulary)}
     none = [index[name] for name in background]
@@ -113,22 +113,22 @@ def score_videos(
 def read_videos(
     predictions: Path, truth: Path, *, splits: Path | None, missing: str
 ) -> tuple[list[LabelledVideo], list[str]]:
-    """Reads the files of both folders that belong together.
+    """Reads the matching files of both folders.
 
     Args:
-        predictions, truth, splits, missing: As `score_files`.
+        predictions, truth, splits, missing: As in `score_files`.
 
     Returns:
         The videos, sorted by split and name; notes on what is left out, one sentence each.
 
     Raises:
-        LabelError, UsageError: As `score_files`.
+        LabelError, UsageError: As in `score_files`.
     """
     predicted_files, true_files = find_label_files(predictions), find_label_files(truth)
     if splits is not None:
         for folder, files in ((predictions, predicted_files), (truth, true_files)):
             if "" not in files:
-                raise UsageError(f"{folder} has a sub-folder per split, so --splits {splits} says it twice; drop one.")
+                raise UsageError(f"{folder} already has a sub-folder per split; leave out --splits {splits}.")
         wanted = read_splits(splits)
         known = {name for _, name in wanted}
         unlisted = sorted({name for files in (predicted_files, true_files) for name in files[""]} - known)
@@ -169,12 +169,12 @@ def read_splits(path: Path) -> list[tuple[str, str]]:
     for line, row in enumerate(rows, start=2):
         video, split = ((row.get(column) or "").strip() for column in ("video", "split"))
         if not video or not split:
-            raise LabelError(f"{path} line {line} needs a video and a split under the heading video,split.")
+            raise LabelError(f"{path} line {line} needs a video and a split under the header video,split.")
         if video_name(video) in found:
-            raise LabelError(f"{path} line {line}: video {video!r} is there twice; keep one.")
+            raise LabelError(f"{path} line {line}: video {video!r} is listed twice; keep one.")
         found[video_name(video)] = split
     if not found:
-        raise LabelError(f"{path} names no video; write the heading video,split and a line per video.")
+        raise LabelError(f"{path} names no video; write the header video,split and a line per video.")
     return [(split, video) for video, split in found.items()]
 
 
@@ -221,7 +221,7 @@ def _counts(truth: np.ndarray, predicted: np.ndarray, *, background: Sequence[in
 
 
 def _per_video(counts: np.ndarray, *, title: str) -> dict[str, Any]:
-    """Protocol V: a ratio per video, 1 where there is nothing to find, and their mean."""
+    """Protocol V: a ratio per video, 1 if there is nothing to find, and their mean."""
     ratios = np.divide(counts[:, 0], counts[:, 1], out=np.ones(len(counts)), where=counts[:, 1] > 0)
     protocol = f"{title} per video in percent, mean over {counted(counts, 'video')}, each its own group"
     return ratio_score(ratios[:, None], np.ones((len(counts), 1)), protocol=protocol, units=len(counts), scale=100.0)
@@ -231,7 +231,7 @@ def _per_split(counts: np.ndarray, member: np.ndarray, *, title: str) -> dict[st
     """Protocol P: counts pooled over the videos of a split, and the mean over splits; `member` (n,) is the split."""
     parts, wholes = np.zeros((2, len(counts), member.max() + 1))
     parts[np.arange(len(counts)), member], wholes[np.arange(len(counts)), member] = counts.T
-    nothing = wholes.sum(axis=0) == 0  # no segment in a split, and none predicted: all right
+    nothing = wholes.sum(axis=0) == 0  # no segment in a split, and none predicted: all correct
     parts[0, nothing] = wholes[0, nothing] = 1
     how = "mean over the videos" if title == "edit" else "pooled over the videos"
     splits = counted(range(parts.shape[1]), "split")
@@ -252,23 +252,23 @@ def _macro_f1(labels: Sequence[Sequence[np.ndarray]], num_classes: int) -> dict[
 def _check_names(
     videos: Sequence[LabelledVideo], *, background: Sequence[str], predictions: Path, truth: Path
 ) -> list[str]:
-    """Refuses a background or predictions of other names than the truth's; notes names that only predictions have."""
+    """Refuses a background or predictions whose names differ from the truth's; notes names only predictions have."""
     true = sorted({label for video in videos for label in video.truth})
     unknown = [name for name in background if name not in true]
     if unknown:
-        raise LabelError(f"--background {unknown[0]!r} is no label of {truth}; it has {', '.join(true)}.")
+        raise LabelError(f"--background {unknown[0]!r} is not a label in {truth}; it has {', '.join(true)}.")
     predicted = {label for video in videos for label in video.predicted}
     if not predicted & set(true):
         raise LabelError(
             f"{predictions} and {truth} share no label ({quoted(sorted(predicted))} against {quoted(true)}); "
-            "write both with the same names."
+            "use the same names in both."
         )
     strange = sorted(predicted - set(true))
     return [f"{counted(strange, 'label')} predicted that {truth} never uses: {quoted(strange)}"] if strange else []
 
 
 def _everything(predictions: Files, truth: Files) -> list[tuple[str, str]]:
-    """(split, video) of all files; the side with sub-folders says the splits, and files that it lacks come last."""
+    """(split, video) of all files; the side with sub-folders defines the splits, and files it lacks come last."""
     leading, other = (truth, predictions) if "" in predictions else (predictions, truth)
     listed = [(split, name) for split, files in leading.items() for name in files]
     names = {name for _, name in listed}
@@ -301,6 +301,6 @@ def _refuse_other_lengths(pairs: Sequence[tuple[tuple[Path, Path], Sequence[Sequ
         rest = len(differing) - 1
         more = f", and {rest} more {'video differs' if rest == 1 else 'videos differ'}" if rest else ""
         raise LabelError(
-            f"{predicted} has {predicted_length} labels and {truth} has {true_length}{more}; "
-            "a frame without a partner has no score, so give every true frame one prediction."
+            f"{predicted} has {predicted_length} labels but {truth} has {true_length}{more}; "
+            "give exactly one prediction for every true frame."
         )

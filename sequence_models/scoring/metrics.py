@@ -1,8 +1,8 @@
-"""Scores of predictions, NumPy only, on unpadded arrays; every number comes with its protocol and a 95 % interval.
+"""Scores of predictions, NumPy only, on unpadded arrays; each number comes with its protocol and a 95 % interval.
 
-Every score here but Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval is Wilson's
-form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers where groups are few
-(FACTS 31a) and does not shrink to a point where every group is right. "groups" says how many there are.
+Every score here except Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval has Wilson's
+form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers even with few groups
+(FACTS 31a) and does not shrink to a point if every group is right. "groups" is their number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def clip_metrics(
         groups: Group of each clip; "" makes a clip its own group.
 
     Returns:
-        "accuracy", "macro_f1" and, where there are more classes, "top3_accuracy" and "top5_accuracy", 0 to 1; "kappa",
+        "accuracy", "macro_f1" and, with enough classes, "top3_accuracy" and "top5_accuracy", 0 to 1; "kappa",
         -1 to 1; each {"value", "protocol", "ci95"}. "per_class_f1": class name -> the same; "confusion": (K, K) counts
         as lists, rows are the truth.
 
@@ -63,11 +63,11 @@ def frame_metrics(
     """Scores one prediction per timestep.
 
     Args:
-        truths: Per clip, int (T,); timesteps with -1 are left out, and they part segments.
-        predictions: Per clip, int (T,), the class that was decided for.
+        truths: Per clip, int (T,); timesteps with -1 are left out and separate segments.
+        predictions: Per clip, int (T,), the chosen class.
         vocabulary: K class names.
         groups: Group of each clip; "" makes a clip its own group.
-        background: Classes that are no segment, such as ("start", "end"); empty if every class is one.
+        background: Classes that are not segments, such as ("start", "end"); empty if every class is one.
 
     Returns:
         "frame_accuracy", "frame_accuracy_per_video" and "macro_f1", 0 to 1; "kappa", -1 to 1; "edit", "f1@10",
@@ -94,10 +94,10 @@ def frame_metrics(
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """Counts how often each class was taken for each.
+    """Counts how often each class was predicted as each class.
 
     Args:
-        truth, predicted: int (n,); where truth is -1 nothing is counted.
+        truth, predicted: int (n,); items with truth -1 are not counted.
         num_classes: K.
 
     Returns:
@@ -109,10 +109,10 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 
 
 def over_clips(scores: dict[str, Any]) -> dict[str, Any]:
-    """The same scores, saying "clips" where every clip stands for itself and none has a group.
+    """The same scores, saying "clips" if no clip has a group.
 
     Args:
-        scores: What `clip_metrics`, `frame_metrics` or `multilabel_metrics` give.
+        scores: From `clip_metrics`, `frame_metrics` or `multilabel_metrics`.
     """
     if "groups" not in scores:
         return {name: over_clips(value) if isinstance(value, dict) else value for name, value in scores.items()}
@@ -126,7 +126,7 @@ def cohens_kappa(table: np.ndarray) -> float:
         table: (K, K) counts, rows are the truth.
 
     Returns:
-        -1 to 1; 0 where chance alone agrees fully, as with a single class, or where nothing is counted.
+        -1 to 1; 0 if chance alone agrees fully, as with a single class, or if nothing is counted.
     """
     total = max(int(table.sum()), 1)
     observed = np.trace(table) / total
@@ -169,7 +169,7 @@ def _table_metrics(
 
 
 def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, Any]:
-    """Cohen's kappa of confusion matrices per group, (G, K, K); it is no mean of ratios, so its interval is its own."""
+    """Cohen's kappa of confusion matrices per group, (G, K, K); not a mean of ratios, so it has its own interval."""
     groups, total = len(tables), tables.sum(axis=0)
     value = cohens_kappa(total)
     if groups < 2:
@@ -177,7 +177,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
     without_one = np.array([cohens_kappa(total - table) for table in tables])
     half = t_quantile(groups - 1) * np.sqrt((groups - 1) / groups * np.sum((without_one - without_one.mean()) ** 2))
     low, high = max(-1.0, float(value - half)), min(1.0, float(value + half))
-    if value == 1.0:  # all right is not certain: as low as the accuracy's interval reaches, at the same chance
+    if value == 1.0:  # all correct is not certain: take the lower end of the accuracy's interval
         shares = total.sum(axis=1) / total.sum()
         lowest, _ = share_interval(1.0, 0.0, groups, units)
         low = float((lowest - shares @ shares) / (1 - shares @ shares))
@@ -187,7 +187,7 @@ def _kappa_score(tables: np.ndarray, *, protocol: str, units: int) -> dict[str, 
 
 def _top_accuracies(truth: np.ndarray, probabilities: np.ndarray, member: np.ndarray) -> dict[str, Any]:
     """Share of clips whose class is among the k most probable; `member` (n,) is the group of each clip."""
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")  # (n, K); ties as argmax has them
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")  # (n, K); ties as in argmax
     places = np.argmax(ranked == truth[:, None], axis=1)
     scores = {}
     for most in _TOP:
@@ -236,7 +236,7 @@ def _video_metrics(
 def _pooled_f1(counts: np.ndarray, protocol: str, videos: int) -> dict[str, Any]:
     hits = 2 * counts[:, :1]
     involved = hits + counts[:, 1:2] + counts[:, 2:]
-    if not involved.any():  # no segment anywhere, and none predicted
+    if not involved.any():  # no segments anywhere, and none predicted
         hits, involved = np.ones_like(hits), np.ones_like(involved)
     return ratio_score(hits, involved, protocol=protocol, units=videos, scale=100.0)
 

@@ -1,4 +1,4 @@
-"""Scores of overlapping classes: each is a yes or no of its own. NumPy only, on unpadded arrays."""
+"""Scores of overlapping classes, each a separate yes or no. NumPy only, on unpadded arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
         scores: (n,), equal ones form one threshold.
 
     Returns:
-        0 to 1, as scikit-learn's `average_precision_score`.
+        0 to 1, like scikit-learn's `average_precision_score`.
     """
     order = np.argsort(-scores, kind="stable")
     hits = np.cumsum(truth[order])
@@ -37,7 +37,7 @@ def mean_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> floa
         probabilities: (n, K).
 
     Returns:
-        0 to 1; 0 where no class occurs.
+        0 to 1; 0 if no class occurs.
     """
     occurring = np.flatnonzero(truth.any(axis=0))
     if not len(occurring):
@@ -46,7 +46,7 @@ def mean_average_precision(truth: np.ndarray, probabilities: np.ndarray) -> floa
 
 
 def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
-    """The threshold with the best F1, halfway to the next score below; 0.5 where the class never occurs.
+    """The threshold with the best F1, halfway to the next lower score; 0.5 if the class never occurs.
 
     Args:
         truth: bool (n,).
@@ -60,7 +60,7 @@ def best_threshold(truth: np.ndarray, scores: np.ndarray) -> float:
     order = np.argsort(-scores, kind="stable")
     hits, ranked = np.cumsum(truth[order]), scores[order]
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.sum())
-    f1[:-1][np.diff(ranked) == 0] = 0  # equal scores cannot be told apart
+    f1[:-1][np.diff(ranked) == 0] = 0  # equal scores cannot be separated
     best = int(np.argmax(f1))
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return float((ranked[best] + below) / 2)
@@ -73,7 +73,7 @@ def multilabel_metrics(
     vocabulary: Sequence[str],
     groups: Sequence[str],
 ) -> dict[str, Any]:
-    """Scores one yes or no per class and timestep.
+    """Scores a yes or no per class and timestep.
 
     Args:
         truths: Per clip, (T, K) of 0 and 1; timesteps with a -1 are left out.
@@ -131,7 +131,7 @@ def _f1(said: Sequence[tuple[np.ndarray, ...]], classes: Sequence[int], protocol
 
 
 def _jackknife_score(parts: Sequence[Any], score: Callable[[Sequence[Any]], float], *, protocol: str) -> dict[str, Any]:
-    """A score between 0 and 1 of pooled groups, its interval from leaving out one group at a time."""
+    """A score between 0 and 1 of pooled groups, with an interval from leaving out one group at a time."""
     value, groups = score(parts), len(parts)
     if groups < 2:
         return {"value": value, "protocol": f"{protocol}; one group, so no interval", "ci95": [0.0, 1.0], "groups": 1}

@@ -1,7 +1,7 @@
-"""Is one model better than another on the same clips? Intervals and p-values from differences per group.
+"""Is one model better than another on the same clips? Intervals and p-values from per-group differences.
 
-Groups are what can be new tomorrow, so they, and not clips or timesteps, change their sign. A percentile bootstrap over
-groups would be narrower than it says, with 40 of them still: `benchmarks/verdict.py`.
+New data comes as new groups, so the signs of groups, not of clips or timesteps, are flipped. A percentile bootstrap
+over groups would be too narrow, even with 40 of them: `benchmarks/verdict.py`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 from extract.text import counted
 
-ALL_PATTERNS = 16  # up to so many groups every sign pattern is tried
+ALL_PATTERNS = 16  # up to this many groups, every sign pattern is tried
 DRAWS = 20_000
-SURE, LIKELY = 0.01, 0.05  # p-values below which a difference is taken as sure, and as probable
-FEW_GROUPS, BLOCK = 100, 500  # of more groups the subsets are drawn in blocks, so that they fit in memory
+SURE, LIKELY = 0.01, 0.05  # p-values below which a difference counts as certain, or as probable
+FEW_GROUPS, BLOCK = 100, 500  # for more groups, subsets are drawn in blocks to fit in memory
 MISS = 0.05
 
 
@@ -26,13 +26,13 @@ def paired_difference(
     """The difference of two scores that are shares over the same units, with its interval and p-value over groups.
 
     Args:
-        differences: float (G,), in each group the sum over its units of one score minus the other.
+        differences: float (G,), for each group the sum over its units of one score minus the other.
         weights: float (G,), units per group, above 0.
-        seed: Draws sign patterns where there are more than 16 groups.
-        unit: What a group is called, "clip" where every clip is one.
+        seed: For drawing sign patterns if there are more than 16 groups.
+        unit: What a group is called, "clip" if every clip is one.
 
     Returns:
-        "difference", pooled over the units; "ci95", [low, high]; "level", what the interval really covers: with G
+        "difference", pooled over the units; "ci95", [low, high]; "level", the actual coverage of the interval: with G
         groups no finite interval covers more than 1 - 2 ** (1 - G); "p", two-sided; "groups"; "unit"; "groups_better";
         "protocol".
     """
@@ -52,11 +52,11 @@ def paired_difference(
 
 
 def sign_flip_test(differences: np.ndarray, *, seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference, by flipping the sign of whole groups.
+    """Two-sided p-value of a mean difference, by flipping the signs of whole groups.
 
     Args:
         differences: float (G,), the difference of two scores in each group.
-        seed: Draws the flips where there are more than 16 groups; below that all of them are tried.
+        seed: For drawing flips if there are more than 16 groups; otherwise all of them are tried.
 
     Returns:
         The share of sign patterns whose mean is at least as far from zero (Fisher 1935).
@@ -69,14 +69,14 @@ def sign_flip_test(differences: np.ndarray, *, seed: int = 0) -> float:
 def sign_flip_interval(differences: np.ndarray, weights: np.ndarray, *, seed: int = 0) -> tuple[float, float, float]:
     """The values of the true difference that the sign-flip test does not reject.
 
-    They lie between the k-th smallest and the k-th largest of the pooled differences of all non-empty subsets of the
-    groups, which miss the true one 2 k times in 2 ** G (Hartigan, Using subsample values as typical values, JASA 1969).
+    They lie between the k-th smallest and the k-th largest pooled difference over all non-empty subsets of the groups,
+    which miss the true one 2 k times in 2 ** G (Hartigan, Using subsample values as typical values, JASA 1969).
 
     Args:
-        differences, weights, seed: As `paired_difference`.
+        differences, weights, seed: As in `paired_difference`.
 
     Returns:
-        Low, high, and how often such an interval holds the true difference: 0.95, or the nearest there is.
+        Low, high, and how often such an interval contains the true difference: 0.95, or the nearest possible.
     """
     sums = _subset_sums(np.stack([differences, weights], axis=1), seed)[1:]
     means = sums[:, 0] / sums[:, 1]
@@ -87,7 +87,7 @@ def sign_flip_interval(differences: np.ndarray, weights: np.ndarray, *, seed: in
 
 
 def _subset_sums(columns: np.ndarray, seed: int) -> np.ndarray:
-    """Sums (n, C) of columns (G, C) over subsets of the groups: all of them, or many at random; first the empty one."""
+    """Sums (n, C) of columns (G, C) over subsets of the groups: all, or many random ones; the empty one first."""
     groups = len(columns)
     if groups <= FEW_GROUPS:
         return _subsets(groups, seed) @ columns

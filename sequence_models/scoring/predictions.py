@@ -1,4 +1,4 @@
-"""Clips and predictions -> scores, by the task."""
+"""Clips and predictions -> scores, depending on the task."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def validation_score(pairs: Sequence[tuple[Clip, Prediction]]) -> dict[str, float]:
-    """How good probabilities are on labelled examples.
+    """How good probabilities are on labelled clips.
 
     Args:
-        pairs: Clips, at least one of them with a label, and what was said about them.
+        pairs: Clips, at least one with a label, and their predictions.
 
     Returns:
-        "loss", the mean cross-entropy; "score", macro-F1, of multi-label the mean average precision; pooled.
+        "loss", the mean cross-entropy; "score", macro-F1 or, for multi-label, mean average precision; pooled.
     """
     truth = labelled_steps([clip for clip, _ in pairs])
     probabilities = np.concatenate([np.atleast_2d(said.probabilities) for _, said in pairs])  # (n, K)
@@ -62,13 +62,13 @@ def score_predictions(
     """Score predictions of labelled clips.
 
     Args:
-        clips: The truth, in the order of the predictions.
+        clips: The true labels, in the order of the predictions.
         predictions: Probabilities (K,) or (T, K).
         vocabulary: K class names.
         background: Class that the segment metrics leave out.
 
     Returns:
-        Name -> {"value", "protocol", "ci95"}, as `clip_metrics`, `frame_metrics` or `multilabel_metrics` give them.
+        Name -> {"value", "protocol", "ci95"}, from `clip_metrics`, `frame_metrics` or `multilabel_metrics`.
     """
     groups = [clip.group or clip.clip_id for clip in clips]
     if clips[0].labels.ndim == 0:
@@ -86,7 +86,7 @@ def score_predictions(
 
 
 def answers_name(settings: TrainSettings) -> str:
-    """What the share of right answers is called that `compare_predictions` compares."""
+    """The name of the share of right answers that `compare_predictions` compares."""
     if settings.multi_label:
         return "share of right yes or no answers"
     return "accuracy" if settings.task == MANY_TO_ONE else "frame accuracy"
@@ -95,13 +95,13 @@ def answers_name(settings: TrainSettings) -> str:
 def compare_predictions(
     clips: Sequence[Clip], ours: Sequence[Prediction], theirs: Sequence[Prediction]
 ) -> dict[str, Any]:
-    """How much more of the answers of one prediction are right than of another of the same labelled clips.
+    """How many more answers are right in one set of predictions than in another, on the same labelled clips.
 
-    Answers are clips, labelled timesteps, or for multi-label each class of a labelled timestep; clips without a group
-    are a group each.
+    Answers are clips, labelled timesteps or, for multi-label, each class of a labelled timestep; a clip without a group
+    is its own group.
 
     Returns:
-        What `paired_difference` gives, and the share that is right of "ours" and "theirs".
+        The result of `paired_difference`, and the share of right answers in "ours" and "theirs".
     """
     right: dict[str, np.ndarray] = {}  # group -> right of ours, right of theirs, answers
     for clip, mine, other in zip(clips, ours, theirs, strict=True):

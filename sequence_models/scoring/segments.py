@@ -23,7 +23,7 @@ def segments(labels: np.ndarray, *, background: Collection[int] = ()) -> list[Se
         background: Classes whose runs are dropped too.
 
     Returns:
-        (label, start, end) in time order, half-open; two runs parted by a dropped one stay two.
+        (label, start, end) in time order, half-open; two runs separated by a dropped one stay separate.
     """
     if len(labels) == 0:
         return []
@@ -34,13 +34,13 @@ def segments(labels: np.ndarray, *, background: Collection[int] = ()) -> list[Se
 
 
 def edit_score(truth: Sequence[Segment], predicted: Sequence[Segment]) -> float:
-    """How alike the order of the segments is.
+    """How similar the order of the segments is.
 
     Args:
         truth, predicted: Segments of one video.
 
     Returns:
-        100 * (1 - Levenshtein distance / length of the longer list) on the labels; 100 where both are empty.
+        100 * (1 - Levenshtein distance / length of the longer list) on the labels; 100 if both are empty.
     """
     longer = max(len(truth), len(predicted))
     if longer == 0:
@@ -52,8 +52,8 @@ def edit_score(truth: Sequence[Segment], predicted: Sequence[Segment]) -> float:
 def f1_counts(truth: Sequence[Segment], predicted: Sequence[Segment], *, overlap: float) -> tuple[int, int, int]:
     """Matches the segments of one video.
 
-    A predicted segment, in time order, is a hit if the true segment of its label with the highest IoU reaches the
-    overlap and is not yet taken.
+    A predicted segment, in time order, is a hit if the true segment with its label and the highest IoU reaches the
+    overlap and is not yet matched.
 
     Args:
         truth, predicted: Segments of one video.
@@ -78,7 +78,7 @@ def f1_counts(truth: Sequence[Segment], predicted: Sequence[Segment], *, overlap
 
 
 def f1_from_counts(hits: int, false_positives: int, misses: int) -> float:
-    """F1 in percent: 100 * 2 hits / (2 hits + false positives + misses), 100 where there is nothing to find."""
+    """F1 in percent: 100 * 2 hits / (2 hits + false positives + misses), 100 if there is nothing to find."""
     involved = 2 * hits + false_positives + misses
     return 100.0 * 2 * hits / involved if involved else 100.0
 

@@ -1,4 +1,4 @@
-"""Divides whole groups of clips into parts whose classes stay in balance: greedily, best of several shuffles."""
+"""Divides whole groups of clips into parts with balanced classes: greedily, best of several shuffles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_ASSIGNMENTS = 2_000
 
 @dataclass(frozen=True)
 class GroupedClips:
-    """Clips as groups: `counts` (G, K + 1) are labels per class and, last, clips, each column with sum 1."""
+    """Clips by group: `counts` (G, K + 1) holds labels per class and, last, clips; each column sums to 1."""
 
     names: list[str]
     members: list[list[str]]
@@ -32,7 +32,7 @@ class GroupedClips:
 
 
 def group_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> GroupedClips:
-    """Collects clips by group; a clip without one is its own.
+    """Collects clips by group; a clip without one is its own group.
 
     Args:
         clips: Labelled clips.
@@ -57,7 +57,7 @@ def group_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> GroupedClip
 
 
 def class_counts(clips: Sequence[Clip], num_classes: int) -> np.ndarray:
-    """How often each class is a label in the clips, and last how many clips there are, (K + 1,)."""
+    """How often each class is a label in the clips and, last, the number of clips, (K + 1,)."""
     return np.append(sum(label_counts(clip, num_classes) for clip in clips), len(clips))
 
 
@@ -83,7 +83,7 @@ def assign_folds(groups: GroupedClips, num_folds: int, rng: np.random.Generator)
     """
     if num_folds > len(groups.names):
         raise SplitError(
-            f"--cv {num_folds} needs as many groups and there are {len(groups.names)}; use fewer folds or add groups."
+            f"--cv {num_folds} needs as many groups, but there are {len(groups.names)}; use fewer folds or add groups."
         )
     shares = np.full(num_folds, 1 / num_folds)
     tries = [_assign(groups.counts, shares, order, training=None) for order in _orders(groups.counts, rng)]
@@ -91,27 +91,27 @@ def assign_folds(groups: GroupedClips, num_folds: int, rng: np.random.Generator)
 
 
 def lone_classes(groups: GroupedClips, parts: np.ndarray) -> list[int]:
-    """The classes that only one part (G,) holds."""
+    """The classes found in only one part (G,)."""
     return [number for number, has in enumerate(groups.has_class.T) if len(np.unique(parts[has])) == 1]
 
 
 def divide(
     name: str, groups: GroupedClips, kept: np.ndarray, shares: Sequence[float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Divides some groups into parts of the given shares; part 0, the training part, keeps every class.
+    """Divides some groups into parts with the given shares; part 0, the training part, keeps every class.
 
     Args:
-        name: Of the fold, for the message.
+        name: Name of the fold, for the message.
         groups: All groups.
         kept: The indices of those to divide.
-        shares: Of each part, sum 1.
-        rng: Draws the orders that are tried.
+        shares: Share of each part, sum 1.
+        rng: Draws the orders to try.
 
     Returns:
         The part of each kept group.
 
     Raises:
-        SplitError: A part stays empty without a class being lost from training.
+        SplitError: A part would stay empty unless training lost a class.
     """
     counts, wanted = groups.counts[kept], np.asarray(shares)
     has_class = groups.has_class[kept]
@@ -120,7 +120,7 @@ def divide(
     if not full:
         lone = [groups.vocabulary[number] for number in np.flatnonzero(has_class.sum(axis=0) == 1).tolist()]
         raise SplitError(
-            f"{name}: nothing can be held out of {counted(len(kept), 'group')} without losing a class from training "
+            f"{name}: nothing can be held out from {counted(len(kept), 'group')} without losing a class from training "
             f"(in one group only: {quoted(lone)}); add groups, or leave classes out with --classes."
         )
     return min(full, key=lambda parts: _imbalance(counts, wanted, parts))
@@ -134,17 +134,17 @@ def _orders(counts: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray
 
 
 def divide_evenly(groups: GroupedClips, kept: np.ndarray, num_parts: int, rng: np.random.Generator) -> np.ndarray:
-    """Divides some groups into equal parts, whatever classes they hold; the part of each, empty parts are possible."""
+    """Divides some groups into equal parts, ignoring classes; returns the part of each; parts may be empty."""
     shares, counts = np.full(num_parts, 1 / num_parts), groups.counts[kept]
     tries = [_assign(counts, shares, order, training=None) for order in _orders(counts, rng)]
     return min(tries, key=lambda parts: _imbalance(counts, shares, parts))
 
 
 def _assign(counts: np.ndarray, shares: np.ndarray, order: np.ndarray, *, training: np.ndarray | None) -> np.ndarray:
-    """Puts each group, in order, where the parts stay nearest to their shares.
+    """Puts each group, in order, where the parts stay closest to their shares.
 
-    With `training`, bool (G, K), no group leaves part 0 that holds the last of a class there, and empty parts are
-    filled from part 0.
+    With `training`, bool (G, K), a group with the last of a class in part 0 stays there, and empty parts are filled
+    from part 0.
     """
     filled = np.zeros((len(shares), counts.shape[1]))
     parts = np.zeros(len(counts), np.int64)

@@ -1,7 +1,7 @@
-"""Divides clips into training, validation and test parts; clips of one group never part.
+"""Divides clips into training, validation and test parts; clips of one group stay together.
 
-Every seed of a fold holds out other training groups for validation, in turn, where no split file says which: together
-the seeds choose on all of the training part, and their average has learned from all of it.
+Each seed of a fold holds out different training groups for validation, in turn, unless a split file names them:
+together the seeds validate on all of the training part, and their average has learned from all of it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 VALIDATION, TEST = 1, 2
 DEFAULT_SHARES = (0.6, 0.2, 0.2)
 TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves
-VALIDATION_PARTS = 5  # that seeds hold out in turn
+VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves over
+VALIDATION_PARTS = 5  # held out by seeds in turn
 _log = logging.getLogger(__name__)
 
 
@@ -46,10 +46,10 @@ class Fold:
     """One division of the clips; the parts hold clip_ids in the order of the clips.
 
     Args:
-        name: "split", "split1" (of official lists), "fold1", or the group that is left out, made fit for a file name.
-        train, validation, test: Disjoint; validation is empty only where the training part is a single group.
-        rotation: The validation parts of seeds 1, 2, ..., each out of train; seed 0 has `validation`, and after the
-            last one it begins again. Empty: all seeds share `validation`.
+        name: "split", "split1" (of official lists), "fold1", or the left-out group, made safe for a file name.
+        train, validation, test: Disjoint; validation is empty only if the training part is a single group.
+        rotation: The validation parts of seeds 1, 2, ..., each taken from train; seed 0 has `validation`, and after
+            the last one it starts over. Empty: all seeds share `validation`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Fold:
     rotation: tuple[tuple[str, ...], ...] = ()
 
     def of_seed(self, seed: int) -> Fold:
-        """The division that a seed sees, without rotation."""
+        """The division for one seed, without rotation."""
         turn = seed % (1 + len(self.rotation))
         if not turn:
             return replace(self, rotation=())
@@ -69,7 +69,7 @@ class Fold:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The clips that are not for testing: train and validation."""
+        """The clips not used for testing: train and validation."""
         return (*self.train, *self.validation)
 
 
@@ -84,19 +84,19 @@ def make_folds(
     """Divides clips into folds.
 
     Args:
-        clips: Labelled clips. Where no clip has a group, each is its own.
+        clips: Labelled clips. If no clip has a group, each is its own.
         cv: "leave-one-group-out", a whole number K for K folds, or None for one fold: by the split file, else by the
             clips' own split, else 60/20/20, stratified.
         split_file: `clip_id,split`, or official lists such as "ucf101:DIR:1" or "hmdb51:DIR:all", or None.
-        seed: Same seed, same folds.
-        vocabulary: Class names for messages; without it classes are named by their index.
+        seed: The same seed gives the same folds.
+        vocabulary: Class names for messages; without it, classes are named by index.
 
     Returns:
-        The folds; every class is in every training part. Test parts overlap only where official lists do.
+        The folds; every class is in every training part. Test parts overlap only if official lists do.
 
     Raises:
-        UsageError: cv is no such rule, or is given together with a split file.
-        SplitError: No honest split can be made; names the class or group that is in the way.
+        UsageError: cv is not a valid rule, or is given together with a split file.
+        SplitError: No fair split can be made; names the class or group that prevents it.
         LabelError: A split file or an official list cannot be read.
     """
     if cv is not None and split_file is not None:
@@ -121,10 +121,10 @@ def make_folds(
 
 
 def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    """Names every class of a single clip at once, so that leaving them out is not answered with the next one."""
+    """Names all classes with a single clip at once, so that users do not meet them one by one."""
     if len(clips) == 1:
         raise SplitError(
-            f"there is one labelled clip, {clips[0].clip_id!r}, so nothing unseen is left to test on; add clips."
+            f"there is only one labelled clip, {clips[0].clip_id!r}, so nothing unseen is left to test on; add clips."
         )
     clips_per_class = np.atleast_1d(sum((label_counts(clip, len(vocabulary)) > 0).astype(int) for clip in clips))
     count_of = dict(zip(vocabulary, clips_per_class.tolist(), strict=True))
@@ -145,8 +145,8 @@ def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None
 def _cross_validation(clips: Sequence[Clip], groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:
     if cv == LEAVE_ONE_GROUP_OUT and not any(clip.group for clip in clips):
         raise SplitError(
-            f"--cv {LEAVE_ONE_GROUP_OUT} needs groups, and no clip has one; give --group-from or a column group, or "
-            "take --cv 5, where every clip stands for itself."
+            f"--cv {LEAVE_ONE_GROUP_OUT} needs groups, but no clip has one; give --group-from or a group column, or "
+            "use --cv 5, where every clip is its own group."
         )
     if cv == LEAVE_ONE_GROUP_OUT:
         parts = np.arange(len(groups.names))
@@ -169,7 +169,7 @@ def _stratified_split(groups: GroupedClips, rng: np.random.Generator) -> Fold:
 
 
 def _file_names(groups: Sequence[str]) -> list[str]:
-    """The groups as different names that can be part of a file name."""
+    """The groups as distinct names that are safe in file names."""
     names: list[str] = []
     for group in groups:
         name = re.sub(r"[^\w.+-]", "_", group)
@@ -178,18 +178,18 @@ def _file_names(groups: Sequence[str]) -> list[str]:
 
 
 def _refuse_lone_classes(groups: GroupedClips, parts: np.ndarray) -> None:
-    """Every class must outlive the loss of any one part."""
+    """Every class must survive the loss of any one part."""
     for number in lone_classes(groups, parts):
         inside = [name for name, has in zip(groups.names, groups.has_class[:, number], strict=True) if has]
         where = f"group {inside[0]!r} only" if len(inside) == 1 else f"one fold only (groups {quoted(inside)})"
         raise SplitError(
-            f"class {groups.vocabulary[number]!r} is in {where}, so nothing is left to train on when that is tested; "
+            f"class {groups.vocabulary[number]!r} is in {where}, so nothing is left to train on when it is tested; "
             "add groups or leave the class out with --classes."
         )
 
 
 def _hold_out(name: str, groups: GroupedClips, test: np.ndarray, rng: np.random.Generator) -> Fold:
-    """A fold with the given test groups (G,) and a validation part out of the rest."""
+    """A fold with the given test groups (G,) and a validation part taken from the rest."""
     kept = np.flatnonzero(~test)
     parts = np.full(len(groups.names), TEST)
     parts[kept] = TRAIN
@@ -199,7 +199,7 @@ def _hold_out(name: str, groups: GroupedClips, test: np.ndarray, rng: np.random.
 
 
 def _with_rotation(fold: Fold, groups: GroupedClips, parts: np.ndarray, rng: np.random.Generator) -> Fold:
-    """The fold with further validation parts out of its training groups; none that takes a class from training."""
+    """The fold with more validation parts from its training groups; none removes a class from training."""
     training = np.flatnonzero(parts == TRAIN)
     num_parts = min(VALIDATION_PARTS - 1, len(training))
     if not fold.validation or num_parts < 2:
@@ -226,7 +226,7 @@ def _fold(name: str, groups: GroupedClips, parts: np.ndarray) -> Fold:
 def _given_splits(
     clips: Sequence[Clip], split_file: str | Path | None, groups: GroupedClips, rng: np.random.Generator
 ) -> list[Fold]:
-    """The splits that official lists, a file or the clips themselves name."""
+    """The splits given by official lists, a file or the clips themselves."""
     lists = official_lists(split_file)
     if lists is not None:
         listed = read_official(lists, [clip.clip_id for clip in clips])
@@ -251,7 +251,7 @@ def _given_split(
     name: str,
     where: str,
 ) -> Fold:
-    """The split that is given; without a validation part one is taken from training."""
+    """The given split; without a validation part, one is taken from training."""
     named = [clip.clip_id for clip in clips if split_of.get(clip.clip_id)]
     if len(named) < len(clips):
         left_out = [clip.clip_id for clip in clips if clip.clip_id not in set(named)]
@@ -271,7 +271,7 @@ def _given_split(
 
 
 def _find_listed(listed: Sequence[ListedClip], clips: Sequence[Clip], *, where: str) -> dict[str, str]:
-    """clip_id -> part of the clips that a list names and that are there."""
+    """clip_id -> part, for the clips in a list that exist."""
     names = ClipNames(clip.clip_id for clip in clips)
     split_of, unknown = {}, []
     for row in listed:
@@ -296,7 +296,7 @@ def _warn_of_cut_groups(clips: Sequence[Clip], split_of: Mapping[str, str], wher
     cut = [group for group, parts in parts_of.items() if "test" in parts and len(parts) > 1]
     if cut:
         _log.warning(
-            "%s puts %s into the test part and into another, which can raise the score: %s",
+            "%s puts %s into both the test part and another, which can raise the score: %s",
             where,
             counted(cut, "group"),
             quoted(cut),
@@ -312,7 +312,7 @@ def _in_order(fold: Fold, order: Mapping[str, int]) -> Fold:
 
 
 def _check_classes(folds: Sequence[Fold], clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
-    """Every class must be in every training part; those that a test part lacks are logged, in one line."""
+    """Every class must be in every training part; those missing from a test part are logged in one line."""
     clip_of = {clip.clip_id: clip for clip in clips}
     lacking = []
     for fold in folds:

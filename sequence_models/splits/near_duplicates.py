@@ -1,10 +1,10 @@
-"""Finds test clips that are nearly copies of training clips: re-encoded, cropped, cut or mirrored.
+"""Finds test clips that are near-copies of training clips: re-encoded, cropped, cut or mirrored.
 
-Embeddings of one data set share most of their directions (the scene, the camera), so frames are whitened first: what is
-left is what tells frames apart. Two clips are as alike as their frames are at the best shift in time:
+Embeddings of one data set share most directions (the scene, the camera), so frames are whitened first: what remains
+tells frames apart. Two clips are as similar as their frames at the best shift in time:
 
     frames of one    x x x x x x x
-    of the other         y y y y y y y      mean cosine of the pairs that meet
+    of the other         y y y y y y y      mean cosine of the overlapping pairs
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 from sequence_models.records import Clip
 from sequence_models.splits.folds import Fold
 
-CANDIDATES = 16  # training clips of nearest mean; only these are aligned
+CANDIDATES = 16  # training clips with the nearest means; only these are aligned
 MOST_COMPONENTS = 256
 FRAMES_PER_COMPONENT = 8
-MOST_FRAMES = 20_000  # to whiten with
-MOST_STEPS = 512  # of a clip when it is aligned
+MOST_FRAMES = 20_000  # used for whitening
+MOST_STEPS = 512  # per clip in alignment
 SHORTEST_OVERLAP = 0.5  # of the shorter clip
-OUTLIER = 30.0  # robust standard deviations above what merely alike clips reach; see benchmarks/split_doctor.py
-LOWEST_LIMIT, HIGHEST_LIMIT = 0.1, 0.9  # of the similarity; narrow features spread so widely that 30 is beyond 1
+OUTLIER = 30.0  # robust standard deviations above merely similar clips; see benchmarks/split_doctor.py
+LOWEST_LIMIT, HIGHEST_LIMIT = 0.1, 0.9  # of the similarity; narrow features spread so much that 30 exceeds 1
 _ROWS = 1024
 _TINY = 1e-12
 
@@ -35,7 +35,7 @@ class Pair:
 
     Args:
         clip_id: The clip of the test part.
-        other_id: The clip that was seen in training.
+        other_id: The clip seen in training.
         similarity: Mean cosine of their whitened frames at the best shift, up to 1.
     """
 
@@ -45,22 +45,22 @@ class Pair:
 
 
 def find_near_duplicates(train: Sequence[Clip], test: Sequence[Clip]) -> list[Pair]:
-    """Finds the pairs of clips across two parts that are far more alike than alike clips are.
+    """Finds pairs of clips across two parts that are far more similar than merely similar clips.
 
-    Every test clip is aligned with the few training clips of nearest mean. The less alike half of these shows what
-    clips of this data set reach that are merely alike; pairs far above that are named.
+    Every test clip is aligned with the few training clips with the nearest means. The less similar half of these shows
+    how similar ordinary clips of this data set are; pairs far above that are reported.
 
     Args:
-        train, test: Clips with embeddings (T, D); a clip is never its own duplicate, so both may be the same list.
+        train, test: Clips with embeddings (T, D); a clip never duplicates itself, so both may be the same list.
 
     Returns:
-        The pairs, the most alike first.
+        The pairs, most similar first.
     """
     if not train or not test:
         return []
     mean, axes = _whitening([*train, *test])
     theirs, ours = ([_whitened(clip, mean, axes) for clip in part] for part in (train, test))
-    aligned = []  # per test clip: (similarity, training clip), the most alike first
+    aligned = []  # per test clip: (similarity, training clip), most similar first
     for clip, frames, nearest in zip(test, ours, _nearest(theirs, ours), strict=True):
         others = [index for index in nearest if train[index].clip_id != clip.clip_id][:CANDIDATES]
         found = [(alignment(frames, theirs[index]), train[index].clip_id) for index in others]
@@ -76,14 +76,14 @@ def find_near_duplicates(train: Sequence[Clip], test: Sequence[Clip]) -> list[Pa
 
 
 def pairs_across(folds: Sequence[Fold], clips: Sequence[Clip]) -> dict[str, list[Pair]]:
-    """Finds the near-duplicates that each fold parts.
+    """Finds the near-duplicates that each fold separates.
 
     Args:
-        folds: Which clips each fold trains on, chooses when to stop on and is tested on.
+        folds: Which clips each fold uses for training, validation and testing.
         clips: The clips of all folds.
 
     Returns:
-        Name of the fold -> its pairs of a test clip and a clip of training or validation, the most alike first.
+        Fold name -> its pairs of a test clip and a training or validation clip, most similar first.
     """
     pairs = find_near_duplicates(clips, clips)
     across = {}
@@ -94,19 +94,19 @@ def pairs_across(folds: Sequence[Fold], clips: Sequence[Clip]) -> dict[str, list
 
 
 def alignment(one: np.ndarray, other: np.ndarray) -> float:
-    """How alike two clips are at the best shift in time.
+    """How similar two clips are at the best shift in time.
 
     Args:
         one: (N, D) unit vectors.
         other: (M, D) unit vectors.
 
     Returns:
-        The greatest mean cosine along a diagonal of the (N, M) matrix that covers half of the shorter clip.
+        The greatest mean cosine along a diagonal of the (N, M) matrix that covers at least half of the shorter clip.
     """
     stride = -(-max(len(one), len(other)) // MOST_STEPS)
     cosines = one[::stride].astype(np.float32) @ other[::stride].astype(np.float32).T
     rows, columns = cosines.shape
-    # Rows in reverse order, each one place further than the last: the diagonals become columns.
+    # Rows in reverse order, each shifted one place further than the last: diagonals become columns.
     slanted = np.zeros((rows, rows + columns), np.float32)
     slanted[:, :columns] = cosines[::-1]
     sums = slanted.reshape(-1)[: rows * (rows + columns - 1)].reshape(rows, -1).sum(axis=0)
@@ -117,7 +117,7 @@ def alignment(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _whitening(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and axes (D, R) that give frames unit variance in the directions in which they differ most."""
+    """Mean (D,) and axes (D, R) that give frames unit variance in the directions where they differ most."""
     chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
     each = MOST_FRAMES // len(chosen)
     frames = np.concatenate([clip.embeddings[:: -(-len(clip) // each)] for clip in chosen]).astype(np.float64)
@@ -130,12 +130,12 @@ def _whitening(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _whitened(clip: Clip, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Unit vectors float16 (T, R); those of all clips are kept at once."""
+    """Unit vectors float16 (T, R); kept for all clips at once."""
     return _unit((clip.embeddings.astype(np.float32) - mean) @ axes).astype(np.float16)
 
 
 def _nearest(train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Per test clip the training clips of nearest mean, and one more, for it may be among them itself."""
+    """For each test clip, the training clips with the nearest means, and one more, as it may be among them."""
     theirs, ours = (
         _unit(np.stack([frames.mean(axis=0, dtype=np.float32) for frames in part])) for part in (train, test)
     )
@@ -150,7 +150,7 @@ def _nearest(train: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> list[np
 
 
 def _limit(similarities: Sequence[float]) -> float:
-    """Above it a pair is no longer merely alike."""
+    """The similarity above which a pair is no longer merely similar."""
     if not similarities:
         return HIGHEST_LIMIT
     median = np.median(similarities)

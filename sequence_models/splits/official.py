@@ -1,4 +1,4 @@
-"""Reads the official train and test lists of UCF101 and HMDB51, as their authors distribute them.
+"""Reads the official train and test lists of UCF101 and HMDB51, as distributed by their authors.
 
 UCF101   classInd.txt          1 ApplyEyeMakeup
          trainlist01.txt       ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1
@@ -25,12 +25,12 @@ _HMDB51_PARTS = {"0": "", "1": "train", "2": "test"}
 
 @dataclass(frozen=True)
 class OfficialLists:
-    """What `--split ucf101:DIR:1` asks for.
+    """The request in `--split ucf101:DIR:1`.
 
     Args:
-        data_set: "ucf101" or "hmdb51"; also the name of the rule that gives their groups (see groups.py).
+        data_set: "ucf101" or "hmdb51"; also the name of the rule for their groups (see groups.py).
         folder: Where the lists are.
-        numbers: The splits to use, of 1, 2 and 3.
+        numbers: The splits to use, out of 1, 2 and 3.
     """
 
     data_set: str
@@ -43,7 +43,7 @@ class ListedClip:
     """One line of a list.
 
     Args:
-        name: The clip, as clip_names.py finds it.
+        name: The clip's name, for clip_names.py.
         split: "train", "validation" or "test"; "" for an unused clip.
         where: File and line, for messages.
     """
@@ -54,16 +54,16 @@ class ListedClip:
 
 
 def official_lists(split: str | Path | None) -> OfficialLists | None:
-    """Understands `--split ucf101:DIR:1`, `hmdb51:DIR:all` and so on.
+    """Parses `--split ucf101:DIR:1`, `hmdb51:DIR:all` and so on.
 
     Args:
         split: The argument of --split.
 
     Returns:
-        Which lists it names; None where it is a file of the user's own, or nothing.
+        Which lists it names; None if it is the user's own file, or nothing.
 
     Raises:
-        UsageError: It names one of the data sets and no split of it.
+        UsageError: It names one of the data sets but no split of it.
     """
     data_set, colon, rest = str(split or "").partition(":")
     if not colon or data_set not in DATA_SETS:
@@ -82,14 +82,14 @@ def read_official(lists: OfficialLists, clip_ids: Iterable[str]) -> dict[str, li
 
     Args:
         lists: Which ones.
-        clip_ids: The clips there are, whose spelling goes before that of the lists: UCF101's lists write
-            v_HandStandPushups_g01_c01.avi where its videos are v_HandstandPushups_g01_c01.avi.
+        clip_ids: The existing clips, whose spelling takes precedence: UCF101's lists say
+            v_HandStandPushups_g01_c01.avi for videos named v_HandstandPushups_g01_c01.avi.
 
     Returns:
-        "split1" and so on -> its clips, in the order of the lists.
+        "split1" and so on -> its clips, in list order.
 
     Raises:
-        LabelError: A list is missing, has a line of another form, or lacks a class; names file, line or class.
+        LabelError: A list is missing, has a malformed line, or lacks a class; names the file, line or class.
     """
     if lists.data_set == "ucf101":
         stems = {PurePosixPath(clip_id).stem.casefold(): PurePosixPath(clip_id).stem for clip_id in clip_ids}
@@ -104,7 +104,7 @@ def _ucf101(folder: Path, number: int, stems: dict[str, str]) -> Iterator[Listed
         lacking = set(classes)
         for where, match in _lines(path, r"(?P<folder>[^/]+)/(?P<name>.+?)(\s+\d+)?"):
             lacking.discard(match["folder"])
-            stem = PurePosixPath(match["name"]).stem  # names are unique in UCF101, folders are spelled in two ways
+            stem = PurePosixPath(match["name"]).stem  # names are unique in UCF101, folders have two spellings
             yield ListedClip(stems.get(stem.casefold(), stem), part, where)
         _refuse_lacking(sorted(lacking), path=path, of="classInd.txt")
 
@@ -113,7 +113,7 @@ def _hmdb51(folder: Path, number: int) -> Iterator[ListedClip]:
     ending = f"_test_split{number}.txt"
     paths = sorted(folder.glob(f"*{ending}"))
     if not paths:
-        raise LabelError(f"{folder} holds no list such as clap{ending}; give the folder of HMDB51's official lists.")
+        raise LabelError(f"{folder} has no list such as clap{ending}; give the folder of HMDB51's official lists.")
     for path in paths:
         name = path.name.removesuffix(ending)
         seen = set()
@@ -124,7 +124,7 @@ def _hmdb51(folder: Path, number: int) -> Iterator[ListedClip]:
 
 
 def _lines(path: Path, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """File and line number, and the match, of every line that is not blank."""
+    """File and line number, and the match, of every non-blank line."""
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -135,7 +135,9 @@ def _lines(path: Path, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
         if line.strip():
             match = re.fullmatch(pattern, line.strip())
             if match is None:
-                raise LabelError(f"{path} line {number} is {line!r}, no line of such a list; download the lists again.")
+                raise LabelError(
+                    f"{path} line {number} is {line!r}, which is not a list entry; download the lists again."
+                )
             yield f"{path} line {number}", match
 
 

@@ -137,13 +137,13 @@ def test_a_folder_that_lost_a_video_is_rendered_again(small, tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "demo").write_text("")
-    with pytest.raises(UsageError, match=r"demo is a file, the demo needs a folder for its videos: name another one\."):
+    with pytest.raises(UsageError, match=r"demo is a file, but the demo needs a folder for its videos: choose another"):
         demo.render_demo(tmp_path / "demo")
 
 
 def test_a_video_that_cannot_be_written_is_named(small, tmp_path):
     (tmp_path / "clips" / "zoom_in" / "roof_01.mp4").mkdir(parents=True)
     with pytest.raises(
-        ClipseqError, match=r"roof_01\.mp4 is a folder, where a file is to be written: give another name"
+        ClipseqError, match=r"roof_01\.mp4 is a folder, but a file must be written there: choose another name"
     ):
         demo.render_demo(tmp_path)

@@ -50,7 +50,7 @@ def test_a_special_file_among_videos_fails_alone(tmp_path, make_video, kind, cap
     assert main(told) == 1
     said = capsys.readouterr()
     assert "done 1  skipped 0  failed 1" in said.out
-    assert f"it is a {kind}, not a regular file" in said.err or "is no regular file" in said.err
+    assert f"it is a {kind}, not a regular file" in said.err or "is not a regular file" in said.err
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
@@ -99,4 +99,4 @@ def test_nothing_is_written_over_a_pipe(tmp_path, capsys):
     make_store(tmp_path / "f", {"a": 3})
     make_special(tmp_path / "out" / "a.npy", "pipe")
     assert main(["export-features", str(tmp_path / "f"), str(tmp_path / "out")]) == 1
-    assert "a.npy is a pipe, where a file is to be written" in capsys.readouterr().err
+    assert "a.npy is a pipe, but a file must be written there" in capsys.readouterr().err

@@ -66,7 +66,7 @@ def test_files_and_report_are_in_timesteps_where_there_are_no_seconds(home, name
             ["--window", "2"],
             "--window 2 is in seconds, and the features of .* have no rate, only numbers of timesteps; ",
         ),
-        (["--labels-fps", "30"], r"has --labels-fps, and the features of .* have no rate, .*; import them .* --fps\."),
+        (["--labels-fps", "30"], r"has --labels-fps, but the features of .* have no rate, .*; import them .* --fps\."),
     ],
 )
 def test_what_needs_seconds_is_refused(home, capsys, flags, said):
@@ -78,4 +78,4 @@ def test_labels_in_seconds_are_refused(home, capsys):
     labels = write_labels(home / "seconds.csv", "clip_id,start_seconds,end_seconds,label", "c0,0,1,a", "c1,0,1,b")
     words = ["train", str(home / "unrated"), "--labels", str(labels), *FLAGS, "--run", str(home / "none")]
     assert pipeline.main(words) == 1
-    assert re.search("is in seconds, and the features of .* have no rate", capsys.readouterr().err)
+    assert re.search("is in seconds, but the features of .* have no rate", capsys.readouterr().err)

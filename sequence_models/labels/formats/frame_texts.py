@@ -1,4 +1,4 @@
-"""Per-frame text files: a class per line, a file per video, as MS-TCN and its kin write them."""
+"""Per-frame text files: a class per line, a file per video, in the style of MS-TCN."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def find_label_files(folder: Path) -> Files:
     """Lists the label files of a folder.
 
     Args:
-        folder: Holds files, or one sub-folder of files per split; hidden files are passed over.
+        folder: Holds files, or one sub-folder of files per split; hidden files are ignored.
 
     Returns:
         Split -> video -> file; the only split of a flat folder is "".
 
     Raises:
-        UsageError: It is no folder, is empty, or mixes files and sub-folders.
-        LabelError: Two files are of one video.
+        UsageError: It is not a folder, is empty, or mixes files and sub-folders.
+        LabelError: Two files are for the same video.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; give one that holds a text file per video.")
+        raise UsageError(f"{folder} is not a folder; give one that holds a text file per video.")
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not entries or 0 < len(folders) < len(entries):
@@ -38,7 +38,7 @@ def find_label_files(folder: Path) -> Files:
     for each in folders:
         inside = [entry for entry in sorted(each.iterdir()) if not entry.name.startswith(".")]
         if not inside or any(entry.is_dir() for entry in inside):
-            raise UsageError(f"{each} must hold the text files of one split and no folders; give the folder above it.")
+            raise UsageError(f"{each} must hold only the text files of one split; give the folder above it.")
         found[each.name] = _by_video(inside)
     return found
 
@@ -47,24 +47,24 @@ def read_frame_labels(path: Path) -> list[str]:
     """Reads the labels of one video.
 
     Args:
-        path: One label a line (it may hold spaces), or all labels in a single line; lines that start with ### are
-            headings, as MS-TCN writes them.
+        path: One label per line (spaces allowed), or all labels on a single line; lines starting with ### are
+            headings, as written by MS-TCN.
 
     Returns:
         T labels.
 
     Raises:
-        LabelError: The file is no text, has no label, or has an empty line between labels.
+        LabelError: The file is not text, has no label, or has an empty line between labels.
     """
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path} cannot be read as text ({reason_of(error)}); give one label a line.") from None
+        raise LabelError(f"{path} cannot be read as text ({reason_of(error)}); give one label per line.") from None
     lines = text.rstrip().splitlines()
     first = next((number for number, line in enumerate(lines) if not line.startswith(HEADING)), len(lines))
     labels = [line.strip() for line in lines[first:]]
     if not labels:
-        raise LabelError(f"{path} holds no label; write one for every frame, or remove the file.")
+        raise LabelError(f"{path} has no labels; write one for every frame, or remove the file.")
     if len(labels) == 1:
         return labels[0].split()
     if "" in labels:
@@ -77,11 +77,11 @@ def _by_video(paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
         if video_name(path.name) in found:
-            raise LabelError(f"{found[video_name(path.name)]} and {path} are of one video; remove one.")
+            raise LabelError(f"{found[video_name(path.name)]} and {path} are for the same video; remove one.")
         found[video_name(path.name)] = path
     return found
 
 
 def video_name(name: str) -> str:
-    """Only .txt is an ending: video names hold dots."""
+    """Strips only .txt: video names may contain dots."""
     return name.removesuffix(".txt")

@@ -1,9 +1,9 @@
-"""Reads label files: one label per clip, or labelled intervals of clips; the header says which.
+"""Reads label files: one label per clip, or labelled intervals of clips; the header tells which.
 
 clip_id,label[,group,split]                               per clip
 path[,clip_id,start_seconds,end_seconds,label,group,split]  a list of clips, its labels are per clip
 clip_id,start_seconds,end_seconds,label[,group,split]     intervals, half-open, joined by time
-clip_id,start_frame,end_frame,label[,group,split]         intervals, half-open and from 0 unless said, by frame index
+clip_id,start_frame,end_frame,label[,group,split]         intervals by frame index, half-open and from 0 by default
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ HEADERS = (
 
 
 def read_labels(path: Path, *, first_frame: int = 0, inclusive: bool = False) -> LabelTable:
-    """Reads a label file of any of the four headers.
+    """Reads a label file with any of the four headers.
 
     Args:
         path: CSV in UTF-8; a byte order mark, CRLF and quoted names are fine.
         first_frame: What start_frame and end_frame call the first frame of a clip, 0 or 1.
-        inclusive: Whether end_frame is the last frame of the interval, not the one behind it.
+        inclusive: Whether end_frame is the last frame of the interval, not the one after it.
 
     Returns:
-        Its rows, checked.
+        Its validated rows.
 
     Raises:
-        LabelError: The file cannot be read, a column is missing or a value breaks its rule; names the line.
+        LabelError: The file cannot be read, a column is missing or a value is invalid; names the line.
     """
     header, lines = _read_csv(path)
     kind = _kind_of(path, header)
     numbering = first_frame, first_frame - inclusive
     rows = tuple(_row(path, kind, line, cells, numbering) for line, cells in lines)
     if not rows:
-        raise LabelError(f"{path} has a header and no rows; add a line per clip or interval.")
+        raise LabelError(f"{path} has a header but no rows; add a line per clip or interval.")
     if kind == PER_CLIP:
         _refuse_repeated_clips(path, rows)
     else:
@@ -66,7 +66,7 @@ def read_split_file(path: Path) -> list[LabelRow]:
         One row per clip, `split` being train, validation or test.
 
     Raises:
-        LabelError: As `read_labels`; also a split of another name, or a clip named twice.
+        LabelError: As in `read_labels`; also an unknown split, or a clip named twice.
     """
     header, lines = _read_csv(path)
     _require(path, header, ("clip_id", "split"))
@@ -80,7 +80,7 @@ def read_split_file(path: Path) -> list[LabelRow]:
 
 
 def read_clip_ids(path: Path) -> list[str]:
-    """Reads which clips to use: a CSV with the column clip_id, or one name per line without a header.
+    """Reads which clips to use: a CSV with a clip_id column, or one name per line without a header.
 
     Args:
         path: UTF-8 text.
@@ -114,14 +114,14 @@ def _read_text(path: Path) -> str:
         ) from error
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise LabelError(f"{path} line {line} holds a zero byte, so this is no text; give a CSV file in UTF-8.")
+        raise LabelError(f"{path} line {line} contains a zero byte, so it is not text; give a CSV file in UTF-8.")
     if not text.strip(" \t\r\n,;"):
         raise LabelError(f"{path} is empty; the first line must be its header: {HEADERS}.")
     return text
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The lower-case header, and per line that is not blank its number and its cells by column."""
+    """The lower-case header, and for each non-blank line its number and its cells by column."""
     text = _read_text(path)
     if hint := tool_hint(text) or separator_hint(text):
         raise LabelError(f"{path} {hint}.")
@@ -129,7 +129,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
-        raise LabelError(f"{path} line {reader.line_num} is no valid CSV ({error}); check its quotes.") from error
+        raise LabelError(f"{path} line {reader.line_num} is not valid CSV ({error}); check its quotes.") from error
     header = [name.strip().lower() for name in lines[0][1]]
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
@@ -140,8 +140,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 def _cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) != len(header):
         raise LabelError(
-            f"{path} line {line} has {len(cells)} cells and the header {len(header)}; "
-            f"put names that hold a comma in double quotes, and write decimal numbers with a point "
+            f"{path} line {line} has {len(cells)} cells but the header has {len(header)}; "
+            f"put names that contain a comma in double quotes, and write decimal numbers with a point "
             f"(the line starts with {cells[0]!r})."
         )
     return dict(zip(header, (unguarded(cell.strip()) for cell in cells), strict=True))
@@ -171,7 +171,7 @@ def _require(path: Path, header: list[str], names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in header]
     if missing:
         raise LabelError(
-            f"{path} has no column {missing[0]!r}, its header is {','.join(header)!r}; it must hold {','.join(names)}."
+            f"{path} has no column {missing[0]!r}, its header is {','.join(header)!r}; it must have {','.join(names)}."
         )
 
 
@@ -201,7 +201,7 @@ def _split(path: Path, line: int, cells: dict[str, str]) -> str:
 
 
 def _listed_id(path: Path, line: int, cells: dict[str, str]) -> str:
-    """The clip_id of a line of a list of clips, as the extraction names it."""
+    """The clip_id that extraction gives a line of a list of clips."""
     if cells.get("clip_id"):
         return cells["clip_id"]
     video = PurePosixPath(_filled(path, line, cells, "path"))
@@ -217,10 +217,10 @@ def _listed_id(path: Path, line: int, cells: dict[str, str]) -> str:
 def _interval(
     path: Path, line: int, cells: dict[str, str], names: tuple[str, str], numbering: tuple[int, int] = (0, 0)
 ) -> tuple[float, float]:
-    """Half-open, from 0; `numbering` is what the file adds to start and end."""
+    """The interval, half-open, from 0; `numbering` is what the file adds to start and end."""
     start, end = (_number(path, line, cells, name) - more for name, more in zip(names, numbering, strict=True))
     if start < 0:
-        raise LabelError(f"{path} line {line}: {names[0]} is {cells[names[0]]}, and --labels-from 1 counts from 1.")
+        raise LabelError(f"{path} line {line}: {names[0]} is {cells[names[0]]}, but --labels-from 1 counts from 1.")
     if start >= end:
         may_include = names[1] == "end_frame" and cells[names[0]] == cells[names[1]]
         hint = "; if end_frame is the last frame itself, give --labels-end inclusive" if may_include else ""
@@ -248,7 +248,7 @@ def _refuse_repeated_clips(path: Path, rows: tuple[LabelRow, ...]) -> None:
     for row in rows:
         if row.clip_id in first_line:
             raise LabelError(
-                f"{path} line {row.line}: clip_id {row.clip_id!r} is on line {first_line[row.clip_id]} too; keep one."
+                f"{path} line {row.line}: clip_id {row.clip_id!r} is also on line {first_line[row.clip_id]}; keep one."
             )
         first_line[row.clip_id] = row.line
 

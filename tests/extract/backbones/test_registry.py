@@ -100,14 +100,14 @@ def test_lite1_and_lite2_give_the_probabilities_of_the_pytorch_original(name, si
 
 def test_weights_of_another_lite_model_do_not_fit():
     arrays = lite_arrays(lite_weights_file("efficientnet_lite0"), digest=LITE0_DIGEST)
-    with pytest.raises(BackboneError, match="the weights do not fit efficientnet_lite2 at layer blocks_3_"):
+    with pytest.raises(BackboneError, match="the weights do not match efficientnet_lite2 at layer blocks_3_"):
         build_lite("efficientnet_lite2", arrays, image_size=32)
 
 
 def test_weights_with_layers_left_over_do_not_fit():
     arrays = lite_arrays(lite_weights_file("efficientnet_lite0"), digest=LITE0_DIGEST)
     arrays["blocks_16_bn0/weight"] = np.zeros(3, np.float32)
-    with pytest.raises(BackboneError, match="do not fit efficientnet_lite0: it has no layer for blocks_16_bn0"):
+    with pytest.raises(BackboneError, match="do not match efficientnet_lite0: it has no layer for blocks_16_bn0"):
         build_lite("efficientnet_lite0", arrays, image_size=32)
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_cache_file_is_rebuilt(own_cache, caplog):
     stored[-1] ^= 1
     (own_cache / "numbers").write_bytes(stored)
     assert read_cached("numbers") is None
-    assert "numbers is damaged and is made again" in caplog.text
+    assert "numbers is damaged and is recreated" in caplog.text
     write_cached("numbers", b"four")
     assert read_cached("numbers") == b"four"
 
@@ -137,7 +137,7 @@ def test_a_cache_that_cannot_be_written_costs_a_log_line(tmp_path, monkeypatch, 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CLIPSEQ_CACHE", str(tmp_path / "file"))
     write_cached("numbers", b"one")
-    assert "numbers cannot be kept in" in caplog.text and "made again next time" in caplog.text
+    assert "numbers cannot be kept in" in caplog.text and "recreated next time" in caplog.text
     assert read_cached("numbers") is None
 
 
@@ -245,14 +245,14 @@ def test_published_efficientnet_weights_mean_the_same_from_a_file_as_by_name(tmp
 def test_weights_that_do_not_fit_are_named(tmp_path):
     path = tmp_path / "other.weights.h5"
     _bare("MobileNetV3Small").save_weights(path)
-    with pytest.raises(BackboneError, match=r"other\.weights\.h5 does not fit mobilenet_v2 \(.*without its top"):
+    with pytest.raises(BackboneError, match=r"other\.weights\.h5 does not match mobilenet_v2 \(.*without its top"):
         load_backbone("mobilenet_v2", weights=path, image_size=32).build()
 
 
 def test_a_file_that_holds_no_weights_is_named(tmp_path):
     path = tmp_path / "text.h5"
     path.write_text("not HDF5")
-    with pytest.raises(BackboneError, match=r"text\.h5 does not fit mobilenet_v3_small \("):
+    with pytest.raises(BackboneError, match=r"text\.h5 does not match mobilenet_v3_small \("):
         load_backbone("mobilenet_v3_small", weights=path, image_size=32).build()
 
 
@@ -287,7 +287,7 @@ def test_the_digest_of_downloaded_weights_is_remembered_and_checked(own_cache, m
     assert load_backbone("mobilenet_v3_small", image_size=32).weights_digest == first.weights_digest
     assert built == ["mobilenet_v3_small"]
     with pytest.raises(
-        BackboneError, match=r"are not those of the last time; remove .*imagenet-mobilenet_v3_small-32px"
+        BackboneError, match=r"are not the same as last time; remove .*imagenet-mobilenet_v3_small-32px"
     ):
         first.build()
 
@@ -308,23 +308,26 @@ def test_the_digest_covers_values_and_shapes():
     [
         (
             {"name": "resnet5"},
-            r"there is no backbone 'resnet5': did you mean resnet50 or resnet152\? --backbone help names all",
+            r"there is no backbone 'resnet5': did you mean resnet50 or resnet152\? --backbone help lists all",
         ),
         ({"name": "xyzzy"}, r"there is no backbone 'xyzzy': the names are efficientnet_lite0, "),
         ({"name": "tiny", "weights": Path(__file__)}, "tiny has fixed random weights"),
         ({"name": "tiny", "image_size": 9}, "--image-size 9 does not go with tiny: it must be an even number"),
         (
             {"name": "efficientnet_lite0", "image_size": 16},
-            "--image-size 16 is too small for efficientnet_lite0: it takes 32",
+            "--image-size 16 is too small for efficientnet_lite0: it needs 32",
         ),
-        ({"name": "inception_v3", "image_size": 64}, "--image-size 64 is too small for inception_v3: it takes 75"),
-        ({"name": "pixels", "image_size": 0}, "--image-size 0 is too small for pixels: it takes 1 pixel or more"),
+        ({"name": "inception_v3", "image_size": 64}, "--image-size 64 is too small for inception_v3: it needs 75"),
+        ({"name": "pixels", "image_size": 0}, "--image-size 0 is too small for pixels: it needs 1 pixel or more"),
         ({"name": "pixels", "channels": 2}, r"--channels 2 must be 3 \(RGB\) or 1 \(grey\)"),
         (
             {"name": "pixels", "weights": Path(__file__)},
             "does not go with --backbone pixels, which has no model; leave it out",
         ),
-        ({"name": "tiny", "channels": 3}, "--channels 3 goes with --backbone pixels only, not with tiny; leave it out"),
+        (
+            {"name": "tiny", "channels": 3},
+            "--channels 3 goes only with --backbone pixels, not with tiny; leave it out",
+        ),
         ({"name": "vgg16", "weights": Path("none.h5")}, r"none\.h5: there is no such weights file"),
     ],
 )
@@ -338,7 +341,7 @@ def test_pixels_keeps_what_others_embed():
     assert [b.stored_dtype for b in (tiny, colour, grey)] == [np.float16, np.uint8, np.uint8]
     assert [b.row_bytes for b in (tiny, colour, grey)] == [2 * 16, 112 * 112 * 3, 112 * 112]
     assert load_backbone("pixels", image_size=5).row_bytes == 75
-    with pytest.raises(BackboneError, match="pixels keeps the frames as they are and has no model; use another"):
+    with pytest.raises(BackboneError, match="pixels stores the frames themselves and has no model; use another"):
         colour.build()
 
 
@@ -391,5 +394,5 @@ def test_a_whole_keras_model_as_weights_is_refused_before_anything_is_loaded(tmp
 
 
 def test_pixels_cannot_be_trained():
-    with pytest.raises(BackboneError, match="pixels is no model that could be trained: choose another --backbone"):
+    with pytest.raises(BackboneError, match="pixels is not a model that can be trained: choose another --backbone"):
         build_untrained("pixels", image_size=16)

@@ -106,7 +106,7 @@ def test_arrays_are_contiguous_and_of_the_stored_type(save):
 )
 def test_a_tensor_beyond_its_storage_is_refused(save, shape, strides, offset):
     storage = Storage("0", [1, 2, 3, 4])
-    with pytest.raises(BackboneError, match=r"weights\.pth is not a torch weights file that can be trusted: a tensor"):
+    with pytest.raises(BackboneError, match=r"weights\.pth is not a trustworthy torch weights file: a tensor"):
         read_torch_weights(save(OrderedDict(a=Tensor(storage, offset, shape, strides)), [storage]))
 
 
@@ -150,13 +150,13 @@ def test_tuples_that_lie_deep_in_one_another_do_not_end_the_process(tmp_path):
     """Hashing them, as a key of a dictionary, would overflow the stack of C."""
     path = tmp_path / "deep.pth"
     path.write_bytes(pickle.dumps(MAGIC_NUMBER, protocol=2) + b"\x80\x02})" + b"\x85" * 2_000_000 + b"Ks.")
-    with pytest.raises(BackboneError, match="its tuples lie deeper in one another than weights need"):
+    with pytest.raises(BackboneError, match="its tuples are nested more deeply than weights need"):
         read_torch_weights(path)
 
 
 def test_tensors_that_share_a_storage_take_no_more_memory_than_the_file_has(save):
     shared = Storage("0", np.zeros(1000, np.float32))
-    with pytest.raises(BackboneError, match=r"its tensors take 400,000 bytes, and the file has \d"):
+    with pytest.raises(BackboneError, match=r"its tensors take 400,000 bytes, but the file has \d"):
         read_torch_weights(save({str(k): Tensor(shared, 0, (1000,), (1,)) for k in range(100)}, [shared]))
 
 
@@ -165,7 +165,7 @@ def test_tensors_that_share_a_storage_take_no_more_memory_than_the_file_has(save
     [
         ([], "holds no dictionary of tensors"),
         (OrderedDict(), "holds no dictionary of tensors"),
-        (OrderedDict(epoch=3), "entry 'epoch' is no tensor"),
+        (OrderedDict(epoch=3), "entry 'epoch' is not a tensor"),
     ],
 )
 def test_what_is_no_dictionary_of_tensors_is_named(save, state, message):
@@ -181,13 +181,13 @@ def test_a_big_endian_file_is_refused(save):
 
 def test_a_storage_longer_than_its_data_is_refused(save):
     storage = Storage("0", [1, 2], declared=1 << 40)
-    with pytest.raises(BackboneError, match="storage '0' does not have the length that its tensors name"):
+    with pytest.raises(BackboneError, match="storage '0' does not have the length that its tensors give"):
         read_torch_weights(save(OrderedDict(a=Tensor(storage, 0, (2,), (1,))), [storage]))
 
 
 def test_a_storage_that_is_missing_is_refused(save):
     storage = Storage("0", [1, 2])
-    with pytest.raises(BackboneError, match="its storages are not those that its tensors name"):
+    with pytest.raises(BackboneError, match="its storages do not match its tensors"):
         read_torch_weights(save(OrderedDict(a=Tensor(storage, 0, (2,), (1,))), []))
 
 

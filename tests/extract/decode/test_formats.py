@@ -116,7 +116,7 @@ def test_hdr_colours_are_taken_as_they_are_and_named(tmp_path, transfer, curve):
     write_coded_colour(path, colorspace=9, color_range=1, pixel_format="yuv420p10le", transfer=transfer)
     frames, _, truth = read(path)
     assert np.abs(frames[0, 5, 5].astype(int) - BT2020).max() <= 2
-    assert truth.notes == (f"HDR colours ({curve}), taken as they are",)
+    assert truth.notes == (f"HDR colours ({curve}), used as they are",)
 
 
 def test_a_size_that_changes_on_the_way_is_fitted(tmp_path):
@@ -127,7 +127,7 @@ def test_a_size_that_changes_on_the_way_is_fitted(tmp_path):
     assert frames.shape == (20, 16, 16, 3)
     np.testing.assert_allclose(seconds, np.arange(20) / 10)
     assert truth.timestamps == "rebuilt"
-    with pytest.raises(UnreadableVideoError, match="holds frames of several sizes; give an image size"):
+    with pytest.raises(UnreadableVideoError, match="has frames of different sizes; set an image size"):
         read(tmp_path / "both.ts")
 
 
@@ -146,7 +146,7 @@ def test_a_cut_before_an_open_group_of_pictures_has_one_clock(tmp_path):
 
 def test_hdr_is_noted():
     truth = read(odd_video("mp4__hlg10-color-test.mp4"), image_size=16)[2]
-    assert truth.notes == ("HDR colours (HLG), taken as they are",)
+    assert truth.notes == ("HDR colours (HLG), used as they are",)
 
 
 def test_frames_that_the_decoder_calls_damaged_are_counted():

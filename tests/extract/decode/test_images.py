@@ -34,7 +34,7 @@ def test_pictures_come_in_natural_order_as_rgb(tmp_path):
         8,
         6,
     )
-    assert truth.notes == ("timestamps rebuilt: pictures hold no times, 25 frames/s are assumed",)
+    assert truth.notes == ("timestamps rebuilt: pictures have no timestamps, 25 frames/s is assumed",)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_files_of_several_pictures_get_a_remark(tmp_path):
     for number in range(2):
         cv2.imwritemulti(str(tmp_path / f"{number}.tif"), pages)
     chunk, truth = read(tmp_path)
-    assert len(chunk) == 2 and truth.remarks == ("each file holds several pictures, of which the first is taken",)
+    assert len(chunk) == 2 and truth.remarks == ("each file holds several pictures, only the first is used",)
 
 
 def test_pictures_of_several_sizes_are_one_clip(tmp_path):
@@ -79,12 +79,12 @@ def test_a_picture_that_cannot_be_read_is_a_lost_span(tmp_path):
     assert chunk.frames[:, 0, 0, 0].tolist() == [1, 2, 4, 5]
     np.testing.assert_allclose(chunk.pts_seconds, [0, 0.04, 0.12, 0.16])
     np.testing.assert_allclose(truth.lost_spans, [(0.08, 0.12)])
-    assert "decoding failed 1 time (last: img_3.png is no picture)" in truth.notes
+    assert "decoding failed 1 time (last: img_3.png is not a picture)" in truth.notes
 
 
 def test_missing_numbers_are_counted(tmp_path):
     _, truth = read(write_pictures(tmp_path, [1, 2, 7]))
-    assert truth.notes[0].endswith("(4 numbers are missing in the sequence)")
+    assert truth.notes[0].endswith("(4 numbers are missing from the sequence)")
 
 
 def test_grey_and_transparent_pictures_become_rgb(tmp_path):
@@ -96,5 +96,5 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path):
 
 def test_pictures_of_which_none_can_be_read_are_named(tmp_path):
     (tmp_path / "1.png").write_bytes(b"")
-    with pytest.raises(NoFramesError, match="of 1 picture not one can be read; replace them"):
+    with pytest.raises(NoFramesError, match=r"none of its pictures can be read \(1 picture\); replace them"):
         read(tmp_path)

@@ -14,7 +14,7 @@ from extract.preview.scan import scan_videos
 from extract.records import VideoItem
 from extract.videos.rule import SamplingRule
 
-WOVEN = "of two interlaced fields, woven as they are coded (--deinterlace)"
+WOVEN = "with two interlaced fields, left woven as coded (--deinterlace)"
 
 
 def read(path: Path, rule: str = "every=1", **settings):
@@ -42,7 +42,7 @@ def test_deinterlacing_makes_one_picture_of_two_fields_at_the_same_time(tmp_path
     assert seconds.tolist() == then.tolist()
     combs, left = (np.abs(np.diff(f.astype(int), n=2, axis=1)).mean() for f in (woven, frames))
     assert left < combs / 5
-    assert truth.notes[0] == "20 frames of two interlaced fields, made into one picture by bwdif"
+    assert truth.notes[0] == "20 frames with two interlaced fields, merged into one picture by bwdif"
 
 
 def test_deinterlacing_leaves_progressive_frames_alone(tmp_path):

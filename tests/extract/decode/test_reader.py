@@ -54,7 +54,7 @@ def error_of(path, error_class=UnreadableVideoError, **settings):
 def test_a_fault_that_nobody_foresaw_is_an_error_of_the_video(plain, monkeypatch):
     monkeypatch.setattr(decode, "_start", lambda *_: 1 / 0)
     message = error_of(plain, UnexpectedVideoError)
-    assert "plain.mp4 met a fault of clipseq or of a library (ZeroDivisionError: division by zero); report" in message
+    assert "plain.mp4 triggered a bug in clipseq or a library (ZeroDivisionError: division by zero); report" in message
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_span_keeps_the_clock_and_the_numbers_of_its_video(plain):
 
 def test_a_span_outside_its_video_is_named(plain):
     message = error_of(plain, NoFramesError, span=(7.0, 8.0))
-    assert message == f"{plain} has no frame between 7 and 8 s, it is 2 s long; correct the span of clip"
+    assert message == f"{plain} has no frame between 7 and 8 s and is 2 s long; correct the span of clip"
 
 
 def test_frames_that_are_all_skipped_are_named(plain):
@@ -127,7 +127,7 @@ def test_the_first_frames_of_a_span_count_from_its_start(plain):
 def test_behind_the_first_frames_nothing_is_read_and_nothing_counts_as_lost(plain):
     truth = read(plain, "every=1,first_frames=12", on_corrupt="fail")[3]
     assert (truth.decoded_frames, truth.lost_spans) == (12, ())
-    assert truth.notes == ("reading ended after 12 frames, the last of which was the last one wanted",)
+    assert truth.notes == ("reading ended after 12 frames, at the last wanted frame",)
 
 
 def test_the_size_of_chunks_does_not_matter(plain):
@@ -185,7 +185,7 @@ def test_names_with_spaces_dashes_and_other_alphabets_open(tmp_path, monkeypatch
     ("content", "message"),
     [
         (b"", "is empty (0 bytes); replace or remove it"),
-        (b"just some text\n" * 99, "is no video that can be opened (Invalid data found when processing input)"),
+        (b"just some text\n" * 99, "cannot be opened as a video (Invalid data found when processing input)"),
     ],
 )
 def test_what_is_no_video_says_so(tmp_path, content, message):
@@ -212,7 +212,7 @@ def test_an_empty_folder_is_no_clip(tmp_path):
 def test_frames_of_several_sizes_need_an_image_size(tmp_path):
     for number, size in enumerate([8, 9]):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((size, size, 3), np.uint8))
-    assert "holds frames of several sizes; give an image size" in error_of(tmp_path)
+    assert "has frames of different sizes; set an image size" in error_of(tmp_path)
     assert len(read(tmp_path, image_size=8)[1]) == 2
 
 
@@ -235,7 +235,7 @@ def test_unknown_settings_are_named(settings, message):
 def test_the_truth_is_not_told_before_the_end(plain):
     with (
         open_clip(VideoItem("a", plain), DecodeSettings(SamplingRule.parse("every=1"))) as reader,
-        pytest.raises(RuntimeError, match="known when all its frames have been read"),
+        pytest.raises(RuntimeError, match="known only after all its frames have been read"),
     ):
         _ = reader.truth
 
@@ -268,7 +268,7 @@ def test_interaction_clips_in_avi_have_rebuilt_times():
     assert (len(indices), truth.decoded_frames, truth.declared_frames) == (183, 183, 185)
     assert (truth.timestamps, truth.average_rate) == ("rebuilt", 30.0)
     np.testing.assert_allclose(seconds, np.arange(183) / 30, atol=1e-12)
-    assert truth.notes == ("timestamps rebuilt: the container stores no times of display",)
+    assert truth.notes == ("timestamps rebuilt: the container stores no presentation times",)
 
 
 def test_av1_is_read():

@@ -61,13 +61,14 @@ def test_a_clip_that_earlier_rules_stored_wrongly_is_made_again_and_nothing_else
     assert Counter(statuses(videos, settings).values()) == {"done": 3}
     corrected()
     store = open_store(settings.output)
-    assert "two.avi is computed by the next extraction: it was stored by earlier rules: seventh frames were wrong." in (
-        explain(find_videos(videos / "two.avi")[0], store)
+    assert (
+        "two.avi is computed by the next extraction: it was stored under earlier rules: seventh frames were wrong."
+        in (explain(find_videos(videos / "two.avi")[0], store))
     )
     assert main(["info", str(settings.output)]) == 0
     said = (
-        "1 clip was stored by earlier rules of decoding (seventh frames were wrong), and the next `clipseq extract` "
-        "makes it again: two.avi"
+        "1 clip was stored under earlier decoding rules (seventh frames were wrong), and the next `clipseq extract` "
+        "redoes it: two.avi"
     )
     assert said in capsys.readouterr().out
     assert statuses(videos, settings) == {"one.avi": "skipped", "three.avi": "skipped", "two.avi": "done"}

@@ -31,7 +31,7 @@ def test_thousands_of_lost_spans_are_cut_short_and_counted(index):
 
 @pytest.mark.parametrize("curve", ["PQ", "HLG"])
 def test_hdr_is_named(index, curve):
-    assert truth(replace(index, hdr=curve)).notes == (f"HDR colours ({curve}), taken as they are",)
+    assert truth(replace(index, hdr=curve)).notes == (f"HDR colours ({curve}), used as they are",)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_a_stalled_file_is_abandoned():
     watched.close()
     assert time.monotonic() - began < 3
     assert str(error.value) == (
-        "far/away.mp4: nothing was read for 0.3 s; the disk or network stalls, try again later with --retry-failed"
+        "far/away.mp4: nothing was read for 0.3 s; the disk or network stalls; try again later with --retry-failed"
     )
     hang.set()
 

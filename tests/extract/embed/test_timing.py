@@ -29,13 +29,13 @@ def test_a_backbone_that_waits_for_frames_is_not():
     seconds = StageSeconds(decode=16.0, backbone=4.0, computing=4.0, backbone_waited=6.0, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds) == (
         "decoding-bound: the backbone could take 2,000 frames/s, decoding 1,000 frames/s on 2 threads; 60% of the time "
-        "no frames were there; more --decode-threads (each takes one video) or a faster disk would help"
+        "no frames were ready; more --decode-threads (each takes one video) or a faster disk would help"
     )
 
 
 def test_where_all_cores_decode_more_threads_are_not_advised():
     seconds = StageSeconds(decode=40.0, backbone=4.0, computing=4.0, backbone_waited=6.0, frames=8000, decode_threads=4)
-    assert bottleneck_line(seconds).endswith("no frames were there; more cores or a faster disk would help")
+    assert bottleneck_line(seconds).endswith("no frames were ready; more cores or a faster disk would help")
 
 
 def test_where_decoding_takes_most_of_shared_cores_it_is_the_bottleneck():
@@ -62,7 +62,7 @@ def test_a_short_job_gets_its_rates_and_no_advice():
 def test_where_frames_are_stored_no_backbone_is_named():
     seconds = StageSeconds(decode=20.0, backbone=0.1, computing=0.1, backbone_waited=9.9, frames=8000, decode_threads=2)
     assert bottleneck_line(seconds, has_model=False) == (
-        "decoding-bound: decoding 800 frames/s on 2 threads; 99% of the time no frames were there; more "
+        "decoding-bound: decoding 800 frames/s on 2 threads; 99% of the time no frames were ready; more "
         "--decode-threads (each takes one video) or a faster disk would help"
     )
     seconds = StageSeconds(decode=20.0, backbone_waited=1.0, backbone_held=9.0, frames=8000, decode_threads=2)

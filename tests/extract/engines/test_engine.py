@@ -216,7 +216,7 @@ def not_convertible() -> Backbone:
 def test_auto_logs_that_a_model_cannot_be_converted_and_uses_keras(no_cache, monkeypatch, caplog, capfd):
     monkeypatch.setattr(registry, "has_gpu", lambda: False)
     assert make_engine(not_convertible(), batch_size=2).kind == "keras"
-    assert "spectral cannot be converted for LiteRT" in caplog.text and "Keras computes it instead" in caplog.text
+    assert "spectral cannot be converted for LiteRT" in caplog.text and "using Keras instead" in caplog.text
 
 
 def test_litert_says_that_a_model_cannot_be_converted(no_cache):

@@ -67,7 +67,7 @@ def test_an_extraction_onto_a_full_disk_is_one_sentence_and_resumes_on_a_larger_
 
     assert code == 1 and len(errors) == 1, errors
     assert errors[0].startswith(f"clipseq extract: {small_disk / 'f'}")
-    assert "(No space left on device); what was finished before is safe: free some space, or move" in errors[0]
+    assert "(No space left on device); what was finished before is safe: free some space or move" in errors[0]
     assert verify(small_disk / "f").is_sound
     survived = len(open_store(small_disk / "f"))
     assert 0 < survived < 40

@@ -67,7 +67,7 @@ def test_grey_pictures_of_motion_mean_nothing():
     with pytest.raises(UsageError) as error:
         ExtractSettings(Path("x"), backbone="pixels", channels=1, input="flow")
     assert str(error.value) == (
-        "--channels 1 does not go with --input flow, whose three channels are motion to the right, motion downwards "
+        "--channels 1 does not go with --input flow, whose three channels are rightward motion, downward motion "
         "and speed; leave it out"
     )
 
@@ -213,7 +213,7 @@ def test_threads_of_opencv_are_the_callers_again(videos, settings):
 
 def test_a_wrong_weights_file_leaves_no_empty_store_behind(videos, settings, tmp_path):
     (tmp_path / "wrong.h5").write_bytes(b"no weights")
-    with pytest.raises(BackboneError, match=r"wrong\.h5 does not fit mobilenet_v2"):
+    with pytest.raises(BackboneError, match=r"wrong\.h5 does not match mobilenet_v2"):
         statuses(videos, settings, backbone="mobilenet_v2", weights=tmp_path / "wrong.h5", image_size=32)
     assert not settings.output.exists()
 
@@ -336,7 +336,7 @@ def test_a_recipe_of_an_earlier_version_cannot_be_followed_and_says_what_to_do(t
     with pytest.raises(UsageError) as error:
         settings_from_recipe(old, tmp_path)
     assert str(error.value) == (
-        "these embeddings are of an earlier clipseq, which scaled pictures in another way (resize=halves, then area, "
+        "these embeddings come from an earlier clipseq, which scaled pictures differently (resize=halves, then area, "
         "now swscale area, full chroma): videos cannot be embedded the same way. Extract and train again, or give a "
         "store of that version instead of videos"
     )
@@ -355,7 +355,7 @@ def test_a_forgotten_weights_file_is_asked_for_before_anything_is_extracted(tmp_
         for path in paths
     ]
     assert [settings_from_recipe(recipe, tmp_path, weights=paths).weights for recipe in recipes] == paths
-    for given, said in (((), "weights here"), (paths[:1], r"weights here, and .*a\.pth is not it")):
+    for given, said in (((), "weights here"), (paths[:1], r"weights here, and .*a\.pth does not match")):
         with pytest.raises(UsageError, match=rf"made by efficientnet_lite0 with .* {said}.*--weights PATH"):
             settings_from_recipe(recipes[1], tmp_path, weights=given)
 

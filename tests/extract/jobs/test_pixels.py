@@ -129,7 +129,7 @@ def test_a_rerun_skips_what_is_done_and_redoes_what_changed(videos, tmp_path):
     items = find_videos(videos)
     assert statuses(items, settings) == {"hug/a.mp4": "skipped", "hug/b.mp4": "skipped", "kick/a.mp4": "done"}
     assert_holds_the_frames(items, settings)
-    assert "kick/a.mp4 is reused: size and modification time" in explain("kick/a.mp4", open_store(settings.output))
+    assert "kick/a.mp4 is reused: the file's size and" in explain("kick/a.mp4", open_store(settings.output))
 
 
 def test_parts_of_a_job_make_one_store(videos, tmp_path):
@@ -274,7 +274,7 @@ def test_flags_that_a_store_has_decided_are_not_silently_ignored(videos, tmp_pat
     statuses(find_videos(videos), settings)
     code, _, error = show(capsys, settings.output, "--output", tmp_path / "s.png", "--every", "3")
     assert code == 2
-    assert f"--every does not go with {settings.output}, a store whose recipe has decided it; leave it out" in error
+    assert f"--every does not go with {settings.output}, a store whose recipe sets it; leave it out" in error
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_flags_that_a_store_has_decided_are_not_silently_ignored(videos, tmp_pat
     [
         (
             "--augment",
-            "--augment needs to know how: give one of --flip, --shift, --zoom, --rotation, --brightness, --contrast",
+            "--augment needs at least one of --flip, --shift, --zoom, --rotation, --brightness, --contrast",
         ),
         ("--zoom 1.5", "zoom must be between 0 and 0.95, got 1.5; choose another --zoom."),
         ("--shift -0.1", "shift must be between 0 and 0.95, got -0.1; choose another --shift."),
@@ -296,7 +296,7 @@ def test_an_augmentation_that_means_nothing_is_named(tmp_path, capsys, flags, me
 def test_videos_are_augmented_only_as_pixels(videos, tmp_path, capsys):
     command = (videos, "--output", tmp_path / "s.png", "--backbone", "tiny", "--flip")
     code, _, err = show(capsys, *command)
-    assert code == 2 and "--augment shows frames as training on frames sees them; add --backbone pixels" in err
+    assert code == 2 and "--augment shows frames as raw-frame training sees them; add --backbone pixels" in err
     assert (
         show(capsys, videos, "--output", tmp_path / "s.png", "--backbone", "pixels", "--channels", 1, "--flip")[0] == 0
     )

@@ -73,9 +73,9 @@ def test_a_touched_clip_is_known_by_its_content(tmp_path, item):
     os.utime(item.path, ns=(1, 1))
     assert decide_clip(item, store).action == "reuse"
     item.path.write_bytes(b"y" * 1234)
-    assert decide_clip(item, store).reason == "the content of the file has changed since the extraction"
+    assert decide_clip(item, store).reason == "the file's content has changed since the extraction"
     item.path.write_bytes(b"y" * 1235)
-    assert decide_clip(item, store).reason == "the size of the file has changed since the extraction"
+    assert decide_clip(item, store).reason == "the file's size has changed since the extraction"
 
 
 def test_the_same_size_and_time_are_seen_through_by_rehash_only(tmp_path, item):
@@ -128,11 +128,11 @@ def test_every_clip_is_in_exactly_one_part():
 def test_why_a_clip_is_reused(tmp_path, item, as_item):
     text = explain(item if as_item else "a.mp4", fill(tmp_path, done=[item]))
     assert text.startswith(
-        "a.mp4 is reused: size and modification time of the file are those of the extraction. "
+        "a.mp4 is reused: the file's size and modification time are unchanged since the extraction. "
         f"{tmp_path / 'features'} holds 3 timesteps of it, written 20"
     )
     assert f"from {item.path} (1,234 bytes, modified 2020-09-13T12:26:40+00:00)." in text
-    assert text.endswith("A file of other content with the same size and time is found with --rehash only.")
+    assert text.endswith("Changed content with the same size and time is found only with --rehash.")
 
 
 @pytest.mark.parametrize("as_item", (True, False))
@@ -141,7 +141,7 @@ def test_why_a_clip_is_computed_anew(tmp_path, item, as_item):
     rewrite(item, b"y" * 999)
     text = explain(item if as_item else "a.mp4", store)
     assert text.startswith(
-        "a.mp4 is computed by the next extraction: the size of the file has changed since the extraction. "
+        "a.mp4 is computed by the next extraction: the file's size has changed since the extraction. "
     )
     assert "(1,234 bytes, modified 2020-09-13T12:26:40+00:00). The file has 999 bytes, modified 2020-" in text
     assert text.endswith(" now; readers get the stored timesteps until it is replaced.")
@@ -150,15 +150,15 @@ def test_why_a_clip_is_computed_anew(tmp_path, item, as_item):
 def test_why_a_clip_goes_on(tmp_path, item):
     text = explain("a.mp4", fill(tmp_path, begun=[item]))
     assert text == (
-        "a.mp4 is computed by the next extraction: an earlier run sealed its first 3 rows; it goes on there. "
-        f"{tmp_path / 'features'} holds 3 rows of it, and not its end."
+        "a.mp4 is computed by the next extraction: an earlier run sealed its first 3 rows; it resumes there. "
+        f"{tmp_path / 'features'} holds 3 rows of it, but not its end."
     )
 
 
 def test_why_a_clip_failed_is_told_from_where_its_neighbours_lie(tmp_path, item):
     text = explain("a.mp4", fill(tmp_path, done=[another(item, "b.mp4")], failed=[item]))
     assert text.startswith(
-        "a.mp4 counts as failed again, without work: a.mp4 is no video (the file is unchanged since; "
+        "a.mp4 counts as failed again, without being tried: a.mp4 is no video (the file has not changed; "
         "--retry-failed tries again). It failed 20"
     )
     assert text.endswith(" with ValueError: a.mp4 is no video.")
@@ -166,7 +166,7 @@ def test_why_a_clip_failed_is_told_from_where_its_neighbours_lie(tmp_path, item)
 
 def test_why_without_a_file_to_compare(tmp_path, item):
     text = explain("a.mp4", fill(tmp_path, failed=[item]))
-    assert text.startswith("a.mp4 failed; where its file lies is not recorded, so give the videos to compare it. It ")
+    assert text.startswith("a.mp4 failed, and the path of its file is not recorded: give the videos to compare it. It ")
 
 
 def test_why_of_a_file_that_is_gone_says_that_its_timesteps_stay(tmp_path, item):
@@ -191,7 +191,7 @@ def test_why_names_damaged_shards_where_the_clip_may_have_been(tmp_path, item):
     text = explain(item, open_store(store.path))
     assert text == (
         "a.mp4 is computed by the next extraction: it is not in the store. "
-        "There is damage (1 damaged shard), and it may have been in there: see clipseq verify."
+        "The store is damaged (1 damaged shard) and may have lost it: see clipseq verify."
     )
 
 
@@ -200,10 +200,10 @@ def test_why_of_a_packed_store_says_that_nothing_is_added_to_it(tmp_path, item):
 
     text = explain("a.mp4", open_store(tmp_path / "packed.h5"))
     assert "is computed by the next extraction into the directory that was packed: it is not in the store" in text
-    assert text.endswith("packed.h5 is a packed file: nothing is added to it.")
+    assert text.endswith("packed.h5 is a packed file: nothing can be added to it.")
 
 
 def test_why_of_imported_features_speaks_of_imports(tmp_path, item):
     store = fill(tmp_path, failed=[item], recipe={"source": "imported"})
     text = explain(replace(item, path=Path(item.path)), store)
-    assert text.startswith("a.mp4 is computed by the next import: it failed before, and is tried again. It failed 20")
+    assert text.startswith("a.mp4 is computed by the next import: it failed before and is tried again. It failed 20")

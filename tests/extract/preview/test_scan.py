@@ -78,7 +78,7 @@ def test_spans_of_one_video_are_no_duplicates_and_its_frames_count_once(tmp_path
         totals.add(result)
     assert [result.flags for result in found] == [(), ("very short",), ("no frame",)]
     assert [result.sampled_frames for result in found] == [4, 1, 0]
-    assert "has no frame between 7 and 8 s, it is 2 s long" in found[2].error
+    assert "has no frame between 7 and 8 s and is 2 s long" in found[2].error
     assert (totals.frames, totals.sampled_frames, totals.size_bytes) == (20, 5, path.stat().st_size)
 
 
@@ -87,7 +87,7 @@ def test_a_codec_that_nobody_knows_is_no_decoder(tmp_path):
     (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zz~1"))
     (found,) = scan_videos(find_videos(tmp_path), FPS_4)
     assert found.flags == ("no decoder",)
-    assert found.error == f"{tmp_path / 'a.mp4'} holds a video stream that no decoder knows; convert it"
+    assert found.error == f"{tmp_path / 'a.mp4'} has a video stream that FFmpeg cannot decode; convert it"
 
 
 def test_sound_is_no_video_stream():

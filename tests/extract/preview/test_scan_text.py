@@ -82,7 +82,7 @@ def test_the_summary_names_counts_oddities_and_cost():
         "clips 2  readable 1  failing 1  frames 300  length 10.0 s  size 1.5 MB",
         "codecs: h264 1",
         "odd: declared frames differ 1, rotated 1, unreadable 1",
-        "an extraction: 80 frames, about 0.4 s, 206 kB on disk",
+        "extraction: 80 frames, about 0.4 s, 206 kB on disk",
     ]
 
 

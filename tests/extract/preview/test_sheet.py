@@ -115,7 +115,7 @@ def test_only_frames_are_changed(videos, tmp_path):
             open_store(tmp_path / "store"), tmp_path / "s.png", view=View(changes=[PictureChange(grey, "grey")])
         )
     assert str(error.value) == (
-        f"{tmp_path / 'store'} holds no frames, and only frames are augmented; give a store made with extract "
+        f"{tmp_path / 'store'} holds no frames, but only frames can be augmented; give a store made with extract "
         "--backbone pixels, or leave out --augment"
     )
 
@@ -146,7 +146,7 @@ def test_imported_features_have_no_frames(tmp_path):
     with pytest.raises(UsageError) as error:
         sheet_of_store(Imported(), tmp_path / "s.png")
     assert str(error.value) == (
-        f"{tmp_path / 'store'} holds imported features, of which there are no videos; give the videos instead"
+        f"{tmp_path / 'store'} holds imported features, which have no videos; give the videos instead"
     )
 
 

@@ -77,7 +77,7 @@ def test_a_bad_file_fails_alone_and_is_in_the_ledger(folder, tmp_path):
 
     assert (done.num_done, sorted(done.failed)) == (2, ["torn", "wide"])
     assert done.failed["wide"] == (
-        f"wide has rows of shape (9,) and {tmp_path / 'f'} holds (3,): all clips of a store are equally wide."
+        f"wide has rows of shape (9,), but {tmp_path / 'f'} holds (3,): all clips of a store must have equal width."
     )
     assert sorted(open_store(tmp_path / "f").failures()) == ["torn", "wide"]
 
@@ -209,7 +209,7 @@ def test_infinite_values_fail_the_clip(tmp_path):
     save(tmp_path / "in", np.array([[1e300]]))
 
     failed = import_features(tmp_path / "in", tmp_path / "f", ImportSettings(nan="zero")).failed
-    assert "a row holds inf, and only finite numbers are stored" in failed["x"]
+    assert "a row contains inf, but values must be finite" in failed["x"]
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,10 @@ def test_infinite_values_fail_the_clip(tmp_path):
         ({"a": np.ones((2, 2)), "b": np.ones((2, 3))}, None, "holds a (2, 2), b (2, 3): name the features with --key"),
         ({"a": np.ones(2)}, None, "holds a (2,): name the features with --key"),
         ({"a": np.ones((2, 2))}, "pose", "has no array 'pose', only a: check --key"),
-        ({"a": np.ones(2)}, "a", "holds float64 (2,), and features are numbers (T, D)"),
-        ({"a": np.array([["x"]])}, "a", "holds <U1 (1, 1), and features are numbers (T, D)"),
-        ({"a": np.ones((2, 2), complex)}, "a", "holds complex128 (2, 2), and features are numbers (T, D)"),
-        ({"a": np.ones((0, 2))}, "a", "holds float64 (0, 2), and features are numbers (T, D)"),
+        ({"a": np.ones(2)}, "a", "holds float64 (2,), but features must be numbers (T, D)"),
+        ({"a": np.array([["x"]])}, "a", "holds <U1 (1, 1), but features must be numbers (T, D)"),
+        ({"a": np.ones((2, 2), complex)}, "a", "holds complex128 (2, 2), but features must be numbers (T, D)"),
+        ({"a": np.ones((0, 2))}, "a", "holds float64 (0, 2), but features must be numbers (T, D)"),
     ],
 )
 def test_what_is_no_features_is_named(tmp_path, arrays, key, sentence):
@@ -258,7 +258,7 @@ def _huge_header():
 def test_hostile_files_are_refused(tmp_path, ending, content):
     (tmp_path / f"x.{ending}").write_bytes(content)
 
-    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(.*\): write it again"):
+    with pytest.raises(UnstorableClipError, match=r"cannot be read as features \(.*\): rewrite it"):
         load_rows(tmp_path / f"x.{ending}", ImportSettings())
 
 
@@ -267,13 +267,16 @@ def test_pickled_arrays_are_refused_without_running_them(tmp_path, save_as):
     save_as(tmp_path / "x.npz", np.array([[Bomb()]], dtype=object))
     path = next(tmp_path.iterdir())
 
-    with pytest.raises(UnstorableClipError, match=r"holds object .*, and features are numbers"):
+    with pytest.raises(UnstorableClipError, match=r"holds object .*, but features must be numbers"):
         load_rows(path, ImportSettings())
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
-    [({"fps": 0}, "--fps 0 must be above 0"), ({"nan": "drop"}, "--nan drop is not one of error, interpolate, zero")],
+    [
+        ({"fps": 0}, "--fps 0 must be greater than 0"),
+        ({"nan": "drop"}, "--nan drop is not one of error, interpolate"),
+    ],
 )
 def test_settings_that_mean_nothing_are_usage_errors(settings, sentence):
     with pytest.raises(UsageError, match=sentence):
@@ -281,7 +284,7 @@ def test_settings_that_mean_nothing_are_usage_errors(settings, sentence):
 
 
 def test_folders_without_features_and_equal_names_are_usage_errors(folder, tmp_path):
-    with pytest.raises(UsageError, match="is no folder: give the folder that holds"):
+    with pytest.raises(UsageError, match="is not a folder: give the folder that holds"):
         import_features(folder / "a.npy", tmp_path / "f", ImportSettings())
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"holds no \.npy or \.npz file"):
@@ -390,7 +393,7 @@ def test_features_that_lie_the_other_way_round_are_suspected_before_anything_is_
     with pytest.raises(UsageError) as error:
         import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=transpose))
     assert str(error.value) == (
-        "the first files all have 8 timesteps and 5 to 7 features, as if they lay the other way round: import them "
+        "the first files all have 8 timesteps and 5 to 7 features, as if they were transposed: import them "
         f"{'without' if transpose else 'with'} --transpose. Nothing has been stored."
     )
     assert not (tmp_path / "f").exists()

@@ -46,7 +46,7 @@ def test_an_empty_store_opens_and_says_that_it_has_no_width(tmp_path):
 
     store = open_store(tmp_path)
     assert store.clip_ids == []
-    with pytest.raises(StoreError, match="holds no clip yet, and no embeddings"):
+    with pytest.raises(StoreError, match="holds no clip yet, not embeddings"):
         _ = store.embedding_dim
 
 
@@ -57,7 +57,7 @@ def test_a_store_of_raw_frames_has_no_embedding_dim(tmp_path):
 
     store = open_store(tmp_path)
     assert store.row_shape == (3, 5, 3)
-    with pytest.raises(StoreError, match=r"holds raw frames of shape \(3, 5, 3\), and no embeddings"):
+    with pytest.raises(StoreError, match=r"holds raw frames of shape \(3, 5, 3\), not embeddings"):
         _ = store.embedding_dim
 
 
@@ -66,9 +66,9 @@ def test_where_a_run_or_videos_are_the_sentence_does_not_advise_to_extract_into_
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
 
-    with pytest.raises(StoreError, match="run is a run, no feature store: `clipseq evaluate`, `report` and `predict`"):
+    with pytest.raises(StoreError, match="run is a run, not a feature store: `clipseq evaluate`, `report`"):
         open_store(tmp_path / "run")
-    with pytest.raises(StoreError, match="table is a comparison, no feature store: `clipseq report "):
+    with pytest.raises(StoreError, match="table is a comparison, not a feature store: `clipseq report "):
         open_store(tmp_path / "table")
     with pytest.raises(StoreError, match=r"if it holds videos.*`clipseq extract .*videos --output features/`"):
         open_store(tmp_path / "videos")
@@ -78,14 +78,14 @@ def test_where_a_run_or_videos_are_the_sentence_does_not_advise_to_extract_into_
 def test_where_no_store_is_the_sentence_says_how_to_make_one(tmp_path, name):
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(StoreError, match=rf"{name} is no feature store: make one with `clipseq extract"):
+    with pytest.raises(StoreError, match=rf"{name} is not a feature store: make one with `clipseq extract"):
         open_store(tmp_path / name)
 
 
 def test_a_file_of_something_else_is_no_store(tmp_path):
     (tmp_path / "a.h5").write_text("hello")
 
-    with pytest.raises(SchemaError, match=r"a\.h5 is no HDF5 file, so no clipseq store"):
+    with pytest.raises(SchemaError, match=r"a\.h5 is not an HDF5 file, so not a clipseq store"):
         open_store(tmp_path / "a.h5")
 
 
@@ -99,7 +99,7 @@ def test_a_damaged_shard_hides_only_its_own_clips(tmp_path, caplog):
 
     assert store.clip_ids == ["b"]
     assert list(store.damaged) == [broken.name]
-    assert "1 of 2 shards cannot be read, and what was in there counts as missing" in caplog.text
+    assert "1 of 2 shards cannot be read; their clips count as missing" in caplog.text
     assert_clip(tmp_path, "b", 4)
     make_store(tmp_path, {"a": 3})
     assert_clip(tmp_path, "a", 3)
@@ -126,7 +126,7 @@ def test_a_shard_that_is_gone_after_opening_is_one_sentence(tmp_path):
     store = open_store(make_store(tmp_path))
     shard_of(tmp_path).unlink()
 
-    with pytest.raises(StoreError, match=r"does not exist \(any more\): check the path, or open the store again"):
+    with pytest.raises(StoreError, match=r"does not exist \(any more\): check the path, or reopen the store"):
         store.read("hug/a.mp4")
 
 

@@ -36,7 +36,7 @@ def test_a_resumed_clip_whose_rows_do_not_follow_is_refused(tmp_path):
         append(writer, "long", 0, 3)
     with writer_on(tmp_path) as writer:
         writer.resume(open_store(tmp_path).partial("long", SOURCE, rules=1))
-        with pytest.raises(UnstorableClipError, match="long: the timestamps do not rise strictly"):
+        with pytest.raises(UnstorableClipError, match="long: the timestamps do not strictly increase"):
             append(writer, "long", 2, 4)
 
 

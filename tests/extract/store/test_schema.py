@@ -56,7 +56,7 @@ def test_another_recipe_is_an_error_that_lists_every_difference(tmp_path):
 def test_a_file_as_output_is_refused(tmp_path):
     (tmp_path / "packed.h5").touch()
 
-    with pytest.raises(StoreError, match=r"packed\.h5 is a file; clips are added to a directory only"):
+    with pytest.raises(StoreError, match=r"packed\.h5 is a file; clips can only be added to a directory"):
         check_recipe(tmp_path / "packed.h5", RECIPE)
 
 
@@ -64,7 +64,7 @@ def test_a_newer_store_asks_for_an_upgrade(tmp_path):
     record = {"schema_version": 2, "fingerprint": "x", "recipe": {}}
     (tmp_path / "recipe.json").write_text(json.dumps(record))
 
-    with pytest.raises(SchemaError, match=r"recipe\.json is of schema 2 and this clipseq reads up to 1: upgrade"):
+    with pytest.raises(SchemaError, match=r"recipe\.json has schema 2, but this clipseq reads only up to 1: upgrade"):
         read_recipe(tmp_path)
 
 
@@ -79,14 +79,14 @@ def test_a_torn_recipe_is_named(tmp_path, text):
 def test_a_recipe_that_was_edited_by_hand_is_named(tmp_path):
     (tmp_path / "recipe.json").write_text(recipe_text(RECIPE).replace("tiny", "huge"))
 
-    with pytest.raises(DamagedShardError, match="was changed: its fingerprint does not fit"):
+    with pytest.raises(DamagedShardError, match="was changed: its fingerprint does not match"):
         read_recipe(tmp_path)
 
 
 def test_shards_without_a_recipe_are_named(tmp_path):
     (tmp_path / "shard-a-1-b-000000.h5").touch()
 
-    with pytest.raises(DamagedShardError, match=r"holds shards and no recipe\.json"):
+    with pytest.raises(DamagedShardError, match=r"holds shards but no recipe\.json"):
         check_recipe(tmp_path, RECIPE)
 
 

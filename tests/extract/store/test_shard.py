@@ -131,7 +131,10 @@ def test_a_user_block_is_refused(shard):
 
 @pytest.mark.parametrize(
     ("version", "sentence"),
-    [(2, "is of schema 2 and this clipseq reads up to 1: upgrade clipseq"), (0, "schema version 0 does not exist")],
+    [
+        (2, "has schema 2, but this clipseq reads only up to 1: upgrade clipseq"),
+        (0, "schema version 0 does not exist"),
+    ],
 )
 def test_another_schema_is_one_sentence(shard, version, sentence):
     with h5py.File(shard, "r+") as file:
@@ -145,7 +148,7 @@ def test_hdf5_of_something_else_is_no_store(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["data"] = [1, 2]
 
-    with pytest.raises(SchemaError, match=r"x\.h5 is an HDF5 file of something else, no clipseq store"):
+    with pytest.raises(SchemaError, match=r"x\.h5 is an HDF5 file, but not a clipseq store"):
         open_store(tmp_path / "x.h5")
 
 

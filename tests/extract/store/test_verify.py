@@ -36,7 +36,7 @@ def test_one_changed_byte_is_named_with_its_clip(tmp_path, dataset):
 
     assert report.damaged_clip_ids == ("hug/a.mp4",)
     assert report.damages[0].file == shard_of(tmp_path).name
-    assert report.damages[0].reason == "damaged are 1 of 3 clips or parts: the digest of their rows is wrong"
+    assert report.damages[0].reason == "1 of 3 clips or parts damaged: the digest of their rows is wrong"
 
 
 def test_a_changed_truth_record_is_named(tmp_path):
@@ -63,7 +63,7 @@ def test_an_empty_shard_is_damage_without_names(tmp_path):
 
     (damage,) = verify(tmp_path).damages
     assert (damage.file, damage.clip_ids) == ("shard-x-1-y-000000.h5", ())
-    assert "is no HDF5 file" in damage.reason
+    assert "is not an HDF5 file" in damage.reason
 
 
 def test_repair_sets_damaged_shards_aside_and_a_rerun_refills(tmp_path):
@@ -81,7 +81,7 @@ def test_repair_sets_damaged_shards_aside_and_a_rerun_refills(tmp_path):
     make_store(tmp_path, {"a": 5})
     again = verify(tmp_path)
     assert again.is_sound
-    assert again.notes == ("1 damaged shard set aside as *.damaged, to be deleted when you like",)
+    assert again.notes == ("1 damaged shard set aside as *.damaged, which you can delete",)
     assert_clip(tmp_path, "a", 5)
 
 
@@ -124,8 +124,8 @@ def test_repair_writes_a_lost_recipe_anew_from_the_shards(tmp_path, content):
 
     report = verify(tmp_path)
     assert [damage.file for damage in report.damages] == ["recipe.json"]
-    assert verdict_lines(report)[1:] == ["--repair would write recipe.json anew from the shards"]
-    assert verdict_lines(verify(tmp_path, repair=True))[1:] == ["wrote recipe.json anew from the shards"]
+    assert verdict_lines(report)[1:] == ["--repair would write recipe.json again from the shards"]
+    assert verdict_lines(verify(tmp_path, repair=True))[1:] == ["wrote recipe.json again from the shards"]
 
     assert verify(tmp_path).is_sound
     assert open_store(tmp_path).recipe == RECIPE
@@ -134,7 +134,7 @@ def test_repair_writes_a_lost_recipe_anew_from_the_shards(tmp_path, content):
 def test_a_store_without_a_sound_shard_cannot_get_its_recipe_back(tmp_path):
     (tmp_path / "shard-x-1-y-000000.h5").touch()
 
-    with pytest.raises(StoreError, match="has no shard left to take the recipe from: remove it, and extract again"):
+    with pytest.raises(StoreError, match="has no shard left to recover the recipe from: remove it, and extract again"):
         verify(tmp_path, repair=True)
 
 
@@ -152,8 +152,8 @@ def test_a_shard_of_another_recipe_is_damage(tmp_path):
     ("rows", "times", "reason"),
     [
         ([[np.nan]] * 3, [0, 1, 2], "values are not finite"),
-        ([[1]] * 3, [0, 2, 1], "timestamps do not rise"),
-        ([[1]] * 3, [0, np.inf, np.inf], "timestamps do not rise"),
+        ([[1]] * 3, [0, 2, 1], "timestamps do not increase"),
+        ([[1]] * 3, [0, np.inf, np.inf], "timestamps do not increase"),
     ],
 )
 def test_rows_that_should_not_be_there_are_named(tmp_path, monkeypatch, rows, times, reason):
@@ -163,7 +163,7 @@ def test_rows_that_should_not_be_there_are_named(tmp_path, monkeypatch, rows, ti
         writer.finish("a", None)
 
     (damage,) = verify(tmp_path).damages
-    assert damage.reason == f"damaged are 1 of 1 clip or part: {reason}"
+    assert damage.reason == f"1 of 1 clip or part damaged: {reason}"
 
 
 def test_parts_whose_timestamps_do_not_follow_are_named(tmp_path, monkeypatch):
@@ -174,7 +174,7 @@ def test_parts_whose_timestamps_do_not_follow_are_named(tmp_path, monkeypatch):
         writer.finish("a", None)
 
     (damage,) = verify(tmp_path).damages
-    assert (damage.reason, damage.clip_ids) == ("timestamps do not rise from part to part", ("a",))
+    assert (damage.reason, damage.clip_ids) == ("timestamps do not increase from part to part", ("a",))
 
 
 def test_unfinished_clips_and_half_written_files_are_no_damage(tmp_path):
@@ -185,8 +185,8 @@ def test_unfinished_clips_and_half_written_files_are_no_damage(tmp_path):
     report = verify(tmp_path)
     assert report.is_sound
     assert report.notes == (
-        "1 unfinished clip, with which a rerun goes on: long",
-        "1 half-written file of stopped or running writers, to be ignored",
+        "1 unfinished clip, which a rerun resumes: long",
+        "1 half-written file of stopped or running writers, which you can ignore",
     )
 
 
@@ -207,7 +207,7 @@ def test_a_packed_store_is_verified_and_cannot_be_repaired(tmp_path):
 def test_nothing_to_verify_is_one_sentence(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
 
-    with pytest.raises(StoreError, match="is no feature store: if it holds videos"):
+    with pytest.raises(StoreError, match="is not a feature store: if it holds videos"):
         verify(tmp_path)
-    with pytest.raises(SchemaError, match=r"a\.txt is no HDF5 file"):
+    with pytest.raises(SchemaError, match=r"a\.txt is not an HDF5 file"):
         verify(tmp_path / "a.txt")

@@ -51,7 +51,7 @@ def test_a_writer_whose_recipe_was_replaced_before_its_first_shard_stores_nothin
     append(early, "a", 0, 2)
     early.finish("a", TRUTH)
     StoreWriter(tmp_path, {**RECIPE, "fit": "crop"}, engine="keras")
-    with pytest.raises(RecipeMismatchError, match="was given another recipe before anything was stored; start again"):
+    with pytest.raises(RecipeMismatchError, match="got another recipe before anything was stored; start again"):
         early.seal()
     assert not shards(tmp_path)
 
@@ -173,9 +173,9 @@ def test_discarded_rows_do_not_make_a_shard_due(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        (np.nan, "a: a row holds nan, and only finite numbers are stored: check the weights and the precision."),
-        (-np.inf, "a: a row holds -inf, and only finite numbers are stored: check the weights and the precision."),
-        (70000, "a: a row holds 70000.0, beyond what float16 can hold (65504), so this clip is not stored: "
+        (np.nan, "a: a row contains nan, but values must be finite: check the weights and the precision."),
+        (-np.inf, "a: a row contains -inf, but values must be finite: check the weights and the precision."),
+        (70000, "a: a row contains 70000.0, beyond the range of float16 (65504), so this clip is not stored: "
                 "use another backbone or scale its output."),
     ],
 )  # fmt: skip
@@ -206,14 +206,17 @@ def test_float32_holds_what_float16_cannot(tmp_path):
 def test_timestamps_that_do_not_rise_fail_the_clip(tmp_path, times):
     with (
         writer_on(tmp_path) as writer,
-        pytest.raises(UnstorableClipError, match="a: the timestamps do not rise"),
+        pytest.raises(UnstorableClipError, match="a: the timestamps do not strictly increase"),
     ):
         writer.append("a", rows_of("a", 3), np.arange(3), np.array(times, float), SOURCE)
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 1], [5, 4, 6], [-1, 0, 1]])
 def test_frame_indices_that_do_not_rise_fail_the_clip(tmp_path, indices):
-    with writer_on(tmp_path) as writer, pytest.raises(UnstorableClipError, match="a: the frame indices do not rise"):
+    with (
+        writer_on(tmp_path) as writer,
+        pytest.raises(UnstorableClipError, match="a: the frame indices do not strictly"),
+    ):
         writer.append("a", rows_of("a", 3), np.array(indices), np.arange(3.0), SOURCE)
 
 
@@ -234,7 +237,7 @@ def test_rows_of_another_width_fail_the_clip(tmp_path):
 
     assert (
         str(caught.value)
-        == f"a has rows of shape (9,) and {tmp_path} holds (4,): all clips of a store are equally wide."
+        == f"a has rows of shape (9,), but {tmp_path} holds (4,): all clips of a store must have equal width."
     )
 
 
@@ -303,7 +306,7 @@ def test_a_folder_without_permission_is_one_sentence(tmp_path):
 
 def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path):
     (tmp_path / "f").touch()
-    with pytest.raises(StoreError, match="is a file; clips are added to a directory only"):
+    with pytest.raises(StoreError, match="is a file; clips can only be added to a directory"):
         writer_on(tmp_path / "f")
     with pytest.raises(WriteError, match="could not be written"):
         writer_on(tmp_path / "f" / "g")

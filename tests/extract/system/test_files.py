@@ -66,12 +66,12 @@ def test_exclusive_works_where_there_are_no_hard_links(tmp_path, monkeypatch):
     [
         (OSError(errno.ENOSPC, "x"),
          "f could not be written (No space left on device); what was finished before is safe: "
-         "free some space, or move the folder to a larger disk, and run the same command again."),
+         "free some space or move the folder to a larger disk, then run the same command again."),
         (OSError(errno.EROFS, "x"),
          "f could not be written (Read-only file system): change the permissions, or write somewhere else."),
         (RuntimeError("Can't decrement id ref count (unable to extend file properly, errno = 27, error message = 'x')"),
          "f could not be written (File too large); what was finished before is safe: "
-         "free some space, or move the folder to a larger disk, and run the same command again."),
+         "free some space or move the folder to a larger disk, then run the same command again."),
         (RuntimeError("odd\nlines"), "f could not be written (odd); what was finished before is safe."),
     ],
 )  # fmt: skip

@@ -147,27 +147,27 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
         ("clip_id,label\na,b\n", "list.csv has the columns clip_id, label; a list of clips needs `path`"),
         ("path\n", "list.csv lists no clips; add lines below the header"),
         ("path,label\na.mp4,x\n,y\n", "list.csv line 3 has no path; fill it in or delete the line"),
-        ("path,start_seconds\na.mp4,soon\n", "line 2: start_seconds is 'soon' and must be a number of seconds"),
+        ("path,start_seconds\na.mp4,soon\n", "line 2: start_seconds is 'soon', but must be a number of seconds"),
         ("path,start_seconds,end_seconds\na.mp4,3,2\n", "line 2: the span 3 to 2 s must start at 0 or later"),
         ("path,start_seconds\na.mp4,nan\n", "line 2: the span nan to inf s must start at 0 or later"),
         ("path\na.mp4\na.mp4\n", "two clips are named 'a.mp4' ("),
         ("path,clip_id\na.mp4,../x\n", "the clip_id '../x' must be relative and without '..'"),
-        ("path\n../a.mp4\n", "list.csv line 2: ../a.mp4 does not lie below the folder of the list, so the clip has no"),
+        ("path\n../a.mp4\n", "list.csv line 2: ../a.mp4 is not below the folder of the list, so the clip has no"),
         (
             "path\na.mp4\n/far/a.mp4\n",
-            "line 3: /far/a.mp4 does not lie below the folder of the list, so the clip has no",
+            "line 3: /far/a.mp4 is not below the folder of the list, so the clip has no",
         ),
-        ("path,begin,stop\na.mp4,0,1\n", "list.csv has the columns begin, stop, which a list of clips does not know"),
-        ("path,onset,duration\na.mp4,0,1\n", "list.csv has the columns onset, duration, which a list of clips does"),
+        ("path,begin,stop\na.mp4,0,1\n", "list.csv has the columns begin, stop, which a list of clips cannot use"),
+        ("path,onset,duration\na.mp4,0,1\n", "list.csv has the columns onset, duration, which a list of clips cannot"),
         ('path\n"a.mp4#t=5,2"\n', "must end after it starts"),
         (
             "path,start,end\na.mp4,0,1\n",
-            "list.csv has the columns start, end, which a list of clips does not know: give",
+            "list.csv has the columns start, end, which a list of clips cannot use: give",
         ),
-        ("path;label\na.mp4;x\n", "list.csv parts its cells by semicolons; save it with commas"),
+        ("path;label\na.mp4;x\n", "list.csv separates its cells by semicolons; save it with commas"),
         (
             "path,label\n\na, b.mp4,x\n",
-            "list.csv line 3 has more cells than the header; put names that hold a comma in",
+            "list.csv line 3 has more cells than the header; put names that contain a comma in",
         ),
         ("path,start_frame,end_frame\na.mp4,0,50\n", "has the columns start_frame, end_frame, which a list of clips"),
     ],
@@ -181,14 +181,14 @@ def test_a_bad_table_is_named_with_its_line(tmp_path, text, message):
 )
 def test_an_address_is_not_supported_rather_than_missing(address):
     scheme = address.partition("//")[0]
-    assert f"{address}: {scheme}// is not supported, only files and folders" in message_of(UsageError, address)
+    assert f"{address}: {scheme}// is not supported, only local files and folders" in message_of(UsageError, address)
 
 
 def test_columns_that_mean_nothing_are_named_once_and_headers_ignore_case(tmp_path, caplog):
     touch(tmp_path, "a.mp4", "b.mp4")
     table = write_table(tmp_path, "Path,Clip_ID,fps,Start_Seconds,notes\na.mp4,one,30,1,x\nb.mp4,two,30,0,y\n")
     assert [(item.clip_id, item.start_seconds) for item in find_videos(table)] == [("one", 1.0), ("two", 0.0)]
-    assert caplog.messages == [f"{table}: the columns fps, notes mean nothing here and are not used"]
+    assert caplog.messages == [f"{table}: the columns fps, notes are not known here and not used"]
 
 
 def test_a_table_from_windows_has_backslashes(tmp_path):
@@ -229,7 +229,7 @@ def test_what_is_left_out_is_said_one_line_for_each_kind(tmp_path, caplog):
     touch(tmp_path, *(f"copied/img ({number}).jpg" for number in range(5)))
     assert ids(tmp_path) == ["a.mp4", "seq"]
     assert caplog.messages == [
-        f"{tmp_path}: left out 2 files (files that are no videos): b.txt, c/d.srt",
+        f"{tmp_path}: left out 2 files (files that are not videos): b.txt, c/d.srt",
         f"{tmp_path}: left out 1 file (pictures beside videos): poster.png",
         f"{tmp_path}: left out 6 files (pictures whose names do not end in a number): "
         "copied/img (0).jpg, copied/img (1).jpg, copied/img (2).jpg and 3 more",
@@ -240,7 +240,7 @@ def test_what_a_glob_matches_and_leaves_out_is_said_too(tmp_path, caplog):
     touch(tmp_path, "a.mp4", "b.txt", "poster.png", "seq/0.png", "seq/1.png", "class/c.mp4")
     assert ids(tmp_path / "*") == ["a.mp4", "seq"]
     assert caplog.messages == [
-        f"{tmp_path}/*: left out 1 file (files that are no videos): b.txt",
+        f"{tmp_path}/*: left out 1 file (files that are not videos): b.txt",
         f"{tmp_path}/*: left out 1 file (pictures beside videos): poster.png",
         f"{tmp_path}/*: left out 1 folder (which hold no numbered pictures themselves): class",
     ]

@@ -87,7 +87,7 @@ def test_a_name_that_fits_two_clips_is_refused(store, labels):
     path = labels("clip_id,label", "1,x")
     with pytest.raises(LabelError) as caught:
         load_clips([store({"hug/1.avi": 3, "kick/1.avi": 3})], path, task=WHOLE)
-    expected = f"{path} line 2: clip_id '1' fits 'hug/1.avi', 'kick/1.avi'; write the whole clip_id."
+    expected = f"{path} line 2: clip_id '1' matches 'hug/1.avi', 'kick/1.avi'; write the full clip_id."
     assert str(caught.value) == expected
 
 
@@ -102,7 +102,7 @@ def test_a_clip_of_another_folder_does_not_take_the_label(store, labels):
 
 
 def test_two_names_for_one_clip_are_refused(store, labels):
-    with pytest.raises(LabelError, match=r"line 3: '1' and 'hug/1.avi' are both clip 'hug/1.avi'; keep one"):
+    with pytest.raises(LabelError, match=r"line 3: '1' and 'hug/1.avi' both mean clip 'hug/1.avi'; keep one"):
         load_clips([store({"hug/1.avi": 3})], labels("clip_id,label", "hug/1.avi,x", "1,x"), task=WHOLE)
 
 
@@ -131,13 +131,13 @@ def test_labels_of_unknown_clips_are_refused_or_skipped(store, labels):
         (
             WHOLE,
             ("clip_id,start_seconds,end_seconds,label", "a.avi,0,1,x"),
-            "holds labelled intervals, which fits --task many-to-many, not many-to-one; "
+            "holds labelled intervals, for --task many-to-many, not many-to-one; "
             "use that task or a label file with clip_id,label.",
         ),
         (
             FRAMES,
             ("clip_id,label", "a.avi,x"),
-            "holds one label per clip, which fits --task many-to-one, not many-to-many; "
+            "holds one label per clip, for --task many-to-one, not many-to-many; "
             "use that task or a label file with clip_id,start_seconds,end_seconds,label.",
         ),
     ],
@@ -155,16 +155,20 @@ def test_labels_of_the_other_task_name_the_task_that_fits(store, labels, task, l
         ({"task": "one"}, UsageError, "--task is 'one'; it must be many-to-one or many-to-many."),
         ({"task": FRAMES}, LabelError, "needs labelled intervals; give them with --labels FILE."),
         ({"task": WHOLE, "labels_fps": 5.0}, UsageError, "--labels-fps is the rate of start_frame,end_frame labels"),
-        ({"task": WHOLE, "background": "x"}, UsageError, "fits --task many-to-many only."),
-        ({"task": WHOLE, "classes": ("x", "q")}, LabelError, "--classes names 'q', which no label has; there are x, y"),
+        ({"task": WHOLE, "background": "x"}, UsageError, "needs --task many-to-many."),
+        (
+            {"task": WHOLE, "classes": ("x", "q")},
+            LabelError,
+            "--classes names 'q', which no label uses; there are x",
+        ),
         ({"task": WHOLE, "classes": ("x", "x")}, LabelError, "--classes x,x names a class twice"),
         ({"task": WHOLE, "keep": ("x/a.avi", "q")}, LabelError, "--clips names 1 clip without features: 'q'"),
         ({"task": WHOLE, "group_from": r"z(\d)"}, LabelError, r"--group-from 'z(\d)' finds no group in 2 of 2"),
-        ({"task": WHOLE, "group_from": "("}, UsageError, "is no regular expression"),
+        ({"task": WHOLE, "group_from": "("}, UsageError, "is not a regular expression"),
         ({"task": WHOLE, "group_from": "x"}, UsageError, "has no capture groups; it must have one"),
         ({"task": WHOLE, "group_from": "(b)"}, LabelError, "finds no group in 1 of 2 clip ids ('x/a.avi')"),
         ({"task": WHOLE, "group_from": "2"}, LabelError, "finds no group in 2 of 2 clip ids"),
-        ({"task": WHOLE, "group_from": "0"}, UsageError, "0 is no folder level; 1 is the first folder"),
+        ({"task": WHOLE, "group_from": "0"}, UsageError, "0 is not a folder level; 1 is the first folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(store, options, error, message):
@@ -212,7 +216,7 @@ def test_seconds_are_joined_by_time_and_half_open(store, labels):
     path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0.1,0.3,x", "a.avi,0.3,0.55,y")
     data = load_clips([store({"a.avi": 8})], path, task=FRAMES)  # at 0.0, 0.1, ... 0.7 s
     assert data.clips[0].labels.tolist() == [-1, 0, 0, 1, 1, 1, -1, -1]
-    assert data.notes == ("without a label, so neither trained on nor scored: 3 of 8 timesteps (37.5 %)",)
+    assert data.notes == ("without a label, so not trained on or scored: 3 of 8 timesteps (37.5 %)",)
 
 
 def test_gaps_get_the_background_class(store, labels):
@@ -225,7 +229,7 @@ def test_gaps_get_the_background_class(store, labels):
 
 def test_a_background_that_nothing_has_is_refused(store, labels):
     path = labels("clip_id,start_seconds,end_seconds,label", "a.avi,0,0.4,x")
-    with pytest.raises(LabelError, match="--background 'base' is no label, and no timestep lies between labels"):
+    with pytest.raises(LabelError, match="--background 'base' is not a label, and no timestep is unlabelled"):
         load_clips([store({"a.avi": 4})], path, task=FRAMES, data=DataSettings(background="base"))
 
 
@@ -299,9 +303,9 @@ def test_a_clip_that_one_store_lacks_is_refused_or_skipped(store):
 
 
 def test_stores_that_give_no_clip_say_so(store, labels, tmp_path):
-    with pytest.raises(LabelError, match="no clip lies in a folder that could be its class"):
+    with pytest.raises(LabelError, match="no clip is in a folder that could be its class"):
         load_clips([store({"1.avi": 2})], None, task=WHOLE)
-    with pytest.raises(StoreError, match="empty holds no clip; extract some with clipseq extract"):
+    with pytest.raises(StoreError, match="empty holds no clips; extract some with clipseq extract"):
         load_clips([store({}, name="empty")], None, task=WHOLE)
     with pytest.raises(LabelError, match=r"no clip of .*features has a label in .*labels.csv; check the clip ids"):
         load_clips(
@@ -382,8 +386,8 @@ def test_a_finite_number_that_is_no_feature_is_named_before_anything_is_fitted(t
     with pytest.raises(ClipError) as error:
         load_clips([tmp_path / "s"], None, task="many-to-one")
     assert str(error.value) == (
-        f"kick/b holds {np.float32(value):g} in column 1 of timestep 2, which is no feature; where it marks a missing "
-        "value, write NaN instead and import again with --nan"
+        f"kick/b holds {np.float32(value):g} in column 1 of timestep 2, which cannot be a feature; if it marks a "
+        "missing value, write NaN instead and import again with --nan"
     )
 
 
@@ -398,7 +402,7 @@ def test_a_finite_number_that_is_no_feature_is_named_before_anything_is_fitted(t
 )
 def test_class_names_that_look_alike_are_named(first, second, shown):
     (note,) = look_alikes(sorted([first, second, "other"]))
-    assert shown in note and "look alike and are trained as 2 classes; if they are one, write it in one way" in note
+    assert shown in note and "look alike and are trained as 2 classes; if they are the same, use one spelling" in note
     assert look_alikes(["Walk", "walks", "other"]) == []
 
 

@@ -112,7 +112,7 @@ def test_overlapping_labels_are_refused_with_clip_and_times(load, tmp_path):
         load({"a.avi": 5}, "a.avi,0,4,x", "a.avi,1,2,x", "a.avi,3,5,y")
     assert str(caught.value) == (
         f"{tmp_path / 'labels.csv'} lines 2 and 4: clip 'a.avi' is both 'x' and 'y' from 3 to 4 frames; "
-        "a timestep has one label, so cut one of the two, give --multi-label, "
+        "a timestep has only one label, so shorten one of the two, give --multi-label, "
         "or leave such timesteps unlabelled with --alignment tolerant."
     )
 
@@ -123,15 +123,15 @@ def test_tolerant_leaves_overlaps_of_different_classes_unlabelled(load):
     assert data.vocabulary == ("none", "x", "y")
     assert data.clips[0].labels.tolist() == [1, 1, 1, -1, 2, 0]
     assert data.notes == (
-        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; no label is left for 1 timestep",
-        "without a label, so neither trained on nor scored: 1 of 6 timesteps (16.7 %)",
+        "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; 1 timestep therefore without a label",
+        "without a label, so not trained on or scored: 1 of 6 timesteps (16.7 %)",
     )
 
 
 def test_classes_that_are_left_out_are_measured(load):
     data = load({"a.avi": 8, "b.avi": 4}, "a.avi,0,2,x", "a.avi,2,5,y", "b.avi,0,4,x", classes=["x"])
     assert data.clips[0].labels.tolist() == [0, 0, -1, -1, -1, -1, -1, -1]
-    assert data.notes[0] == "classes that are not among --classes are left out in 1 clip: 'a.avi' for 3 frames"
+    assert data.notes[0] == "classes not in --classes are left out in 1 clip: 'a.avi' for 3 frames"
     first = data.alignment[0]
     assert (first.labelled, first.excluded, first.unlabelled, first.overlapping) == (2, 3, 3, 0)
     assert first.share == 0.25
@@ -179,7 +179,7 @@ def test_half_and_double_rate_are_recognised_on_short_clips_where_rounding_sprea
 def test_half_rate_is_a_remark_where_all_clips_are_of_one_length(load):
     clips = {f"{name}.avi": 40 for name in "abc"}
     notes = load(clips, *(f"{clip},0,20,x" for clip in clips)).notes
-    assert [note for note in notes if "end at 0.5 times" in note and "was not watched, nothing is wrong" in note]
+    assert [note for note in notes if "end at 0.5 times" in note and "was not annotated, this is fine" in note]
     notes = load(clips, *(f"{clip},0,27,x" for clip in clips)).notes
     assert not [note for note in notes if "times the end" in note]
 
@@ -193,9 +193,9 @@ def test_labels_that_stop_early_in_short_clips_are_no_other_rate(load):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        ([(1, 101), (1, 201)], "begin and end one frame after the features in most of 2 clips, as where the first fr"),
+        ([(1, 101), (1, 201)], "begin and end one frame after the features in most of 2 clips, as if the first fr"),
         ([(15, 115), (15, 215)], "begin and end about 15 frames after the features in most of 2 clips, which looks"),
-        ([(0, 115), (0, 215)], "end about 15 frames after the features in most of 2 clips, which looks like one shift"),
+        ([(0, 115), (0, 215)], "end about 15 frames after the features in most of 2 clips, which looks like a shift"),
         ([(0, 101), (0, 215)], None),
         ([(0, 100), (0, 200)], None),
         ([(0, 50), (0, 190)], None),
@@ -215,11 +215,11 @@ def test_a_shift_to_before_the_features_is_recognised():
 @pytest.mark.parametrize(
     ("unit", "rate", "expected"),
     [
-        ("s", 1.0, "check the frame rate that the features were made or imported with (--fps)"),
+        ("s", 1.0, "check the frame rate the features were made or imported with (--fps)"),
         (
             "frames",
             0.0,
-            "import the features with their rate (--fps) and give that of the labels with --labels-fps",
+            "import the features with their rate (--fps) and give the labels' rate with --labels-fps",
         ),
     ],
 )
@@ -250,12 +250,12 @@ def test_with_multi_label_an_overlap_is_labelled_and_past_the_features_is_refuse
             "many-to-many",
             {"background": "none"},
             "--multi-label and --background 'none' exclude each other: a timestep outside all intervals "
-            "has none of the classes already; leave --background out.",
+            "already has none of the classes; leave --background out.",
         ),
         (
             "many-to-one",
             {},
-            "--multi-label gives a timestep several classes at once and fits --task many-to-many only.",
+            "--multi-label gives a timestep several classes at once and needs --task many-to-many.",
         ),
     ],
 )

@@ -124,7 +124,7 @@ def test_labels_that_end_absurdly_far_out_are_refused(load):
     with pytest.raises(LabelError) as caught:
         load(4, "0,4000000000,x", alignment="tolerant")
     assert str(caught.value) == (
-        "the labels of clip 'a.avi' end at 4e+09 frames and its features at 4; "
+        "the labels of clip 'a.avi' end at 4e+09 frames, but its features end at 4; "
         "at most 10,000,000 frames are kept per clip, so correct the label file."
     )
 

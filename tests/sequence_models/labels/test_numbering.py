@@ -16,7 +16,7 @@ from sequence_models.labels.formats.plain_csv import read_labels
 LENGTHS = {"a.avi": 10, "b.avi": 13}
 BORDERS = {"a.avi": (0, 4, 7, 10), "b.avi": (0, 5, 9, 13)}
 EXPECTED = {"a.avi": [0] * 4 + [1] * 3 + [0] * 3, "b.avi": [0] * 5 + [1] * 4 + [0] * 4}
-ENDS = "ends one frame before the next begins, as where the last frame is included"
+ENDS = "ends one frame before the next begins, as if the last frame were included"
 
 
 def lines(*, first=0, inclusive=False):
@@ -52,7 +52,7 @@ def test_a_background_does_not_hide_inclusive_ends(load):
 
 
 def test_half_open_intervals_from_one_are_named(load):
-    with pytest.raises(LabelError, match=r"one frame after .* the first frame is 1: give --labels-from 1"):
+    with pytest.raises(LabelError, match=r"one frame after .* the first frame were 1: give --labels-from 1"):
         load(*lines(first=1))
     mended = load(*lines(first=1), labels_from=1)
     assert mended.notes == () and {c.clip_id: c.labels.tolist() for c in mended.clips} == EXPECTED
@@ -77,12 +77,12 @@ def test_a_bout_of_one_frame_is_refused_with_the_flag_that_takes_it(tmp_path):
 
 def test_frame_0_is_no_frame_of_those_that_count_from_1(tmp_path):
     path = write_labels(tmp_path / "labels.csv", "clip_id,start_frame,end_frame,label", "a,0,3,x")
-    with pytest.raises(LabelError, match=re.escape("line 2: start_frame is 0, and --labels-from 1 counts from 1.")):
+    with pytest.raises(LabelError, match=re.escape("line 2: start_frame is 0, but --labels-from 1 counts from 1.")):
         read_labels(path, first_frame=1)
 
 
 def test_numbering_says_nothing_about_seconds(load):
-    with pytest.raises(UsageError, match="--labels-from and --labels-end say what start_frame,end_frame mean"):
+    with pytest.raises(UsageError, match="--labels-from and --labels-end define start_frame,end_frame"):
         load("clip_id,start_seconds,end_seconds,label", "a.avi,0,1,x", labels_end="inclusive")
 
 

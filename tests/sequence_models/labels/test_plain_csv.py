@@ -79,20 +79,20 @@ def test_columns_that_mean_nothing_are_named(written):
     [
         ("", "is empty; the first line must be its header: " + HEADERS + "."),
         ("\n \n", "is empty; the first line must be its header: " + HEADERS + "."),
-        ("clip_id,label\n", "has a header and no rows; add a line per clip or interval."),
+        ("clip_id,label\n", "has a header but no rows; add a line per clip or interval."),
         (",,,\n,,,\n", "is empty; the first line must be its header: " + HEADERS + "."),
         (";;\r\n", "is empty; the first line must be its header: " + HEADERS + "."),
         ("a.avi,hug\n", "has the header 'a.avi,hug'; it must be " + HEADERS + "."),
-        ("clip_id,class\na,b\n", "has no column 'label', its header is 'clip_id,class'; it must hold clip_id,label."),
-        ("clip_id;label\na;b\n", "parts its cells by semicolons; save it with commas."),
+        ("clip_id,class\na,b\n", "has no column 'label', its header is 'clip_id,class'; it must have clip_id,label."),
+        ("clip_id;label\na;b\n", "separates its cells by semicolons; save it with commas."),
         (
             "clip_id;start_seconds;end_seconds;label\na;0,5;1,5;b\n",
-            "parts its cells by semicolons; save it with commas, with points in decimal numbers.",
+            "separates its cells by semicolons; save it with commas, with points in decimal numbers.",
         ),
-        ("clip_id\tlabel\na\tb\n", "parts its cells by tabs; save it with commas."),
+        ("clip_id\tlabel\na\tb\n", "separates its cells by tabs; save it with commas."),
         (
             "sep=,\nclip_id,label\na,b\n",
-            "begins with 'sep=,', which is for spreadsheets; remove the line, and part the cells by commas.",
+            "begins with 'sep=,', which is for spreadsheets; remove the line, and separate the cells by commas.",
         ),
         (
             "# of today\nclip_id,label\na,b\n",
@@ -101,26 +101,26 @@ def test_columns_that_mean_nothing_are_named(written):
         (
             "clip_id,start_seconds,label\na,0,b\n",
             "has no column 'end_seconds', its header is 'clip_id,start_seconds,label'; "
-            "it must hold clip_id,start_seconds,end_seconds,label.",
+            "it must have clip_id,start_seconds,end_seconds,label.",
         ),
         (
             "clip_id,start_seconds,end_frame,label\na,0,1,b\n",
             "has both start_seconds and end_frame; keep the seconds or the frames.",
         ),
-        ("path\na.avi\n", "has no column 'label', its header is 'path'; it must hold path,label."),
+        ("path\na.avi\n", "has no column 'label', its header is 'path'; it must have path,label."),
         ("clip_id,label,label\na,b,c\n", "line 1 names the column 'label' twice; keep one."),
-        ("clip_id,label\na,b\na,c\n", "line 3: clip_id 'a' is on line 2 too; keep one."),
+        ("clip_id,label\na,b\na,c\n", "line 3: clip_id 'a' is also on line 2; keep one."),
         ("clip_id,label\na,\n", "line 2: label is empty; fill it in or remove the line."),
         ("clip_id,label\n,b\n", "line 2: clip_id is empty; fill it in or remove the line."),
         (
             "clip_id,label\na,b,c\n",
-            "line 2 has 3 cells and the header 2; put names that hold a comma in double quotes, and write decimal "
-            "numbers with a point (the line starts with 'a').",
+            "line 2 has 3 cells but the header has 2; put names that contain a comma in double quotes, and write "
+            "decimal numbers with a point (the line starts with 'a').",
         ),
         ("clip_id,label,split\na,b,tets\n", "line 2: split is 'tets'; it must be train, validation or test."),
-        ('clip_id,label\n"a,b\n', "line 2 is no valid CSV (unexpected end of data); check its quotes."),
+        ('clip_id,label\n"a,b\n', "line 2 is not valid CSV (unexpected end of data); check its quotes."),
         (b"clip_id,label\n\xffa,b\n", "line 2 is not UTF-8 text (byte 0xff); save it as CSV in UTF-8."),
-        (b"clip_id,label\na\0,b\n", "line 2 holds a zero byte, so this is no text; give a CSV file in UTF-8."),
+        (b"clip_id,label\na\0,b\n", "line 2 contains a zero byte, so it is not text; give a CSV file in UTF-8."),
     ],
 )
 def test_a_bad_file_is_refused_in_one_sentence(written, content, message):
@@ -188,26 +188,26 @@ def test_clip_ids_come_from_lines_or_from_a_column(written, content):
         ('{"time_format": "hh:mm:ss", "project_format_version": "7.0", "observations": {}}', "a BORIS project"),
         (
             "Observation id,Observation date,Media file name,Behavior,Behavior type,Start (s),Stop (s)\n",
-            "a table of aggregated events of BORIS",
+            "a BORIS table of aggregated events",
         ),
-        ("Observation id,o1\n\nTime,Subject,Behavior,Behavior type\n", "a table of events of BORIS"),
+        ("Observation id,o1\n\nTime,Subject,Behavior,Behavior type\n", "a BORIS table of events"),
         (
             "Time\tMedia file path\tSubject\tBehavior\tStatus\n1.5\ta.mp4\t\tgroom\tSTART\n",
-            "a table of events of BORIS",
+            "a BORIS table of events",
         ),
-        (",background,groom\n0,1,0\n", "a label file of DeepEthogram"),
+        (",background,groom\n0,1,0\n", "a DeepEthogram label file"),
         ('File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid"),
-        ("# CSV_HEADER = metadata_id,file_list\n", "a file of the VGG Image Annotator"),
-        ("<?xml version='1.0'?>\n<annotations><version>1.1</version>", "a file of CVAT"),
+        ("# CSV_HEADER = metadata_id,file_list\n", "a VGG Image Annotator file"),
+        ("<?xml version='1.0'?>\n<annotations><version>1.1</version>", "a CVAT file"),
         (
             '[{"id": 7, "annotations": [{"result": [{"value": {"timelinelabels": ["x"]}}]}]}]',
-            "an export of Label Studio",
+            "a Label Studio export",
         ),
         ('{"a.mp4": ["groom", 1, 2]}', "JSON"),
-        ("Bento annotation file\nMovie file(s):\n", "a file of Bento or MARS"),
-        ("scorer,DLC_x,DLC_x\nbodyparts,nose,nose\ncoords,x,y\n", "a file of key points of DeepLabCut"),
+        ("Bento annotation file\nMovie file(s):\n", "a Bento or MARS file"),
+        ("scorer,DLC_x,DLC_x\nbodyparts,nose,nose\ncoords,x,y\n", "a DeepLabCut key point file"),
         ("12.480000\t15.920000\tgroom\n", "an Audacity label track"),
-        ("narration_id,video_id,start_timestamp,verb\n", "a list of EPIC-KITCHENS"),
+        ("narration_id,video_id,start_timestamp,verb\n", "an EPIC-KITCHENS list"),
     ],
 )
 def test_files_of_annotation_tools_are_named_and_not_asked_for_clip_id_and_label(written, content, tool):

@@ -62,6 +62,6 @@ def test_multi_label_predictions_of_another_shape_are_refused(tmp_path):
     run = make_multilabel_run(tmp_path / "r")
     write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1)], decided=[np.array([0, 1])])
     with pytest.raises(
-        RunError, match=r"predictions\.npz does not fit a run of 3 classes \(2 steps, .*truth \(2,\).*\): run `cli"
+        RunError, match=r"predictions\.npz does not match a run with 3 classes \(2 steps, .*truth \(2,\).*\): run `cli"
     ):
         write_report(run)

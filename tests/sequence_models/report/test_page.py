@@ -51,8 +51,13 @@ def test_a_run_without_scores_still_has_a_sentence(tmp_path):
         (0.44, 0.008, "better", "Better than x: +0.44 accuracy, ahead in 3 of 4 groups, sign-flip p 0.008."),
         (-0.2, 0.002, "worse", "Worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.002."),
         (-0.2, 0.03, "worse", "Probably worse than x: -0.20 accuracy, ahead in 3 of 4 groups, sign-flip p 0.030."),
-        (0.3, 0.125, "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p 0.125."),
-        (0.3, float("nan"), "open", "Not told apart from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p nan."),
+        (0.3, 0.125, "open", "No clear difference from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p 0.125."),
+        (
+            0.3,
+            float("nan"),
+            "open",
+            "No clear difference from x: +0.30 accuracy, ahead in 3 of 4 groups, sign-flip p nan.",
+        ),
     ],
 )
 def test_the_verdict_follows_the_paired_test(difference, p, kind, text):
@@ -74,7 +79,7 @@ def test_near_duplicates_reach_the_report(tmp_path):
     assert "accuracy 0.810 0.520" in text
     write_metrics(run, doctor={**doctor, "pairs": [], "test_clips_without": 60})
     text = text_of(page_of(run))
-    assert "No test clip has a near-duplicate in training, of 60 clips looked at" in text
+    assert "No test clip has a near-duplicate in training (60 clips checked)" in text
     assert "Near-duplicates across the split" not in text
 
 
@@ -347,6 +352,6 @@ def test_predictions_of_other_classes_are_refused(tmp_path):
     run = make_run(tmp_path / "r")
     write_predictions(run, ["a"], [np.array([0, 1])], [one_hot(0, 1, num_classes=2)])
     with pytest.raises(
-        RunError, match=r"does not fit a run of 3 classes \(2 steps, probabilities \(2, 2\), .*: run `cli"
+        RunError, match=r"does not match a run with 3 classes \(2 steps, probabilities \(2, 2\), .*: run `cli"
     ):
         write_report(run)

@@ -153,7 +153,7 @@ def test_arrays_are_never_unpickled(tmp_path):
         ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),
         ("folds", [{"name": "../a", "train": [], "validation": [], "test": []}], "a fold's name is no file name"),
         ("folds", [{"name": "a", "train": [5], "validation": [], "test": []}], "it.folds[0].train[0] is 5, not text"),
-        ("embedding_dim", float("nan"), "NaN is no number of JSON"),
+        ("embedding_dim", float("nan"), "NaN is not a JSON number"),
     ],
 )
 def test_a_run_json_of_wrong_types_is_one_sentence(run, entry, value, text):

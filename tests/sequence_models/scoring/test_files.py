@@ -151,16 +151,16 @@ def test_every_layout_of_a_label_file_is_read(tmp_path, text, labels):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "{path} holds no label; write one for every frame, or remove the file."),
+        (b"", "{path} has no labels; write one for every frame, or remove the file."),
         (
             b"### Frame level recognition: ###\n",
-            "{path} holds no label; write one for every frame, or remove the file.",
+            "{path} has no labels; write one for every frame, or remove the file.",
         ),
         (b"### x ###\na\n\nb\n", "{path} line 3 is empty, so the frames after it would shift; write a label there."),
         (
             b"\xff\xfe",
             "{path} cannot be read as text ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte); "
-            "give one label a line.",
+            "give one label per line.",
         ),
     ],
 )
@@ -178,8 +178,8 @@ def test_other_lengths_are_never_cut(tmp_path):
     with pytest.raises(LabelError) as caught:
         score_files(predicted, truth, missing="skip")
     assert str(caught.value) == (
-        f"{predicted / 'a.txt'} has 3 labels and {truth / 'a.txt'} has 2, and 1 more video differs; "
-        "a frame without a partner has no score, so give every true frame one prediction."
+        f"{predicted / 'a.txt'} has 3 labels but {truth / 'a.txt'} has 2, and 1 more video differs; "
+        "give exactly one prediction for every true frame."
     )
 
 
@@ -210,16 +210,16 @@ def test_split_folders_of_other_names_are_no_partners(tmp_path):
 
 def test_names_of_labels_must_fit(tmp_path):
     truth = write_videos(tmp_path / "truth", a="x y", b="y")
-    with pytest.raises(LabelError, match=r"--background 'SIL' is no label of .*truth; it has x, y\."):
+    with pytest.raises(LabelError, match=r"--background 'SIL' is not a label in .*truth; it has x, y\."):
         score_files(truth, truth, background=["SIL"])
-    with pytest.raises(LabelError, match=r"share no label \('0', '1' against 'x', 'y'\); write both with the same"):
+    with pytest.raises(LabelError, match=r"share no label \('0', '1' against 'x', 'y'\); use the same names"):
         score_files(write_videos(tmp_path / "numbers", a="0 1", b="1"), truth)
     record = score_files(write_videos(tmp_path / "more", a="x z", b="y"), truth)
     assert record["notes"] == [f"1 label predicted that {truth} never uses: 'z'"]
 
 
 def test_folders_that_are_none_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="nowhere is no folder; give one that holds a text file per video"):
+    with pytest.raises(UsageError, match="nowhere is not a folder; give one that holds a text file per video"):
         find_label_files(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="empty is empty; it must hold a text file per video, or a sub-folder"):
@@ -229,9 +229,7 @@ def test_folders_that_are_none_are_refused(tmp_path):
     with pytest.raises(UsageError, match="mixed holds files and the folder 1; it must hold"):
         find_label_files(tmp_path / "mixed")
     write_videos(tmp_path / "deep" / "1" / "2", a="x")
-    with pytest.raises(
-        UsageError, match="1 must hold the text files of one split and no folders; give the folder above"
-    ):
+    with pytest.raises(UsageError, match="1 must hold only the text files of one split; give the folder above"):
         find_label_files(tmp_path / "deep")
 
 
@@ -239,25 +237,23 @@ def test_two_files_of_one_video_are_refused_and_hidden_ones_passed_over(tmp_path
     folder = write_videos(tmp_path / "v", **{"a": "x", ".hidden": "x"})
     assert find_label_files(folder) == {"": {"a": folder / "a.txt"}}
     write_videos(folder, "", a="x")
-    with pytest.raises(LabelError, match=r"a and .*a\.txt are of one video; remove one\."):
+    with pytest.raises(LabelError, match=r"a and .*a\.txt are for the same video; remove one\."):
         find_label_files(folder)
 
 
 def test_splits_are_said_once(two_splits):
     path = two_splits / "splits.csv"
     path.write_text("video,split\na,1\n", encoding="utf-8")
-    with pytest.raises(
-        UsageError, match=r"predicted has a sub-folder per split, so --splits .* says it twice; drop one"
-    ):
+    with pytest.raises(UsageError, match=r"predicted already has a sub-folder per split; leave out --splits"):
         score_files(two_splits / "predicted", two_splits / "truth", splits=path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("video,split\na,1\na.txt,2\n", "{path} line 3: video 'a.txt' is there twice; keep one."),
-        ("video\na\n", "{path} line 2 needs a video and a split under the heading video,split."),
-        ("video,split\n", "{path} names no video; write the heading video,split and a line per video."),
+        ("video,split\na,1\na.txt,2\n", "{path} line 3: video 'a.txt' is listed twice; keep one."),
+        ("video\na\n", "{path} line 2 needs a video and a split under the header video,split."),
+        ("video,split\n", "{path} names no video; write the header video,split and a line per video."),
     ],
 )
 def test_a_split_file_that_means_nothing_is_refused(tmp_path, text, message):

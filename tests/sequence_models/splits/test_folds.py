@@ -158,7 +158,7 @@ def test_classes_with_one_clip_are_named_together_and_no_single_class_is_advised
 
 
 def test_one_recording_is_not_sent_round_in_a_circle_of_classes():
-    with pytest.raises(SplitError, match=r"^there is one labelled clip, 'rec', so nothing unseen .* on; add clips\.$"):
+    with pytest.raises(SplitError, match=r"^there is only one labelled clip, 'rec', so nothing .* on; add clips\.$"):
         folds_of([clip("rec", [0, 1, 1, 0])])
 
 
@@ -167,8 +167,8 @@ def test_leaving_groups_out_needs_groups():
     with pytest.raises(SplitError) as caught:
         folds_of(clips, cv="leave-one-group-out")
     assert str(caught.value) == (
-        "--cv leave-one-group-out needs groups, and no clip has one; give --group-from or a column group, or take "
-        "--cv 5, where every clip stands for itself."
+        "--cv leave-one-group-out needs groups, but no clip has one; give --group-from or a group column, or use "
+        "--cv 5, where every clip is its own group."
     )
 
 
@@ -177,7 +177,7 @@ def test_a_class_in_one_group_cannot_be_cross_validated():
     with pytest.raises(SplitError) as caught:
         folds_of(clips, cv="leave-one-group-out")
     assert str(caught.value) == (
-        "class 'cheese' is in group 'g1' only, so nothing is left to train on when that is tested; "
+        "class 'cheese' is in group 'g1' only, so nothing is left to train on when it is tested; "
         "add groups or leave the class out with --classes."
     )
 
@@ -194,7 +194,7 @@ def test_groups_that_each_hold_the_last_of_a_class_leave_nothing_to_validate_on(
     clips = [clip(f"{g}/{n}", g % 2, f"g{g}") for g in range(4) for n in range(2)]
     with pytest.raises(SplitError) as caught:
         folds_of(clips, cv="2")
-    assert "nothing can be held out of 2 groups without losing a class from training" in str(caught.value)
+    assert "nothing can be held out from 2 groups without losing a class from training" in str(caught.value)
     assert "(in one group only: 'apple', 'bread'); add groups, or leave classes out with --classes." in str(
         caught.value
     )
@@ -210,7 +210,7 @@ def test_groups_that_each_hold_the_last_of_a_class_leave_nothing_to_validate_on(
             "--cv is 'five'; it must be leave-one-group-out or a whole number of folds >= 2.",
         ),
         (grouped(3), "1", UsageError, "--cv is '1'; it must be leave-one-group-out or a whole number of folds >= 2."),
-        (grouped(3), "4", SplitError, "--cv 4 needs as many groups and there are 3; use fewer folds or add groups."),
+        (grouped(3), "4", SplitError, "--cv 4 needs as many groups, but there are 3; use fewer folds or add groups."),
         (
             [*grouped(1), clip("0/a", 0, "g0"), clip("0/b", 1, "g0")],
             None,
@@ -274,7 +274,7 @@ def test_a_split_that_cuts_a_group_is_logged(split_file, caplog):
     with caplog.at_level(logging.WARNING):
         folds_of(clips, split_file=path)
     assert caplog.messages == [
-        f"{path} puts 1 group into the test part and into another, which can raise the score: 'g1'"
+        f"{path} puts 1 group into both the test part and another, which can raise the score: 'g1'"
     ]
 
 
@@ -283,7 +283,7 @@ def test_a_split_that_cuts_a_group_is_logged(split_file, caplog):
     [
         (("0,train", "1,train"), SplitError, "{path} puts no clip with features and a label into test; add some."),
         (("x,train",), SplitError, "{path} names none of the 4 labelled clips (first: 'x'); check the clip ids."),
-        (("0,train", "0,test"), LabelError, "{path} line 3: clip_id '0' is on line 2 too; keep one."),
+        (("0,train", "0,test"), LabelError, "{path} line 3: clip_id '0' is also on line 2; keep one."),
         (("0,eval",), LabelError, "{path} line 2: split is 'eval'; it must be train, validation or test."),
         (
             ("0,train", "2,train", "1,validation", "3,test"),

@@ -122,10 +122,10 @@ def test_lists_that_are_missing_or_something_else_are_named(ucf101, tmp_path):
     (ucf101 / "testlist03.txt").unlink()
     with pytest.raises(LabelError, match=r"testlist03\.txt cannot be read .*; give the folder of the official lists\."):
         folds_of(clips, f"ucf101:{ucf101}:3")
-    with pytest.raises(LabelError, match=r"holds no list such as clap_test_split1\.txt; give the folder of HMDB51's"):
+    with pytest.raises(LabelError, match=r"has no list such as clap_test_split1\.txt; give the folder of HMDB51's"):
         folds_of(clips, f"hmdb51:{ucf101}:1")
     (ucf101 / "testlist02.txt").write_text("v_YoYo_g01_c01.avi\n")
-    with pytest.raises(LabelError, match=r"testlist02\.txt line 1 is 'v_YoYo_g01_c01\.avi', no line of such a list"):
+    with pytest.raises(LabelError, match=r"testlist02\.txt line 1 is 'v_YoYo_g01_c01\.avi', which is not a list entry"):
         folds_of(clips, f"ucf101:{ucf101}:2")
 
 
