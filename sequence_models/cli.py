@@ -210,7 +210,7 @@ def train_with_bar(
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from extract.system.terminal import progress_bar
     from sequence_models.experiments.prepare import prepare
-    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, score_table
+    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, overfitting_lines, score_table
     from sequence_models.runs.checks import refuse_training_into_comparison
 
     refuse_training_into_comparison(run)
@@ -231,6 +231,8 @@ def train_with_bar(
     print(
         score_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()})
     )
+    for line in overfitting_lines(prepared):
+        print(line)
     return prepared
 
 

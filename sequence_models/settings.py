@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +150,12 @@ class TrainSettings:
     lag: int = option(
         0, "timesteps that the labels of a causal model may wait for, so that brief mistakes are seen as such", low=0
     )
+    threshold: str = option(
+        "",
+        "where the second of two classes begins, chosen on validation: f1, its best F1, or precision=P, the lowest "
+        "threshold with that precision (a probability of 0.5)",
+        metavar="RULE",
+    )
     tcn_stages: int = option(3, "stages of mstcn; each refines the labels of the one before", low=1)
     tcn_layers: int = option(8, "dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far", low=1)
     dropout: float = option(0.5, "share of units dropped, the same ones at every timestep of a clip", **SHARE)
@@ -163,7 +170,7 @@ class TrainSettings:
     speed: float = option(0.0, "the largest change of a training clip's speed, up or down, as a share", **SHARE)
     frame_drop: float = option(0.0, "share of a training clip's timesteps that are left out", **SHARE)
     updates: int | None = option(
-        None, "the most updates of the weights (600, or 12 passes over the training clips if those are more)", kind=int,
+        None, "the most updates of the weights (400, or 12 passes over the training clips if those are more)", kind=int,
         low=1,
     )  # fmt: skip
     patience_updates: int | None = option(
@@ -176,7 +183,7 @@ class TrainSettings:
         None, "the most passes over the training clips, for those who think in them", kind=int, low=1
     )
     batch_size: int | None = option(
-        None, "clips, windows or chunks per update (4 to 64, so that a pass has some tens of updates)", kind=int, low=1
+        None, "clips, windows or chunks per update (4 to 64, by how many there are)", kind=int, low=1
     )
     optimizer: str = option("adam", "the optimizer", choices=OPTIMIZERS)
     learning_rate: float = option(1e-3, "step size of the optimizer, the highest of its schedule", low=1e-8, high=100)
@@ -286,6 +293,8 @@ class TrainSettings:
             raise UsageError(
                 f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
             )
+        if self.threshold and not re.fullmatch(r"f1|precision=(0?\.\d+|1(\.0+)?)", self.threshold):
+            raise UsageError(f"threshold {self.threshold!r} is unknown; give f1 or precision=P with P up to 1.")
         if unknown := [name for name in self.derived_names if name not in DERIVED]:
             raise UsageError(f"derived {unknown[0]!r} is unknown; choose among {', '.join(DERIVED)}.")
         if self.derived and traits.on_frames:

@@ -78,7 +78,7 @@ def _test_predictions(
             continue  # a run of a version that had none
         said[name] = load_baseline(run, fold, name)[0].predict(test)
     if run.settings.task == MANY_TO_ONE:
-        return said
+        return said | {MODEL: post_process(run, fold, MODEL, said[MODEL])}
     decided = {name: post_process(run, fold, name, said[name]) for name in said if name != "majority"}
     return said | {f"{name}{POSTPROCESSED}": predictions for name, predictions in decided.items()}
 

@@ -28,6 +28,21 @@ def fit_text(result: Any, score_name: str) -> str:
     return f"update {result.best_update}{score}"
 
 
+def overfitting_lines(run: Run) -> list[str]:
+    """That the validation loss rose while training went on, where it did in most fits of a run."""
+    from sequence_models.runs.results import read_fit
+
+    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
+    from_updates = sorted(note["overfits_from"] for note in notes if note.get("overfits_from"))
+    if 2 * len(from_updates) <= len(notes):
+        return []
+    middle = from_updates[len(from_updates) // 2]
+    return [
+        f"overfitting: the validation loss rose from about update {middle} on in {len(from_updates)} of "
+        f"{counted(notes, 'fit')}; the best moment was kept. More --dropout, a smaller --hidden or more clips may help"
+    ]
+
+
 def order_sentence(run: Path, *, against: str) -> str:
     """Whether the sequence model of an evaluated run beats an order-free baseline, in one sentence."""
     from sequence_models.runs.results import read_metrics

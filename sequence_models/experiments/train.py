@@ -220,6 +220,7 @@ def _fit(
         tensorboard=run.events_path(fold, seed) if tensorboard else None,
     )
     told = {"best_update": result.best_update, "best_score": result.best_score, "seconds": result.seconds}
+    told["overfits_from"] = result.overfits_from
     write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
     on_fit(fold, seed, result)
     return result.model
@@ -228,7 +229,8 @@ def _fit(
 def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]) -> None:
     """Per frame: choose the post-processing on the fold's validation clips, note it, and apply it to them."""
     pairs = said.folds[fold.name]
-    if run.settings.task == MANY_TO_ONE or said.name == "majority":
+    is_whole = run.settings.task == MANY_TO_ONE
+    if said.name == "majority" or (is_whole and said.name != MODEL):
         return
     choosing, predictions = [clip for clip, _ in pairs], [prediction for _, prediction in pairs]
     training = [clips[clip_id] for clip_id in fold.train]
@@ -239,9 +241,11 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
         causal=run.settings.causal,
         lag=run.settings.lag,
         background=None if run.background is None else run.vocabulary.index(run.background),
+        threshold=run.settings.threshold,
     )
     write_record(run.decision_path(fold.name, said.name), decision.to_record(), run_id=run.run_id)
-    said.decided[fold.name] = list(zip(choosing, decision.apply(predictions), strict=True))
+    if not is_whole:
+        said.decided[fold.name] = list(zip(choosing, decision.apply(predictions), strict=True))
 
 
 def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> None:

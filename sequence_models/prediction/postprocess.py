@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from extract.system.typed_json import typed_record
+from sequence_models.prediction.calibrate import calibrated, choose_threshold, fit_temperature
 from sequence_models.prediction.filters import bout_lengths, drop_short_bouts, median_filter
 from sequence_models.prediction.viterbi import decode, equal_prices, prices_of
 from sequence_models.records import Clip, Prediction
@@ -46,6 +47,9 @@ class Decision:
         prices: K x K, what it costs to go from one class to another, in units of log probability; empty: no Viterbi.
         log_prior: K numbers that are taken from the log probabilities; empty: none.
         lag: Timesteps that a label may wait for; None = all.
+        temperature: Log probabilities (of multi-label log odds) are divided by it first, so that they mean what they
+            say; 1 = as they are.
+        threshold: From which probability on the second of two classes is there; None: from 0.5 on.
     """
 
     median: int = 1
@@ -54,6 +58,8 @@ class Decision:
     prices: tuple[tuple[float, ...], ...] = ()
     log_prior: tuple[float, ...] = ()
     lag: int | None = None
+    temperature: float = 1.0
+    threshold: float | None = None
 
     @property
     def kind(self) -> str:
@@ -72,16 +78,29 @@ class Decision:
             PRICES: "Viterbi with the changes of the training labels",
         }[self.kind]
         waiting = "" if self.lag is None or not self.prices else f", {self.lag} timesteps late"
+        if self.threshold is not None:
+            text = f"the second class from a probability of {self.threshold:.2f} on"
         return text + (", prior corrected" if any(self.log_prior) else "") + waiting
 
     def apply(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """The predictions with their labels decided; their probabilities stay as they are."""
+        """The predictions, of clips or of timesteps, with calibrated probabilities and decided labels."""
+        predictions = calibrated(predictions, self.temperature)
         if self.prices:
             return _decided_by_prices([self], predictions)[0]
-        return [replace(each, decided=self._filtered(each.probabilities)) for each in predictions]
+        return [replace(each, decided=self._decided(each.probabilities)) for each in predictions]
+
+    def _decided(self, probabilities: np.ndarray) -> np.ndarray:
+        if probabilities.ndim == 2:
+            return self._filtered(probabilities)
+        if self.threshold is None:
+            return np.asarray(probabilities.argmax())
+        return np.asarray(int(probabilities[1] >= self.threshold))
 
     def _filtered(self, probabilities: np.ndarray) -> np.ndarray:
         probabilities = median_filter(probabilities, self.median)
+        if self.threshold is not None:
+            labels = (probabilities[:, 1] >= self.threshold).astype(np.int64)
+            return drop_short_bouts(labels, probabilities, self.minimum_steps)
         if not self.thresholds:
             labels = (
                 _log_scores(probabilities, self.log_prior).argmax(axis=1)
@@ -113,16 +132,18 @@ def choose_decision(
     causal: bool,
     lag: int = 0,
     background: int | None = None,
+    threshold: str = "",
 ) -> Decision:
     """Choose on validation clips what is best by `CRITERION` (multi-label: by macro-F1).
 
     Args:
-        clips: Validation clips with labels (T,) or (T, K).
+        clips: Validation clips with labels (), (T,) or (T, K).
         predictions: Theirs, of a model that was not trained on them.
         training: Clips that tell how often each class occurs, how long its bouts are, and what follows what.
         causal: The model may not look ahead.
         lag: Timesteps that a causal decision may wait for.
         background: The class whose bouts are no segments.
+        threshold: How two classes are told apart: "f1" or "precision=0.9", of the second one; "" = at 0.5.
 
     Returns:
         The simplest of the best; without validation clips the most probable class.
@@ -130,11 +151,31 @@ def choose_decision(
     multi_label = training[0].labels.ndim == 2
     if not clips:
         return Decision(thresholds=(0.5,) * training[0].labels.shape[1] if multi_label else ())
+    temperature = fit_temperature(clips, predictions)
+    predictions = calibrated(predictions, temperature)
+    chosen = None if not threshold else choose_threshold(clips, predictions, threshold)
+    if training[0].labels.ndim == 0:
+        return Decision(temperature=temperature, threshold=chosen)
     judge = _Judge(clips, background)
     if multi_label:
-        return _choose_thresholds(clips, predictions, training, judge, causal=causal)
-    options = _price_options(predictions, training, lag=lag if causal else None)
-    if not causal:
+        decision = _choose_thresholds(clips, predictions, training, judge, causal=causal)
+    elif chosen is not None:
+        decision = Decision(threshold=chosen)
+    else:
+        decision = _choose_way(clips, predictions, training, judge, lag=lag if causal else None)
+    return replace(decision, temperature=temperature)
+
+
+def _choose_way(
+    clips: Sequence[Clip],
+    predictions: Sequence[Prediction],
+    training: Sequence[Clip],
+    judge: _Judge,
+    *,
+    lag: int | None,
+) -> Decision:
+    options = _price_options(predictions, training, lag=lag)
+    if lag is None:
         options += _filter_options(clips, predictions, training, judge)
     order = [NONE, PRICE, FILTER, PRICES]
     options.sort(key=lambda option: (order.index(option.kind), any(option.log_prior)))  # stable: the simplest first
@@ -147,7 +188,7 @@ def typical_decision(decisions: Sequence[Decision]) -> Decision:
         return Decision()
     kind, _ = Counter((each.kind, bool(each.log_prior)) for each in decisions).most_common(1)[0]
     alike = [each for each in decisions if (each.kind, bool(each.log_prior)) == kind]
-    num_classes = max(len(each.minimum_steps) for each in alike)
+    num_classes, thresholds = max(len(each.minimum_steps) for each in alike), [each.threshold for each in alike]
     minimums = [each.minimum_steps or (0,) * num_classes for each in alike]
     return Decision(
         median=sorted(each.median for each in alike)[len(alike) // 2],
@@ -156,6 +197,8 @@ def typical_decision(decisions: Sequence[Decision]) -> Decision:
         prices=tuple(_medians(rows) for rows in zip(*(each.prices for each in alike), strict=True)),
         log_prior=_medians([each.log_prior for each in alike]),
         lag=alike[0].lag,
+        temperature=float(np.median([each.temperature for each in decisions])),
+        threshold=None if None in thresholds else float(np.median(thresholds)),  # type: ignore[arg-type]
     )
 
 

@@ -22,7 +22,7 @@ from sequence_models.records import Clip, Prediction
 from sequence_models.runs.checks import refuse_changed_weights, refuse_comparison, refuse_missing_weights
 from sequence_models.runs.files import read_arrays, read_record
 from sequence_models.runs.run import MODEL, Run
-from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
+from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def post_process(run: Run, fold: Fold, name: str, predictions: Sequence[Predicti
         name: MODEL or a baseline.
         predictions: Of the fold's clips.
     """
-    if run.settings.task == MANY_TO_ONE or name == "majority":
-        return list(predictions)
+    if name == "majority" or (run.settings.task == MANY_TO_ONE and not run.decision_path(fold.name, name).exists()):
+        return list(predictions)  # nothing is chosen for baselines of clips, nor was it by earlier versions
     return read_decision(run, fold, name).apply(predictions)
 
 
@@ -87,7 +87,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
         )
     models = [load_fitted(run, run.predicting_fold, seed) for seed in range(run.seeds)]
     predictions = average([predict(model, clips) for model in models])
-    if run.settings.task == MANY_TO_MANY:
+    if all(run.decision_path(fold.name, MODEL).exists() for fold in run.folds):
         decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
         predictions = decision.apply(predictions)
     return clips, predictions

@@ -12,7 +12,8 @@ from sequence_models.runs.run import COMPARISON, FINAL, Run, read_run
 
 
 def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
-    """The note of a fit: best_update (of earlier versions best_epoch), best_score, seconds, peak_mb and weights_digest.
+    """The note of a fit: best_update (of earlier versions best_epoch), best_score, overfits_from, seconds, peak_mb and
+    weights_digest.
 
     Raises:
         RunError: It is missing or damaged.

@@ -22,7 +22,12 @@ PERCENT = re.compile(r"edit|f1@")  # begins the name of a score from 0 to 100
 
 
 def clip_metrics(
-    truth: np.ndarray, probabilities: np.ndarray, vocabulary: Sequence[str], groups: Sequence[str]
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    vocabulary: Sequence[str],
+    groups: Sequence[str],
+    *,
+    decided: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Scores one prediction per clip.
 
@@ -31,6 +36,7 @@ def clip_metrics(
         probabilities: (n, K).
         vocabulary: K class names.
         groups: Group of each clip; "" makes a clip its own group.
+        decided: int (n,), the class that was decided for; None takes the most probable one.
 
     Returns:
         "accuracy", "macro_f1" and, with enough classes, "top3_accuracy" and "top5_accuracy", 0 to 1; "kappa",
@@ -44,7 +50,7 @@ def clip_metrics(
     _check_lengths(truth, probabilities, groups, vocabulary=vocabulary)
     known = truth >= 0
     _check_any(known)
-    predicted = np.argmax(probabilities, axis=1)
+    predicted = np.argmax(probabilities, axis=1) if decided is None else decided
     member = _group_index(groups, known)
     tables = np.zeros((member.max() + 1, len(vocabulary), len(vocabulary)), np.int64)
     np.add.at(tables, (member, truth[known], predicted[known]), 1)

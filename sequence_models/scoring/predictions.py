@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sequence_models.records import Clip, Prediction, has_groups
+from sequence_models.scoring.calibration import calibration_scores
 from sequence_models.scoring.metrics import clip_metrics, frame_metrics, over_clips
 from sequence_models.scoring.multilabel import mean_average_precision, multilabel_metrics
 from sequence_models.scoring.paired import paired_difference
@@ -73,7 +74,9 @@ def score_predictions(
     groups = [clip.group or clip.clip_id for clip in clips]
     if clips[0].labels.ndim == 0:
         truth = np.array([int(clip.labels) for clip in clips])
-        scores = clip_metrics(truth, np.stack([p.probabilities for p in predictions]), vocabulary, groups)
+        rows = np.stack([p.probabilities for p in predictions])
+        scores = clip_metrics(truth, rows, vocabulary, groups, decided=np.array([p.labels for p in predictions]))
+        scores |= _calibration(truth, rows, vocabulary, unit="clip")
     else:
         truths, decided = [clip.labels for clip in clips], [each.labels for each in predictions]
         if truths[0].ndim == 2:
@@ -82,7 +85,16 @@ def score_predictions(
         else:
             named = () if background is None else (background,)
             scores = frame_metrics(truths, decided, vocabulary, groups, background=named)
+            said = np.concatenate([each.probabilities for each in predictions])
+            scores |= _calibration(np.concatenate(truths), said, vocabulary, unit="timestep")
     return scores if has_groups(clips) else over_clips(scores)
+
+
+def _calibration(
+    truth: np.ndarray, probabilities: np.ndarray, vocabulary: Sequence[str], *, unit: str
+) -> dict[str, Any]:
+    known = truth >= 0
+    return calibration_scores(truth[known], probabilities[known], unit=unit, positive=vocabulary[-1])
 
 
 def answers_name(settings: TrainSettings) -> str:

@@ -1,7 +1,7 @@
 """How long a fit may take and how large its steps are, counted in updates of the weights.
 
-An epoch of 5 clips and one of 50,000 have nothing in common but the name. So batches are made such that a pass over
-the training clips has some tens of updates, and the budget, patience and validation of a fit count updates.
+An epoch of 5 clips and one of 50,000 have nothing in common but the name. So the budget, patience and validation of a
+fit count updates, and batches are small where clips are few, so that a pass has several updates.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from sequence_models.clips.windows import count_pieces
 from sequence_models.records import Clip
 from sequence_models.settings import COSINE, MANY_TO_MANY, PLATEAU, TrainSettings
 
-UPDATES, PASSES = 600, 12  # the budget where nothing is given, whichever is more
-BATCHES_PER_PASS, SMALLEST_BATCH, LARGEST_BATCH = 24, 4, 64
+UPDATES, PASSES = 400, 12  # the budget where nothing is given, whichever is more
+BATCHES_PER_PASS, LARGEST_BATCH = 24, 64
+FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = 3, 4, 16  # of small sets, where a few dozen clips learn no better one by one
 LARGEST_BATCH_OF_FRAMES = 16
 MOST_TIMESTEPS = 1 << 15  # of one update
 CHUNKS_PER_SET, SHORTEST_CHUNK, LONGEST_CHUNK = 64, 64, 512
@@ -83,7 +84,8 @@ def _batch_size(train: Sequence[Clip], pieces: int, settings: TrainSettings, chu
     largest = LARGEST_BATCH_OF_FRAMES if settings.on_frames else LARGEST_BATCH
     longest = padded_length(math.ceil(max(map(len, train)) / settings.stride))
     fitting = MOST_TIMESTEPS // (min(longest, chunk) if chunk else longest)
-    wanted = min(largest, max(SMALLEST_BATCH, pieces // BATCHES_PER_PASS))
+    least = max(FEW_SMALLEST, min(FEW_LARGEST, pieces // FEW_BATCHES))
+    wanted = min(largest, max(least, pieces // BATCHES_PER_PASS))
     return 1 << int(math.log2(max(1, min(wanted, fitting))))  # folds that hardly differ share one compiled step
 
 

@@ -39,6 +39,7 @@ from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
 
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_LOOKS = 5
+OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss is that early, and the last one that much higher
 PIECES = 1  # keeps the draws of windows and chunks apart from those of the batches
 LABEL_KINDS = ("one label in all", "one label per timestep", "any number of labels per timestep")
 
@@ -52,6 +53,7 @@ class FitResult:
         best_update: After how many updates that was; without validation clips the last.
         best_score: Validation macro-F1 then, or None without validation clips.
         updates: Updates made.
+        overfits_from: The update with the lowest validation loss, where the loss rose for long after it; else None.
         seconds: Wall-clock time in total.
         history: One record per look at validation, keys as in `LOG_COLUMNS`.
     """
@@ -60,6 +62,7 @@ class FitResult:
     best_update: int
     best_score: float | None
     updates: int
+    overfits_from: int | None
     seconds: float
     history: tuple[dict[str, float | int | None], ...]
 
@@ -123,7 +126,16 @@ def fit_model(
     if tensorboard is not None:
         write_events(tensorboard, history)
     seconds = time.perf_counter() - started
-    return FitResult(model, best.update, best.score, history[-1]["update"], seconds, tuple(history))
+    told = (best.update, best.score, history[-1]["update"], _overfits_from(history))
+    return FitResult(model, *told, seconds, tuple(history))
+
+
+def _overfits_from(history: Sequence[dict]) -> int | None:
+    if history[-1]["validation_loss"] is None:
+        return None
+    lowest, last = min(history, key=lambda record: record["validation_loss"]), history[-1]
+    is_early = lowest["update"] <= OVERFIT_SHARE * last["update"]
+    return lowest["update"] if is_early and last["validation_loss"] > OVERFIT_RISE * lowest["validation_loss"] else None
 
 
 def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:

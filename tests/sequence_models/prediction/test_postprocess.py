@@ -85,7 +85,7 @@ def test_flicker_is_mended_where_that_is_right_on_validation():
 def test_nothing_is_changed_where_the_truth_is_that_fine():
     truth = np.tile([0, 1, 2], 30)
     decision = choose_decision([labelled(truth)], [sure_of(truth)], training=[labelled(truth)], causal=False)
-    assert decision == Decision()
+    assert decision.kind == "none" and not decision.log_prior
 
 
 def test_classes_are_weighed_against_their_share_where_that_finds_the_rare_ones():
@@ -134,7 +134,7 @@ def test_a_background_is_no_segment_for_the_choice():
     truth = np.repeat([0, 1, 0, 2], 10)
     training = [labelled(truth)]
     first = choose_decision([labelled(truth)], [sure_of(truth)], training=training, causal=False, background=0)
-    assert first == Decision()
+    assert first.kind == "none"
 
 
 def test_without_validation_clips_nothing_is_chosen():

@@ -106,6 +106,14 @@ def test_a_validation_loss_that_still_falls_is_not_the_end(fit):
     assert result.updates == 60
 
 
+def test_overfitting_is_named_by_the_update_from_which_the_loss_rose(fit):
+    wrong = [replace(clip, labels=1 - clip.labels) for clip in ordered_clips(4, "many-to-one")]
+    result = fit(ordered_clips(12, "many-to-one"), wrong, replace(SMALL, updates=60, patience_updates=60))
+    losses = {record["update"]: record["validation_loss"] for record in result.history}
+    assert result.overfits_from == min(losses, key=losses.get) < 60
+    assert fit(ordered_clips(12, "many-to-one"), ordered_clips(6, "many-to-one")).overfits_from is None
+
+
 def test_without_validation_the_last_moment_is_kept(fit):
     result = fit(ordered_clips(8, "many-to-one"), [], stop_after=3)
     assert (result.updates, result.best_update, result.best_score) == (3, 3, None)
