@@ -132,6 +132,11 @@ class TrainSettings:
         metavar="SECONDS",
     )
     hop: float = option(0.0, "from one window to the next; 0 = half a window", low=0, metavar="SECONDS")
+    window_frames: int = option(
+        0,
+        "take exactly N timesteps of every window, spread over its time, of many-to-one models; 0 = all that are in it",
+        low=0,
+    )
     chunk: int | None = option(
         None,
         "many-to-many training without windows cuts longer clips into chunks of this many timesteps, at new places in "
@@ -274,6 +279,11 @@ class TrainSettings:
     def _check_combinations(self) -> None:
         if self.hop and not self.window:
             raise UsageError(f"--hop needs --window; hop {self.hop:g} s is the step from one window to the next.")
+        if self.window_frames and (not self.window or self.task == MANY_TO_MANY):
+            raise UsageError(
+                f"window_frames {self.window_frames} takes so many timesteps of every --window of a many-to-one model; "
+                "give a --window, or leave it out."
+            )
         if self.hop > self.window:
             raise UsageError(
                 f"hop {self.hop:g} must not be longer than the window, {self.window:g} s, or timesteps are never seen; "

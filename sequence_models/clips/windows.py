@@ -53,7 +53,7 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
 
     Args:
         clips: Clips of at least one timestep.
-        settings: Of these `stride`, `window` and `hop`.
+        settings: Of these `stride`, `window`, `hop` and `window_frames`.
 
     Returns:
         The pieces, in the order of the clips.
@@ -62,7 +62,7 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
         ClipError: The model wants pieces of another number of timesteps.
     """
     pieces = [
-        Piece(row, phase[start:stop])
+        Piece(row, spread(phase[start:stop], settings.window_frames))
         for row, clip in enumerate(clips)
         for phase in _phases(len(clip), settings.stride)
         for start, stop in window_spans(clip.pts_seconds[phase], settings)
@@ -79,7 +79,7 @@ def training_pieces(
 
     Args:
         clips: Clips of at least one timestep.
-        settings: Of these `stride`, `window` and `hop`.
+        settings: Of these `stride`, `window`, `hop` and `window_frames`.
         rng: Draws the phase of each clip, and where its windows or chunks begin.
         chunk: Cut longer clips into chunks of this many timesteps; 0 = not at all.
 
@@ -98,7 +98,7 @@ def training_pieces(
         if chunk:
             spans = _chunks(len(phase), chunk, rng)
         for start, stop in spans:
-            steps = phase[start:stop]
+            steps = spread(phase[start:stop], settings.window_frames)
             _check_length(clip, len(steps), settings)
             if not clip.labels.ndim or np.any(clip.labels[steps] >= 0):
                 pieces.append(clip if len(steps) == len(clip) else select_steps(clip, steps))
@@ -136,6 +136,18 @@ def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: fl
     low, high = np.searchsorted(pts_seconds, starts), np.searchsorted(pts_seconds, starts + settings.window)
     spans = zip(low.tolist(), high.tolist(), strict=True)
     return list(dict.fromkeys((start, stop) for start, stop in spans if stop > start))
+
+
+def spread(steps: np.ndarray, count: int) -> np.ndarray:
+    """`count` of some timesteps, those at the centres of as many equal parts; where there are fewer, some twice.
+
+    Args:
+        steps: int64 (n,), at least one.
+        count: How many; 0 = all as they are.
+    """
+    if not count:
+        return steps
+    return steps[((np.arange(count) + 0.5) * len(steps) / count).astype(int)]
 
 
 def merge_pieces(

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips
 
-from sequence_models.clips.windows import merge_pieces, prediction_pieces, training_pieces
+from extract.errors import UsageError
+from sequence_models.clips.windows import merge_pieces, prediction_pieces, spread, training_pieces
 from sequence_models.settings import TrainSettings
 
 FRAMES = {"task": "many-to-many", "model": "lstm"}
@@ -101,3 +104,23 @@ def test_training_windows_keep_the_label_of_the_clip():
     clips = make_clips((20,), "many-to-one")
     pieces = training_pieces(clips, TrainSettings(window=1.0, hop=0.5), np.random.default_rng(0))
     assert {len(piece) for piece in pieces} == {8} and {int(piece.labels) for piece in pieces} == {0}
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, list(range(8))), (3, [1, 4, 6]), (8, list(range(8))), (1, [4])])
+def test_timesteps_of_a_window_are_spread_over_its_time(count, expected):
+    assert spread(np.arange(8), count).tolist() == expected
+
+
+def test_a_window_has_exactly_as_many_timesteps_as_asked_in_training_and_prediction():
+    settings, clip = TrainSettings(window=2.0, hop=1.0, window_frames=3), make_clip(50, 0)
+    clip = replace(clip, pts_seconds=np.arange(50) / 8)
+    assert {len(piece.steps) for piece in prediction_pieces([clip], settings)} == {3}
+    assert {len(piece) for piece in training_pieces([clip], settings, np.random.default_rng(0))} == {3}
+    short = replace(make_clip(2, 0), pts_seconds=np.arange(2) / 8)
+    assert prediction_pieces([short], settings)[0].steps.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [{"window_frames": 3}, {"window_frames": 3, "window": 1.0, "task": "many-to-many"}])
+def test_exact_windows_are_for_windows_of_clips_with_one_label(wrong):
+    with pytest.raises(UsageError, match="window_frames 3 takes so many timesteps of every --window"):
+        TrainSettings(**wrong)
