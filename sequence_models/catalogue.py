@@ -18,6 +18,7 @@ class ModelTraits:
         parts: A recurrent network that runs over the means of a few equal parts of the clip, not over its timesteps.
         causal: It can be told to see no later timestep.
         order_free: It says the same whatever order the timesteps come in.
+        on_request: `clipseq compare` trains it only where it is named: a sister of it stands for its kind.
         takes: The settings that few models take.
     """
 
@@ -26,17 +27,18 @@ class ModelTraits:
     parts: bool = False
     causal: bool = False
     order_free: bool = False
+    on_request: bool = False
     takes: tuple[str, ...] = ()
 
 
 TRAITS = {
     "lstm": ModelTraits(framewise=True, causal=True),
     "bilstm": ModelTraits(framewise=True),
-    "gru": ModelTraits(framewise=True, causal=True),
-    "bigru": ModelTraits(framewise=True),
-    "lstm_parts": ModelTraits(parts=True),
+    "gru": ModelTraits(framewise=True, causal=True, on_request=True),
+    "bigru": ModelTraits(framewise=True, on_request=True),
+    "lstm_parts": ModelTraits(parts=True, on_request=True),
     "bilstm_parts": ModelTraits(parts=True),
-    "gru_parts": ModelTraits(parts=True),
+    "gru_parts": ModelTraits(parts=True, on_request=True),
     "bigru_parts": ModelTraits(parts=True),
     "attention": ModelTraits(order_free=True),
     "meanpool": ModelTraits(order_free=True),
@@ -73,4 +75,5 @@ def takers(setting: str) -> tuple[str, ...]:
 SETTINGS_OF_FEW = (*FRAME_VARIATIONS, "fixed_frames", "start_from")
 MODEL_NAMES = models_with(on_frames=False)
 RAW_MODEL_NAMES = models_with(on_frames=True)
+COMPARED_MODELS = models_with(on_frames=False, on_request=False)
 STREAM_MODELS = tuple(name for name in RAW_MODEL_NAMES if name != TWO_STREAM)

@@ -38,7 +38,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from extract.system.terminal import progress_bar
     from extract.text import counted
-    from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
+    from sequence_models.catalogue import COMPARED_MODELS, RAW_MODEL_NAMES, TWO_STREAM
     from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
     from sequence_models.experiments.prepare import (
         DataSource,
@@ -55,7 +55,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     given, data = _settings(arguments), _data_arguments(arguments)
     frame_stores = arguments.frames_store
     raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or arguments.stores) > 1]
-    possible = models_for(given, among=raw if holds_frames(arguments.stores) else MODEL_NAMES)
+    possible = models_for(given, among=raw if holds_frames(arguments.stores) else COMPARED_MODELS)
     default = possible + (models_for(given, among=raw) if frame_stores else [])
     models = arguments.models.split(",") if arguments.models else default
     points = grid_points(models, given, parse_grid(arguments.grid))

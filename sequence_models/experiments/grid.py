@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.catalogue import MODEL_NAMES, SETTINGS_OF_FEW, takers
+from sequence_models.catalogue import COMPARED_MODELS, SETTINGS_OF_FEW, takers
 from sequence_models.settings import TrainSettings
 
 YES_OR_NO = {"yes": True, "no": False}
@@ -87,12 +87,12 @@ def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if model in takers(name)}
 
 
-def models_for(given: Mapping[str, Any], *, among: Sequence[str] = MODEL_NAMES) -> list[str]:
-    """All models that can do with some settings, in the order of the registry.
+def models_for(given: Mapping[str, Any], *, among: Sequence[str] = COMPARED_MODELS) -> list[str]:
+    """The models that can do with some settings, in the order of the registry.
 
     Args:
         given: Settings of all models.
-        among: Names of models; the default is all that take embeddings.
+        among: Names of models; the default is one of each kind on embeddings.
 
     Raises:
         UsageError: None can; says what stands against the last one.
