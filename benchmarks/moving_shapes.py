@@ -27,7 +27,7 @@ PAIRS, STEPS, SIDE, FPS = 40, 6, 96, 8
 LOSSLESS = {"crf": "0", "preset": "ultrafast"}  # lossless, so that a pair holds the same pictures
 MODELS = "lstm,meanpool,td_cnn_lstm,td_cnn_flatten_lstm,conv3d,td_cnn_avgpool,td_cnn_maxpool,two_stream"
 SETTINGS = {
-    "--epochs": 30, "--patience": 30, "--batch-size": 8, "--learning-rate": 0.003, "--dropout": 0,
+    "--epochs": 30, "--patience-updates": 999, "--batch-size": 8, "--learning-rate": 0.003, "--dropout": 0,
     "--stream": "td_cnn_avgpool",
 }  # fmt: skip
 

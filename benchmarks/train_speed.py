@@ -1,10 +1,10 @@
 """How fast stage two trains: what bucketing by length saves, and what reading the store costs.
 
-    python benchmarks/train_speed.py [--clips 600] [--epochs 3] [--ut STORE]
+    python benchmarks/train_speed.py [--clips 600] [--passes 3] [--ut STORE]
 
 Writes a store of clips with log-normal lengths (median 40 timesteps, sigma 0.8) and 1,280 float16 channels to a
-temporary folder. One epoch of `bilstm` is then timed with batches bucketed by length and with every batch padded to
-the longest clip, alternately, after one epoch each that compiles. With --ut, a store of UT-Interaction set 1, it also
+temporary folder. One pass of `bilstm` is then timed with batches bucketed by length and with every batch padded to
+the longest clip, alternately, after one pass each that compiles. With --ut, a store of UT-Interaction set 1, it also
 times 10 folds x 5 seeds of `bilstm`, leave one sequence out, from the command line to the last fit. The store is read
 five times, from the page cache since it was just written.
 """
@@ -30,20 +30,20 @@ from sequence_models.clips.batches import make_batches
 from sequence_models.records import Clip
 from sequence_models.settings import TrainSettings
 
-CHANNELS, CLASSES, READINGS = 1280, 6, 5
+CHANNELS, CLASSES, READINGS, BATCH = 1280, 6, 5, 16
 LEAVE_ONE_SEQUENCE_OUT = ("--group-from", r"_seq(\d+)", "--cv", "leave-one-group-out", "--seeds", "5")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--epochs", type=int, default=3, help="timed epochs of each kind")
+    parser.add_argument("--passes", type=int, default=3, help="timed passes of each kind")
     parser.add_argument("--ut", type=Path, help="feature store of UT-Interaction set 1")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder), arguments.clips)
         clips, reading = read_clips(store)
-        compare(clips, reading, epochs=arguments.epochs)
+        compare(clips, reading, passes=arguments.passes)
     if arguments.ut:
         time_cross_validation(arguments.ut)
 
@@ -78,37 +78,34 @@ def read_clips(path: Path) -> tuple[list[Clip], float]:
     return clips, float(np.median(times))
 
 
-def compare(clips: list[Clip], reading: float, *, epochs: int) -> None:
-    """Time epochs of both kinds by turns, so that a busy machine slows both."""
+def compare(clips: list[Clip], reading: float, *, passes: int) -> None:
+    """Time passes of both kinds by turns, so that a busy machine slows both."""
     import_keras_quietly()
     from sequence_models.models.build import Architecture
     from sequence_models.models.compiled import CompiledModel
 
-    settings = TrainSettings(model="bilstm", readout="mean")  # no pooling to a few steps before the recurrence
+    settings = TrainSettings(model="bilstm", readout="mean")
     twin = CompiledModel(Architecture(settings, CHANNELS, CLASSES))
     longest = max(map(len, clips))
     seconds: dict[str, list[float]] = {"bucketed": [], "padded": []}
     padded_steps: dict[str, int] = {}
-    for epoch in range(epochs + 1):
+    for number in range(passes + 1):
         for kind, pad_to in (("bucketed", None), ("padded", longest)):
             began, steps = time.perf_counter(), 0
-            for batch in make_batches(clips, batch_size=settings.batch_size, seed=(0, epoch), pad_to=pad_to):
+            for batch in make_batches(clips, batch_size=BATCH, seed=(0, number), pad_to=pad_to):
                 twin.train(batch)
                 steps += batch.mask.size
-            if epoch:  # the first one compiles
+            if number:  # the first one compiles
                 seconds[kind].append(time.perf_counter() - began)
             padded_steps[kind] = steps
     real = sum(map(len, clips))
     for kind, each in seconds.items():
         rate = real / np.median(each)
-        print(
-            f"{kind:9s} {np.median(each):7.2f} s an epoch  {rate:9,.0f} timesteps/s  {padded_steps[kind] / real:.2f} x"
-        )
+        print(f"{kind:9s} {np.median(each):7.2f} s a pass  {rate:9,.0f} timesteps/s  {padded_steps[kind] / real:.2f} x")
     ratio = np.median(seconds["padded"]) / np.median(seconds["bucketed"])
     print(f"bucketing is {ratio:.1f} times faster")
     share = 100 * reading / np.median(seconds["bucketed"])
-    print(f"reading the store takes {reading:.2f} s, {share:.1f} % of one epoch; it happens once per run")
-    print(f"which is {share / settings.epochs:.2f} % of the {settings.epochs} epochs that a run has at most")
+    print(f"reading the store takes {reading:.2f} s, {share:.1f} % of one pass; it happens once per run")
 
 
 def time_cross_validation(store: Path) -> None:

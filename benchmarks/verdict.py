@@ -39,7 +39,7 @@ from sequence_models.splits.folds import make_folds
 GROUPS = (5, 10, 20, 40)
 NARROWEST, WIDEST = 0.93, 0.97
 MODELS = ("bilstm", "attention", "meanpool")
-SETTINGS = TrainSettings(hidden=12, projection=12, epochs=25, patience=25, dropout=0.2, channel_dropout=0.1)
+SETTINGS = TrainSettings(hidden=12, projection=12, epochs=25, patience_updates=999, dropout=0.2, channel_dropout=0.1)
 CLIP_GROUPS, CLIPS_PER_GROUP, CHANNELS = 12, 4, 8
 ALLOWED_WRONG = 0.05
 

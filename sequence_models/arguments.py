@@ -50,9 +50,7 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_run_flags(parser)
-    parser.add_argument(
-        "--models", metavar="A,B,C", help="models to train (default: one of each kind that can do the task)"
-    )
+    parser.add_argument("--models", metavar="A,B,C", help="models to train (default: one of each kind)")
     parser.add_argument(
         "--frames-store",
         nargs="+",
