@@ -15,6 +15,8 @@ from extract.jobs.settings import ExtractSettings
 from extract.store.schema import SCHEMA_VERSION
 from extract.videos.rule import SamplingRule
 
+FIRST_WORDS = ("fit", "input", "deinterlace", "on_corrupt")  # frame settings that every recipe names
+
 
 def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object]:
     """What determines the numbers of a store, and nothing else; its hash is the fingerprint."""
@@ -30,8 +32,15 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
         "image_size": backbone.image_size,
         "resize": RESIZE,
         "sampling": str(settings.sampling),
-        **frame_words(settings),
+        **_recipe_words(settings),
     }
+
+
+def _recipe_words(settings: ExtractSettings) -> dict[str, object]:
+    """The frame settings; one that came later stays out at its default, so that the fingerprints of old stores hold."""
+    defaults = {word.name: word.default for word in fields(FrameSettings)}
+    words = frame_words(settings)
+    return {name: value for name, value in words.items() if name in FIRST_WORDS or value != defaults[name]}
 
 
 def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Sequence[Path] = ()) -> ExtractSettings:
@@ -57,7 +66,7 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
             f"{recipe.get('resize')}, now {RESIZE}): videos cannot be embedded the same way. Extract and train again, "
             "or give a store of that version instead of videos"
         )
-    words = [word.name for word in fields(FrameSettings)]
+    words = [word.name for word in fields(FrameSettings) if word.name in recipe]
     same = ("backbone", *words, *(() if "channels" in recipe else ("precision",)))
     return ExtractSettings(
         output=output,
