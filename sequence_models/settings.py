@@ -175,12 +175,12 @@ class TrainSettings:
     speed: float = option(0.0, "the largest change of a training clip's speed, up or down, as a share", **SHARE)
     frame_drop: float = option(0.0, "share of a training clip's timesteps that are left out", **SHARE)
     updates: int | None = option(
-        None, "the most updates of the weights (400, or 12 passes over the training clips if those are more)", kind=int,
+        None, "the most updates of the weights (1200, or 12 passes over the clips if those are more)", kind=int,
         low=1,
     )  # fmt: skip
     patience_updates: int | None = option(
         None,
-        "stop after this many updates without a better validation score or loss (a third of --updates)",
+        "stop after this many updates without a better validation score or loss (150, or 3 passes if those are more)",
         kind=int,
         low=1,
     )

@@ -15,7 +15,8 @@ from sequence_models.clips.windows import count_pieces
 from sequence_models.records import Clip
 from sequence_models.settings import COSINE, MANY_TO_MANY, PLATEAU, TrainSettings
 
-UPDATES, PASSES = 400, 12  # the budget where nothing is given, whichever is more
+UPDATES, PASSES = 1200, 12  # the budget where nothing is given, whichever is more
+PATIENCE, PATIENCE_PASSES = 150, 3
 BATCHES_PER_PASS, LARGEST_BATCH = 24, 64
 FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = 3, 4, 16  # of small sets, where a few dozen clips learn no better one by one
 LARGEST_BATCH_OF_FRAMES = 16
@@ -74,7 +75,7 @@ def budget_for(train: Sequence[Clip], validation: Sequence[Clip], settings: Trai
         chunk=chunk,
         pass_updates=pass_updates,
         updates=updates,
-        patience=settings.patience_updates or max(1, updates // 3),
+        patience=settings.patience_updates or max(PATIENCE, PATIENCE_PASSES * pass_updates),
         check_every=max(check_every, math.ceil(looks)),
     )
 

@@ -22,7 +22,7 @@ def clips_of(count, steps, task="many-to-one"):
 
 @pytest.mark.parametrize(
     ("count", "batch_size", "pass_updates", "updates"),
-    [(1, 4, 1, 400), (5, 4, 2, 400), (45, 8, 6, 400), (600, 16, 38, 456), (50_000, 64, 782, 9384)],
+    [(1, 4, 1, 1200), (5, 4, 2, 1200), (45, 8, 6, 1200), (600, 16, 38, 1200), (50_000, 64, 782, 9384)],
 )
 def test_a_pass_has_several_updates_and_every_clip_is_seen_a_dozen_times(count, batch_size, pass_updates, updates):
     budget = budget_for(clips_of(count, 40), clips_of(10, 40), CLIPS)
@@ -88,7 +88,7 @@ def test_a_cosine_falls_from_the_rate_to_nearly_0():
 
 
 def test_a_plateau_halves_it_where_nothing_gets_better_and_not_while_something_does():
-    plateau = replace(CLIPS, schedule="plateau")  # patience 33, so 11 updates
+    plateau = replace(CLIPS, schedule="plateau", patience_updates=33)  # so 11 updates
     assert set(rates_of(plateau, progress=range(0, 101, 5))) == {1.0}
     rates = rates_of(plateau, progress=(0, 5, 10))
     assert rates[20] == 1 and rates[21] == 0.5 and rates[31] == 0.5 and rates[32] == 0.25
