@@ -65,7 +65,7 @@ def prices_of(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
         changed = both & (before != after)
         np.add.at(moves, (before[changed], after[changed]), 1)
     leaves = moves.sum(axis=1)
-    staying = (stays + 1) / (stays + 1 + leaves)
+    staying = (stays + 1) / (stays + 2 + leaves - (num_classes - 1))  # by what was seen, one more of each kind
     with np.errstate(divide="ignore"):
         prices = -np.log(moves / np.maximum(leaves, 1)[:, None] * (1 - staying)[:, None])
     np.fill_diagonal(prices, -np.log(staying))

@@ -76,5 +76,5 @@ def test_prices_are_those_of_the_training_labels():
     prices = prices_of([np.array([0, 0, 0, 1, 1, -1, 2, 2]), np.array([0, 1])], 3)
     assert np.exp(-prices).sum(axis=1) == pytest.approx(1)
     staying = np.exp(-np.diag(prices))
-    assert staying[0] == pytest.approx(3 / 7)  # stayed twice, left twice, two other classes, each once more
+    assert staying[0] == pytest.approx(3 / 6)  # stayed twice, left twice, each once more
     assert prices[0, 1] < prices[0, 2]
