@@ -98,9 +98,9 @@ def test_a_batch_says_its_shapes():
 
 
 def test_a_batch_that_does_not_fit_together_is_refused():
-    with pytest.raises(ValueError, match="does not fit together"):
+    with pytest.raises(ValueError, match="has inconsistent shapes"):
         PaddedBatch(np.zeros((2, 4, 5)), np.zeros((2, 3), bool), np.zeros(2), np.zeros(2))
-    with pytest.raises(ValueError, match=r"sample_weight \(2, 4\) must be shaped like labels \(2,\)"):
+    with pytest.raises(ValueError, match=r"sample_weight \(2, 4\) must have the shape of labels \(2,\)"):
         PaddedBatch(np.zeros((2, 4, 5)), np.zeros((2, 4), bool), np.zeros(2), np.zeros((2, 4)))
 
 
