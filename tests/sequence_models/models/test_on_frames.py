@@ -136,8 +136,8 @@ def test_flattening_warns_of_its_size_once(caplog):
         start_training(model, settings, frame_clips((3,), "many-to-one", shape=(24, 24, 3)))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "td_cnn_flatten_lstm: flattening makes 2,304 numbers per frame, and 1,245,696 weights of the LSTM on them; "
-        "smaller frames or td_cnn_lstm need fewer."
+        "td_cnn_flatten_lstm: flattening gives 2,304 features per frame, and the LSTM on them 1,245,696 weights; "
+        "use smaller frames or td_cnn_lstm for fewer."
     )
 
 
@@ -219,7 +219,7 @@ def test_clips_of_other_sizes_are_refused():
 
 def test_two_streams_need_two_stores():
     settings = TrainSettings("many-to-one", "two_stream")
-    with pytest.raises(ClipError, match="got frames of 3 channels; give clipseq train two stores of the same clips"):
+    with pytest.raises(ClipError, match="got frames with 3 channels; give clipseq train two stores of the same clips"):
         build_model(settings, embedding_dim=(8, 8, 3), num_classes=3)
 
 
@@ -266,12 +266,12 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"filters": "16,x"}, "filters must be whole numbers with commas between them, such as 16,32, got '16,x'"),
-        ({"trainable_layers": "-1"}, "trainable_layers must be a whole number of the last layers, or all, got '-1'"),
+        ({"filters": "16,x"}, "filters must be positive whole numbers separated by commas, such as 16,32, got '16,x'"),
+        ({"trainable_layers": "-1"}, "trainable_layers must be a whole number of last layers, or all, got '-1'"),
         ({"flip": True}, "flip is for td_cnn_lstm, td_cnn_flatten_lstm, td_convnet_gru, "),
         (
             {"start_from": "runs/a", "model": "conv3d"},
-            "start_from is for td_backbone_rnn, and model is conv3d;",
+            "start_from is for td_backbone_rnn, but model is conv3d;",
         ),
         (
             {"model": "conv3d", "task": "many-to-many"},
@@ -288,11 +288,11 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
         ),
         (
             {"fixed_frames": 8},
-            "fixed_frames is for conv3d, and model is bilstm; choose one of them, or leave",
+            "fixed_frames is for conv3d, but model is bilstm; choose one of them, or leave",
         ),
         (
             {"fixed_frames": 8, "model": "conv3d", "crop": 0.1},
-            "fixed_frames 8 goes without crop, speed",
+            "fixed_frames 8 cannot be combined with crop, speed",
         ),
         ({"stream": "two_stream"}, "stream 'two_stream' is unknown; choose one of td_cnn_lstm, "),
     ],
