@@ -162,7 +162,7 @@ def test_without_any_label_there_is_nothing_to_train(fit):
 
 @pytest.mark.parametrize(
     ("task", "clip_task", "has"),
-    [("many-to-one", "many-to-many", "one label per timestep"), ("many-to-many", "many-to-one", "one label in all")],
+    [("many-to-one", "many-to-many", "one label per timestep"), ("many-to-many", "many-to-one", "one label per clip")],
 )
 def test_labels_of_the_other_task_are_refused(fit, task, clip_task, has):
     with pytest.raises(LabelError, match=f"has {has}, which is not what task {task} needs; choose the other --task"):
