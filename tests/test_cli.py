@@ -381,12 +381,12 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     clips, settings = {k: {"group": ""} for k in "abc"}, TrainSettings()
     run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings)
     recordings = data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
-    assert "every clip stands for itself; where" in recordings and "near-duplicates" not in recordings
+    assert "every clip counts as its own group; if" in recordings and "near-duplicates" not in recordings
     assert data_text(run, [], ["d"]).splitlines() == [
-        "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
-        "belong together, give --group-from REGEX or a column group",
+        "3 clips, 2 classes (x, y), no groups: every clip counts as its own group, near-duplicates can leak; if clips "
+        "belong together, give --group-from REGEX or a group column",
         "1 clip has no label and is left out: d",
-        "one split: 1 clip to train, 0 to choose when to stop, 2 to test",
+        "one split: 1 clip for training, 0 for validation, 2 for testing",
     ]
     run.clips["a"]["group"] = "g"
     assert "2 classes (x, y), 1 group\n" in data_text(run, [], [])
@@ -411,9 +411,9 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
     for part in (
         "--model NAME on embeddings lstm, bilstm, gru, bigru, lstm_parts",
         "--optimizer {adam,adamw,sgd,adadelta} the optimizer (adam)",
-        "--window SECONDS length of the sliding windows",
-        "--dropout F share",
-        "--epochs N the most",
+        "--window SECONDS length of sliding windows",
+        "--dropout F fraction",
+        "--epochs N maximum",
         "0 = none (0.15)",
         "half a window (0) ",
     ):

@@ -137,7 +137,7 @@ def test_a_moved_run_passes(home):
 def test_a_report_without_the_store_says_that_nothing_was_compared(home, caplog):
     shutil.rmtree(home / "store")
     assert pipeline.main(words(home, "report")) == 0
-    assert f"{home / 'store'} is not here: whether it has changed since training was not checked" in caplog.text
+    assert f"{home / 'store'} is not here: cannot check whether it has changed since training" in caplog.text
 
 
 def test_predict_says_that_clips_of_the_run_have_other_features_and_goes_on(home, caplog, tmp_path):
