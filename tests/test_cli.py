@@ -128,7 +128,7 @@ def test_info_of_a_clip_that_is_not_there(capsys, store):
 
 def test_evaluate_without_a_run(capsys, tmp_path):
     code, _, err = run(capsys, "evaluate", tmp_path)
-    assert code == 1 and "is no run directory" in err
+    assert code == 1 and "is not a run directory" in err
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_a_comparison_that_never_began_to_train_is_not_sent_to_evaluate(capsys, 
     given = train(store, tmp_path, "--labels", path)
     code, _, err = run(capsys, "compare", *given[1:], "--models", "td_cnn_lstm")
     assert code in (1, 2) and "td_cnn_lstm takes raw frames" in err
-    for verb, said in (("report", "run the same clipseq compare first"), ("evaluate", "when it is trained")):
+    for verb, said in (("report", "run the same clipseq compare first"), ("evaluate", "once it is trained")):
         code, _, err = run(capsys, verb, given[given.index("--run") + 1])
         assert code == 1 and said in err
 
@@ -401,7 +401,7 @@ def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(sto
     )  # fmt: skip
     create_run(run)
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1
-    assert "trained on (sampling=every=1, the run has every=3); extract again with what" in capsys.readouterr().err
+    assert "trained on (sampling=every=1, the run has every=3); extract again with the" in capsys.readouterr().err
 
 
 def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
