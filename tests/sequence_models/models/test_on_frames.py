@@ -149,7 +149,7 @@ def test_conv3d_flattens_clips_of_a_fixed_number_of_frames_whatever_the_padding(
     plain, padded = (twin.logits(pad_clips(clips, rows=2, steps=steps)) for steps in (5, 12))
     np.testing.assert_allclose(plain, padded, atol=1e-5)
     message = (
-        "1-4.mp4 comes in pieces of 4 timesteps, and conv3d with fixed_frames 5 takes exactly that many; "
+        "1-4.mp4 has a piece of 4 timesteps, but conv3d with fixed_frames 5 takes exactly that many; "
         "extract with --num-frames 5, or leave --fixed-frames out."
     )
     short = frame_clip(4, 0, seed=1, shape=(8, 10, 3))
@@ -172,14 +172,14 @@ def twin(task="many-to-one"):
             (4,),
             ClipError,
             "the model takes (batch, timesteps, height, width, channels) = (4, 5, 8, 10, 3), got (4, 5, 3, 8, 10); "
-            "bring the axes into order.",
+            "transpose the axes.",
         ),
         (
             (4, 5, 8, 10, 3),
             (4, 5),
             LabelError,
             "with (batch, timesteps, height, width, channels) = (4, 5, 8, 10, 3) the model takes targets (4,), "
-            "got (4, 5); give labels of the model's task.",
+            "got (4, 5); give labels for the model's task.",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_clips_with_channels_elsewhere_are_refused(shape):
     clip = frame_clip(4, 0, shape=shape)
     message = (
         f"0-4.mp4 has frames of uint8 (4, {', '.join(map(str, shape))}); a raw-frame model takes uint8 (batch, "
-        "timesteps, height, width, channels), so of each clip (timesteps, H, W, 1 to 6); bring the axes into this order"
+        "timesteps, height, width, channels), so for each clip (timesteps, H, W, 1 to 6); transpose the axes"
     )
     with pytest.raises(ClipError, match=re.escape(message)):
         check_clips([clip], num_classes=3)
@@ -212,7 +212,7 @@ def test_clips_with_channels_elsewhere_are_refused(shape):
 
 def test_clips_of_other_sizes_are_refused():
     clips = [frame_clip(4, 0, shape=(8, 8, 3)), frame_clip(4, 0, seed=1, shape=(8, 9, 3))]
-    message = "1-4.mp4 has frames of uint8 (4, 8, 9, 3); .* so of each clip (timesteps, 8, 8, 3); bring the axes"
+    message = "1-4.mp4 has frames of uint8 (4, 8, 9, 3); .* so for each clip (timesteps, 8, 8, 3); transpose the axes"
     with pytest.raises(ClipError, match=message.replace("(", r"\(").replace(")", r"\)")):
         check_clips(clips, num_classes=3)
 

@@ -170,7 +170,7 @@ def test_labels_of_the_other_task_are_refused(fit, task, clip_task, has):
 
 
 def test_validation_clips_of_another_width_are_refused(fit):
-    with pytest.raises(ClipError, match="has embeddings of width 6 where 5 is expected"):
+    with pytest.raises(ClipError, match="has embeddings of width 6, but 5 is expected"):
         fit([make_clip(4, 1)], [make_clip(5, 1, dim=6)])
 
 
