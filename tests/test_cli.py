@@ -409,7 +409,7 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
         pipeline.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for part in (
-        "--model NAME on embeddings lstm, bilstm, gru, bigru, lstm_parts",
+        "--model NAME on embeddings: lstm, bilstm, gru, bigru, lstm_parts",
         "--optimizer {adam,adamw,sgd,adadelta} the optimizer (adam)",
         "--window SECONDS length of sliding windows",
         "--dropout F fraction",
