@@ -1,4 +1,4 @@
-"""Settings that describe themselves: one field of a record is a default, a help text, its limits and a flag."""
+"""Self-describing settings: one field of a record gives a default, a help text, limits and a flag."""
 
 from __future__ import annotations
 
@@ -22,27 +22,26 @@ def option(
     kind: type | None = None,
     metavar: str | None = None,
 ) -> Any:
-    """A field of a dataclass that `add_options` makes a flag of and `check_options` checks.
+    """A dataclass field that `add_options` turns into a flag and `check_options` checks.
 
     Args:
-        default: Its value where nothing is said. Of a flag that takes no value, False, or the first of two `choices`
-            whose first is "none".
-        about: Its help on the command line, without a full stop; it may say what the default None stands for.
-        choices: All values that there are.
-        low: The least value, inclusive; with `high` None there is no greatest.
-        high: The greatest value, inclusive.
-        kind: The type of its values, where the default is None.
-        metavar: What stands for a value in the help, where it is not the type's own.
+        default: Its default. For a flag without a value: False, or "none" as the first of two `choices`.
+        about: Its command-line help, without a full stop; it may say what the default None means.
+        choices: All allowed values.
+        low: The minimum, inclusive; with `high` None there is no maximum.
+        high: The maximum, inclusive.
+        kind: The type of its values, if the default is None.
+        metavar: Placeholder for the value in the help, if not the type's own.
     """
     told = {"help": about, "choices": choices, "low": low, "high": high, "kind": kind or type(default)}
     return field(default=default, metadata={**told, "metavar": metavar})
 
 
 def check_options(record: Any) -> None:
-    """Refuse a record of which a field is not among its choices or outside its limits; None is always allowed.
+    """Reject a record with a field that is not among its choices or outside its limits; None is always allowed.
 
     Raises:
-        UsageError: It names the field, the value, the rule and the flag.
+        UsageError: Names the field, the value, the rule and the flag.
     """
     for each in _options(type(record)):
         value, told = getattr(record, each.name), each.metadata
@@ -64,13 +63,13 @@ def add_options(
     *,
     actions: Mapping[str, type[argparse.Action]] | None = None,
 ) -> None:
-    """Add a flag for each of some fields of a record, with the field's help, type, choices and default.
+    """Add a flag for each named field of a record, with the field's help, type, choices and default.
 
     Args:
-        group: The parser, or a group of it.
-        record: A dataclass whose fields are made by `option`.
-        names: Of the fields, in the order of the help.
-        actions: Of fields that argparse stores in another way.
+        group: The parser, or one of its groups.
+        record: A dataclass whose fields come from `option`.
+        names: The fields, in help order.
+        actions: Field -> argparse action, for fields that are stored differently.
     """
     known, actions = {each.name: each for each in _options(record)}, actions or {}
     for name in names:

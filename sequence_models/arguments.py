@@ -1,4 +1,4 @@
-"""The arguments of the verbs of stage two, one function per verb; what the verbs do is in cli.py."""
+"""The arguments of the stage-two commands, one function each; the commands themselves are in cli.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "train",
         help="train a sequence model on cached embeddings, or on raw frames",
-        description="Train a masked sequence model on cached embeddings or raw frames, with baselines beside it. "
-        "An interrupted run goes on where it stopped when the same command is given again.",
+        description="Train a masked sequence model on cached embeddings or raw frames, with baselines for "
+        "comparison. To resume an interrupted run, run the same command again.",
         epilog="examples:\n"
         "  clipseq train features/ --task many-to-one --run runs/first        (the folders are the classes)\n"
         "  clipseq train features/ --labels labels.csv --task many-to-one --cv 5 --seeds 3 --run runs/cv\n"
@@ -36,11 +36,11 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq compare`."""
     parser = verbs.add_parser(
         "compare",
-        help="many models on the same folds and seeds: one table, and whether order matters",
+        help="compare many models on the same folds and seeds: one table, and whether order matters",
         description="Train several models on the same clips, folds and seeds, open the test split once, and print one "
         "table and one sentence: whether the best sequence model beats the best order-free one, by how much, and how "
-        "sure that is. What is best is chosen in each fold on its validation clips, points of --grid too. An "
-        "interrupted comparison goes on where it stopped; more --models can be added to it.",
+        "certain that is. The best model, and its point of --grid, is chosen in each fold on its validation clips. An "
+        "interrupted comparison can be resumed, and more --models added to it.",
         epilog="examples:\n"
         "  clipseq compare features/ --task many-to-one --cv leave-one-group-out --seeds 5 --run runs/all\n"
         "  clipseq compare features/ --labels labels.csv --task many-to-one --cv 5 --run runs/two \\\n"
@@ -57,10 +57,14 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         default=[],
         metavar="STORE",
         help="raw frames of the same clips (extract --backbone pixels), for raw-frame models in the same table; "
-        "a store of their optical flow (--input flow) given last is for two_stream alone",
+        "a store of their optical flow (--input flow), given last, is used by two_stream only",
     )
     parser.add_argument(
-        "--grid", nargs="+", default=[], metavar="SETTING=A,B", help="settings to choose inside the training folds"
+        "--grid",
+        nargs="+",
+        default=[],
+        metavar="SETTING=A,B",
+        help="settings to choose from, inside the training folds",
     )
     _add_data_flags(parser)
     _add_model_flags(parser, without=("model",))
@@ -72,8 +76,8 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "evaluate",
         help="open the test split of a run and score it",
-        description="Predict the test clips of every fold, average over seeds, pool, score beside the baselines, and "
-        "write metrics.json. How often the test split was opened is counted in the run.",
+        description="Predict the test clips of every fold, average over seeds, pool them, score model and baselines, "
+        "and write metrics.json. The run counts how often the test split was opened.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
     return parser
@@ -84,7 +88,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "predict",
         help="predict clips of a store, or videos directly",
-        description="Predict with a trained run. Videos are embedded first, with the recipe that is stored in the run.",
+        description="Predict with a trained run. Videos are embedded first, with the recipe stored in the run.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
     parser.add_argument(
@@ -94,7 +98,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
     )
     parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for the next time"
+        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for next time"
     )
     parser.add_argument(
         "--weights",
@@ -102,7 +106,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATH",
-        help="the backbone's weights file, if it was given one; once for each backbone that was",
+        help="the weights file of a backbone that was extracted with one; repeat for each such backbone",
     )
     return parser
 
@@ -112,7 +116,7 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "report",
         help="one HTML file from a run",
-        description="Write one self-contained HTML file about an evaluated run: scores beside baselines, curves, "
+        description="Write one self-contained HTML file about an evaluated run: scores of model and baselines, curves, "
         "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
@@ -125,9 +129,9 @@ def add_score(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "score",
         help="score any tool's per-frame text files under both protocols",
         description="Score per-frame predictions of any tool. PREDICTIONS and TRUTH are folders in MS-TCN's layout: a "
-        "text file per video, one label a line, or all labels in one line; a line that starts with ### is a heading. "
-        "Files belong together by name, with or without .txt. Both protocols of the literature are printed: V, per "
-        "video, then the mean over videos; P, pooled over the videos of a split, then the mean over splits.",
+        "text file per video, with one label per line, or all labels on one line; lines that start with ### are "
+        "headings. Files are matched by name, with or without .txt. Both protocols of the literature are printed: V, "
+        "per video, then the mean over videos; P, pooled over the videos of a split, then the mean over splits.",
         epilog="examples:\n"
         "  clipseq score results/split_1/ groundTruth/ --missing skip --background SIL\n"
         "  clipseq score results/ groundTruth/ --background action_start action_end    (a folder per split)\n"
@@ -137,15 +141,19 @@ def add_score(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "predictions", type=Path, metavar="PREDICTIONS", help="a folder of files, or of one sub-folder per split"
     )
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same with the true labels, or one flat folder")
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same for the true labels, or one flat folder")
     parser.add_argument(
-        "--background", nargs="+", default=[], metavar="NAME", help="classes that are no segments; accuracy counts them"
+        "--background",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="classes that are not segments; accuracy still counts them",
     )
-    parser.add_argument("--splits", type=Path, metavar="FILE", help="CSV: video,split, where no sub-folders say it")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="CSV: video,split, if there are no sub-folders")
     parser.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="what to do about files without a partner"
+        "--missing", choices=("error", "skip"), default="error", help="what to do about files without a match"
     )
-    parser.add_argument("--json", action="store_true", help="everything as JSON, with protocols and intervals")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, with protocols and intervals")
     return parser
 
 
@@ -163,16 +171,17 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="FILE",
-        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; without it the folders are the classes",
+        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; default: the folders are the classes",
     )
     group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
-    group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one a line")
+    group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one per line")
     add_options(group, DataSettings, [each.name for each in fields(DataSettings) if each.metadata])
     splits = group.add_mutually_exclusive_group()
     splits.add_argument(
         "--split",
         metavar="FILE",
-        help="CSV: clip_id,split with train, validation, test; or official lists: ucf101:DIR:1, hmdb51:DIR:all",
+        help="CSV: clip_id,split, where split is train, validation or test; or official lists: ucf101:DIR:1, "
+        "hmdb51:DIR:all",
     )
     splits.add_argument(
         "--cv", metavar="HOW", help="leave-one-group-out, or a number of folds (default: one split by group)"
@@ -189,6 +198,6 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
         type=int,
         default=1,
         metavar="N",
-        help="models per fold, averaged when predicting; each holds out other training groups for validation (1)",
+        help="models per fold, averaged when predicting; each validates on different training groups (1)",
     )
     return group

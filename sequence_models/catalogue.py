@@ -1,4 +1,4 @@
-"""Every model by its name, and what it is like; knows no Keras."""
+"""Every model by name, with its properties; imports no Keras."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast
 
 @dataclass(frozen=True)
 class ModelTraits:
-    """What a model is like.
+    """The properties of a model.
 
     Args:
         on_frames: It takes raw frames; the others take embeddings.
-        framewise: It can give a label per timestep; the others give one per clip. In td_backbone_rnn and two_stream
-            the model inside decides, of this and of all that follows.
+        framewise: It can give a label per timestep; the others give one per clip. For td_backbone_rnn and two_stream,
+            this and all that follows depend on the model inside.
         parts: A recurrent network that runs over the means of a few equal parts of the clip, not over its timesteps.
-        causal: It can be told to see no later timestep.
-        order_free: It says the same whatever order the timesteps come in.
-        on_request: `clipseq compare` trains it only where it is named: a sister of it stands for its kind.
-        takes: The settings that few models take.
+        causal: It can be made to see no later timesteps.
+        order_free: Its output does not depend on the order of the timesteps.
+        on_request: `clipseq compare` trains it only if named: a similar model represents its kind.
+        takes: Of the settings that only few models take, those it takes.
     """
 
     on_frames: bool = False
@@ -58,7 +58,7 @@ TWO_STREAM = "two_stream"
 
 
 def models_with(**wanted: bool) -> tuple[str, ...]:
-    """The models of certain traits, such as `models_with(on_frames=True, framewise=True)`, in the table's order."""
+    """The models with certain traits, such as `models_with(on_frames=True, framewise=True)`, in table order."""
     return tuple(
         name
         for name, traits in TRAITS.items()
@@ -67,7 +67,7 @@ def models_with(**wanted: bool) -> tuple[str, ...]:
 
 
 def takers(setting: str) -> tuple[str, ...]:
-    """The models that take a setting: of most settings all."""
+    """The models that take a setting; most settings are for all models."""
     few = tuple(name for name, traits in TRAITS.items() if setting in traits.takes)
     return few or tuple(TRAITS)
 

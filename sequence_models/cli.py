@@ -1,4 +1,4 @@
-"""The verbs of stage two: one call, one printed summary. Stage modules are imported inside the verbs."""
+"""The stage-two commands: one call, one printed summary. Stage modules are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add the verbs of stage two to the parser's sub-commands; `predict` gets its function from pipeline.py."""
+    """Add the stage-two commands to the parser; `predict` gets its function from pipeline.py."""
     add_train(verbs).set_defaults(run=run_train)
     add_evaluate(verbs).set_defaults(run=run_evaluate)
     add_compare(verbs).set_defaults(run=run_compare)
@@ -25,7 +25,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    """`clipseq train`: fits every fold and seed, and prints validation scores beside the baselines."""
+    """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
     from sequence_models.settings import TrainSettings
 
     settings, data = TrainSettings(**_settings(arguments)), _data_arguments(arguments)
@@ -138,7 +138,7 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 
 def check_predictions_path(path: Path) -> None:
-    """Refuse what predictions could not be written to, before they are made.
+    """Reject a path that predictions cannot be written to, before they are made.
 
     Raises:
         UsageError: It does not end in .csv.
@@ -173,7 +173,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
         changed = sum(row[label] != row[raw_label] for row in rows[1:])
         if changed:
             share = f"{changed:,} of {counted(rows[1:], 'label')}"
-            print(f"post-processing changed {share}; raw_label is what the probabilities say by themselves")
+            print(f"post-processing changed {share}; raw_label is the decision without it")
         from sequence_models.prediction.bouts import write_bouts
 
         bouts = arguments.output.with_suffix(".bouts.csv")
@@ -183,7 +183,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
 
 
 def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:
-    """Train, evaluate, report; what `clipseq demo` shows twice.
+    """Train, evaluate, report; `clipseq demo` does this twice.
 
     Returns:
         Path of the report.
@@ -237,7 +237,7 @@ def train_with_bar(
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says of the fields of TrainSettings."""
+    """The fields of TrainSettings that the command line gives."""
     from sequence_models.settings import TrainSettings
 
     names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
@@ -248,7 +248,7 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `prepare` is told about a run and its data."""
+    """The arguments of `prepare` about a run and its data."""
     from dataclasses import fields
 
     from extract.errors import UsageError
@@ -278,5 +278,5 @@ def _lines(path: Path) -> list[str]:
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id a line"
+            f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id per line"
         ) from None

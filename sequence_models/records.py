@@ -1,4 +1,4 @@
-"""The types that cross the rooms of stage two: clips, padded batches, predictions."""
+"""The types shared by all rooms of stage two: clips, padded batches, predictions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Clip:
 
     Args:
         clip_id: Name of the clip in its store.
-        embeddings: float16 or float32 (T, D); of raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
+        embeddings: float16 or float32 (T, D); for raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
         labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
             many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 only in clips without labels.
-        group: Clips of one group never part over a split; "" where there are no groups.
-        split: "train", "validation", "test", or "" where the labels name none.
-        label_steps: int32 (F,), the timestep that speaks for each original frame 0 to F - 1: the last one at or before
+        group: Clips of one group always stay on the same side of a split; "" without groups.
+        split: "train", "validation", "test", or "" if the labels give none.
+        label_steps: int32 (F,), the timestep that stands for each original frame 0 to F - 1: the last one at or before
             it, the first one for frames before all, the last one for frames past the features. Original frames are
-            those that frame labels count; for labels in seconds those of the source video, or, of imported features,
+            those that frame labels count; for labels in seconds those of the source video, or, for imported features,
             the timesteps themselves. None without interval labels.
-        frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame by its own place,
-            -1 = unlabelled; outside the features only intervals count, no background.
-        rows_digest: Of the rows as stored, with their frame indices and times; "" of clips that are from no store.
+        frame_labels: int32 (F,), or int8 (F, K) for multi-label: the label of each original frame at its own position,
+            -1 = unlabelled; outside the features only intervals count, not the background.
+        rows_digest: Of the rows as stored, with their frame indices and times; "" for clips not from a store.
     """
 
     clip_id: str
@@ -49,7 +49,7 @@ class Clip:
                 f"got {self.embeddings.shape} and {labels.shape}"
             )
         if (self.label_steps is None) != (self.frame_labels is None):
-            raise ValueError(f"{self.clip_id}: label_steps and frame_labels go together, and one is None")
+            raise ValueError(f"{self.clip_id}: label_steps and frame_labels must both be given, or neither")
         if self.label_steps is None or self.frame_labels is None:
             return
         if self.label_steps.ndim != 1 or self.frame_labels.shape != (len(self.label_steps), *labels.shape[1:]):
@@ -73,10 +73,10 @@ class Clip:
 
 @dataclass(frozen=True, repr=False)
 class PaddedBatch:
-    """Clips padded to one length; row i is clip i of those that went in.
+    """Clips padded to one length; row i is input clip i.
 
     Args:
-        embeddings: float32 (B, T, D), or raw frames uint8 (B, T, H, W, C), zeros on padding.
+        embeddings: float32 (B, T, D), or raw frames uint8 (B, T, H, W, C), padded with zeros.
         mask: bool (B, T), True = real.
         labels: int32 (B,) or (B, T), multi-label float32 (B, T, K); 0 where the label is unknown.
         sample_weight: float32 (B,) or (B, T), 0 on padding and on unlabelled examples.
@@ -90,9 +90,11 @@ class PaddedBatch:
     def __post_init__(self) -> None:
         rows, steps = self.embeddings.shape[:2]
         if self.mask.shape != (rows, steps) or self.labels.shape[:2] not in ((rows,), (rows, steps)):
-            raise ValueError(f"{self!r} does not fit together")
+            raise ValueError(f"{self!r} has inconsistent shapes")
         if self.sample_weight.shape != self.labels.shape[:2]:
-            raise ValueError(f"sample_weight {self.sample_weight.shape} must be shaped like labels {self.labels.shape}")
+            raise ValueError(
+                f"sample_weight {self.sample_weight.shape} must have the shape of labels {self.labels.shape}"
+            )
 
     def __repr__(self) -> str:
         return f"PaddedBatch(embeddings={self.embeddings.shape}, mask={self.mask.shape}, labels={self.labels.shape})"
@@ -100,13 +102,13 @@ class PaddedBatch:
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What a model says about one clip.
+    """A model's prediction for one clip.
 
     Args:
         clip_id: Name of the clip.
         probabilities: float32 (K,) for many-to-one, (T, K) for many-to-many; rows sum to 1 unless multi-label.
         multi_label: Every class has a probability of its own.
-        decided: What was made of the probabilities after training, shaped like `labels`; None = nothing.
+        decided: The labels chosen by post-processing, shaped like `labels`; None = no post-processing.
     """
 
     clip_id: str
@@ -121,7 +123,7 @@ class Prediction:
 
     @property
     def raw_labels(self) -> np.ndarray:
-        """What the probabilities alone say, shaped like `labels`."""
+        """The decision from the probabilities alone, shaped like `labels`."""
         return self.probabilities >= 0.5 if self.multi_label else self.probabilities.argmax(axis=-1)
 
     def __repr__(self) -> str:
@@ -132,5 +134,5 @@ EmbeddingDim = int | tuple[int, ...]  # D, or (H, W, C) of raw frames
 
 
 def has_groups(clips: Iterable[Clip]) -> bool:
-    """Whether any clip has a group; otherwise each stands for itself."""
+    """Whether any clip has a group; otherwise each is its own."""
     return any(clip.group for clip in clips)

@@ -1,4 +1,4 @@
-"""What a training run is told: one flat record, checked when made. Imports no Keras, so a typo is answered at once."""
+"""The settings of a training run: one flat record, checked on creation. Imports no Keras, so typos fail at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
 STRICT, TOLERANT = "strict", "tolerant"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
-PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are no file
+PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are not files
 ALL_LAYERS = "all"
 READOUTS = ("attention", "mean", "max", "last")
 CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
@@ -35,103 +35,102 @@ SHARE: dict[str, Any] = {"low": 0, "high": 0.95}
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How labels and features are joined: what decides which clips and labels there are, apart from the files.
+    """How labels and features are joined: with the files, this determines the clips and their labels.
 
     Raises:
-        UsageError: A value is out of its range or unknown.
+        UsageError: A value is unknown or out of range.
     """
 
-    missing: str = option("error", "labels that fit no clip: an error, or left out", choices=("error", "skip"))
-    classes: tuple[str, ...] | None = None  # in the order of their indices; None: all, sorted by name
+    missing: str = option("error", "labels that match no clip: an error, or skipped", choices=("error", "skip"))
+    classes: tuple[str, ...] | None = None  # in index order; None: all, sorted by name
     labels_fps: float | None = option(
-        None, "rate of the frames that the label file counts, where it is not the video's own", kind=float
+        None, "rate at which the label file counts frames, if not the video's own", kind=float
     )
-    labels_from: int = option(0, "the number of a clip's first frame in the label file", choices=(0, 1))
+    labels_from: int = option(0, "number of a clip's first frame in the label file", choices=(0, 1))
     labels_end: str = option(
-        EXCLUSIVE, "end_frame is the frame behind the interval, or its last one", choices=(EXCLUSIVE, INCLUSIVE)
+        EXCLUSIVE, "end_frame is the frame after the interval, or its last one", choices=(EXCLUSIVE, INCLUSIVE)
     )
     background: str | None = option(
-        None, "class of frames outside all intervals, which segment scores leave out; without it they have no label",
+        None, "class of frames outside all intervals, ignored by segment scores; without it they are unlabelled",
         kind=str,
     )  # fmt: skip
-    keep: tuple[str, ...] | None = None  # clip_ids to use; None: all
+    keep: tuple[str, ...] | None = None  # clip_ids to use; None: all of them
     group_from: str | None = option(
-        None, "the group is what this captures in the clip_id; N: its Nth folder", kind=str, metavar="REGEX"
+        None, "take the group from the clip_id: what this captures; N: its Nth folder", kind=str, metavar="REGEX"
     )
     blocks: int | None = option(
         None,
-        "cut every recording into N blocks in time, with gaps between them, as if each were a recording; of per-frame "
-        "labels (10 of a single recording, else none)",
+        "cut every recording with per-frame labels into N blocks in time, with gaps between them, and treat each as a "
+        "recording (10 for a single recording, else none)",
         kind=int,
         low=2,
     )
     alignment: str = option(
         STRICT,
-        "refuse intervals that overlap or lie outside the features, or keep what fits and report the rest",
+        "reject intervals that overlap or lie outside the features, or keep what fits and report the rest",
         choices=(STRICT, TOLERANT),
     )
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.labels_fps is not None and not 0 < self.labels_fps < float("inf"):
-            raise UsageError(f"--labels-fps is {self.labels_fps:g}; it must be above 0.")
+            raise UsageError(f"--labels-fps is {self.labels_fps:g}; it must be greater than 0.")
 
     @property
     def renumbers(self) -> bool:
-        """Whether frames count in another way than from 0 to the one behind the last."""
+        """Whether frames are not counted from 0 to one past the last."""
         return bool(self.labels_from) or self.labels_end == INCLUSIVE
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides how a model is built and trained, apart from the data and the seed.
+    """Everything that determines how a model is built and trained, apart from the data and the seed.
 
     Every field is a flag of `clipseq train`, and its text below is that flag's help.
 
     Raises:
-        UsageError: A name is unknown, a number is out of its range, or two settings exclude each other.
+        UsageError: A name is unknown, a number is out of range, or two settings are incompatible.
     """
 
     task: str = option(MANY_TO_ONE, "one label per clip, or one per timestep", choices=TASKS)
     model: str = option(
         "bilstm",
-        f"on embeddings {', '.join(MODEL_NAMES)}; on raw frames {', '.join(RAW_MODEL_NAMES)}",
+        f"on embeddings: {', '.join(MODEL_NAMES)}; on raw frames: {', '.join(RAW_MODEL_NAMES)}",
         choices=(*MODEL_NAMES, *RAW_MODEL_NAMES),
         metavar="NAME",
     )
     readout: str = option(
         "attention",
-        "how a many-to-one model turns its timesteps into one vector; last is the last of each direction. attention, "
-        "meanpool, maxpool, pyramid and the models on parts do not use it",
+        "how a many-to-one model turns its timesteps into one vector; last takes the last output of each direction. "
+        "Not used by attention, meanpool, maxpool, pyramid and the *_parts models",
         choices=READOUTS,
     )
-    hidden: int = option(48, "units of each recurrent layer, per direction; channels of mstcn", low=1)
-    layers: int = option(1, "recurrent layers on top of each other", low=1)
+    hidden: int = option(48, "units per direction of each recurrent layer; channels of mstcn", low=1)
+    layers: int = option(1, "number of stacked recurrent layers", low=1)
     projection: int = option(
-        64, "width that embeddings are projected to first, 0 for none; mstcn projects to --hidden instead", low=0
+        64, "width to project embeddings to first, 0 = no projection; mstcn projects to --hidden instead", low=0
     )
     parts: int = option(
-        4, "how many equal parts lstm_parts and its sisters average a clip to before the recurrence", low=1
+        4, "number of equal parts that the *_parts models average a clip into before the recurrence", low=1
     )
     multi_label: bool = option(
         False,
-        "classes of many-to-many may overlap: each gets its own yes or no (sigmoid), with a threshold that is chosen "
-        "on validation",
+        "many-to-many classes may overlap: each is decided separately (sigmoid), with a threshold chosen on validation",
     )
     stride: int = option(
         1,
-        "train on every Nth timestep only, from a new start in every pass; a prediction takes all starts in turn, so "
-        "that every timestep gets an answer",
+        "train on every Nth timestep only, with a new offset in every pass; prediction runs all offsets, so that every "
+        "timestep is predicted",
         low=1,
     )
     window: float = option(
         0.0,
-        "length of the sliding windows that training and prediction see instead of whole clips; overlapping answers "
-        "are averaged, per clip or per timestep; 0 = whole clips",
+        "length of sliding windows for training and prediction; predictions of overlapping windows are averaged, per "
+        "clip or per timestep; 0 = whole clips",
         low=0,
         metavar="SECONDS",
     )
-    hop: float = option(0.0, "from one window to the next; 0 = half a window", low=0, metavar="SECONDS")
+    hop: float = option(0.0, "step from one window to the next; 0 = half a window", low=0, metavar="SECONDS")
     window_frames: int = option(
         0,
         "take exactly N timesteps of every window, spread over its time, of many-to-one models; 0 = all that are in it",
@@ -139,43 +138,41 @@ class TrainSettings:
     )
     chunk: int | None = option(
         None,
-        "many-to-many training without windows cuts longer clips into chunks of this many timesteps, at new places in "
-        "every pass; a prediction sees the whole clip; 0 = never (512, of small sets as few as 64)",
+        "without windows, many-to-many training cuts longer clips into chunks of this many timesteps, at new places in "
+        "every pass; prediction sees whole clips; 0 = never (512, down to 64 for small data sets)",
         kind=int,
         low=0,
     )
     derived: str = option(
-        "", f"channels beside the embeddings, separated by commas: {', '.join(DERIVED)} (none)", metavar="A,B"
+        "", f"channels to add to the embeddings, comma-separated: {', '.join(DERIVED)} (none)", metavar="A,B"
     )
     causal: bool = option(
         False,
-        "a timestep sees only those before it, as in a live stream: many-to-many with lstm, gru, mstcn, or a raw-frame "
-        "model with such a recurrence",
+        "a timestep sees only itself and earlier ones, as in a live stream: many-to-many with lstm, gru, mstcn, or a "
+        "raw-frame model with such a recurrence",
     )
     lag: int = option(
-        0, "timesteps that the labels of a causal model may wait for, so that brief mistakes are seen as such", low=0
+        0, "how many timesteps a causal model may wait before it decides a label, to filter out brief errors", low=0
     )
     threshold: str = option(
         "",
-        "where the second of two classes begins, chosen on validation: f1, its best F1, or precision=P, the lowest "
-        "threshold with that precision (a probability of 0.5)",
+        "threshold of the second of two classes, chosen on validation: f1 for its best F1, or precision=P for the "
+        "lowest threshold with that precision (0.5)",
         metavar="RULE",
     )
-    tcn_stages: int = option(3, "stages of mstcn; each refines the labels of the one before", low=1)
-    tcn_layers: int = option(8, "dilated residual layers per stage of mstcn; layer i looks 2 ** i timesteps far", low=1)
-    dropout: float = option(0.5, "share of units dropped, the same ones at every timestep of a clip", **SHARE)
-    channel_dropout: float = option(0.3, "share of embedding channels dropped over a whole clip", **SHARE)
-    label_smoothing: float = option(0.0, "share of every target that is spread over all classes", **SHARE)
+    tcn_stages: int = option(3, "stages of mstcn; each refines the labels of the previous one", low=1)
+    tcn_layers: int = option(8, "dilated residual layers per stage of mstcn; layer i has dilation 2 ** i", low=1)
+    dropout: float = option(0.5, "fraction of units dropped, the same ones at every timestep of a clip", **SHARE)
+    channel_dropout: float = option(0.3, "fraction of embedding channels dropped for a whole clip", **SHARE)
+    label_smoothing: float = option(0.0, "fraction of each target spread over all classes", **SHARE)
     smoothing_loss: float = option(
-        0.15, "weight of T-MSE, which keeps neighbouring timesteps of many-to-many alike; 0 = none", low=0
+        0.15, "weight of T-MSE, which keeps neighbouring timesteps similar in many-to-many; 0 = none", low=0
     )
-    crop: float = option(
-        0.0, "the largest share of a training clip that is cut away at its ends, anew in every pass", **SHARE
-    )
-    speed: float = option(0.0, "the largest change of a training clip's speed, up or down, as a share", **SHARE)
-    frame_drop: float = option(0.0, "share of a training clip's timesteps that are left out", **SHARE)
+    crop: float = option(0.0, "largest fraction of a training clip cut off at its ends, new in every pass", **SHARE)
+    speed: float = option(0.0, "largest change of a training clip's speed, up or down, as a fraction", **SHARE)
+    frame_drop: float = option(0.0, "fraction of a training clip's timesteps left out", **SHARE)
     updates: int | None = option(
-        None, "the most updates of the weights (1200, or 12 passes over the clips if those are more)", kind=int,
+        None, "maximum number of weight updates (1200, or 12 passes over the clips if that is more)", kind=int,
         low=1,
     )  # fmt: skip
     patience_updates: int | None = option(
@@ -185,61 +182,59 @@ class TrainSettings:
         low=1,
     )
     epochs: int | None = option(
-        None, "the most passes over the training clips, for those who think in them", kind=int, low=1
+        None, "maximum number of passes over the training clips, if you prefer to count those", kind=int, low=1
     )
     batch_size: int | None = option(
-        None, "clips, windows or chunks per update (4 to 64, by how many there are)", kind=int, low=1
+        None, "clips, windows or chunks per update (4 to 64, depending on how many there are)", kind=int, low=1
     )
     optimizer: str = option("adam", "the optimizer", choices=OPTIMIZERS)
-    learning_rate: float = option(1e-3, "step size of the optimizer, the highest of its schedule", low=1e-8, high=100)
+    learning_rate: float = option(1e-3, "learning rate, the maximum of its schedule", low=1e-8, high=100)
     schedule: str = option(
         "constant",
-        "the learning rate stays, is halved where validation gets no better (plateau), or falls to 0 as a cosine",
+        "the learning rate stays constant, halves when validation stops improving (plateau), or falls to 0 as a cosine",
         choices=SCHEDULES,
     )
-    warmup_updates: int = option(0, "updates over which the learning rate rises from 0", low=0)
+    warmup_updates: int = option(0, "number of updates over which the learning rate rises from 0", low=0)
     weight_decay: float = option(0.0, "decoupled weight decay, per unit of learning rate", low=0)
-    class_weight_power: float = option(0.25, "examples of a class weigh count ** -power; 0 = all alike", low=0)
+    class_weight_power: float = option(0.25, "weight examples of a class by count ** -power; 0 = all equal", low=0)
     flip: bool = option(
-        False, "mirror raw frames of half of the training clips left to right; wrong where sides matter"
+        False, "mirror the raw frames of half of the training clips left to right; wrong if left and right matter"
     )
-    shift: float = option(0.0, "the largest shift of raw frames, as a share of height and width", **SHARE)
-    zoom: float = option(0.0, "the largest zoom of raw frames, in or out, as a share", **SHARE)
-    rotation: float = option(0.0, "the largest rotation of raw frames, either way, as a share of a full turn", **SHARE)
-    brightness: float = option(0.0, "the largest change of brightness of raw frames, as a share of white", **SHARE)
-    contrast: float = option(0.0, "the largest change of contrast of raw frames, as a share", **SHARE)
+    shift: float = option(0.0, "largest shift of raw frames, as a fraction of height and width", **SHARE)
+    zoom: float = option(0.0, "largest zoom of raw frames, in or out, as a fraction", **SHARE)
+    rotation: float = option(0.0, "largest rotation of raw frames, either way, as a fraction of a full turn", **SHARE)
+    brightness: float = option(0.0, "largest brightness change of raw frames, as a fraction of white", **SHARE)
+    contrast: float = option(0.0, "largest contrast change of raw frames, as a fraction", **SHARE)
     filters: str = option(
         "",
-        "channels of the convolutions of a raw-frame model, such as 16,32; without it the model's own",
+        "channels of a raw-frame model's convolutions, such as 16,32; default: the model's own",
         metavar="N,N",
     )
-    units: int = option(
-        0, "units of the recurrence of a raw-frame model of its own; 0 = the model's own, 64 or 128", low=0
-    )
-    dense: str = option("", "widths of the dense layers of td_convnet_gru; without it 1024,512,128,64", metavar="N,N")
+    units: int = option(0, "units of a raw-frame model's own recurrence; 0 = the model's default, 64 or 128", low=0)
+    dense: str = option("", "widths of the dense layers of td_convnet_gru; default: 1024,512,128,64", metavar="N,N")
     fixed_frames: int = option(
-        0, "conv3d flattens clips of exactly this many timesteps; 0 = it averages clips of any length", low=0
+        0, "conv3d flattens clips of exactly this many timesteps; 0 = average clips of any length", low=0
     )
-    backbone: str = option("efficientnet_lite0", "the image model inside td_backbone_rnn; help names all")
+    backbone: str = option("efficientnet_lite0", "the image model inside td_backbone_rnn; help lists all")
     backbone_weights: str = option(
-        PRETRAINED, "where that backbone begins: pretrained, random, or a weights file", metavar="WEIGHTS"
+        PRETRAINED, "initial weights of that backbone: pretrained, random, or a weights file", metavar="WEIGHTS"
     )
-    trainable_layers: str = option("9", "how many of the backbone's last layers are trained, or all", metavar="N")
+    trainable_layers: str = option("9", "how many of the backbone's last layers to train, or all", metavar="N")
     update_batchnorm: bool = option(
-        False, "let statistics of the backbone's batch normalisation follow the training frames"
+        False, "update the statistics of the backbone's batch normalisation on the training frames"
     )
     head: str = option(
         "bilstm",
-        f"the model on embeddings that td_backbone_rnn ends in: {', '.join(MODEL_NAMES)}",
+        f"the model on embeddings that follows the backbone in td_backbone_rnn: {', '.join(MODEL_NAMES)}",
         choices=MODEL_NAMES,
         metavar="NAME",
     )
     start_from: str = option(
-        "", "a run of that head on embeddings of the same backbone, where td_backbone_rnn begins", metavar="RUN"
+        "", "start td_backbone_rnn from a run of that head on embeddings of the same backbone", metavar="RUN"
     )
     stream: str = option(
         "td_cnn_lstm",
-        f"the model that two_stream has once on RGB and once on optical flow: {', '.join(STREAM_MODELS)}",
+        f"the model that two_stream uses once on RGB and once on optical flow: {', '.join(STREAM_MODELS)}",
         choices=STREAM_MODELS,
         metavar="NAME",
     )
@@ -250,7 +245,7 @@ class TrainSettings:
             _check_widths(name, getattr(self, name))
         if self.trainable_layers != ALL_LAYERS and not self.trainable_layers.isdecimal():
             raise UsageError(
-                f"trainable_layers must be a whole number of the last layers, or {ALL_LAYERS}, got "
+                f"trainable_layers must be a whole number of last layers, or {ALL_LAYERS}, got "
                 f"{self.trainable_layers!r}; choose another --trainable-layers."
             )
         self._check_combinations()
@@ -262,13 +257,13 @@ class TrainSettings:
 
     @property
     def sequence_model(self) -> str:
-        """The model that decides what can be done over time: the head of a backbone, the one inside two_stream."""
+        """The model that determines what is possible over time: the head of a backbone, the model inside two_stream."""
         model = self.stream if self.model == TWO_STREAM else self.model
         return self.head if model == "td_backbone_rnn" else model
 
     @property
     def derived_names(self) -> tuple[str, ...]:
-        """What `derived` names."""
+        """The names in `derived`."""
         return tuple(self.derived.split(",")) if self.derived else ()
 
     @property
@@ -286,8 +281,8 @@ class TrainSettings:
             )
         if self.hop > self.window:
             raise UsageError(
-                f"hop {self.hop:g} must not be longer than the window, {self.window:g} s, or timesteps are never seen; "
-                "give a --window of at least that, or a smaller --hop."
+                f"hop {self.hop:g} s must not be longer than the window, {self.window:g} s, or timesteps are missed; "
+                "give a longer --window, or a smaller --hop."
             )
         if self.multi_label and self.task == MANY_TO_ONE:
             raise UsageError("multi_label is for overlapping labels per timestep; use it with --task many-to-many.")
@@ -301,32 +296,34 @@ class TrainSettings:
         if self.causal and (not traits.causal or self.task == MANY_TO_ONE):
             causal = models_with(causal=True, on_frames=traits.on_frames)
             raise UsageError(
-                f"model {model}, {self.task}, cannot be causal; choose one of {', '.join(causal)} for many-to-many."
+                f"model {model} cannot be causal for {self.task}; choose one of {', '.join(causal)} for many-to-many."
             )
         if self.threshold and not re.fullmatch(r"f1|precision=(0?\.\d+|1(\.0+)?)", self.threshold):
             raise UsageError(f"threshold {self.threshold!r} is unknown; give f1 or precision=P with P up to 1.")
         if unknown := [name for name in self.derived_names if name not in DERIVED]:
-            raise UsageError(f"derived {unknown[0]!r} is unknown; choose among {', '.join(DERIVED)}.")
+            raise UsageError(f"derived {unknown[0]!r} is unknown; choose from {', '.join(DERIVED)}.")
         if self.derived and traits.on_frames:
-            raise UsageError(f"derived channels stand beside embeddings, and model {model} takes raw frames.")
+            raise UsageError(
+                f"derived channels are added to embeddings, but model {model} takes raw frames; leave --derived out."
+            )
         if self.lag and not self.causal:
-            raise UsageError(f"lag {self.lag} is for --causal; the labels of other models wait for the whole clip.")
+            raise UsageError(f"lag {self.lag} needs --causal; other models see the whole clip before they decide.")
         for name in SETTINGS_OF_FEW:
             if getattr(self, name) and self.model not in takers(name):
                 raise UsageError(
-                    f"{name} is for {', '.join(takers(name))}, and model is {self.model}; choose one of them, or leave "
+                    f"{name} is for {', '.join(takers(name))}, but model is {self.model}; choose one of them, or leave "
                     f"--{name.replace('_', '-')} out."
                 )
         if self.fixed_frames and (self.crop or self.speed or self.frame_drop):
             raise UsageError(
-                f"fixed_frames {self.fixed_frames} goes without crop, speed and frame_drop, which change the number of "
-                "frames; leave it or them at 0."
+                f"fixed_frames {self.fixed_frames} cannot be combined with crop, speed or frame_drop, which change the "
+                "number of frames; leave it or them at 0."
             )
 
 
 def _check_widths(field: str, text: str) -> None:
     if text and not all(part.isdecimal() and int(part) for part in text.split(",")):
         raise UsageError(
-            f"{field} must be whole numbers with commas between them, such as 16,32, got {text!r}; "
+            f"{field} must be positive whole numbers separated by commas, such as 16,32, got {text!r}; "
             f"choose another --{field}."
         )

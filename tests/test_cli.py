@@ -128,7 +128,7 @@ def test_info_of_a_clip_that_is_not_there(capsys, store):
 
 def test_evaluate_without_a_run(capsys, tmp_path):
     code, _, err = run(capsys, "evaluate", tmp_path)
-    assert code == 1 and "is no run directory" in err
+    assert code == 1 and "is not a run directory" in err
 
 
 @pytest.mark.slow
@@ -231,7 +231,7 @@ def test_a_comparison_that_never_began_to_train_is_not_sent_to_evaluate(capsys, 
     given = train(store, tmp_path, "--labels", path)
     code, _, err = run(capsys, "compare", *given[1:], "--models", "td_cnn_lstm")
     assert code in (1, 2) and "td_cnn_lstm takes raw frames" in err
-    for verb, said in (("report", "run the same clipseq compare first"), ("evaluate", "when it is trained")):
+    for verb, said in (("report", "run the same clipseq compare first"), ("evaluate", "once it is trained")):
         code, _, err = run(capsys, verb, given[given.index("--run") + 1])
         assert code == 1 and said in err
 
@@ -381,12 +381,12 @@ def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     clips, settings = {k: {"group": ""} for k in "abc"}, TrainSettings()
     run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings)
     recordings = data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
-    assert "every clip stands for itself; where" in recordings and "near-duplicates" not in recordings
+    assert "every clip counts as its own group; if" in recordings and "near-duplicates" not in recordings
     assert data_text(run, [], ["d"]).splitlines() == [
-        "3 clips, 2 classes (x, y), no groups: every clip stands for itself, near-duplicates can leak; where clips "
-        "belong together, give --group-from REGEX or a column group",
+        "3 clips, 2 classes (x, y), no groups: every clip counts as its own group, near-duplicates can leak; if clips "
+        "belong together, give --group-from REGEX or a group column",
         "1 clip has no label and is left out: d",
-        "one split: 1 clip to train, 0 to choose when to stop, 2 to test",
+        "one split: 1 clip for training, 0 for validation, 2 for testing",
     ]
     run.clips["a"]["group"] = "g"
     assert "2 classes (x, y), 1 group\n" in data_text(run, [], [])
@@ -401,7 +401,7 @@ def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(sto
     )  # fmt: skip
     create_run(run)
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "p.csv")]) == 1
-    assert "trained on (sampling=every=1, the run has every=3); extract again with what" in capsys.readouterr().err
+    assert "trained on (sampling=every=1, the run has every=3); extract again with the" in capsys.readouterr().err
 
 
 def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
@@ -409,11 +409,11 @@ def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
         pipeline.main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for part in (
-        "--model NAME on embeddings lstm, bilstm, gru, bigru, lstm_parts",
+        "--model NAME on embeddings: lstm, bilstm, gru, bigru, lstm_parts",
         "--optimizer {adam,adamw,sgd,adadelta} the optimizer (adam)",
-        "--window SECONDS length of the sliding windows",
-        "--dropout F share",
-        "--epochs N the most",
+        "--window SECONDS length of sliding windows",
+        "--dropout F fraction",
+        "--epochs N maximum",
         "0 = none (0.15)",
         "half a window (0) ",
     ):

@@ -106,7 +106,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_stopped(videos, tmp_pa
     monkeypatch.setattr(experiment, "fit_model", interrupted)
     assert pipeline.main(train) == 130
     assert pipeline.main(["evaluate", str(home / "interrupted")]) == 1
-    assert "is not trained to its end (2 of 4 fits are missing)" in capsys.readouterr().err
+    assert "is not fully trained (2 of 4 fits are missing)" in capsys.readouterr().err
 
     def counted(*arguments, **more):
         fitted.append(more["checkpoint"].name)

@@ -29,8 +29,8 @@ from extract.videos.sources import source_of
 
 ENDINGS = (".npy", ".npz")
 NAN_POLICIES = ("error", "interpolate", "zero")
-LOOKED_AT = 16  # files that tell whether any value is missing, where nobody said what to do then
-FIRST_FILES = 4  # whose shapes are looked at before a store is made
+LOOKED_AT = 16  # files that are checked for missing values if there is no policy for them
+FIRST_FILES = 4  # whose shapes are checked before a store is created
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class ImportSettings:
         fps: Rows per second; None: timestamps are row numbers.
         key: Which array of an .npz; None: its only two-dimensional array.
         transpose: Whether files hold (D, T).
-        nan: What becomes of missing values (NaN): "error" refuses the file; "zero" and "interpolate" (over time, per
+        nan: What to do with missing values (NaN): "error" rejects the file; "zero" and "interpolate" (over time, per
             column, ends held) fill them in, and add a channel for each column: 1 where its value was missing. None:
-            "zero" where a value is missing in the first files of a new store, else "error".
+            "zero" if values are missing in a sample of the files of a new store, else "error".
     """
 
     fps: float | None = None
@@ -74,7 +74,7 @@ class Imported:
     num_skipped: int
     failed: dict[str, str]
     left_out: LeftOut = field(compare=False, default_factory=lambda: LeftOut(""))
-    nan: str = "error"  # what became of missing values
+    nan: str = "error"  # what was done with missing values
 
 
 def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
@@ -89,7 +89,7 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
         How many clips were done and skipped, and which failed.
 
     Raises:
-        UsageError: Nothing is there, two files have the same name, or the arrays seem to be transposed.
+        UsageError: There are no files, two files have the same name, or the arrays seem to be transposed.
         StoreError: The store was made with other settings.
         WriteError: It cannot be written.
     """
@@ -126,18 +126,18 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
 def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     """The features in one file as they will be stored, block by block; held as a whole only to interpolate gaps.
 
-    Of points as pose trackers write them (x, y, likelihood), a likelihood of 1.0 beside a missing point is not
-    believed: it is missing as well.
+    For points from pose trackers (x, y, likelihood), a likelihood of 1.0 next to a missing point is also treated as
+    missing.
 
     Args:
         path: An .npy or .npz file.
         settings: How files become clips.
 
     Yields:
-        float32 (n, D) without NaN; where missing values are filled in (n, 2 D), the second half 1 where one was.
+        float32 (n, D) without NaN; if missing values are filled in, (n, 2 D), the second half 1 where one was missing.
 
     Raises:
-        UnstorableClipError: The file is malformed, pickled, or holds no real numbers in two dimensions, or NaN.
+        UnstorableClipError: The file is malformed, pickled, not a two-dimensional array of real numbers, or has NaN.
     """
     array = find_array(path, key=settings.key, transpose=settings.transpose)
     gaps = _Gaps(array)
@@ -159,7 +159,7 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
 
 
 class _Gaps:
-    """Where an array lacks values, found in one pass.
+    """The missing values of an array, found in one pass.
 
     Args:
         array: Of numbers.
@@ -176,14 +176,14 @@ class _Gaps:
             gaps = np.isnan(block)
             self.count += int(gaps.sum())
             x, y, third = gaps[:, :-2], gaps[:, 1:-1], block[:, 2:]
-            beside = y & ~gaps[:, 2:]  # a number where the point is missing
+            beside = y & ~gaps[:, 2:]  # a number next to a missing point
             is_point &= np.all(x == y, axis=0)
             is_share &= np.all(np.where(beside, third == 1, gaps[:, 2:] | (third >= 0) & (third <= 1)), axis=0)
             ones += beside.sum(axis=0)
         self._likelihoods[2:] = is_point & is_share & (ones > 0)
 
     def opened(self, rows: np.ndarray) -> np.ndarray:
-        """The rows, with NaN for the likelihood of a point that is missing."""
+        """The rows, with NaN for the likelihood of missing points."""
         for column in np.flatnonzero(self._likelihoods):
             rows[np.isnan(rows[:, column - 1]), column] = np.nan
         return rows
@@ -195,14 +195,14 @@ def _blocks(array: ArrayFile) -> Iterator[np.ndarray]:
 
 
 def _with_policy(settings: ImportSettings, files: Sequence[Path], output: Path) -> ImportSettings:
-    """What to do with missing values where nobody said it: as in the store that is there, or as the first files ask."""
+    """The default policy for missing values: as in the existing store, or as the sampled files need."""
     if settings.nan is not None:
         return settings
     stored = read_recipe(output) if any(output.glob(SHARD_PATTERN)) else None
     if stored is not None:
         return replace(settings, nan=str(stored.get("nan", "error")).partition(",")[0])
     for path in files[:: -(-len(files) // LOOKED_AT)]:
-        with suppress(UnstorableClipError):  # it fails alone, later
+        with suppress(UnstorableClipError):  # it fails later, by itself
             if _Gaps(find_array(path, key=settings.key, transpose=settings.transpose)).count:
                 return replace(settings, nan="zero")
     return replace(settings, nan="error")

@@ -26,7 +26,7 @@ def peak_mb() -> float | None:
 
 
 def available_bytes() -> int | None:
-    """Memory that this process may still take, of the machine's or of its container's; None where that is unknown."""
+    """Memory that this process can still use, limited by the machine or its container; None if unknown."""
     rooms = []
     try:
         lines = MEMINFO.read_text().splitlines()

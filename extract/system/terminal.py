@@ -1,4 +1,4 @@
-"""What reaches the terminal: texts with names of files in them, which may hold anything, tables and progress bars."""
+"""Terminal output: text with file names, which may contain anything, tables and progress bars."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 from extract.text import aligned
 
-_MARKS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # change the direction of writing
-_CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *_MARKS)  # but for the end of a line and the tab
+_MARKS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # change the writing direction
+_CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *_MARKS)  # except newline and tab
 _ESCAPES = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROLS}
 
 
 def plain(text: str) -> str:
-    """The text with control characters, by which a name could steer the terminal, as escapes."""
+    """The text with control characters, which could manipulate the terminal, escaped."""
     return text.translate(_ESCAPES)
 
 
 class PlainStream:
-    """Writes `plain` text to a stream, and as escapes what the stream's encoding lacks; else it is that stream.
+    """A stream wrapper that writes `plain` text, with characters missing from the stream's encoding escaped.
 
     Args:
         stream: Such as sys.stdout.
@@ -31,7 +31,7 @@ class PlainStream:
         self.raw_stream = stream
 
     def write(self, text: str) -> int:
-        """Writes all of the text; returns its length."""
+        """Write all of the text; returns its length."""
         encoding = self.raw_stream.encoding or "utf-8"
         self.raw_stream.write(plain(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -42,7 +42,7 @@ class PlainStream:
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """What is printed meanwhile, errors too, goes out as `PlainStream` does."""
+    """Send all output, including errors, through `PlainStream`."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and PlainStream(stream) for stream in before)  # None: closed by the caller
     try:
@@ -52,10 +52,10 @@ def plain_output() -> Iterator[None]:
 
 
 def table_text(rows: Sequence[Sequence[str]]) -> str:
-    """A table as text: on a terminal with a rule below its first row and as wide as the window, elsewhere plain.
+    """A table as text: on a terminal with a rule below its first row and fitted to the window, otherwise plain.
 
     Args:
-        rows: Cells; columns of numbers stand at the right. Rows may be shorter than the first.
+        rows: Cells; columns of numbers are right-aligned. Rows may be shorter than the first.
     """
     if not (sys.stdout and sys.stdout.isatty()):
         return "\n".join(aligned(rows))
@@ -78,7 +78,7 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
 
 
 def progress_bar(**settings: Any) -> Any:
-    """A bar of tqdm on standard error, where that is a terminal; what is written to it must be `plain`."""
+    """A tqdm bar on standard error, if that is a terminal; text written to it must be `plain`."""
     from tqdm import tqdm
 
     file = getattr(sys.stderr, "raw_stream", sys.stderr)

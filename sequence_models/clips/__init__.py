@@ -1,1 +1,1 @@
-"""Stores and labels -> clips, windows of them, and padded batches."""
+"""Stores and labels -> clips, windows and padded batches."""

@@ -1,7 +1,7 @@
-"""Varies the pictures of a training clip, all its frames in the same way: what moves in a clip is left as it moves.
+"""Augments training clips: in space, all frames of a clip alike, so that its motion is preserved, and in time.
 
-The layers are those of Keras, which draw for every picture of a batch; so a clip goes in as one picture whose channels
-are those of all its frames. Imports Keras only when something is to be varied.
+The Keras layers draw once per image of a batch; so a clip is passed as a single image whose channels are those of all
+its frames. Imports Keras only if needed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ WHITE = 255.0
 
 @dataclass(frozen=True)
 class FrameAugmentation:
-    """How the pictures of training clips vary from pass to pass; all off = not at all.
+    """How the frames of training clips vary from pass to pass; all off = no variation.
 
     Args:
-        flip: Mirror left to right in half of the draws.
-        shift: The largest shift, as a share of height and width.
-        zoom: The largest zoom, in or out, as a share.
-        rotation: The largest rotation, either way, as a share of a full turn.
-        brightness: The largest change of brightness, as a share of white.
-        contrast: The largest change of contrast, as a share.
+        flip: Mirror left to right, with probability one half.
+        shift: Largest shift, as a fraction of height and width.
+        zoom: Largest zoom, in or out, as a fraction.
+        rotation: Largest rotation, either way, as a fraction of a full turn.
+        brightness: Largest change of brightness, as a fraction of white.
+        contrast: Largest change of contrast, as a fraction.
     """
 
     flip: bool = False
@@ -44,15 +44,15 @@ class FrameAugmentation:
 
 
 def augment_frames(frames: np.ndarray, settings: FrameAugmentation, seed: int | Sequence[int]) -> np.ndarray:
-    """Vary the frames of one clip, all alike.
+    """Vary the frames of one clip, all in the same way.
 
     Args:
-        frames: (T, H, W, C), 0..255, of any real type; not changed.
-        settings: How much.
-        seed: Decides; the same seed gives the same pictures.
+        frames: (T, H, W, C), 0..255, of any real type; not modified.
+        settings: How much to vary.
+        seed: The same seed gives the same frames.
 
     Returns:
-        float32 (T, H, W, C), 0..255; what is moved in from outside is the edge, mirrored.
+        float32 (T, H, W, C), 0..255; areas beyond the edge are filled by mirroring.
     """
     steps, height, width, channels = frames.shape
     if not settings or not steps:
@@ -85,12 +85,12 @@ def _layers(settings: FrameAugmentation) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training clips vary in time from pass to pass; all zero = not at all.
+    """How training clips vary in time from pass to pass; all zero = no variation.
 
     Args:
-        crop: The largest share that is cut away at the ends.
-        speed: The largest change of speed, up or down, as a share.
-        frame_drop: Share of timesteps left out.
+        crop: Largest fraction cut off at the ends.
+        speed: Largest change of speed, up or down, as a fraction.
+        frame_drop: Fraction of timesteps left out.
     """
 
     crop: float = 0.0
@@ -99,15 +99,15 @@ class Augmentation:
 
 
 def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generator) -> Clip:
-    """Cut, speed up or slow down, and thin out one clip by choosing among its timesteps.
+    """Crop, speed up or slow down, and thin out a clip by selecting among its timesteps.
 
     Args:
         clip: A clip of at least one timestep.
-        augmentation: How much.
-        rng: Decides.
+        augmentation: How much to vary.
+        rng: Source of randomness.
 
     Returns:
-        A clip of at least one timestep; every one of them, and its label, is one of `clip`.
+        A clip of at least one timestep; all its timesteps and labels come from `clip`.
     """
     length = max(1, round(len(clip) * (1 - rng.uniform(0, augmentation.crop))))
     start = rng.integers(len(clip) - length + 1)
@@ -120,6 +120,6 @@ def augment_clip(clip: Clip, augmentation: Augmentation, rng: np.random.Generato
 
 
 def vary_frames(clip: Clip, frame_augmentation: FrameAugmentation, seed: int) -> Clip:
-    """The clip with its frames read and varied; only those of one batch are ever in memory."""
+    """The clip with its frames loaded and varied; only one batch is in memory at a time."""
     varied = augment_frames(np.asarray(clip.embeddings), frame_augmentation, seed)
     return replace(clip, embeddings=np.rint(varied).astype(np.uint8))

@@ -1,7 +1,7 @@
-"""Pads clips of like length to one shape and marks the real steps. The only place that pads.
+"""Pads clips of similar length to one shape and marks the real steps. The only place that pads.
 
-Padding goes to the right, lengths are rounded up to a few distinct values, and every batch has the rows it was asked
-for: rows beyond the last clip hold one real step of zeros (cuDNN refuses rows without any) and weigh nothing.
+Padding goes to the right, lengths are rounded up to a few distinct values, and every batch has the requested number of
+rows: rows beyond the last clip have one real step of zeros (cuDNN rejects rows without any) and zero weight.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sequence_models.clips.augmentation import Augmentation, FrameAugmentation, 
 from sequence_models.records import Clip, EmbeddingDim, PaddedBatch
 
 SHORTEST = 8
-MOST_CHANNELS = 6  # RGB and optical flow
+MOST_CHANNELS = 6  # RGB plus optical flow
 LENGTH_JITTER = 0.2  # sorting by length alone would give every pass the same batches
 
 
@@ -25,13 +25,13 @@ def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: Embed
     Args:
         clips: At least one clip.
         num_classes: K; labels must lie in -1..K-1.
-        embedding_dim: The D or (H, W, C) that is expected; None takes that of the first clip.
+        embedding_dim: The expected D or (H, W, C); None takes that of the first clip.
 
     Returns:
-        D, or (H, W, C) of raw frames, which all clips share.
+        D, or (H, W, C) of raw frames, shared by all clips.
 
     Raises:
-        ClipError: There is no clip, or one has no timestep, another D, or values that are not finite.
+        ClipError: There is no clip, or one has no timesteps, another D, or non-finite values.
         LabelError: A class index is out of range.
     """
     if not clips:
@@ -43,7 +43,7 @@ def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: Embed
 
 
 def check_batch(batch: PaddedBatch, *, embedding_dim: EmbeddingDim, label_shape: tuple[int, ...]) -> None:
-    """Check that a batch is what a model takes: Keras would say it in the words of some layer deep inside.
+    """Check that a batch fits a model: the error from Keras would name some layer deep inside.
 
     Args:
         batch: The batch.
@@ -51,7 +51,7 @@ def check_batch(batch: PaddedBatch, *, embedding_dim: EmbeddingDim, label_shape:
         label_shape: What follows (batch,) in the shape of the targets: (), (T,) or (T, K).
 
     Raises:
-        ClipError: Frames or embeddings have their axes in another order or of another size.
+        ClipError: The axes of frames or embeddings have another order or size.
         LabelError: The targets have another shape.
     """
     rows, steps = batch.mask.shape
@@ -60,17 +60,17 @@ def check_batch(batch: PaddedBatch, *, embedding_dim: EmbeddingDim, label_shape:
     else:
         axes, wanted = "(batch, timesteps, features)", (rows, steps, embedding_dim)
     if batch.embeddings.shape != wanted:
-        raise ClipError(f"the model takes {axes} = {wanted}, got {batch.embeddings.shape}; bring the axes into order.")
+        raise ClipError(f"the model takes {axes} = {wanted}, got {batch.embeddings.shape}; transpose the axes.")
     targets = (rows, *label_shape)
     if batch.labels.shape != targets:
         raise LabelError(
             f"with {axes} = {wanted} the model takes targets {targets}, got {batch.labels.shape}; "
-            "give labels of the model's task."
+            "give labels for the model's task."
         )
 
 
 def padded_length(steps: int) -> int:
-    """Round a length up to 8, 12, 16, 24, 32, 48, 64, ...: at most half is padding, and distinct shapes stay few."""
+    """Round a length up to 8, 12, 16, 24, 32, 48, 64, ...: at most half is padding, and distinct shapes are few."""
     length = SHORTEST
     while length < steps:
         length *= 2
@@ -81,10 +81,10 @@ def pad_clips(clips: Sequence[Clip], *, rows: int, steps: int, class_weights: np
     """Pad clips to one shape.
 
     Args:
-        clips: B or fewer clips, each of T or fewer timesteps, with labels of one kind: (), (T,) or (T, K).
+        clips: At most B clips of at most T timesteps each, with labels of one kind: (), (T,) or (T, K).
         rows: B.
         steps: T.
-        class_weights: (K,) weight of an example of each class, not for labels (T, K); None = 1.
+        class_weights: (K,) weight per example of each class, not for labels (T, K); None = 1.
 
     Returns:
         The batch, clips in the order given.
@@ -116,20 +116,20 @@ def make_batches(
     augmentation: Augmentation | None = None,
     frame_augmentation: FrameAugmentation | None = None,
 ) -> Iterator[PaddedBatch]:
-    """Batch clips with others of about their length.
+    """Batch clips of similar length.
 
     Args:
         clips: Any number of clips, checked by `check_clips`.
-        batch_size: B of every batch; of raw frames the last batch has only the rows that are left, since zeros that
-            fill it would change the statistics of batch normalisation.
+        batch_size: B of every batch; for raw frames the last batch only has the remaining rows, since filling it with
+            zeros would change batch-normalisation statistics.
         seed: Shuffles clips and batches; None keeps the order of the clips.
-        class_weights: (K,) weight of an example of each class; None = 1.
+        class_weights: (K,) weight per example of each class; None = 1.
         pad_to: T of every batch, at least the longest clip; None rounds up each batch's longest by `padded_length`.
-        augmentation: How clips vary from pass to pass, drawn by `seed`; None = not at all.
-        frame_augmentation: How the pictures of raw frames do, each clip in its own way; drawn by `seed` as well.
+        augmentation: How clips vary from pass to pass, drawn with `seed`; None = no variation.
+        frame_augmentation: How raw frames vary, each clip in its own way; also drawn with `seed`.
 
     Yields:
-        Padded batches that hold every clip once.
+        Padded batches that contain every clip once.
     """
     if augmentation is not None and seed is not None:
         rng = np.random.default_rng(seed)
@@ -145,12 +145,12 @@ def make_batches(
 
 
 def class_weights(labels: np.ndarray, *, num_classes: int, power: float) -> np.ndarray:
-    """Weigh rare classes up, mildly: count ** -power, scaled so that the labelled examples weigh 1 on average.
+    """Give rare classes more weight: count ** -power, scaled so that labelled examples have mean weight 1.
 
     Args:
         labels: int (n,) class indices, -1 = unlabelled.
         num_classes: K.
-        power: 0 = all alike, 1 = every class weighs the same in sum.
+        power: 0 = all examples equal, 1 = all classes have the same total weight.
 
     Returns:
         float32 (K,); 1 for a class without examples.
@@ -175,30 +175,30 @@ def _bucket(clips: Sequence[Clip], batch_size: int, seed: int | Sequence[int] | 
 
 def _check_clip(clip: Clip, num_classes: int, embedding_dim: EmbeddingDim) -> None:
     if len(clip) == 0:
-        raise ClipError(f"{clip.clip_id} has no timestep; leave it out or extract it again.")
+        raise ClipError(f"{clip.clip_id} has no timesteps; leave it out or extract it again.")
     if isinstance(embedding_dim, tuple):
         _check_frames(clip, embedding_dim)
     elif clip.embedding_dim != embedding_dim:
         raise ClipError(
-            f"{clip.clip_id} has embeddings of width {clip.embedding_dim} where {embedding_dim} is expected; "
+            f"{clip.clip_id} has embeddings of width {clip.embedding_dim}, but {embedding_dim} is expected; "
             "use clips of one recipe."
         )
     elif not np.isfinite(clip.embeddings).all():
-        raise ClipError(f"{clip.clip_id} has embeddings that are not finite; extract or import it again.")
+        raise ClipError(f"{clip.clip_id} has non-finite embeddings; extract or import it again.")
     if clip.labels.size and not -1 <= clip.labels.min() <= clip.labels.max() < num_classes:
         wrong = clip.labels.max() if clip.labels.max() >= num_classes else clip.labels.min()
         raise LabelError(
             f"{clip.clip_id} has class index {wrong}, outside -1..{num_classes - 1}; "
-            "label it with the vocabulary in use."
+            "label it with the run's vocabulary."
         )
 
 
 def _check_frames(clip: Clip, row_shape: tuple[int, ...]) -> None:
-    """Raw frames are 0..255, and so finite; their axes can be in the wrong order."""
+    """Raw frames are 0..255, and so finite; but their axes can be in the wrong order."""
     if clip.embedding_dim != row_shape or row_shape[-1] > MOST_CHANNELS or clip.embeddings.dtype != np.uint8:
         height, width, channels = row_shape if row_shape[-1] <= MOST_CHANNELS else ("H", "W", f"1 to {MOST_CHANNELS}")
         raise ClipError(
             f"{clip.clip_id} has frames of {clip.embeddings.dtype} {clip.embeddings.shape}; a raw-frame model takes "
-            "uint8 (batch, timesteps, height, width, channels), so of each clip "
-            f"(timesteps, {height}, {width}, {channels}); bring the axes into this order, or use clips of one recipe."
+            "uint8 (batch, timesteps, height, width, channels), so for each clip "
+            f"(timesteps, {height}, {width}, {channels}); transpose the axes, or use clips of one recipe."
         )

@@ -1,7 +1,7 @@
-"""Cuts a recording into blocks in time, each a clip of its own: what there is to split where there is one recording.
+"""Cuts a recording into blocks in time, each a separate clip, so that a single recording can be split.
 
 recording   |....labelled....................................|........
-blocks          [------]  [------]  [------]  [------]          gaps between them are left out
+blocks          [------]  [------]  [------]  [------]          the gaps between them are left out
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 from extract.errors import LabelError
 from sequence_models.records import Clip
 
-BLOCKS = 10  # of a single recording
-GAP_SHARE = 0.1  # of a block, left out between two: neighbouring timesteps look alike, on both sides of a split
-FEWEST_STEPS = 3  # of a block
+BLOCKS = 10  # for a single recording
+GAP_SHARE = 0.1  # of a block, left out between two: neighbouring timesteps on both sides of a split look alike
+FEWEST_STEPS = 3  # per block
 
 
 def cut_into_blocks(clips: Iterable[Clip], count: int) -> tuple[Clip, ...]:
-    """Cut clips into blocks of equally many labelled timesteps.
+    """Cut clips into blocks with equal numbers of labelled timesteps.
 
     Args:
         clips: With labels (T,) or (T, K).
         count: Blocks per clip.
 
     Returns:
-        Per clip `count` clips, named `clip_id#t=start,end` by the times of their first and last timestep, in the group
-        of the clip, or in one named after it; what lies before the first label and behind the last is left out.
+        Per clip, `count` clips named `clip_id#t=start,end` by the times of their first and last timestep, in the group
+        of the clip, or in one named after it; anything before the first or after the last label is left out.
 
     Raises:
         LabelError: A clip has too few labelled timesteps.
@@ -37,15 +37,15 @@ def cut_into_blocks(clips: Iterable[Clip], count: int) -> tuple[Clip, ...]:
 
 
 def blocks_note(clips: Iterable[Clip]) -> str:
-    """What `cut_into_blocks` did, and what scores then mean."""
+    """What `cut_into_blocks` did, and what it means for the scores."""
     blocks = list(clips)
     recordings = {block.group for block in blocks}
     which = f"of {len(recordings)} recordings" if len(recordings) > 1 else f"of one recording, {next(iter(recordings))}"
     length = int(np.median([len(block) for block in blocks]))
     return (
         f"{len(blocks)} blocks in time {which}, of about {length:,} timesteps, "
-        f"with gaps of {100 * GAP_SHARE:.0f} % between them: scores say how well the rest of a recording is labelled "
-        "where a part of it is known, not how well another recording would be"
+        f"with gaps of {100 * GAP_SHARE:.0f} % between them: scores tell how well the rest of a recording is labelled "
+        "if part of it is known, not how well a new recording would be"
     )
 
 

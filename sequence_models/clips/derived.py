@@ -1,8 +1,8 @@
-"""Channels that are made from what a clip is, beside its embeddings.
+"""Channels derived from a clip, in addition to its embeddings.
 
-position   where in its recording a timestep is. An experiment with a protocol has a clock, and labels follow it. Time
-           since the start, time to the end and the share of the whole, each as hats: of 1 s, 2 s, 4 s, ... or of
-           fifteenths of the whole, the two nearest are on, in sum 1, so that a linear layer can pick any stretch.
+position   where in its recording a timestep is. In an experiment with a protocol, labels follow the clock. Time since
+           the start, time to the end and fraction of the whole, each as hat functions (1 s, 2 s, 4 s, ... or fifteenths
+           of the whole): the two nearest are active and sum to 1, so that a linear layer can pick any stretch.
 
    since the start   0 s /\\ 1 s /\\ 3 s /\\ 7 s /\\ ...
 """
@@ -17,7 +17,7 @@ import numpy as np
 from sequence_models.records import Clip
 from sequence_models.settings import POSITION, TrainSettings
 
-DOUBLINGS = 15  # 2 ** 14 s are four and a half hours; what is later counts as that
+DOUBLINGS = 15  # 2 ** 14 s is four and a half hours; later times are clipped
 SHARES = 16
 
 
@@ -26,7 +26,7 @@ def position_channels(pts_seconds: np.ndarray, *, causal: bool) -> np.ndarray:
 
     Args:
         pts_seconds: float64 (T,), rising, at least one.
-        causal: Leave out what only the end of the recording tells.
+        causal: Leave out what depends on the end of the recording.
 
     Returns:
         float32 (T, P), 0 to 1.
@@ -41,14 +41,14 @@ def position_channels(pts_seconds: np.ndarray, *, causal: bool) -> np.ndarray:
 
 
 def derived_width(settings: TrainSettings) -> int:
-    """How many channels `with_derived` adds."""
+    """Number of channels that `with_derived` adds."""
     if POSITION not in settings.derived_names:
         return 0
     return DOUBLINGS + (0 if settings.causal else DOUBLINGS + SHARES)
 
 
 def with_derived(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
-    """The clips with the channels that `derived` asks for; whole clips, since a piece does not know where it was."""
+    """The clips with the channels in `derived`; clips must be whole, since a piece has lost its position."""
     if not settings.derived_names:
         return list(clips)
     return [replace(clip, embeddings=_joined(clip, settings)) for clip in clips]
@@ -60,6 +60,6 @@ def _joined(clip: Clip, settings: TrainSettings) -> np.ndarray:
 
 
 def _hats(places: np.ndarray, count: int) -> np.ndarray:
-    """float32 (T, count): 1 at its own whole number, falling to 0 at its neighbours'."""
+    """float32 (T, count): hat k is 1 at k and falls to 0 at k - 1 and k + 1."""
     places = np.minimum(places, count - 1)[:, None]
     return np.maximum(0, 1 - np.abs(places - np.arange(count))).astype(np.float32)

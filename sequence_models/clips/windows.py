@@ -1,4 +1,4 @@
-"""Cuts clips into the pieces that a model sees, and puts what it says about the pieces together again.
+"""Cuts clips into the pieces that a model sees, and merges the predictions for the pieces.
 
 clip       0 1 2 3 4 5 6 7 8 9        stride 2: two phases, of which training draws one per pass
 phase 0    0   2   4   6   8          window, hop: windows that start every hop and cover the phase to its end
@@ -36,7 +36,7 @@ class Piece:
 
 
 def select_steps(clip: Clip, steps: np.ndarray) -> Clip:
-    """The clip reduced to some of its timesteps, int64 (n,); it keeps a label of the whole, but no original frames."""
+    """The clip reduced to some timesteps, int64 (n,); it keeps a whole-clip label, but no original frame labels."""
     return replace(
         clip,
         embeddings=clip.embeddings[steps],
@@ -53,13 +53,13 @@ def prediction_pieces(clips: Sequence[Clip], settings: TrainSettings) -> list[Pi
 
     Args:
         clips: Clips of at least one timestep.
-        settings: Of these `stride`, `window`, `hop` and `window_frames`.
+        settings: Uses `stride`, `window`, `hop` and `window_frames`.
 
     Returns:
         The pieces, in the order of the clips.
 
     Raises:
-        ClipError: The model wants pieces of another number of timesteps.
+        ClipError: The model needs pieces with another number of timesteps.
     """
     pieces = [
         Piece(row, spread(phase[start:stop], settings.window_frames))
@@ -79,16 +79,15 @@ def training_pieces(
 
     Args:
         clips: Clips of at least one timestep.
-        settings: Of these `stride`, `window`, `hop` and `window_frames`.
-        rng: Draws the phase of each clip, and where its windows or chunks begin.
-        chunk: Cut longer clips into chunks of this many timesteps; 0 = not at all.
+        settings: Uses `stride`, `window`, `hop` and `window_frames`.
+        rng: Draws the phase of each clip, and where its windows or chunks start.
+        chunk: Cut longer clips into chunks of this many timesteps; 0 = never.
 
     Returns:
-        At least one piece per clip; without stride, window and chunk the clips themselves. Of one clip, pieces without
-        any label are left out.
+        The pieces, without those that have no label; without stride, window and chunk, the clips themselves.
 
     Raises:
-        ClipError: The model wants pieces of another number of timesteps.
+        ClipError: The model needs pieces with another number of timesteps.
     """
     pieces = []
     for clip in clips:
@@ -106,7 +105,7 @@ def training_pieces(
 
 
 def count_pieces(clips: Sequence[Clip], settings: TrainSettings, *, chunk: int = 0) -> int:
-    """How many examples one pass has, about; told the same as `training_pieces`."""
+    """The approximate number of examples per pass; arguments as for `training_pieces`."""
     if chunk:
         lengths = [math.ceil(len(clip) / settings.stride) for clip in clips]
         return sum(math.ceil(length / chunk) + (length > chunk) for length in lengths)
@@ -116,16 +115,16 @@ def count_pieces(clips: Sequence[Clip], settings: TrainSettings, *, chunk: int =
 
 
 def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: float = 0.0) -> list[tuple[int, int]]:
-    """The windows of some timesteps: they start every hop, and the last one ends at the end.
+    """The windows over some timesteps: one starts every hop, and the last one ends at the end.
 
     Args:
         pts_seconds: float64 (T,), rising, at least one.
-        settings: Of these `window` and `hop`.
-        offset: Shifts all windows but the last, as a share (0 to 1) of a hop, so that training sees them elsewhere in
-            every pass; predictions leave it at 0.
+        settings: Uses `window` and `hop`.
+        offset: Shifts all windows but the last, as a fraction (0 to 1) of a hop, so that they differ in every training
+            pass; 0 for predictions.
 
     Returns:
-        Half-open spans of timesteps; one of all of them without a window, and where they are no longer than one.
+        Half-open spans of timesteps; a single span of all of them without a window, or if they fit in one.
     """
     first, end = float(pts_seconds[0]), _end_seconds(pts_seconds)
     latest = end - settings.window
@@ -153,7 +152,7 @@ def spread(steps: np.ndarray, count: int) -> np.ndarray:
 def merge_pieces(
     clips: Sequence[Clip], pieces: Sequence[Piece], probabilities: Sequence[np.ndarray], *, task: str
 ) -> list[np.ndarray]:
-    """Average what the pieces of each clip were given.
+    """Average the predictions for the pieces of each clip.
 
     Args:
         clips: The whole clips.
@@ -178,7 +177,7 @@ def merge_pieces(
 def _check_length(clip: Clip, steps: int, settings: TrainSettings) -> None:
     if settings.fixed_frames and steps != settings.fixed_frames:
         raise ClipError(
-            f"{clip.clip_id} comes in pieces of {steps} timesteps, and {settings.model} with fixed_frames "
+            f"{clip.clip_id} has a piece of {steps} timesteps, but {settings.model} with fixed_frames "
             f"{settings.fixed_frames} takes exactly that many; extract with --num-frames {settings.fixed_frames}, or "
             "leave --fixed-frames out."
         )
@@ -189,7 +188,7 @@ def _phases(length: int, stride: int) -> list[np.ndarray]:
 
 
 def _end_seconds(pts_seconds: np.ndarray) -> float:
-    """One usual step past the last timestep."""
+    """One median step past the last timestep."""
     return float(pts_seconds[-1] + (np.median(np.diff(pts_seconds)) if len(pts_seconds) > 1 else 0.0))
 
 

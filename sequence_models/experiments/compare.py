@@ -1,11 +1,11 @@
-"""Compares models on the same clips, folds and seeds, and says whether the order of the timesteps is worth a model.
+"""Compares models on the same clips, folds and seeds, and tells whether using the order of the timesteps pays off.
 
-What is best is chosen inside each fold, on its validation clips; the score of what was chosen is then a test score.
+The best model is chosen inside each fold, on its validation clips, so the score of the chosen models is a test score.
 
-runs/NAME/              a run directory: the baselines, and as its predictions those of what each fold chose
+runs/NAME/              a run directory: the baselines, and the predictions of the models that the folds chose
   compare.json          the folders of each model
-  bilstm,hidden=96/     a run directory for each model and point of the grid; after a cross-validation only the best
-                        point of each model has models fitted on all clips
+  bilstm,hidden=96/     a run directory for each model and grid point; after cross-validation, only the best point of
+                        each model has models fitted on all clips
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from sequence_models.runs.run import CHOICES, COMPARISON, MODEL, Run, create_run
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fit import FitResult
 
-Seconds = Mapping[tuple[str, ...], float]  # of extraction, by the stores
-WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # one of them goes on at any time of an extraction
+Seconds = Mapping[tuple[str, ...], float]  # of extraction, by stores
+WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # at any time, extraction is in one of them
 
 
 def sub_runs(sources: Sequence[DataSource], points: Mapping[str, Mapping[str, TrainSettings]]) -> dict[str, list[Run]]:
-    """Create the run directories of a comparison, or go on with those that are there.
+    """Create the run directories of a comparison, or continue existing ones.
 
     Args:
         sources: From `prepare`, then from `frame_sources` for raw-frame models; each sub-run has the data, folds and
@@ -49,16 +49,18 @@ def sub_runs(sources: Sequence[DataSource], points: Mapping[str, Mapping[str, Tr
         points: From `grid_points`.
 
     Returns:
-        Model -> its runs; also those that earlier calls trained to their end.
+        Model -> its runs, including those that earlier calls finished.
 
     Raises:
-        RunError: A folder holds another experiment, or models on raw frames and no source does.
+        RunError: A folder holds another experiment, or models on raw frames for which there is no source.
         SplitError: A fold has no validation part to choose on.
     """
     run = sources[0].run
     unchosen = [fold.name for fold in run.folds if not fold.validation]
     if unchosen:
-        raise SplitError(f"fold {unchosen[0]} has no validation part, and a comparison chooses on it; add groups.")
+        raise SplitError(
+            f"fold {unchosen[0]} has no validation part, which a comparison needs to choose models; add groups."
+        )
     begin_comparison(run)
     done = read_comparison(run.path)
     wanted = {name: settings for of_model in points.values() for name, settings in of_model.items()}
@@ -84,10 +86,10 @@ def compare(
     Args:
         sources: As for `sub_runs`.
         runs: From `sub_runs`.
-        on_fit: Called after each fit with (folder, fold, seed, result); result None = it was done before.
+        on_fit: Called after each fit with (folder, fold, seed, result); result None = it was already done.
 
     Returns:
-        What metrics.json holds.
+        The content of metrics.json.
     """
     (run, data), validation = sources[0], {}
     for model, of_model in runs.items():
@@ -98,7 +100,7 @@ def compare(
             _note_done(run, model, each.path.name)
         best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
         train_final(best, data_source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
-        compiled.cache_clear()  # so that the next model's memory is its own
+        compiled.cache_clear()  # so that the next model's memory is measured alone
     if not read_choices(run):
         (run.path / CHOICES).unlink(missing_ok=True)
         note_validation(run, list(train_baselines(run, data).values()))
@@ -124,11 +126,11 @@ def compare(
 
 
 def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
-    """The clip with its embeddings in random order, on the timestamps as they were.
+    """The clip with its embeddings in random order, but unchanged timestamps.
 
     Args:
         clip: A clip of T timesteps.
-        seed: Same seed, same order.
+        seed: The same seed gives the same order.
 
     Returns:
         The clip, and int64 (T,): where each original timestep went.
@@ -138,9 +140,9 @@ def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
 
 
 def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, Any]:
-    """Train a sub-run, unless it is trained; returns its validation scores."""
+    """Train a sub-run if necessary; returns its validation scores."""
     if not read_choices(run):
-        (run.path / CHOICES).unlink(missing_ok=True)  # of another number of seeds, whose decisions are overwritten now
+        (run.path / CHOICES).unlink(missing_ok=True)  # from another number of seeds; its decisions are overwritten now
         return note_validation(run, [train_models(run, data, on_fit=on_fit)])[MODEL]
     for fold in run.folds:
         for seed in range(run.seeds):
@@ -149,7 +151,7 @@ def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None
 
 
 def _note_done(run: Run, model: str, name: str) -> None:
-    """List a sub-run as trained to its end; one that cannot be trained is never listed."""
+    """List a sub-run as finished; one that cannot be trained is never listed."""
     done = read_comparison(run.path)
     if name not in done.setdefault(model, []):
         done[model].append(name)
@@ -157,7 +159,7 @@ def _note_done(run: Run, model: str, name: str) -> None:
 
 
 def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Seconds) -> Entry:
-    """Test predictions of a model, in each fold of the point of the grid that was best on validation."""
+    """Test predictions of a model, in each fold from the grid point that was best on validation."""
     for run in runs:
         note_test_opened(run)
     ordered = any(not TRAITS[run.settings.sequence_model].order_free for run in runs)
@@ -185,7 +187,7 @@ def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Sec
 
 
 def _extraction_seconds(run: Run) -> float:
-    """What the extraction of the stores took, on the wall clock; 0 of imported features."""
+    """Wall-clock time of extracting the stores; 0 for imported features."""
     stages = [open_store(store).stage_seconds() for store in run.stores]
     return float(sum(each.get(stage, 0.0) for each in stages for stage in WALL_STAGES))
 
@@ -204,7 +206,7 @@ def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> 
 
 
 def _add_predictions(entry: Entry, fold: str, test: Sequence[Clip], models: Sequence[Any]) -> list[list[Prediction]]:
-    """Predict a fold's test clips as they are and with their timesteps shuffled; returns what each model said."""
+    """Predict a fold's test clips as they are and with shuffled timesteps; returns each model's predictions."""
     shuffled = [shuffle_steps(clip, row) for row, clip in enumerate(test)]
     of_models, of_shuffled = (
         [model.predict(given) if isinstance(model, Baseline) else predict(model, given) for model in models]

@@ -1,4 +1,4 @@
-"""Opens the test split: predictions of every fold, averaged over seeds, pooled, scored beside the baselines."""
+"""Opens the test split: predictions of every fold, averaged over seeds, pooled, and scored along with the baselines."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         path: The run directory.
 
     Returns:
-        What metrics.json holds.
+        The content of metrics.json.
 
     Raises:
-        RunError: training did not come to its end.
+        RunError: Training has not finished.
     """
     run = read_run(path)
     refuse_comparison(run, "evaluate")
@@ -59,7 +59,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
-    if not has_groups(clips.values()) and not run.settings.on_frames:  # it compares embeddings
+    if not has_groups(clips.values()) and not run.settings.on_frames:  # the doctor compares embeddings
         record["doctor"] = doctor_record(run, clips, truth, said)
     write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record
@@ -68,14 +68,14 @@ def evaluate(path: str | Path) -> dict[str, Any]:
 def _test_predictions(
     run: Run, fold: Fold, test: Sequence[Clip], seeds: Sequence[list[Prediction]]
 ) -> dict[str, list[Prediction]]:
-    """Predictions of one fold's test clips by the model and every baseline; `seeds` collects those of single seeds."""
+    """Predictions of one fold's test clips by the model and every baseline; `seeds` collects those of each seed."""
     of_seeds = [predict(load_fitted(run, fold.name, seed), test) for seed in range(run.seeds)]
     for collected, predictions in zip(seeds, of_seeds, strict=True):
         collected += predictions
     said = {MODEL: average(of_seeds)}
     for name in baseline_names(run.settings.task, causal=run.settings.causal):
         if name in CLOCKS and not run.baseline_path(fold.name, name).exists():
-            continue  # a run of a version that had none
+            continue  # a run of an earlier version, without a clock
         said[name] = load_baseline(run, fold, name)[0].predict(test)
     if run.settings.task == MANY_TO_ONE:
         return said | {MODEL: post_process(run, fold, MODEL, said[MODEL])}
@@ -86,7 +86,7 @@ def _test_predictions(
 def _record(
     run: Run, truth: Sequence[Clip], said: dict[str, list[Prediction]], seeds: Sequence[Sequence[Prediction]]
 ) -> dict[str, Any]:
-    """What metrics.json holds; `said` has the pooled predictions of the model and the baselines by name."""
+    """The content of metrics.json; `said` has the pooled predictions of model and baselines by name."""
 
     def score(predictions: Sequence[Prediction]) -> dict[str, Any]:
         return score_predictions(truth, predictions, run.vocabulary, background=run.background)
@@ -118,7 +118,7 @@ def _record(
 
 
 def _at_label_frames(run: Run, clips: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The same scores on every original frame of the labels, each as its timestep was decided."""
+    """The same scores on every original label frame, each with the label of its timestep."""
     if any(clip.label_steps is None for clip in clips):
         return {}
     original = [replace(select_steps(clip, clip.label_steps), labels=clip.frame_labels) for clip in clips]  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ def _at_label_frames(run: Run, clips: Sequence[Clip], predictions: Sequence[Pred
 
 
 def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """What papers report on official splits, whose test parts may overlap: each split by itself, then the mean."""
+    """As papers report official splits, whose test parts may overlap: each split scored alone, then the mean."""
     ends = np.cumsum([len(fold.test) for fold in run.folds]).tolist()
     parts = [slice(end - len(fold.test), end) for fold, end in zip(run.folds, ends, strict=True)]
     scores = [
@@ -150,13 +150,13 @@ def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Pred
 def doctor_record(
     run: Run, clips: Mapping[str, Clip], truth: Sequence[Clip], said: Mapping[str, Sequence[Prediction]]
 ) -> dict[str, Any]:
-    """Near-duplicates across the parts of each fold, and the scores without the test clips that have one.
+    """Near-duplicates across the parts of each fold, and scores without the test clips that have one.
 
     Args:
         run: A trained run on embeddings.
         clips: clip_id -> clip, all of the run.
         truth: The test clips, pooled over the folds.
-        said: Name -> predictions of them.
+        said: Name -> their predictions.
     """
     across = pairs_across(run.folds, list(clips.values()))
     copies = {(fold, pair.clip_id) for fold, pairs in across.items() for pair in pairs}

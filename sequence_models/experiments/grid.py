@@ -1,4 +1,4 @@
-"""Which models with which settings a comparison trains. Imports no Keras, so a typo is answered at once."""
+"""The models and settings that a comparison trains. Imports no Keras, so typos fail at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ YES_OR_NO = {"yes": True, "no": False}
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Read what `--grid` was given.
+    """Parse the values of `--grid`.
 
     Args:
-        texts: Such as "hidden=48,96" and "dropout=.3,.5"; "causal=yes,no" for what is on or off.
+        texts: Such as "hidden=48,96" and "dropout=.3,.5"; "causal=yes,no" for a switch.
 
     Returns:
-        Setting -> its values, of the setting's type.
+        Setting -> its values, in the setting's type.
 
     Raises:
-        UsageError: A setting is unknown or given twice, or a value is none of its kind.
+        UsageError: A setting is unknown or given twice, or a value has the wrong type.
     """
     kinds = {each.name: each.metadata["kind"] for each in fields(TrainSettings) if each.name not in ("task", "model")}
     grid: dict[str, list[Any]] = {}
@@ -32,13 +32,13 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[Any]]:
         name, _, values = text.partition("=")
         name = name.strip().replace("-", "_")
         if name not in kinds or name in grid:
-            problem = "twice" if name in grid else "unknown"
+            problem = "given twice" if name in grid else "unknown"
             raise UsageError(f"--grid {text!r}: {name!r} is {problem}; settings are {', '.join(kinds)}.")
         try:
             grid[name] = [_value(value.strip(), kinds[name]) for value in values.split(",")]
         except (ValueError, KeyError):
             kind = "yes or no" if kinds[name] is bool else f"{kinds[name].__name__}s"
-            raise UsageError(f"--grid {text!r}: the values of {name} must be {kind}, with commas between.") from None
+            raise UsageError(f"--grid {text!r}: the values of {name} must be {kind}, separated by commas.") from None
     return grid
 
 
@@ -49,14 +49,14 @@ def grid_points(
 
     Args:
         models: Names of models.
-        given: Settings of all of them, but for the model.
+        given: Settings for all of them, except the model.
         grid: Setting -> the values to try.
 
     Returns:
-        Model -> name of a folder -> settings; points of the grid that a model cannot take are left out.
+        Model -> folder name -> settings; grid points that a model cannot take are left out.
 
     Raises:
-        UsageError: A model is unknown, or can take no point of the grid; says what stands against the last one.
+        UsageError: A model is unknown, or can take no grid point; the message says why the last one is refused.
     """
     found: dict[str, dict[str, TrainSettings]] = {}
     for model in models:
@@ -83,19 +83,19 @@ def grid_points(
 
 
 def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that only other models take."""
+    """The settings without those meant only for other models."""
     return {name: value for name, value in given.items() if model in takers(name)}
 
 
 def models_for(given: Mapping[str, Any], *, among: Sequence[str] = COMPARED_MODELS) -> list[str]:
-    """The models that can do with some settings, in the order of the registry.
+    """The models that can take some settings, in registry order.
 
     Args:
         given: Settings of all models.
-        among: Names of models; the default is one of each kind on embeddings.
+        among: Names of models; default: one of each kind on embeddings.
 
     Raises:
-        UsageError: None can; says what stands against the last one.
+        UsageError: None can; the message says why the last one is refused.
     """
     found: list[str] = []
     refused = None

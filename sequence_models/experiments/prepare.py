@@ -1,4 +1,4 @@
-"""Brings stores, labels and settings together into a run directory with its folds. Needs no Keras."""
+"""Combines stores, labels and settings into a run directory with its folds. Needs no Keras."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ def prepare(
     seeds: int = 1,
     data: DataSettings | None = None,
 ) -> tuple[Run, ClipSet]:
-    """Load clips and labels, make the folds, and write (or continue) the run directory.
+    """Load clips and labels, make the folds, and create (or continue) the run directory.
 
     Args:
         stores: Feature stores of the same clips, joined per frame.
-        labels: The label file; None: the folders are the labels.
+        labels: The label file; None: folders are the labels.
         settings: How models are built and trained.
         run: The run directory.
         cv: "leave-one-group-out" or a number of folds; None: one split.
-        split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also say how to read
-            the groups where nothing else does.
-        seeds: How many seeds per fold.
+        split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also determine the groups
+            if nothing else does.
+        seeds: Number of seeds per fold.
         data: How labels and features are joined; None for the defaults.
 
     Raises:
-        LabelError, SplitError, StoreError, RunError, UsageError: the data, or data and settings, do not fit together;
-            the message says what does not.
+        LabelError, SplitError, StoreError, RunError, UsageError: The data, or data and settings, are inconsistent; the
+            message says how.
     """
     lists = official_lists(split_file)
     joined = DataSettings() if data is None else data
     if lists is not None and not joined.group_from:
         joined = replace(joined, group_from=lists.data_set)
     clips = load_clips(stores, labels, task=settings.task, multi_label=settings.multi_label, data=joined)
-    if len(clips.clips) == 1 and settings.task == MANY_TO_MANY and split_file is None:  # a first recording
+    if len(clips.clips) == 1 and settings.task == MANY_TO_MANY and split_file is None:  # a single recording
         joined = replace(joined, blocks=BLOCKS)
         blocks = cut_into_blocks(clips.clips, BLOCKS)
         clips = replace(clips, clips=blocks, notes=(*clips.notes, blocks_note(blocks)))
     if len(clips.vocabulary) < 2 and not settings.multi_label:
-        chosen = "; name more of them with --classes" if joined.classes else ""
+        chosen = "; list more of them in --classes" if joined.classes else ""
         raise SplitError(
-            f"there is only one class ({', '.join(clips.vocabulary)}), and training needs at least two{chosen}"
+            f"there is only one class ({', '.join(clips.vocabulary)}), but training needs at least two{chosen}"
         )
     check_input(settings, clips, stores)
     units = [replace(clip, group="") for clip in clips.clips] if joined.blocks else clips.clips
@@ -98,14 +98,14 @@ def prepare(
 
 
 def reload_clips(run: Run) -> dict[str, Clip]:
-    """The clips of a run as they are now.
+    """The clips of a run in their present state.
 
     Returns:
         clip_id -> clip.
 
     Raises:
-        RunError: Features or labels are not those that the run was trained on; names what differs.
-        LabelError, StoreError: As `load_clips`.
+        RunError: Features or labels have changed since training; names what differs.
+        LabelError, StoreError: As for `load_clips`.
     """
     data = load_clips(
         run.stores,
@@ -128,46 +128,46 @@ def reload_clips(run: Run) -> dict[str, Clip]:
     differing = changed_clips(run.clips, data.clips, run.vocabulary)
     if differing:
         raise RunError(
-            f"{run.path} was trained on other data: {'; '.join(differing)}. Put the old ones back, or train again into "
+            f"{run.path} was trained on other data: {'; '.join(differing)}. Restore the old data, or train again into "
             "another --run"
         )
     return clips
 
 
 def refuse_changed_clips(run: Run) -> None:
-    """Raises where features or labels are no longer those of a run; where they lie elsewhere, says so.
+    """Raises if the features or labels of a run have changed; warns if they are not here to be checked.
 
     Raises:
-        As `reload_clips`.
+        As for `reload_clips`.
     """
     gone = next((path for path in (*run.stores, run.labels) if path and not Path(path).exists()), None)
     if gone:
-        log.warning("%s is not here: whether it has changed since training was not checked", gone)
-    elif run.stores:  # none where the clips came from memory
+        log.warning("%s is not here: cannot check whether it has changed since training", gone)
+    elif run.stores:  # none if the clips came from memory
         reload_clips(run)
 
 
 def holds_frames(stores: Sequence[str | Path]) -> bool:
-    """Whether stores hold raw frames and not embeddings, by the first of them."""
+    """Whether the stores, judged by the first, hold raw frames rather than embeddings."""
     return len(open_store(stores[0]).row_shape) > 1
 
 
 class DataSource(NamedTuple):
-    """What a model of a comparison learns from: the run as it sees it, with its stores, and the clips."""
+    """The training data of a model in a comparison: the run, with the model's own stores, and the clips."""
 
     run: Run
     data: ClipSet
 
 
 def data_source_of(settings: TrainSettings, sources: Sequence[DataSource]) -> DataSource:
-    """The source of one model.
+    """The data source of one model.
 
     Args:
         settings: Of the model.
         sources: From `prepare`, then from `frame_sources`.
 
     Returns:
-        The first where there is no other, or the model takes embeddings; else frames, of two_stream with the flow.
+        The first if there is no other, or the model takes embeddings; else the frames, for two_stream with flow.
     """
     if len(sources) == 1 or not settings.on_frames:
         return sources[0]
@@ -179,16 +179,16 @@ def frame_sources(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> list
 
     Args:
         run, data: From `prepare`, on embeddings.
-        stores: Stores of raw frames of the same clips, joined per frame; optical flow after others is for two_stream
-            alone.
+        stores: Stores of raw frames of the same clips, joined per frame; optical flow after others is used by
+            two_stream only.
 
     Returns:
-        The run as raw-frame models see it, on the same path, and its clips; where there is flow after others, that
-        without it and then that with it.
+        The run with these stores, on the same path, and its clips; if flow follows others, first without and then with
+        the flow.
 
     Raises:
-        SplitError: The frame stores lack some of the clips, or per frame hold other frames of one.
-        LabelError, StoreError: As `prepare`.
+        SplitError: The frame stores lack some clips, or (for per-frame labels) hold different frames of one.
+        LabelError, StoreError: As for `prepare`.
     """
     flow_last = open_store(stores[-1]).recipe.get("input") == "flow"
     parts = [stores[:-1], stores] if flow_last and len(stores) > 1 else [stores]
@@ -231,32 +231,32 @@ def _refuse_other_frames(data: ClipSet, frames: ClipSet, stores: Sequence[str | 
 
 
 def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | Path]) -> None:
-    """Raw frames go with raw-frame models, embeddings with the others; optical flow is no picture of a scene.
+    """Check that raw-frame models get raw frames, the others embeddings, and that augmentation suits optical flow.
 
     Args:
         settings: Of one model.
         data: From `load_clips`.
-        stores: Where the data are from, for the message.
+        stores: Where the data come from, for the message.
 
     Raises:
-        UsageError: They do not go together.
+        UsageError: Settings and data do not fit.
     """
     if settings.window and not all(map(has_rate, data.recipes)):
         raise UsageError(
-            f"--window {settings.window:g} is in seconds, and the features of {stores[0]} have no rate, only numbers "
-            "of timesteps; import them again with --fps, or leave --window out."
+            f"--window {settings.window:g} is in seconds, but the features of {stores[0]} have no rate, only "
+            "timestep numbers; import them again with --fps, or leave --window out."
         )
     row_shape = data.clips[0].embeddings.shape[1:]
     inputs = [recipe.get("input") for recipe in data.recipes]
     turned = [name for name in ("flip", "rotation", "brightness", "contrast") if getattr(settings, name)]
     if turned and "flow" in inputs:
         raise UsageError(
-            f"{turned[0]} of optical flow would show other motions than there were; leave --{turned[0]} out, or train "
-            "on RGB frames alone (--shift and --zoom may stay)."
+            f"{turned[0]} would change the motion that optical flow encodes; leave --{turned[0]} out, or train on RGB "
+            "frames only (--shift and --zoom may stay)."
         )
     if settings.model == TWO_STREAM and None not in inputs and inputs[-1] != "flow":
         raise UsageError(
-            f"model two_stream takes RGB frames and then optical flow, and the stores hold "
+            f"model two_stream takes RGB frames and then optical flow, but the stores hold "
             f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."
         )
     if settings.on_frames == (len(row_shape) == 3):
@@ -264,10 +264,10 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
     where = ", ".join(map(str, stores))
     if settings.on_frames:
         raise UsageError(
-            f"model {settings.model} takes raw frames, and {where} holds embeddings of {row_shape[0]} numbers; "
+            f"model {settings.model} takes raw frames, but {where} holds embeddings of width {row_shape[0]}; "
             f"choose one of {', '.join(MODEL_NAMES)}, or extract frames with --backbone pixels."
         )
     raise UsageError(
-        f"model {settings.model} takes embeddings, and {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
+        f"model {settings.model} takes embeddings, but {where} holds raw frames of {' x '.join(map(str, row_shape))}; "
         f"choose one of {', '.join(RAW_MODEL_NAMES)}, or extract embeddings with another --backbone."
     )

@@ -1,4 +1,4 @@
-"""Records of experiments -> what is printed of them."""
+"""Records of experiments -> printed text."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def choosing_score(settings: Any) -> str:
-    """The score on validation by which the best moment of a fit is chosen."""
+    """The validation score by which the best weights of a fit are chosen."""
     return "mean average precision" if settings.multi_label else "macro-F1"
 
 
 def fit_text(result: Any, score_name: str) -> str:
-    """One fit as the progress bar shows it."""
+    """A fit, as shown in the progress bar."""
     if result is None:
-        return "done before"
+        return "already done"
     score = "" if result.best_score is None else f", validation {score_name} {result.best_score:.3f}"
     return f"update {result.best_update}{score}"
 
 
 def overfitting_lines(run: Run) -> list[str]:
-    """That the validation loss rose while training went on, where it did in most fits of a run."""
+    """A warning if the validation loss rose during training in most fits of a run."""
     from sequence_models.runs.results import read_fit
 
     notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
@@ -39,7 +39,7 @@ def overfitting_lines(run: Run) -> list[str]:
     middle = from_updates[len(from_updates) // 2]
     return [
         f"overfitting: the validation loss rose from about update {middle} on in {len(from_updates)} of "
-        f"{counted(notes, 'fit')}; the best moment was kept. More --dropout, a smaller --hidden or more clips may help"
+        f"{counted(notes, 'fit')}; the best weights were kept. Try more --dropout, a smaller --hidden or more clips"
     ]
 
 
@@ -60,16 +60,16 @@ def order_sentence(run: Path, *, against: str) -> str:
 
 
 def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
-    """What was found: clips, classes, groups and folds, and what is to be known of them."""
+    """The data that were found: clips, classes, groups and folds, with notes."""
     from extract.text import counted, first_few
 
     groups = {record["group"] for record in run.clips.values()} - {""}
     leaks = (
         ", near-duplicates can leak" if run.settings.task == MANY_TO_ONE else ""
-    )  # whole recordings are seldom copies
+    )  # whole recordings are rarely copies
     no_groups = (
-        f"no groups: every clip stands for itself{leaks}; where clips belong together, give --group-from REGEX or a "
-        "column group"
+        f"no groups: every clip counts as its own group{leaks}; if clips belong together, give --group-from REGEX or "
+        "a group column"
     )
     classes = f"{counted(run.vocabulary, 'class')} ({', '.join(run.vocabulary)})"
     lines = [f"{counted(run.clips, 'clip')}, {classes}, {counted(groups, 'group') if groups else no_groups}"]
@@ -84,12 +84,12 @@ def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
     ]
     folds = counted(sizes, "fold") if run.cv else "one split"
     clips = "clip" if shown[0] == "1" else "clips"
-    lines.append(f"{folds}: {shown[0]} {clips} to train, {shown[1]} to choose when to stop, {shown[2]} to test")
+    lines.append(f"{folds}: {shown[0]} {clips} for training, {shown[1]} for validation, {shown[2]} for testing")
     return "\n".join(lines)
 
 
 def evaluation_text(record: dict[str, Any]) -> str:
-    """What evaluate prints of a metrics record."""
+    """A metrics record as evaluate prints it."""
 
     before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
     ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
@@ -109,7 +109,7 @@ def evaluation_text(record: dict[str, Any]) -> str:
 
 
 def decision_lines(record: dict[str, Any]) -> list[str]:
-    """How probabilities of timesteps became labels, and what accuracy that cost, if it did."""
+    """How probabilities per timestep became labels, and how much accuracy that cost, if any."""
     told = record.get("postprocessing")
     if not told:
         return []
@@ -121,14 +121,14 @@ def decision_lines(record: dict[str, Any]) -> list[str]:
         accuracies, edits = ([side[name]["value"] for side in sides] for name in ("frame_accuracy", "edit"))
         if accuracies[0] - accuracies[1] > 0.005:
             lines.append(
-                f"that takes accuracy from {accuracies[0]:.3f} to {accuracies[1]:.3f} here, and the edit "
+                f"this changes accuracy from {accuracies[0]:.3f} to {accuracies[1]:.3f} here, and the edit "
                 f"score from {edits[0]:.1f} to {edits[1]:.1f}"
             )
     return lines
 
 
 def clock_lines(record: dict[str, Any]) -> list[str]:
-    """That labels follow the clock, where a baseline that knows nothing else is as good as the model."""
+    """A warning if a baseline that sees only the clock is as good as the model."""
     clocks = {name: scores for name, scores in record["baselines"].items() if name.startswith("clock_")}
     if not clocks:
         return []
@@ -137,14 +137,14 @@ def clock_lines(record: dict[str, Any]) -> list[str]:
     if clock < ours:
         return []
     return [
-        f"the labels follow the clock of the recordings: {name.removesuffix('_postprocessed')} knows nothing but the "
-        f"time and reaches macro-F1 {clock:.3f}, {record['model']} {ours:.3f}; a score below that says nothing about "
-        "what is seen. --derived position gives models the time too"
+        f"the labels follow the clock of the recordings: {name.removesuffix('_postprocessed')} sees only the time and "
+        f"reaches macro-F1 {clock:.3f}, {record['model']} {ours:.3f}; a lower score says nothing about the use of "
+        "visual content. --derived position gives models the time too"
     ]
 
 
 def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
-    """What the split doctor looked at and found; nothing where the clips have groups."""
+    """What the split doctor checked and found; empty if the clips have groups."""
     from extract.text import counted, first_few
 
     doctor = record.get("doctor")
@@ -152,9 +152,9 @@ def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
         return []
     tested = counted(doctor["test_clips"], "test clip")
     if not doctor["pairs"]:
-        looked = f"{tested} beside training and validation, in the embeddings"
-        return [f"no near-duplicates of training clips among the test clips (looked at {looked})"]
-    named = [f"{pair['clip_id']} is like {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
+        looked = f"{tested} against training and validation, by embeddings"
+        return [f"no near-duplicates of training clips among the test clips (compared {looked})"]
+    named = [f"{pair['clip_id']} resembles {pair['other_id']} ({pair['similarity']:.2f})" for pair in doctor["pairs"]]
     copies = doctor["test_clips"] - doctor["test_clips_without"]
     verb = "has" if copies == 1 else "have"
     lines = [
@@ -168,7 +168,7 @@ def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
 
 
 def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
-    """Scores of models (rows) by metric (columns), with the 95 % interval where there is one."""
+    """Scores of models (rows) by metric (columns), with the 95 % interval if there is one."""
     if not scores:
         return f"{part}: nothing to score"
     from extract.system.terminal import table_text
@@ -193,7 +193,7 @@ def _cell(name: str, score: dict[str, Any]) -> str:
 
 
 def opened_text(record: Mapping[str, Any]) -> str:
-    """How much was tested, and how often, from what metrics.json holds."""
+    """The size of the test split and how often it was opened, from the content of metrics.json."""
     opened = record["test_opened"]
     times = "once" if opened == 1 else f"{opened} times"
     of = f" of {counted(record['test_groups'], 'group')}" if record["test_groups"] else ""

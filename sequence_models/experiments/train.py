@@ -1,6 +1,6 @@
-"""Trains one experiment: every fold with every seed, the baselines beside them, and the models for later use.
+"""Trains one experiment: every fold with every seed, the baselines, and the models for later use.
 
-What is finished is noted in the run directory, so an interrupted cross-validation goes on where it stopped.
+Finished fits are recorded in the run directory, so an interrupted cross-validation can be resumed.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Validated = list[tuple[Clip, Prediction]]
 
 @dataclass
 class Validation:
-    """What one model or baseline said about validation clips.
+    """The predictions of one model or baseline for validation clips.
 
     Args:
-        name: MODEL, or the baseline.
-        folds: Fold -> its validation clips, each with the mean prediction of those that were not fitted on it.
+        name: MODEL, or the name of the baseline.
+        folds: Fold -> its validation clips, each with the mean prediction of the fits that were not trained on it.
         decided: The same after post-processing; empty for clips with one label each.
     """
 
@@ -53,17 +53,17 @@ class Validation:
 def train(
     run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
 ) -> dict[str, dict]:
-    """Fit everything of a run that is not fitted yet.
+    """Run all fits of a run that are not done yet.
 
     Args:
         run: From `prepare`.
         data: From `prepare`.
-        on_fit: Called after each fit with (fold, seed, result); result None = it was done before.
-        tensorboard: Write TensorBoard events beside the logs.
+        on_fit: Called after each fit with (fold, seed, result); result None = it was already done.
+        tensorboard: Also write TensorBoard events.
 
     Returns:
-        Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; per
-        frame also of each after its post-processing.
+        Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; for
+        per-frame labels also of each after post-processing.
     """
     models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
     train_final(run, data, on_fit=on_fit, tensorboard=tensorboard)
@@ -71,15 +71,15 @@ def train(
 
 
 def forecast_run(run: Run, data: ClipSet) -> str:
-    """What the fits of a run will take, in a line; "" where all are done.
+    """The cost of the remaining fits of a run, in one line.
 
     Raises:
-        UsageError: They would not fit into memory.
+        UsageError: They would not fit in memory.
     """
     names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
     open_fits = sum(not run.fit_path(name, seed).exists() for name in names for seed in range(run.seeds))
     if not open_fits:
-        return "every fit is done already"
+        return "all fits are already done"
     clips = {clip.clip_id: clip for clip in data.clips}
     largest = max(run.folds, key=lambda fold: len(fold.train))
     training, choosing = ([clips[clip_id] for clip_id in part] for part in (largest.train, largest.validation))
@@ -93,7 +93,7 @@ def train_models(
     """Fit the model of a run with every fold and seed; as `train`.
 
     Returns:
-        What the models said about the clips that they were not trained on.
+        The models' predictions for the clips that they were not trained on.
     """
     clips = {clip.clip_id: clip for clip in data.clips}
     said = Validation(MODEL)
@@ -116,7 +116,7 @@ def train_models(
 def train_final(
     run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
 ) -> None:
-    """After a cross-validation: fit the models for later use, on all clips; as `train`."""
+    """After cross-validation: fit the models for later use on all clips; as `train`."""
     seeds = range(run.seeds if run.cv else 0)
     is_new = any(not run.fit_path(FINAL, seed).exists() for seed in seeds)
     stop_after = _median_updates(run) if is_new else None
@@ -127,11 +127,11 @@ def train_final(
 def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
     """Fit the baselines of a run on every fold.
 
-    A baseline chooses nothing on validation clips, so the one that is kept learns from them too: the harder floor.
+    A baseline chooses nothing on validation clips, so the one that is kept is fitted on them too: a higher floor.
 
     Returns:
-        Of each baseline by name, what it said about clips that it was not fitted on; of frames only for the first
-        validation part, since fitting on many frames takes long.
+        Baseline -> its predictions for clips that it was not fitted on; for per-frame labels only for the first
+        validation part, since fitting on many frames is slow.
     """
     clips = {clip.clip_id: clip for clip in data.clips}
     validations = {name: Validation(name) for name in baseline_names(run.settings.task, causal=run.settings.causal)}
@@ -149,14 +149,14 @@ def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
 
 
 def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, dict]:
-    """Write validation.json, scores pooled over the folds, and choices.json, how well each did in each fold.
+    """Write validation.json (scores pooled over folds) and choices.json (scores of each model per fold).
 
     Args:
-        run: Where they go.
+        run: The run to write to.
         validations: From `train_models` and `train_baselines`.
 
     Returns:
-        What validation.json holds.
+        The content of validation.json.
     """
     scores, choices = {}, {}
     for said in validations:
@@ -173,9 +173,9 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
 
 
 def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
-    """What `note_validation` wrote into choices.json: model or baseline -> fold -> "score" and "loss"; {} without it.
+    """The content of choices.json from `note_validation`: model or baseline -> fold -> "score" and "loss"; {} if none.
 
-    What was written with another number of seeds does not count.
+    A file written with another number of seeds is ignored.
     """
     path = run.path / CHOICES
     record = (
@@ -185,7 +185,7 @@ def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:
-    """The labelled validation clips that all models and baselines were asked about; of frames the first part only."""
+    """The labelled validation clips that all models and baselines predicted; for frames only the first part."""
     asked = set(fold.known if run.settings.task == MANY_TO_ONE else fold.validation)
     return [(clip, said) for clip, said in pairs if clip.clip_id in asked and clip.labels.max() >= 0]
 
@@ -227,7 +227,7 @@ def _fit(
 
 
 def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]) -> None:
-    """Per frame: choose the post-processing on the fold's validation clips, note it, and apply it to them."""
+    """Choose the post-processing on the fold's validation clips, save it, and per frame apply it to them."""
     pairs = said.folds[fold.name]
     is_whole = run.settings.task == MANY_TO_ONE
     if said.name == "majority" or (is_whole and said.name != MODEL):
@@ -260,5 +260,7 @@ def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> No
 def _median_updates(run: Run) -> int:
     notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
     if any("best_update" not in note for note in notes):
-        raise RunError(f"{run.path} was trained by a clipseq that counted in epochs; train again into another --run")
+        raise RunError(
+            f"{run.path} was trained by an older clipseq that counted epochs; train again into another --run"
+        )
     return max(1, int(np.median([note["best_update"] for note in notes])))

@@ -1,6 +1,6 @@
-"""From the predictions of several models to one table and one sentence: is the order of the timesteps worth a model?
+"""From the predictions of several models to one table and one sentence: does using the order of timesteps pay off?
 
-Which model is best is chosen in each fold on its validation clips, so that no test label takes part in the choice.
+The best model of each fold is chosen on its validation clips, so that test labels play no part in the choice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sequence_models.scoring.predictions import answers_name, compare_prediction
 
 ORDERED_BASELINES = ("thirds_logreg", *CLOCKS)
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
-HOPELESS_GROUPS = 5  # all of them alike give a sign-flip p of 2 ** (1 - groups), which is above LIKELY
+HOPELESS_GROUPS = 5  # even if all agree, the sign-flip p is 2 ** (1 - groups), which is above LIKELY
 
 
 @dataclass
@@ -33,17 +33,17 @@ class Entry:
 
     Args:
         name: Model or baseline.
-        knows_order: Whether its answers can depend on the order of the timesteps.
-        parameters: Trained numbers; the mean over the folds where a grid changes them.
-        seconds: Of training, all folds, seeds and points of the grid together.
-        extraction: Seconds that making its features took, once for all that use them.
-        peak_mb: The most memory that the process had while it was trained, in 10^6 bytes; None where that is unknown.
-        choices: Fold -> how good it was on validation, "score" and "loss"; empty where nothing validates.
-        points: Fold -> the folder of the point of the grid that was chosen there; empty for a baseline.
+        knows_order: Whether its predictions can depend on the order of the timesteps.
+        parameters: Number of trained parameters; the mean over folds if a grid changes it.
+        seconds: Training time, over all folds, seeds and grid points.
+        extraction: Seconds to extract its features, once for all models that use them.
+        peak_mb: Peak memory of the process during training, in 10^6 bytes; None if unknown.
+        choices: Fold -> validation "score" and "loss"; empty without validation.
+        points: Fold -> the folder of the grid point chosen there; empty for a baseline.
         said: Fold -> predictions of its test clips, post-processed.
         plain: The same before post-processing.
-        shuffled: The same as `plain` of clips whose timesteps came in random order, each answer put back in its place.
-        seeds: Per seed the predictions of all folds, before post-processing.
+        shuffled: As `plain`, but for clips with shuffled timesteps; predictions are put back in the original order.
+        seeds: Per seed, the predictions of all folds before post-processing.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Entry:
 
 
 def rank(choice: Mapping[str, float] | None) -> tuple[float, float]:
-    """The place of one of `Entry.choices` among others: by score, of equals by the lower loss."""
+    """The sort key of one of `Entry.choices`: by score, then by lower loss."""
     return (round(choice["score"], 6), -choice["loss"]) if choice else (-1.0, 0.0)
 
 
@@ -83,7 +83,7 @@ def comparison_record(
         validation: Validation scores of each model and baseline.
 
     Returns:
-        What metrics.json holds, and the predictions of what each fold chose.
+        The content of metrics.json, and the predictions of the entries that the folds chose.
     """
     final, names = _chosen(run, entries)
     rows = {entry.name: _row(run, entry, truth) for entry in entries}
@@ -110,12 +110,12 @@ def comparison_record(
 
 
 def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]], *, score: str) -> tuple[str, str]:
-    """Says whether the best sequence model beats the best order-free one.
+    """State whether the best sequence model beats the best order-free one.
 
     Args:
-        lead: What `compare_predictions` gives for the two.
-        sides: Of the sequence models and of the order-free ones: name -> in how many folds it was chosen.
-        score: What the shares are called.
+        lead: The result of `compare_predictions` for the two.
+        sides: For the sequence models and the order-free ones: name -> in how many folds it was chosen.
+        score: Name of the score.
 
     Returns:
         "better", "worse" or "open", and the sentence.
@@ -143,7 +143,7 @@ def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]]
 
 
 def comparison_text(record: Mapping[str, Any]) -> str:
-    """The table of a comparison, best first, what the folds chose, and the verdict.
+    """The table of a comparison, best first, the choices of the folds, and the verdict.
 
     Args:
         record: From `comparison_record`.
@@ -161,7 +161,7 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     lines = [table_text([[row[k] for k in known if k < len(row)] for row in rows])]
     chosen = ", ".join(f"{name} in {count}" for name, count in record["chosen"].items())
     lines.append(f"chosen per fold, on its validation clips: {chosen}")
-    lines.append(f"shuffled: {main} where the timesteps of test clips come in random order, before any post-processing")
+    lines.append(f"shuffled: {main} with the timesteps of test clips in random order, before any post-processing")
     if record["verdict"]:
         lines.append(record["verdict"]["sentence"])
     lines.append(opened_text(record))
@@ -184,9 +184,9 @@ def _costs(row: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[str, Any] | None:
-    """The best model that knows the order against the best order-free model or baseline; None where one is missing.
+    """The best model that uses the order against the best order-free model or baseline; None if one is missing.
 
-    Post-processing over time uses the order too, so per frame the order-free side stays without it.
+    Post-processing over time uses the order too, so for per-frame labels the order-free side goes without it.
     """
     baselines = baseline_names(run.settings.task, causal=run.settings.causal)
     sequence = [entry for entry in entries if entry.knows_order and entry.name not in baselines]
@@ -200,14 +200,14 @@ def _verdict(run: Run, entries: Sequence[Entry], truth: Sequence[Clip]) -> dict[
 
 
 def _chosen(run: Run, entries: Sequence[Entry]) -> tuple[list[Prediction], dict[str, int]]:
-    """Pooled predictions of the entry that is best on validation in each fold, and how often each was chosen."""
+    """Pooled predictions of the best entry on validation in each fold, and how often each was chosen."""
     best = {fold.name: _best(entries, fold.name) for fold in run.folds}
     said = [prediction for fold, entry in best.items() for prediction in entry.said[fold]]
     return said, dict(Counter(entry.name for entry in best.values()).most_common())
 
 
 def _average_of_all(run: Run, entries: Sequence[Entry]) -> list[Prediction]:
-    """What all models and baselines but the majority say together, with nothing chosen and nothing post-processed."""
+    """The mean prediction of all models and baselines but the majority, without choice or post-processing."""
     return average([_pooled(run, entry.plain) for entry in entries if entry.name != "majority" or len(entries) == 1])
 
 

@@ -1,6 +1,6 @@
-"""The head of a fine-tuned backbone begins where a run on cached embeddings ended: fold by fold, seed by seed.
+"""Initialises the head of a fine-tuned backbone from a run on cached embeddings: fold by fold, seed by seed.
 
-A head that was trained on a clip must not meet it again in a test part, so the folds have to agree.
+A head must not be tested on clips that it was trained on, so the folds have to match.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from sequence_models.runs.checks import refuse_changed_weights
 from sequence_models.runs.run import FINAL, Run, read_run
 from sequence_models.training.fine_tuning import pretrained_digest
 
-SHAPING = (  # settings that fix the structure of a model on embeddings
+SHAPING = (  # settings that determine the structure of a model on embeddings
     *("task", "multi_label", "readout", "hidden", "layers", "projection", "parts", "causal"),
     *("tcn_stages", "tcn_layers"),
 )
 
 
 def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
-    """The model on embeddings that one fit of a run begins with.
+    """The model on embeddings that one fit of a run starts from.
 
     Args:
         run: A run of td_backbone_rnn.
         fold: Name of the fold, or `FINAL`.
-        seed: Where the earlier run has fewer seeds, they are used in turn.
+        seed: If the earlier run has fewer seeds, they are used in turn.
 
     Returns:
-        Its trained model of the same fold; None where `start_from` is not set.
+        The trained model of the same fold; None if `start_from` is not set.
 
     Raises:
-        RunError: The earlier run is of another head, backbone or vocabulary, or learnt from clips of the test part; or
-            its features, labels or weights have changed since.
+        RunError: The earlier run has another head, backbone or vocabulary, or was trained on test clips; or its
+            features, labels or weights have changed since.
     """
     if not run.settings.start_from:
         return None
@@ -61,18 +61,18 @@ def _check_structure(run: Run, earlier: Run) -> None:
     differing = [f"{name} {theirs} (not {ours})" for name, theirs, ours in pairs if theirs != ours]
     if differing:
         raise RunError(
-            f"{earlier.path} was trained with {', '.join(differing)}; give --start-from the same settings, "
-            "or a run with yours."
+            f"{earlier.path} was trained with {', '.join(differing)}; use the same settings as --start-from, or give "
+            "it a run with yours."
         )
     if earlier.vocabulary != run.vocabulary:
         raise RunError(
-            f"{earlier.path} tells the classes {', '.join(earlier.vocabulary)} apart, and this run "
+            f"{earlier.path} has the classes {', '.join(earlier.vocabulary)}, but this run has "
             f"{', '.join(run.vocabulary)}; train both on the same labels."
         )
 
 
 def _check_embeddings(run: Run, earlier: Run) -> None:
-    """The cache has to hold what the backbone gives on these frames before it is trained."""
+    """The cached embeddings must be those of the untrained backbone on these frames."""
     theirs, frames = earlier.recipes[0], run.recipes[0]
     size = run.embedding_dim[0] if isinstance(run.embedding_dim, tuple) else run.embedding_dim
     digest = pretrained_digest(run.settings, image_size=size)
@@ -82,7 +82,7 @@ def _check_embeddings(run: Run, earlier: Run) -> None:
     if differing or len(earlier.recipes) != 1:
         raise RunError(
             f"{earlier.path} was trained on embeddings with {', '.join(differing) or 'several stores joined'}; "
-            "give a run on embeddings of the same backbone and pictures."
+            "give a run on embeddings of the same backbone and frames."
         )
 
 
@@ -96,12 +96,12 @@ def _check_folds(run: Run, earlier: Run, fold: str, seed: int) -> None:
     seen = set(known[fold].known).intersection(ours.test)
     if seen:
         raise RunError(
-            f"{earlier.path} learnt from {counted(seen, 'test clip')} of fold {fold} (first: {min(seen)}), so the test "
-            "would be no test; train both with the same labels and the same --cv or --split."
+            f"{earlier.path} was trained on {counted(seen, 'test clip')} of fold {fold} (first: {min(seen)}), so the "
+            "test would be invalid; train both with the same labels and the same --cv or --split."
         )
     learnt = set(known[fold].of_seed(seed % earlier.seeds).train).intersection(ours.of_seed(seed).validation)
     if learnt:
         raise RunError(
-            f"{earlier.path} has {counted(earlier.seeds, 'seed')}, and what seed {seed} would begin with learnt from "
-            f"{len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
+            f"{earlier.path} has {counted(earlier.seeds, 'seed')}, and the model that seed {seed} would start from was "
+            f"trained on {len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
         )

@@ -1,8 +1,8 @@
-"""What needs no sequence model: the floor under every score.
+"""Baselines that need no sequence model: the floor under every score.
 
 Each baseline is one linear layer and a softmax on a fixed summary of the embeddings, fitted as an L2-penalised
-logistic regression on standardised summaries, so all are stored as the same four arrays. Raw frames are averaged down
-to at most 16 x 16 pixels first: a floor for what needs no CNN and no memory.
+logistic regression on standardised summaries, so all are stored as the same four arrays. Raw frames are first averaged
+down to at most 16 x 16 pixels: a floor that needs no CNN and no memory.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ FRAME_INVERSE_PENALTY = 1.0
 MAX_FRAMES = 50_000
 MAX_FRAME_VALUES = 20_000_000
 MAX_ITERATIONS = 1000
-SMALL_SIDE = 16  # of the frames that raw frames are averaged to
+SMALL_SIDE = 16  # of raw frames after averaging
 FRAMES_AT_ONCE = 256
-NEVER = -30.0  # logit of a class that the training clips do not hold
+NEVER = -30.0  # logit of a class that is not in the training clips
 Summary = Callable[[np.ndarray], np.ndarray]
 
 
 def frame_features(embeddings: np.ndarray) -> np.ndarray:
-    """What summaries are made of.
+    """The features that summaries are computed from.
 
     Args:
-        embeddings: (T, D), or raw frames uint8 (T, H, W, C), which are averaged over about equal areas.
+        embeddings: (T, D), or raw frames uint8 (T, H, W, C), which are averaged over roughly equal areas.
 
     Returns:
         float32 (T, D), or (T, h * w * C) with h and w at most 16.
@@ -60,7 +60,7 @@ def _averaged(frames: np.ndarray) -> np.ndarray:
 
 
 def no_summary(embeddings: np.ndarray) -> np.ndarray:
-    """Nothing at all, (T, 0): what is left is how often each class occurs."""
+    """No features, (T, 0): only the class frequencies remain."""
     return np.zeros((len(embeddings), 0), np.float32)
 
 
@@ -75,7 +75,7 @@ def mean_max_std(embeddings: np.ndarray) -> np.ndarray:
 
 
 def thirds(embeddings: np.ndarray) -> np.ndarray:
-    """The means of the first, middle and last third, (T, D) -> (1, 3 D); the only summary that knows order."""
+    """The means of the first, middle and last third, (T, D) -> (1, 3 D); the only summary that depends on order."""
     bounds = [number * len(embeddings) // 3 for number in range(4)]
     parts = [embeddings[start : max(end, start + 1)] for start, end in pairwise(bounds)]
     return np.concatenate([part.mean(axis=0) for part in parts])[None]
@@ -95,12 +95,12 @@ BASELINES: dict[str, dict[str, Summary]] = {
     },
     MANY_TO_MANY: {"majority": no_summary, "framewise_logreg": each_frame},
 }
-CLOCK, CAUSAL_CLOCK = "clock_logreg", "clock_since_start_logreg"  # know the time in the recording, and nothing else
-CLOCKS = {CLOCK: False, CAUSAL_CLOCK: True}  # whether it knows no end
+CLOCK, CAUSAL_CLOCK = "clock_logreg", "clock_since_start_logreg"  # see only the time in the recording
+CLOCKS = {CLOCK: False, CAUSAL_CLOCK: True}  # whether it cannot see where the recording ends
 
 
 def baseline_names(task: str, *, causal: bool = False) -> list[str]:
-    """The baselines of a task, of timesteps with a clock that knows where the recording ends unless it is `causal`.
+    """The baselines of a task; per timestep one is a clock, which knows where the recording ends unless `causal`.
 
     Raises:
         UsageError: The task is unknown; lists the known ones.
@@ -112,7 +112,7 @@ def baseline_names(task: str, *, causal: bool = False) -> list[str]:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline on F numbers per summary.
+    """A fitted baseline on F features per summary.
 
     Args:
         task: "many-to-one" or "many-to-many".
@@ -120,7 +120,7 @@ class Baseline:
         mean, scale: float32 (F,), of the training summaries.
         weights: float32 (F, K).
         bias: float32 (K,).
-        multi_label: Every class has a probability of its own.
+        multi_label: Every class has its own probability.
     """
 
     task: str
@@ -164,13 +164,13 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     """Fits a baseline.
 
     Args:
-        name: Name in `baseline_names` of the task, which the shape of the labels gives; (T, K) is multi-label.
-        clips: Training clips; unlabelled ones and unlabelled timesteps are passed over.
-        num_classes: K; classes that the training clips do not hold get a probability near 0.
-        seed: Draws the frames of `framewise_logreg` where there are more than 50,000, or fewer for wide embeddings.
+        name: Name in `baseline_names` of the task, from the shape of the labels; (T, K) is multi-label.
+        clips: Training clips; unlabelled clips and timesteps are ignored.
+        num_classes: K; classes that are not in the training clips get a probability near 0.
+        seed: Samples the frames of `framewise_logreg` if there are more than 50,000, or fewer for wide embeddings.
 
     Returns:
-        The baseline, the same for the same seed.
+        The baseline, reproducible for a given seed.
 
     Raises:
         UsageError: The name is unknown.
@@ -181,26 +181,26 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     task = MANY_TO_MANY if clips and clips[0].labels.ndim else MANY_TO_ONE
     known = dict.fromkeys([*baseline_names(task), *baseline_names(task, causal=True)])
     if name not in known:
-        raise UsageError(f"baseline {name!r} is unknown for {task}; there are {', '.join(known)}.")
+        raise UsageError(f"baseline {name!r} is unknown for {task}; choose one of {', '.join(known)}.")
     summaries, labels = _examples(name, clips, task=task, seed=seed)
     mean, scale = summaries.mean(axis=0), summaries.std(axis=0)
     scale[scale < 1e-6] = 1.0
     penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
     fit = _fit_each_class if labels.ndim == 2 else _fit_linear
-    with threadpool_limits(1 if task == MANY_TO_ONE else None):  # on a few dozen rows threads only wait for each other
+    with threadpool_limits(1 if task == MANY_TO_ONE else None):  # threads do not pay off on a few dozen rows
         weights, bias = fit((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
     return Baseline(task, name, mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 
 def _summary(name: str, clip: Clip, steps: Any = slice(None), *, task: str) -> np.ndarray:
-    """float32 (n, F) of some timesteps, or (1, F) of a clip."""
+    """float32 (n, F) for some timesteps, or (1, F) for a clip."""
     if name in CLOCKS:
         return position_channels(clip.pts_seconds, causal=CLOCKS[name])[steps]
     return BASELINES[task][name](frame_features(clip.embeddings[steps]))
 
 
 def _examples(name: str, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of what is labelled."""
+    """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of labelled clips or timesteps."""
     labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
     if not labelled:
         raise LabelError("no training clip has a label; check the labels and the split.")
@@ -213,7 +213,7 @@ def _examples(name: str, clips: Sequence[Clip], *, task: str, seed: int) -> tupl
 
 
 def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
-    """Labelled timesteps of each clip, thinned at random where they are too many together."""
+    """Labelled timesteps of each clip, a random sample if there are too many in total."""
     known = [clip.labels >= 0 if clip.labels.ndim == 1 else clip.labels.min(axis=1) >= 0 for clip in clips]
     steps = [np.flatnonzero(each) for each in known]
     total = sum(map(len, steps))
@@ -229,7 +229,7 @@ def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
 def _fit_linear(
     features: np.ndarray, labels: np.ndarray, num_classes: int, *, inverse_penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (F, K) and bias (K,) of a multinomial logistic regression; without features, of the class frequencies."""
+    """Weights (F, K) and bias (K,) of a multinomial logistic regression; without features, the class frequencies."""
     counts = np.bincount(labels, minlength=num_classes)
     present = np.flatnonzero(counts)
     weights = np.zeros((features.shape[1], num_classes), np.float32)
@@ -260,7 +260,7 @@ def _fit_each_class(
 
 
 def _row_space(features: np.ndarray) -> np.ndarray:
-    """Axes (F, r) that span n < F examples: the L2-penalised solution lies in them, and is found far faster there."""
+    """Axes (F, r) that span n < F examples: the L2-penalised solution lies in their span; fitting there is fast."""
     if len(features) >= features.shape[1]:
         return np.eye(features.shape[1], dtype=features.dtype)
     return np.linalg.svd(features, full_matrices=False)[2].T

@@ -1,4 +1,4 @@
-"""One door to both registries: settings -> a Keras model with fresh weights, on embeddings or on raw frames."""
+"""The entry point to both registries: settings -> a Keras model with fresh weights, on embeddings or raw frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sequence_models.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Architecture:
-    """What fixes a model up to its weights; equal ones share one compiled training step.
+    """Everything about a model but its weights; equal architectures share one compiled training step.
 
     Args:
         settings: How it is built and trained.
@@ -41,14 +41,14 @@ def build_model(
         settings: Which model, and its sizes.
         embedding_dim: D without derived channels, or (H, W, C) of raw frames.
         num_classes: K.
-        seed: Decides the weights and the dropout; nothing else does.
+        seed: The only source of randomness in weights and dropout.
 
     Returns:
         A model [embeddings (B, T, D) or frames uint8 (B, T, H, W, C), mask (B, T)] -> logits (B, K) or (B, T, K), with
-        its `architecture` as attribute.
+        its `architecture` as an attribute.
 
     Raises:
-        ClipError: The model cannot take frames of this shape.
+        ClipError: The model does not accept frames of this shape.
         BackboneError: The backbone of a raw-frame model is unknown, or too large for the frames.
     """
     seeds = Seeds(seed)
@@ -65,29 +65,29 @@ def build_model(
 
 
 def output_stages(model: keras.Model) -> list:
-    """The logits that a loss is taken of: one tensor, or one per refining stage, the final one last."""
+    """The logits that the loss applies to: one tensor, or one per refining stage, the final one last."""
     return [layer.output for layer in model.layers if layer.name.startswith("logits")]
 
 
 def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: EmbeddingDim, num_classes: int) -> keras.Model:
-    """Build a model and load what `fit_model` saved, the standardisation with it.
+    """Build a model and load the weights that `fit_model` saved, including the standardisation.
 
     Args:
-        settings: Those it was trained with.
+        settings: The ones it was trained with.
         weights: The `.weights.h5` file.
         embedding_dim: D, or (H, W, C) of raw frames.
         num_classes: K.
 
     Returns:
-        The trained model; it gives logits, see `predict` for probabilities.
+        The trained model; it outputs logits, see `predict` for probabilities.
 
     Raises:
-        RunError: The file is missing, damaged, or holds the weights of another model.
+        RunError: The file is missing or damaged, or has the weights of another model.
     """
     model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras only warns where it leaves a layer untrained
+            warnings.simplefilter("error", UserWarning)  # Keras only warns if it leaves a layer untrained
             model.load_weights(weights)
     except (*MALFORMED, UserWarning) as error:
         raise RunError(

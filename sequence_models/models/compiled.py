@@ -1,8 +1,8 @@
 """One compiled training step and forward pass per architecture, shared by all folds and seeds.
 
-Tracing a model costs a second or two, more than a small fold trains. So weights travel: a model's variables are copied
-into the compiled twin, and back out. Nothing of the fold before survives `load`: weights, standardisation, dropout
-state and optimizer state are all set anew.
+Tracing a model takes a second or two, longer than training a small fold. So the weights move instead: a model's
+variables are copied into the compiled twin, and back out. `load` keeps nothing of the previous fold: weights,
+standardisation, dropout state and optimizer state are all reset.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sequence_models.models.build import Architecture, build_model, output_stage
 from sequence_models.records import PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
 
-KEPT = 8  # architectures; the least recently used is forgotten
+KEPT = 8  # architectures; the least recently used is dropped
 GRADIENT_NORM = 1.0  # one odd batch must not undo many good ones
 OPTIMIZER_CLASSES = {
     "adam": keras.optimizers.Adam,
@@ -30,7 +30,7 @@ LOSSES = {False: keras.losses.CategoricalCrossentropy, True: keras.losses.Binary
 
 
 class CompiledModel:
-    """The twin of every model of one architecture; it holds nobody's weights for longer than one fit or prediction.
+    """The twin of every model of one architecture; it holds a model's weights only for one fit or prediction.
 
     Args:
         architecture: What to build.
@@ -46,7 +46,7 @@ class CompiledModel:
 
     @cached_property
     def trainer(self) -> keras.Model:
-        """The same layers with an optimizer, built when a step is first taken: predictions need none."""
+        """The same layers with an optimizer, built at the first training step: predictions need none."""
         settings = self.settings
         optimizer = OPTIMIZER_CLASSES[settings.optimizer](
             settings.learning_rate, weight_decay=settings.weight_decay or None, clipnorm=GRADIENT_NORM
@@ -63,14 +63,15 @@ class CompiledModel:
                 )
                 for _ in stages
             ],
-            jit_compile=keras.backend.backend() == "jax",  # elsewhere compiling each shape costs more than it saves
+            jit_compile=keras.backend.backend()
+            == "jax",  # with other backends, compiling each shape costs more than it saves
         )
         optimizer.build(trainer.trainable_variables)
         self._fresh_optimizer = [variable.numpy() for variable in optimizer.variables]
         return trainer
 
     def load(self, model: keras.Model) -> None:
-        """Take over another model's variables, and forget the optimizer's state."""
+        """Copy another model's variables, and reset the optimizer."""
         copy_variables(model, self.model)
         self._learning_rate = None
         if self._fresh_optimizer:
@@ -78,7 +79,7 @@ class CompiledModel:
                 variable.assign(value)
 
     def train(self, batch: PaddedBatch, *, learning_rate: float | None = None) -> float:
-        """Make one update on a batch; returns its loss: of each stage the mean over the sample weights, and T-MSE."""
+        """Make one update on a batch; returns the loss: the weighted mean over samples of each stage, plus T-MSE."""
         per_step = (batch.mask.shape[1],) if self.settings.task == MANY_TO_MANY else ()
         label_shape = (*per_step, self.num_classes) if self.settings.multi_label else per_step
         width = self.embedding_dim
@@ -97,20 +98,20 @@ class CompiledModel:
         return float(logs["loss"])
 
     def logits(self, batch: PaddedBatch) -> np.ndarray:
-        """Logits float32 (B, K) or (B, T, K), as at inference."""
+        """Logits float32 (B, K) or (B, T, K), in inference mode."""
         return np.asarray(self.model.predict_on_batch([batch.embeddings, batch.mask]), np.float32)
 
 
 @lru_cache(maxsize=KEPT)
 def compiled(architecture: Architecture) -> CompiledModel:
-    """The compiled twin of an architecture, made at its first use."""
+    """The compiled twin of an architecture, built on first use."""
     return CompiledModel(architecture)
 
 
 def copy_variables(source: keras.Model, target: keras.Model) -> None:
     """Copy weights, statistics and dropout state between models of one architecture."""
     for mine, theirs in zip(_own_variables(target), _own_variables(source), strict=True):
-        mine.assign(theirs.numpy())  # through NumPy: JAX would share the buffer, and give it away in the next step
+        mine.assign(theirs.numpy())  # through NumPy: JAX would share the buffer, and donate it in the next step
 
 
 def _own_variables(model: keras.Model) -> list[keras.Variable]:

@@ -1,6 +1,6 @@
-"""The layers that Keras lacks. Each takes the mask (B, T), True = real, and gives the same for any padding.
+"""Layers that Keras lacks. Each takes the mask (B, T), True = real, and its output does not depend on the padding.
 
-They are registered with Keras: a `.keras` file of a model loads again where this module is imported.
+They are registered with Keras: a model's `.keras` file can be loaded after importing this module.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ import keras
 import numpy as np
 from keras import ops
 
-FRAMES_AT_ONCE = 64  # that a CNN sees when nothing is trained
-LARGEST_STEP = 16.0  # of T-MSE, per class: a real change of label costs no more
-LOWEST = -1e9  # below any activation, and finite, so that a masked step has a gradient of zero and not of NaN
+FRAMES_AT_ONCE = 64  # per CNN call at inference
+LARGEST_STEP = 16.0  # T-MSE per class is capped here, so that real changes of label cost little
+LOWEST = -1e9  # below any activation, but finite, so that the gradient of a masked step is zero and not NaN
 
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class Standardise(keras.layers.Layer):
-    """Subtracts the mean and divides by the deviation of the training embeddings; padding becomes 0.
+    """Subtracts the mean and divides by the standard deviation of the training embeddings; padding becomes 0.
 
-    The statistics are weights that are not trained: they travel with the saved weights, and a compiled function reads
-    their current values (a `Normalization` layer adapted twice keeps the old ones).
+    The statistics are non-trainable weights: they are saved with the weights, and a compiled function reads their
+    current values (a `Normalization` layer that is adapted twice keeps the old ones).
     """
 
     supports_masking = True
 
     def build(self, embeddings_shape):
-        """Make the weights, mean 0 and scale 1 until `set_statistics`."""
+        """Create the weights, mean 0 and scale 1 until `set_statistics`."""
         shape = (embeddings_shape[-1],)
         self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros", trainable=False)
         self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", trainable=False)
@@ -43,17 +43,17 @@ class Standardise(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class RealFrames(keras.layers.Layer):
-    """Runs a CNN on the real frames of a batch, and on nothing else.
+    """Runs a CNN on the real frames of a batch only.
 
     Frames are gathered by the mask and their features scattered back, so that padding costs no time and batch
-    normalisation never sees it; at inference a few frames go after the other, so that a recording of any length fits
-    into memory. The number of real frames differs from batch to batch, and JAX compiles fixed shapes only: with it the
-    CNN runs on padding too, what it says of that becomes zero, and statistics cannot be updated.
+    normalisation never sees it; at inference frames are processed a few at a time, so that a recording of any length
+    fits in memory. The number of real frames varies between batches, but JAX compiles fixed shapes only: with JAX the
+    CNN runs on padding too, its output there is set to zero, and statistics cannot be updated.
 
     Args:
-        cnn: Model of frames (R, H, W, C), 0..255 -> features (R, F).
-        update_statistics: In training, batch normalisation takes and updates the statistics of the batch; otherwise
-            the CNN runs as at inference, though its weights may be trained.
+        cnn: Model: frames (R, H, W, C), 0..255 -> features (R, F).
+        update_statistics: In training, batch normalisation uses and updates the statistics of the batch; otherwise
+            the CNN runs in inference mode, though its weights may be trained.
     """
 
     supports_masking = True
@@ -62,20 +62,20 @@ class RealFrames(keras.layers.Layer):
         super().__init__(**kwargs)
         self.cnn = cnn
         self.update_statistics = update_statistics
-        self.supports_jit = keras.backend.backend() == "jax"  # Keras asks every layer before it compiles
+        self.supports_jit = keras.backend.backend() == "jax"  # Keras asks every layer before compiling
 
     def get_config(self):
-        """What makes the layer again, the CNN with it."""
+        """The configuration of the layer, including the CNN."""
         cnn = keras.saving.serialize_keras_object(self.cnn)
         return {**super().get_config(), "cnn": cnn, "update_statistics": self.update_statistics}
 
     @classmethod
     def from_config(cls, config):
-        """The layer with a CNN of its own."""
+        """The layer with its own CNN."""
         return cls(**{**config, "cnn": keras.saving.deserialize_keras_object(config["cnn"])})
 
     def build(self, frames_shape):
-        """The CNN is built already."""
+        """Nothing to do: the CNN is already built."""
 
     def compute_output_shape(self, frames_shape, mask_shape=None):
         """(B, T, F)."""
@@ -89,14 +89,14 @@ class RealFrames(keras.layers.Layer):
         (real,) = ops.nonzero(ops.reshape(mask, (-1,)))  # (R,)
         pictures = ops.reshape(frames, (-1, *frames.shape[2:]))  # (B T, H, W, C)
         nothing = ops.zeros((batch * steps, self.cnn.output_shape[-1]))
-        if training:  # batch normalisation wants all frames of the batch at once
+        if training:  # batch normalisation needs all frames of the batch at once
             features = self._with_features(nothing, pictures, real, training=self.update_statistics)
         else:
             features = self._in_parts(nothing, pictures, real)
         return ops.reshape(features, (batch, steps, features.shape[-1]))
 
     def _everywhere(self, frames, mask, training):
-        """The features (B, T, F) computed for all frames; every shape is known, as it always is with JAX."""
+        """Features (B, T, F) computed for all frames; every shape is known, as always with JAX."""
         pictures = ops.reshape(frames, (-1, *frames.shape[2:]))  # (B T, H, W, C)
         whole = training or pictures.shape[0] <= FRAMES_AT_ONCE
         features = self.cnn(ops.cast(pictures, "float32"), training=False) if whole else self._fixed_parts(pictures)
@@ -104,7 +104,7 @@ class RealFrames(keras.layers.Layer):
         return ops.where(ops.expand_dims(mask, -1), features, 0.0)
 
     def _fixed_parts(self, pictures):
-        """The features (B T, F), a few after the other; the last few begin earlier, so that they are as many."""
+        """Features (B T, F), computed a few at a time; the last part starts earlier, so that it has the same size."""
         total = pictures.shape[0]
 
         def add(start, features):
@@ -117,7 +117,7 @@ class RealFrames(keras.layers.Layer):
         return ops.while_loop(lambda start, features: start < total, add, (0, nothing))[1]
 
     def _in_parts(self, nothing, pictures, real):
-        """The features (B T, F) of the real pictures, a few after the other."""
+        """Features (B T, F) of the real frames, computed a few at a time."""
         _, features = ops.while_loop(
             lambda start, features: start < ops.shape(real)[0],
             lambda start, features: (
@@ -129,7 +129,7 @@ class RealFrames(keras.layers.Layer):
         return features
 
     def _with_features(self, features, pictures, chosen, *, training: bool):
-        """The features (B T, F) with those of the chosen pictures in their places."""
+        """The features (B T, F) with those of the chosen frames filled in."""
         gathered = ops.cast(ops.take(pictures, chosen, axis=0), "float32")  # (n, H, W, C)
         return ops.scatter_update(features, ops.expand_dims(chosen, -1), self.cnn(gathered, training=training))
 
@@ -140,7 +140,7 @@ class Readout(keras.layers.Layer):
 
     Args:
         kind: "last", "mean" or "max".
-        backward: How many of the last channels run backwards in time: their last output is at the first timestep.
+        backward: How many channels, the last ones, run backwards in time: their last output is at the first timestep.
     """
 
     supports_masking = True
@@ -179,13 +179,13 @@ class Readout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class AttentionReadout(keras.layers.Layer):
-    """One vector per clip: its real timesteps, weighted by a score that a small network gives each of them.
+    """One vector per clip: the sum of its real timesteps, weighted by scores from a small network.
 
     Additive attention pooling as in Yang et al., Hierarchical Attention Networks (NAACL 2016).
 
     Args:
         units: Width of the network.
-        seeds: One seed for each of its two matrices.
+        seeds: One for each of its two matrices.
     """
 
     supports_masking = True
@@ -202,7 +202,7 @@ class AttentionReadout(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "seeds": self.seeds}
 
     def build(self, sequence_shape):
-        """Make the weights of both matrices."""
+        """Create the weights of both matrices."""
         self.hidden.build(sequence_shape)
         self.score.build((*sequence_shape[:-1], self.hidden.units))
 
@@ -219,7 +219,7 @@ class AttentionReadout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class SegmentMean(keras.layers.Layer):
-    """Averages the real timesteps of every clip over equal parts; parts of a clip shorter than `steps` share timesteps.
+    """Averages the real timesteps of every clip over equal parts; in clips shorter than `steps`, parts share timesteps.
 
     Part s of n real timesteps is [floor(s n / steps), ceil((s + 1) n / steps)): adaptive average pooling.
 
@@ -248,7 +248,7 @@ class SegmentMean(keras.layers.Layer):
         total = ops.expand_dims(ops.sum(real, axis=1, keepdims=True), -1)  # (B, 1, 1)
         part = ops.reshape(ops.arange(self.steps, dtype="int32"), (1, self.steps, 1))
         start = ops.floor_divide(part * total, self.steps)
-        # A ceiling of numbers that are not negative: runtimes differ on the division of negative ones.
+        # Ceiling without negative numbers: runtimes divide those differently.
         end = ops.floor_divide((part + 1) * total + self.steps - 1, self.steps)
         inside = (position >= start) & (position < end) & ops.expand_dims(mask, 1)
         weights = ops.cast(inside, sequence.dtype)  # (B, S, T)
@@ -257,13 +257,13 @@ class SegmentMean(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class SmoothnessLoss(keras.layers.Layer):
-    """Passes logits on, and adds T-MSE to the loss: the squared change of log-probabilities from step to step.
+    """Passes logits through, and adds T-MSE to the loss: the squared change of log-probabilities between timesteps.
 
-    Farha and Gall, MS-TCN (CVPR 2019), truncated at a change of 4; averaged over the pairs of real timesteps.
+    Farha and Gall, MS-TCN (CVPR 2019), truncated at a change of 4; averaged over pairs of real timesteps.
 
     Args:
-        weight: Share of the loss.
-        multi_label: Logits are of one yes or no per class, not of one class out of K.
+        weight: Its weight in the loss.
+        multi_label: One yes/no logit per class, instead of one class out of K.
     """
 
     supports_masking = True
@@ -278,7 +278,7 @@ class SmoothnessLoss(keras.layers.Layer):
         return {**super().get_config(), "weight": self.weight, "multi_label": self.multi_label}
 
     def call(self, logits, mask):
-        """Pass on (B, T, K)."""
+        """Pass (B, T, K) through."""
         log_probabilities = ops.log_sigmoid(logits) if self.multi_label else ops.log_softmax(logits, axis=-1)
         change = log_probabilities[:, 1:] - ops.stop_gradient(log_probabilities[:, :-1])
         pairs = ops.cast(mask[:, 1:] & mask[:, :-1], logits.dtype)  # (B, T - 1)

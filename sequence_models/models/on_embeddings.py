@@ -1,9 +1,9 @@
 """Registry: name -> builder of a Keras model on embeddings.
 
-Every model takes [embeddings (B, T, D) float32, mask (B, T) bool] and gives LOGITS: (B, K) for many-to-one, (B, T, K)
-for many-to-many; `predict` makes probabilities of them, by softmax or, for multi-label, by sigmoid. Dropout hits the
-same units at every timestep, so that its noise does not depend on padding; nothing normalises over the batch, since
-batch statistics would see the padding.
+Every model takes [embeddings (B, T, D) float32, mask (B, T) bool] and returns LOGITS: (B, K) for many-to-one, (B, T, K)
+for many-to-many; `predict` turns them into probabilities, by softmax or, for multi-label, by sigmoid. Dropout drops the
+same units at every timestep, so that its noise does not depend on padding; there is no batch normalisation, since batch
+statistics would include the padding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, s
 
 
 class Seeds:
-    """Gives every layer a seed of its own: Keras draws the same numbers for equal seeds and shapes."""
+    """Gives every layer its own seed: Keras draws the same numbers for equal seeds and shapes."""
 
     def __init__(self, seed: int):
         self._random = np.random.default_rng(seed)
@@ -35,14 +35,14 @@ class Seeds:
 
 
 def embedding_logits(embeddings, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
-    """The logits of one model of the registry.
+    """The logits of one model in the registry.
 
     Args:
         embeddings: (B, T, D).
         mask: (B, T).
         settings: Sizes.
         num_classes: K.
-        seeds: Decides the weights and the dropout.
+        seeds: For weights and dropout.
         name: A key of `MODELS`.
 
     Returns:
@@ -54,9 +54,9 @@ def embedding_logits(embeddings, mask, settings: TrainSettings, num_classes: int
 
 
 def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
-    """A builder of layers of `cell`, then the read-out or one dense layer per timestep.
+    """A builder: recurrent layers of `cell`, then the read-out or one dense layer per timestep.
 
-    What goes into the recurrence also goes past it: with a few dozen clips most of what can be learned needs no memory.
+    A skip connection bypasses the recurrence: with a few dozen clips, most of what can be learnt needs no memory.
     """
 
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
@@ -70,13 +70,13 @@ def _recurrent(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
 
 
 def _on_parts(cell: type[layers.RNN], *, bidirectional: bool) -> Builder:
-    """A builder of the same layers over the means of a few equal parts of the clip, which are all kept, in order."""
+    """A builder: the same layers over the means of a few equal parts of the clip, whose outputs are kept in order."""
 
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
         parts = SegmentMean(settings.parts)(sequence, mask=mask)  # (B, S, D)
         real = ops.ones_like(parts[:, :, 0], dtype="bool")
         outputs = _recurrence(cell, parts, real, settings, seeds, bidirectional=bidirectional)
-        whole = layers.Flatten()(SegmentMean(settings.parts)(outputs, mask=real))  # their number is known again
+        whole = layers.Flatten()(SegmentMean(settings.parts)(outputs, mask=real))  # restores the static number of parts
         return last_layer(whole, mask, settings, num_classes, seeds, name="logits")
 
     return build
@@ -86,7 +86,7 @@ def _recurrence(cell: type[layers.RNN], sequence, mask, settings: TrainSettings,
     projected = sequence = _project(sequence, settings, seeds)
     for _ in range(settings.layers):
         recurrent = _directions(cell, settings, bidirectional, seeds)
-        sequence = recurrent(sequence, mask=mask)  # keras #23235: the mask goes to every recurrent layer by hand
+        sequence = recurrent(sequence, mask=mask)  # keras #23235: pass the mask to every recurrent layer explicitly
         sequence = drop(sequence, settings.dropout, seeds)
     return layers.Concatenate()([projected, sequence])
 
@@ -106,7 +106,7 @@ def _directions(cell: type[layers.RNN], settings: TrainSettings, bidirectional: 
 
 
 def _pooled(readout: str) -> Builder:
-    """A builder without recurrence: projection, read-out, one dense layer."""
+    """A builder: projection, read-out and one dense layer, no recurrence."""
 
     def build(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
         sequence = _project(sequence, settings, seeds)
@@ -117,14 +117,14 @@ def _pooled(readout: str) -> Builder:
 
 
 def _pyramid(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """One dense layer on the means of the whole clip, its halves and its thirds."""
+    """One dense layer on the means of the whole clip, its halves and thirds."""
     parts = [SegmentMean(level)(sequence, mask=mask) for level in PYRAMID_LEVELS]
     parts = _project(layers.Concatenate(axis=1)(parts), settings, seeds)  # (B, 6, P)
     return last_layer(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
 
 
 def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """Stages of dilated residual layers, each on the class probabilities of the stage before (MS-TCN, CVPR 2019)."""
+    """Stages of dilated residual layers, each on the class probabilities of the previous one (MS-TCN, CVPR 2019)."""
     features = _tcn_stage(sequence, mask, settings, seeds)
     if settings.task == MANY_TO_ONE:  # later stages refine labels per timestep; here there are none
         pooled = _read_out(features, mask, settings, seeds)
@@ -154,12 +154,12 @@ def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
 
 
 def masked(sequence, mask):
-    """(B, T, C) with zeros on padding."""
+    """(B, T, C) with padding set to zero."""
     return ops.where(ops.expand_dims(mask, -1), sequence, 0.0)
 
 
 def _project(sequence, settings: TrainSettings, seeds: Seeds):
-    """Narrow (B, T, D) to (B, T, P), or leave it where there is no projection."""
+    """Project (B, T, D) to (B, T, P), or leave it unchanged without a projection."""
     if not settings.projection:
         return sequence
     return drop(dense(settings.projection, seeds)(sequence), settings.dropout, seeds)
@@ -174,7 +174,7 @@ def _read_out(sequence, mask, settings: TrainSettings, seeds: Seeds, *, backward
 
 
 def last_layer(features, mask, settings: TrainSettings, num_classes: int, seeds: Seeds, *, name: str):
-    """The last dense layer, and the smoothing loss where there is one label per timestep."""
+    """The last dense layer, and the smoothing loss if there is one label per timestep."""
     if settings.task == MANY_TO_ONE or not settings.smoothing_loss:
         return dense(num_classes, seeds, name=name)(features)
     smooth = SmoothnessLoss(settings.smoothing_loss, multi_label=settings.multi_label, name=name)
@@ -190,7 +190,7 @@ def drop(tensor, rate: float, seeds: Seeds):
 
 
 def dense(units: int, seeds: Seeds, *, name: str | None = None) -> layers.Dense:
-    """A dense layer with weights of its own seed."""
+    """A dense layer with its own seed."""
     return layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seeds.next()), name=name)
 
 

@@ -1,7 +1,7 @@
 """Registry: name -> builder of a Keras model on raw frames.
 
-Every model takes [frames (B, T, H, W, C) uint8 0..255, mask (B, T) bool] and gives logits as the models on embeddings
-do. A CNN per frame runs on the real frames only (`RealFrames`); convolutions over time see zeros for padding.
+Every model takes [frames (B, T, H, W, C) uint8 0..255, mask (B, T) bool] and returns logits like the models on
+embeddings. Per-frame CNNs run on real frames only (`RealFrames`); convolutions over time see padding as zeros.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_l
 from sequence_models.models.on_frames_backbone import backbone_layer
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
-FLOW_CHANNELS = 3  # flow frames are pictures: dx, dy, speed
+FLOW_CHANNELS = 3  # a flow frame is an image of dx, dy, speed
 BATCHNORM_MOMENTUM = 0.9
 CONVNET_DENSE = (1024, 512, 128, 64)
 FLATTEN_UNITS = 128
@@ -28,32 +28,32 @@ FrameBuilder = Callable  # (frames (B, T, H, W, C), mask (B, T), settings, num_c
 
 
 def frame_logits(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """The logits of one model of the registry.
+    """The logits of one model in the registry.
 
     Args:
         frames: uint8 (B, T, H, W, C).
         mask: (B, T).
         settings: Which model, and its sizes.
         num_classes: K.
-        seeds: Decides the weights and the dropout.
+        seeds: For weights and dropout.
 
     Returns:
         Logits (B, K) or (B, T, K).
 
     Raises:
-        ClipError: The axes of the frames are in the wrong order, or the model cannot take so many channels.
+        ClipError: The axes of the frames are in the wrong order, or there are too many channels for the model.
     """
     shape = frames.shape[2:]
     if len(shape) != 3 or shape[-1] > MOST_CHANNELS:
         raise ClipError(
             f"model {settings.model} takes frames (batch, timesteps, height, width, channels) with at most "
-            f"{MOST_CHANNELS} channels, got {frames.shape}; bring the axes into this order."
+            f"{MOST_CHANNELS} channels, got {frames.shape}; transpose the axes."
         )
     return RAW_MODELS[settings.model](frames, mask, settings, num_classes, seeds)
 
 
 def _recurrent(cnn: Callable, cell: type[layers.RNN], *, units: int, widths: tuple[int, ...] = ()) -> FrameBuilder:
-    """A builder of a CNN per frame, a recurrence, dense layers with dropout, and the last layer."""
+    """A builder: a CNN per frame, a recurrence, dense layers with dropout, and the last layer."""
 
     def build(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
         per_frame = RealFrames(cnn(frames.shape[2:], settings, seeds), update_statistics=cnn is _convnet)
@@ -76,7 +76,7 @@ def _recurrent(cnn: Callable, cell: type[layers.RNN], *, units: int, widths: tup
 
 
 def _pooled(readout: str) -> FrameBuilder:
-    """A builder of a CNN per frame and a pooling over time: what can be told without any order of the frames."""
+    """A builder: a CNN per frame and pooling over time, which ignores the order of the frames."""
 
     def build(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
         sequence = RealFrames(_small_cnn(frames.shape[2:], settings, seeds))(frames, mask=mask)
@@ -86,19 +86,19 @@ def _pooled(readout: str) -> FrameBuilder:
 
 
 def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """Convolutions over time and space, each followed by pooling by two; what is left is averaged over real steps.
+    """Convolutions over time and space, each followed by 2x pooling; the result is averaged over real steps.
 
-    With a fixed number of frames it is flattened instead, which keeps places in the picture and in time apart.
+    With a fixed number of frames it is flattened instead, which preserves the position in space and time.
     """
     sequence, steps = _rescaled(frames), settings.fixed_frames
     for filters in _numbers(settings.filters) or (32, 64):
-        sequence = _zero_padding(sequence, mask)  # what a convolution finds beyond the end of a clip
+        sequence = _zero_padding(sequence, mask)  # so that convolutions see zeros past the end of a clip
         convolution = layers.Conv3D(
             filters, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(seeds.next())
         )
         sequence = _zero_padding(ops.relu(convolution(sequence)), mask)
         sequence = layers.MaxPooling3D(2, padding="same")(sequence)
-        mask = mask[:, ::2]  # real steps come first, so that of each pair the first decides
+        mask = mask[:, ::2]  # real steps come first, so the first of each pair decides
         steps = -(-steps // 2)
     if steps:
         flat = ops.reshape(sequence[:, :steps], (-1, steps * math.prod(sequence.shape[2:])))
@@ -108,32 +108,32 @@ def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seed
 
 
 def _backbone(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """A backbone of stage one per frame, then one of the models on embeddings."""
+    """A stage-one backbone per frame, then one of the models on embeddings."""
     embeddings = backbone_layer(frames.shape[2:], settings, seeds)(frames, mask=mask)
     return embedding_logits(embeddings, mask, settings, num_classes, seeds, name=settings.head)
 
 
 def _two_stream(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
-    """One model on RGB, one of the same kind on optical flow, and the mean of what they say.
+    """One model on RGB, another of the same kind on optical flow, and the mean of their logits.
 
     Simonyan and Zisserman, Two-Stream Convolutional Networks (NIPS 2014), here trained together.
     """
     if frames.shape[-1] <= FLOW_CHANNELS:
         raise ClipError(
-            f"model two_stream takes RGB and optical flow side by side, got frames of {frames.shape[-1]} channels; "
+            f"model two_stream takes RGB and optical flow joined, got frames with {frames.shape[-1]} channels; "
             "give clipseq train two stores of the same clips, the frames first and the flow (--input flow) second."
         )
     said = []
     for name, part in (("rgb", frames[..., :-FLOW_CHANNELS]), ("flow", frames[..., -FLOW_CHANNELS:])):
         inputs = [keras.Input(part.shape[1:], dtype="uint8"), keras.Input((None,), dtype="bool")]
-        with keras.name_scope(name):  # PyTorch finds gradients by path, and would never zero those of a shared one
+        with keras.name_scope(name):  # PyTorch looks gradients up by path, and would never zero those of a shared path
             logits = RAW_MODELS[settings.stream](*inputs, settings, num_classes, seeds)
         said.append(keras.Model(inputs, logits, name=name)([part, mask]))
     return layers.Average(name="logits")(said)
 
 
 def _small_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
-    """Convolution, pooling, convolution, averaged over the picture."""
+    """Convolution, pooling, convolution, averaged over the frame."""
     first, *others = _numbers(settings.filters) or (16, 32)
     blocks = [_convolution(first, seeds)]
     for filters in others:
@@ -142,7 +142,7 @@ def _small_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
 
 
 def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
-    """Convolutions, each with pooling, and every number that is left."""
+    """Convolutions, each with pooling, then flattened."""
     blocks = [
         layer
         for filters in _numbers(settings.filters) or (32, 64)
@@ -152,7 +152,7 @@ def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
 
 
 def _convnet(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
-    """Blocks of two convolutions with batch normalisation and pooling, then the maximum over the picture."""
+    """Blocks of two convolutions with batch normalisation and pooling, then the maximum over the frame."""
     blocks: list[layers.Layer] = []
     for filters in _numbers(settings.filters) or (64, 128, 256, 512):
         blocks += [layers.MaxPooling2D(padding="same")] if blocks else []
@@ -175,12 +175,12 @@ def _convolution(filters: int, seeds: Seeds) -> layers.Conv2D:
 
 
 def _rescaled(frames):
-    """0..255 -> -1..1: the grey that stands for "no motion" in optical flow becomes 0, like padding."""
+    """0..255 -> -1..1: the grey that means "no motion" in optical flow becomes 0, like padding."""
     return layers.Rescaling(1 / 127.5, offset=-1.0)(frames)
 
 
 def _zero_padding(sequence, mask):
-    """(B, T, H, W, C) with zeros on padded steps."""
+    """(B, T, H, W, C) with padded steps set to zero."""
     return ops.where(ops.expand_dims(mask, (2, 3, 4)), sequence, 0.0)
 
 

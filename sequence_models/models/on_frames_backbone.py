@@ -1,4 +1,4 @@
-"""A backbone of stage one as the first layer of a model on raw frames."""
+"""A stage-one backbone as the first layer of a model on raw frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sequence_models.models.layers import RealFrames
 from sequence_models.models.on_embeddings import Seeds
 from sequence_models.settings import ALL_LAYERS, RANDOM, TrainSettings
 
-DRAWN = (  # variable and initializer of the layers that begin at random
+DRAWN = (  # variable and initializer of the randomly initialised layers
     ("kernel", "kernel_initializer"),
     ("kernel", "depthwise_initializer"),
     ("depthwise_kernel", "depthwise_initializer"),
@@ -19,19 +19,19 @@ DRAWN = (  # variable and initializer of the layers that begin at random
 
 
 def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds: Seeds) -> RealFrames:
-    """A backbone on the real frames of a batch, all but its last layers frozen.
+    """A backbone on the real frames of a batch, frozen except for its last layers.
 
     Args:
         frame_shape: (S, S, 3).
-        settings: Of these `backbone`, `backbone_weights`, `trainable_layers` and `update_batchnorm`.
-        seeds: Draws the weights where they are to be random.
+        settings: Uses `backbone`, `backbone_weights`, `trainable_layers` and `update_batchnorm`.
+        seeds: For random weights.
 
     Returns:
         The layer: frames (B, T, S, S, 3) -> embeddings (B, T, D).
 
     Raises:
-        ClipError: The frames are not square, or not of three channels.
-        BackboneError: There is no such backbone, or it takes no frames of this size.
+        ClipError: The frames are not square, or do not have three channels.
+        BackboneError: There is no such backbone, or it does not accept frames of this size.
     """
     height, width, channels = frame_shape
     if height != width or channels != 3:
@@ -50,12 +50,12 @@ def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds:
 
 
 def _inner(cnn: keras.Model) -> keras.Model:
-    """The image model itself where it is wrapped in its preprocessing."""
+    """The image model itself, if it is wrapped in its preprocessing."""
     return next((layer for layer in cnn.layers if isinstance(layer, keras.Model)), cnn)
 
 
 def _draw_weights(cnn: keras.Model, seeds: Seeds) -> None:
-    """Draw every random weight anew by our own seeds; Keras drew them by a global one."""
+    """Redraw every random weight with our own seeds; Keras drew them with a global one."""
     for layer in _inner(cnn).layers:
         for name, how in DRAWN:
             variable, initializer = getattr(layer, name, None), getattr(layer, how, None)

@@ -1,1 +1,1 @@
-"""A model and clips -> predictions, and what is written of them."""
+"""A model and clips -> predictions, and the files made from them."""

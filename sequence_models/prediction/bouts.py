@@ -1,4 +1,4 @@
-"""Bouts of behaviour: how often, how long and how soon each class occurs in each clip."""
+"""Bouts of behaviour: how often, for how long and how soon each class occurs in each clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sequence_models.records import Clip, Prediction
 
 
 def bout_columns(unit: str) -> tuple[str, ...]:
-    """The header of a file of bouts; `unit` is "seconds", or "timesteps" where those have no rate."""
+    """The header of a file of bouts; `unit` is "seconds", or "timesteps" if there is no rate."""
     return "clip_id", "of", "class", "count", f"total_{unit}", f"mean_{unit}", f"latency_{unit}"
 
 
@@ -31,13 +31,13 @@ def write_bouts(
     Args:
         path: The file.
         clips: Clips with labels (T,) or (T, K).
-        predictions: Theirs.
+        predictions: One per clip.
         vocabulary: K class names.
         with_truth: The clips' labels are known.
-        unit: What the clips' times count, "seconds" or "timesteps".
+        unit: Unit of the clips' times, "seconds" or "timesteps".
 
     Raises:
-        WriteError: As `sealed_file`.
+        WriteError: As for `sealed_file`.
     """
     rows: list[Sequence[object]] = [bout_columns(unit)]
     for clip, prediction in zip(clips, predictions, strict=True):
@@ -54,12 +54,12 @@ def bout_rows(clip_id: str, labels: np.ndarray, pts_seconds: np.ndarray, vocabul
     Args:
         clip_id: Name of the clip.
         labels: int (T,), -1 = unlabelled, or multi-label (T, K) of 0 and 1.
-        pts_seconds: float64 (T,), or numbers of timesteps; the last timestep lasts as long as a usual one.
+        pts_seconds: float64 (T,), or timestep numbers; the last timestep gets the typical (median) length.
         vocabulary: K class names.
         of: "truth" or "prediction".
 
     Returns:
-        Rows of `bout_columns`; mean and latency (start of the first bout, from time 0) are "" where there is no bout.
+        Rows of `bout_columns`; mean and latency (start of the first bout, from time 0) are "" without bouts.
     """
     step = float(np.median(np.diff(pts_seconds))) if len(pts_seconds) > 1 else 0.0
     ends = np.append(pts_seconds, pts_seconds[-1] + step)

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and the threshold between two classes; both are chosen on validation clips."""
+"""Calibration of probabilities, and the threshold between two classes; both are chosen on validation clips."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from sequence_models.records import Clip, Prediction
 from sequence_models.scoring.multilabel import best_threshold
 
 TEMPERATURES = (0.25, 8.0)
-TRUST = 0.5  # deviation of the log temperature that is expected without any example
-LEAST = 1e-7  # probability
+TRUST = 0.5  # prior standard deviation of the log temperature
+LEAST = 1e-7  # lowest probability
 F1, PRECISION = "f1", "precision="
 
 
 def calibrated(predictions: Sequence[Prediction], temperature: float) -> list[Prediction]:
-    """The predictions with their log probabilities (of multi-label log odds) divided by a temperature."""
+    """The predictions with their log probabilities (for multi-label, log odds) divided by a temperature."""
     if temperature == 1:
         return list(predictions)
     return [replace(each, probabilities=_scaled(each, temperature)) for each in predictions]
 
 
 def fit_temperature(clips: Sequence[Clip], predictions: Sequence[Prediction]) -> float:
-    """The temperature of the least cross-entropy on labelled examples (Guo et al. 2017), drawn to 1 where they are few.
+    """The temperature with the lowest cross-entropy on labelled examples (Guo et al. 2017), shrunk to 1 for few clips.
 
     Args:
         clips: With labels (), (T,) or (T, K).
-        predictions: Theirs.
+        predictions: One per clip.
 
     Returns:
-        Above 1 where the model is too sure, below 1 where it is not sure enough.
+        Above 1 if the model is overconfident, below 1 if it is underconfident.
     """
     pairs = [(np.atleast_1d(clip.labels), each) for clip, each in zip(clips, predictions, strict=True)]
     known = [labels >= 0 if labels.ndim == 1 else labels.min(axis=1) >= 0 for labels, _ in pairs]
@@ -54,18 +54,18 @@ def fit_temperature(clips: Sequence[Clip], predictions: Sequence[Prediction]) ->
 
 
 def choose_threshold(clips: Sequence[Clip], predictions: Sequence[Prediction], rule: str) -> float:
-    """From which probability on the second of two classes is there.
+    """The lowest probability at which the second of two classes is chosen.
 
     Args:
         clips: Validation clips with labels () or (T,).
-        predictions: Theirs.
-        rule: "f1", the best F1 of the second class; or "precision=P", the lowest threshold with that precision.
+        predictions: One per clip.
+        rule: "f1" for the best F1 of the second class; or "precision=P" for the lowest threshold with that precision.
 
     Raises:
-        UsageError: There are not two classes, or no such rule.
+        UsageError: There are not exactly two classes.
     """
     if predictions[0].probabilities.shape[-1] != 2 or predictions[0].multi_label:
-        raise UsageError(f"--threshold {rule} is for two classes, and there are others; leave it out.")
+        raise UsageError(f"--threshold {rule} needs exactly two classes, one per timestep or clip; leave it out.")
     truth = np.concatenate([np.atleast_1d(clip.labels) for clip in clips])
     scores = np.concatenate([np.atleast_2d(each.probabilities)[:, 1] for each in predictions])[truth >= 0]
     truth = truth[truth >= 0] == 1

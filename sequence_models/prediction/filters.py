@@ -1,4 +1,4 @@
-"""Filters over time: the median of probabilities, and bouts that are too short."""
+"""Filters over time: the median of probabilities, and the removal of short bouts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sequence_models.scoring.segments import segments
 
 
 def median_filter(probabilities: np.ndarray, width: int) -> np.ndarray:
-    """The median over time of each column of (T, K); the ends are mirrored."""
+    """The running median over time of each column of (T, K); the ends are mirrored."""
     if width == 1:
         return probabilities
     from scipy.ndimage import median_filter as filter_median
@@ -19,15 +19,15 @@ def median_filter(probabilities: np.ndarray, width: int) -> np.ndarray:
 
 
 def drop_short_bouts(labels: np.ndarray, probabilities: np.ndarray, minimum_steps: Sequence[int]) -> np.ndarray:
-    """Give bouts that are too short to a neighbour, the shortest first.
+    """Merge bouts that are too short into a neighbour, the shortest first.
 
     Args:
         labels: int (T,).
-        probabilities: (T, K); the neighbour that is more probable in the bout gets it.
-        minimum_steps: Of each class; empty = any length.
+        probabilities: (T, K); the neighbour with the higher probability during the bout wins.
+        minimum_steps: Shortest bout of each class; empty = any length.
 
     Returns:
-        int (T,); a bout without neighbours stays.
+        int (T,); a bout without neighbours is kept.
     """
     labels = labels.copy()
     for length in range(1, max(minimum_steps, default=0)):
@@ -35,7 +35,7 @@ def drop_short_bouts(labels: np.ndarray, probabilities: np.ndarray, minimum_step
             if end - start != length or minimum_steps[label] <= length:
                 continue
             beside = [*labels[max(start - 1, 0) : start], *labels[end : end + 1]]
-            if beside and label not in beside:  # it has grown if a neighbour was given to it
+            if beside and label not in beside:  # if it is, the bout has grown by merging
                 labels[start:end] = max(beside, key=lambda other: probabilities[start:end, other].sum())
     return labels
 
@@ -44,7 +44,7 @@ def bout_lengths(labels: Iterable[np.ndarray], *, num_classes: int) -> list[np.n
     """Lengths in timesteps of the bouts of every class.
 
     Args:
-        labels: Per clip int (T,), or (T, K) of 0 and 1.
+        labels: Per clip, int (T,), or (T, K) of 0 and 1.
         num_classes: K.
 
     Returns:

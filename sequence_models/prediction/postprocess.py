@@ -1,9 +1,9 @@
-"""From probabilities per timestep to labels, by the way that did best on validation clips.
+"""From probabilities per timestep to labels, by the method that does best on validation clips.
 
-Of one label per timestep the candidates are, the simplest first: the most probable class; one price for every change
-of label (Viterbi); a median filter, then shortest bouts; prices as the training labels change. Classes can be weighed
-against their share of the training labels first (posterior / prior ** a), so that rare ones are found. A causal model
-gets prices alone, and waits for no more timesteps than `--lag` allows. Multi-label has the filter, with a threshold
+With one label per timestep the candidates are, simplest first: the most probable class; Viterbi with one price for
+every change of label; a median filter, then minimum bout lengths; Viterbi with prices from the training labels. Class
+frequencies in the training labels can be divided out first (posterior / prior ** a), so that rare classes are found. A
+causal model only uses prices, and waits for at most `--lag` timesteps. Multi-label uses the filter, with a threshold
 per class.
 """
 
@@ -26,12 +26,12 @@ from sequence_models.scoring.segments import edit_score, segments
 
 CRITERION = "the mean of accuracy, macro-F1 and edit score on validation clips"
 MACRO_F1_CRITERION = "macro-F1 on validation clips"
-BOUT_PERCENTILES = (0, 5, 10, 25)  # of the lengths that each class's bouts have in the training clips
+BOUT_PERCENTILES = (0, 5, 10, 25)  # of the bout lengths of each class in the training clips
 PENALTIES = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
 PRICE_SCALES = (1.0, 3.0, 10.0, 30.0)
 PRIOR_POWERS = (0.0, 0.5, 1.0)
-LEAST = 1e-4  # probability: no timestep can say more than that against a class
-WIDTH_STEP = 1.7  # from one median filter to the next
+LEAST = 1e-4  # lowest probability: limits the evidence of a single timestep against a class
+WIDTH_STEP = 1.7  # ratio of successive median-filter widths
 NONE, PRICE, FILTER, PRICES = "none", "one price", "filter", "prices of the training labels"
 
 
@@ -41,15 +41,15 @@ class Decision:
 
     Args:
         median: Width in timesteps of the median filter over each class's probabilities, odd; 1 = none.
-        minimum_steps: Shortest bout of each class in timesteps, K of them; 0 = any.
-        thresholds: From which probability on a class is there, K of them, for multi-label; empty: the most probable
-            class is there.
-        prices: K x K, what it costs to go from one class to another, in units of log probability; empty: no Viterbi.
-        log_prior: K numbers that are taken from the log probabilities; empty: none.
-        lag: Timesteps that a label may wait for; None = all.
-        temperature: Log probabilities (of multi-label log odds) are divided by it first, so that they mean what they
-            say; 1 = as they are.
-        threshold: From which probability on the second of two classes is there; None: from 0.5 on.
+        minimum_steps: K minimum bout lengths in timesteps, one per class; 0 = any.
+        thresholds: K probabilities from which a class counts as present, for multi-label; empty: take the most probable
+            class.
+        prices: K x K, the cost of changing from one class to another, in units of log probability; empty: no Viterbi.
+        log_prior: K numbers to subtract from the log probabilities; empty: none.
+        lag: Number of later timesteps that a label may wait for; None = all.
+        temperature: Log probabilities (for multi-label, log odds) are first divided by it, to calibrate them; 1 =
+            unchanged.
+        threshold: Probability from which the second of two classes is chosen; None: 0.5.
     """
 
     median: int = 1
@@ -63,14 +63,14 @@ class Decision:
 
     @property
     def kind(self) -> str:
-        """The way it goes."""
+        """The kind of method."""
         if self.prices:
             moves = {price for i, row in enumerate(self.prices) for j, price in enumerate(row) if i != j}
             return PRICE if len(moves) <= 1 else PRICES
         return FILTER if self.median > 1 or any(self.minimum_steps) else NONE
 
     def __str__(self) -> str:
-        """What it does, in a few words."""
+        """A short description."""
         text = {
             NONE: "the most probable class",
             FILTER: f"median of {self.median}" + (", shortest bouts" if any(self.minimum_steps) else ""),
@@ -120,7 +120,7 @@ class Decision:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Decision:
-        """The inverse of `to_record`; ValueError where it is not."""
+        """The inverse of `to_record`; ValueError if the record is invalid."""
         return typed_record(cls, record, "decision")
 
 
@@ -134,19 +134,19 @@ def choose_decision(
     background: int | None = None,
     threshold: str = "",
 ) -> Decision:
-    """Choose on validation clips what is best by `CRITERION` (multi-label: by macro-F1).
+    """Choose the decision that is best on validation clips by `CRITERION` (multi-label: by macro-F1).
 
     Args:
         clips: Validation clips with labels (), (T,) or (T, K).
-        predictions: Theirs, of a model that was not trained on them.
-        training: Clips that tell how often each class occurs, how long its bouts are, and what follows what.
-        causal: The model may not look ahead.
-        lag: Timesteps that a causal decision may wait for.
-        background: The class whose bouts are no segments.
-        threshold: How two classes are told apart: "f1" or "precision=0.9", of the second one; "" = at 0.5.
+        predictions: Their predictions, by a model that was not trained on them.
+        training: Clips that provide class frequencies, bout lengths and transitions.
+        causal: The model must not look ahead.
+        lag: Number of later timesteps that a causal decision may wait for.
+        background: The class whose bouts are not segments.
+        threshold: Rule for the threshold of the second of two classes: "f1" or "precision=0.9"; "" = 0.5.
 
     Returns:
-        The simplest of the best; without validation clips the most probable class.
+        The best, and of ties the simplest; without validation clips, the most probable class.
     """
     multi_label = training[0].labels.ndim == 2
     if not clips:
@@ -183,7 +183,7 @@ def _choose_way(
 
 
 def typical_decision(decisions: Sequence[Decision]) -> Decision:
-    """What most folds chose, with the medians of its numbers, for the models that are fitted on all clips."""
+    """The kind that most folds chose, with median parameters, for the models that are fitted on all clips."""
     if not decisions:
         return Decision()
     kind, _ = Counter((each.kind, bool(each.log_prior)) for each in decisions).most_common(1)[0]
@@ -212,7 +212,7 @@ def _log_scores(probabilities: np.ndarray, log_prior: Sequence[float]) -> np.nda
 
 
 def _price_options(predictions: Sequence[Prediction], training: Sequence[Clip], *, lag: int | None) -> list[Decision]:
-    """No price, one price and the prices of the training labels, each with the prior as it is or weighed out."""
+    """No price, one price, and prices from the training labels, each with and without prior correction."""
     num_classes = predictions[0].probabilities.shape[1]
     labels = [clip.labels for clip in training]
     counts = np.bincount(np.concatenate([each[each >= 0] for each in labels]), minlength=num_classes) + 1.0
@@ -229,7 +229,7 @@ def _price_options(predictions: Sequence[Prediction], training: Sequence[Clip], 
 def _filter_options(
     clips: Sequence[Clip], predictions: Sequence[Prediction], training: Sequence[Clip], judge: _Judge
 ) -> list[Decision]:
-    """Median filters, and for the best of them shortest bouts of several lengths."""
+    """Median filters, and the best of them with several minimum bout lengths."""
     lengths = bout_lengths((clip.labels for clip in training), num_classes=predictions[0].probabilities.shape[1])
     medians = [Decision(median=width) for width in _widths(clips, lengths)]
     best = judge.best(medians, predictions)
@@ -257,7 +257,7 @@ def _choose_thresholds(
 
 
 def _widths(clips: Sequence[Clip], lengths: Sequence[np.ndarray]) -> list[int]:
-    """Widths of median filters, odd, up to twice the usual bout, as far as clips are that long."""
+    """Odd widths of median filters, up to twice the median bout length and no longer than the longest clip."""
     bouts = np.concatenate([*lengths, np.ones(1, np.int64)])
     most = min(max(map(len, clips)), 2 * int(np.median(bouts)) + 1)
     widths, width = [1], 3.0
@@ -281,7 +281,7 @@ def _with_thresholds(decision: Decision, clips: Sequence[Clip], predictions: Seq
 
 
 def _alike(options: Sequence[Decision]) -> list[list[int]]:
-    """Which options differ in nothing but their prices."""
+    """Groups of options that differ only in their prices."""
     rows: dict[Any, list[int]] = {}
     for row, option in enumerate(options):
         rows.setdefault((option.kind, option.log_prior, option.lag), []).append(row)
@@ -289,7 +289,7 @@ def _alike(options: Sequence[Decision]) -> list[list[int]]:
 
 
 def _decided_by_prices(options: Sequence[Decision], predictions: Sequence[Prediction]) -> list[list[Prediction]]:
-    """The predictions as each option decides them; all have one prior and lag."""
+    """The predictions as decided by each option; all share one prior and lag."""
     scores = [_log_scores(each.probabilities, options[0].log_prior) for each in predictions]
     labels = decode(scores, np.array([option.prices for option in options]), lag=options[0].lag)  # per clip (P, T)
     return [
@@ -299,11 +299,11 @@ def _decided_by_prices(options: Sequence[Decision], predictions: Sequence[Predic
 
 
 class _Judge:
-    """Scores ways to decide on validation clips.
+    """Scores decisions on validation clips.
 
     Args:
         clips: With their labels.
-        background: The class whose bouts are no segments.
+        background: The class whose bouts are not segments.
     """
 
     def __init__(self, clips: Sequence[Clip], background: int | None) -> None:
@@ -311,9 +311,9 @@ class _Judge:
         self._background = () if background is None else (background,)
 
     def best(self, options: Sequence[Decision], predictions: Sequence[Prediction]) -> Decision:
-        """The option that scores best; of equal ones the first."""
+        """The option with the best score; of ties the first."""
         scores = np.zeros(len(options))
-        for rows in _alike(options):  # all prices of one kind go through time together
+        for rows in _alike(options):  # all prices of one kind are decoded together
             if options[rows[0]].prices:
                 decided = _decided_by_prices([options[row] for row in rows], predictions)
             else:

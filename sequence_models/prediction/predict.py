@@ -1,4 +1,4 @@
-"""Model and clips -> predictions, one per clip and never padded. The only place that unpads."""
+"""Model and clips -> predictions, one per clip, without padding. The only place that unpads."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
 from sequence_models.records import Clip, Prediction
 
-FRAMES_PER_BATCH = 65_536  # long recordings go in fewer rows, so that memory stays bounded
-RAW_VALUES_PER_BATCH = 2**24  # of raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
+FRAMES_PER_BATCH = 65_536  # long recordings get fewer rows per batch, to bound memory
+RAW_VALUES_PER_BATCH = 2**24  # raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
 
 
 def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
@@ -26,13 +26,13 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
     Args:
         model: Keras model from `fit_model`, `load_model` or `build_model`.
         clips: Clips of the width that the model was built for; labels are ignored. May be empty.
-        batch_size: The most clips per step; it does not change the result.
+        batch_size: Maximum number of clips per step; it does not affect the result.
 
     Returns:
         One prediction per clip, in the order of `clips`.
 
     Raises:
-        ClipError: A clip has no timestep, another width, or values that are not finite.
+        ClipError: A clip has no timesteps, another width, or non-finite values.
     """
     from sequence_models.models.compiled import compiled
 
@@ -46,7 +46,7 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
 
 
 def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
-    """As `predict`, with a `CompiledModel` that has its weights, of checked clips that have their derived channels."""
+    """As `predict`, with a `CompiledModel` that has its weights, for checked clips with their derived channels."""
     pieces = prediction_pieces(clips, twin.settings)
     row_shape = clips[0].embeddings.shape[1:]
     most_frames = RAW_VALUES_PER_BATCH // math.prod(row_shape) if len(row_shape) > 1 else FRAMES_PER_BATCH
@@ -66,16 +66,16 @@ def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[P
 
 
 def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """Average the probabilities that several models give the same clips.
+    """Average the probabilities of several models for the same clips.
 
     Args:
         predictions: One list per model, the same clips in the same order.
 
     Returns:
-        One prediction per clip; what was decided of a single one is forgotten.
+        One prediction per clip; earlier decisions are dropped.
 
     Raises:
-        ClipError: The lists are of different clips.
+        ClipError: The lists contain different clips.
     """
     if len({tuple((p.clip_id, p.probabilities.shape) for p in each) for each in predictions}) != 1:
         raise ClipError("Predictions of different clips cannot be averaged; predict the same clips with every model.")

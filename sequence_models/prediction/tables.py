@@ -12,21 +12,21 @@ from sequence_models.settings import MANY_TO_ONE
 
 
 def write_predictions(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write the lines of `prediction_rows`, guarded against spreadsheets; raises as `write_csv`."""
+    """Write the rows of `prediction_rows`, guarded against spreadsheet formulas; raises like `write_csv`."""
     write_csv(path, [[guarded(cell) for cell in row] for row in rows])
 
 
 def prediction_rows(
     clips: Sequence[Clip], predictions: Sequence[Prediction], *, vocabulary: Sequence[str], task: str, has_seconds: bool
 ) -> list[list[Any]]:
-    """The lines of predictions.csv: a header, then one per clip, or per timestep of many-to-many.
+    """The rows of predictions.csv: a header, then one per clip, or per timestep for many-to-many.
 
     Args:
         clips: The clips.
-        predictions: One for each.
-        vocabulary: The names of the classes.
+        predictions: One per clip.
+        vocabulary: Class names.
         task: "many-to-one" or "many-to-many".
-        has_seconds: Whether the times of the clips are seconds; where they only count timesteps, none are written.
+        has_seconds: Whether the clips' times are in seconds; if they only count timesteps, no times are written.
     """
     classes = [f"p_{name}" for name in vocabulary]
     if task == MANY_TO_ONE:

@@ -1,9 +1,9 @@
-"""The most probable sequence of labels, where every change of label has a price (Viterbi 1967).
+"""The most probable sequence of labels when every change of label has a price (Viterbi 1967).
 
-scores  (T, K)   what each timestep says of each class, log probabilities for one
-prices  (K, K)   what it costs to go from class i to class j from one timestep to the next; 0 or more
+scores  (T, K)   score of each class at each timestep, such as log probabilities
+prices  (K, K)   cost of going from class i to class j between successive timesteps; 0 or more
 
-Many prices are tried at once, and all clips go through time together: one step costs little more for many than for one.
+Many prices are tried at once, and all clips are decoded together: a step costs little more for many than for one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MOST_CELLS = 50_000_000  # of back pointers in memory, clips x timesteps x prices x classes
+MOST_CELLS = 50_000_000  # back pointers in memory: clips x timesteps x prices x classes
 
 
 def decode(scores: Sequence[np.ndarray], prices: np.ndarray, *, lag: int | None = None) -> list[np.ndarray]:
     """Label every timestep of every clip.
 
     Args:
-        scores: Per clip float (T, K).
-        prices: float (P, K, K), P ways to price a change.
-        lag: How many later timesteps a label may wait for; 0 = none, as in a live stream; None = the whole clip.
+        scores: Per clip, float (T, K).
+        prices: float (P, K, K), P alternative price matrices.
+        lag: Number of later timesteps that a label may wait for; 0 = none, as in a live stream; None = the whole clip.
 
     Returns:
-        Per clip int64 (P, T); the label at t is that of the best path up to timestep t + lag, or up to the end.
+        Per clip, int64 (P, T); the label at t is that of the best path up to timestep t + lag, or up to the end.
     """
     order = np.argsort([len(each) for each in scores], kind="stable")
     said: list[np.ndarray] = [np.empty(0)] * len(scores)
@@ -46,15 +46,15 @@ def equal_prices(penalties: Sequence[float], num_classes: int) -> np.ndarray:
 
 
 def prices_of(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
-    """Negative log probabilities of staying and changing, as the bouts of training labels have them.
+    """Negative log probabilities of staying in a class and changing, estimated from training labels.
 
     Args:
-        labels: Per clip int (T,); -1 parts bouts.
+        labels: Per clip, int (T,); -1 separates bouts.
         num_classes: K.
 
     Returns:
-        float (K, K): a class stays as its bouts are long on average, and goes where it went, every other class counted
-        once more than seen.
+        float (K, K): staying follows from the mean bout length of a class, changes from its observed transitions, with
+        each possible change counted once more than seen.
     """
     stays, moves = np.zeros(num_classes), np.ones((num_classes, num_classes))
     np.fill_diagonal(moves, 0)
@@ -73,7 +73,7 @@ def prices_of(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
 
 
 def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int | None) -> list[np.ndarray]:
-    """As `decode`, of clips that are padded to one length: behind its end a clip's best path stays where it is."""
+    """As `decode`, for clips padded to one length: past its end, a clip's best path stays where it is."""
     clips, steps, (ways, classes, _) = len(scores), max(map(len, scores)), prices.shape
     lengths = np.array([len(each) for each in scores])
     padded = np.zeros((steps, clips, 1, classes))
@@ -81,12 +81,12 @@ def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int 
         padded[: len(each), row, 0] = each
     equal = np.allclose(prices, prices[:, :1, 1:2] * (1 - np.eye(classes))) if classes > 1 else True
     back = np.empty((steps, clips, ways, classes), np.int16)
-    ends = np.empty((steps, clips, ways), np.int16)  # of the best path up to each timestep
+    ends = np.empty((steps, clips, ways), np.int16)  # where the best path up to each timestep ends
     best = np.broadcast_to(padded[0], (clips, ways, classes)).copy()
     ends[0], back[0] = best.argmax(axis=2), np.arange(classes)
     stay = np.arange(classes)
     for step in range(1, steps):
-        if equal:  # from the best class of all, or from itself
+        if equal:  # from the best class overall, or from itself
             leader = ends[step - 1].astype(np.int64)[..., None]
             moved = np.take_along_axis(best, leader, axis=2) - prices[:, :1, 1 if classes > 1 else 0][None]
             came = np.where(best >= moved, stay, leader)
@@ -99,13 +99,13 @@ def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int 
         over = lengths <= step
         if over.any():
             back[step, over], ends[step, over] = stay, ends[step - 1, over]
-            best[over] = 0  # never looked at again
+            best[over] = 0  # never used again
     labels = _traced(back, ends) if lag is None else _traced_online(back, ends, lengths, lag)
     return [labels[:length, row].T.astype(np.int64) for row, length in enumerate(lengths)]
 
 
 def _traced(back: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """(T, clips, P): the one best path, from its end."""
+    """(T, clips, P): the best path overall, traced from its end."""
     labels = np.empty(ends.shape, np.int16)
     labels[-1] = ends[-1]
     for step in range(len(ends) - 1, 0, -1):
@@ -114,7 +114,7 @@ def _traced(back: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _traced_online(back: np.ndarray, ends: np.ndarray, lengths: np.ndarray, lag: int) -> np.ndarray:
-    """(T, clips, P): at each timestep the path that is the best `lag` timesteps later."""
+    """(T, clips, P): at each timestep, the path that is best `lag` timesteps later."""
     last = (lengths - 1)[None]
     steps = np.arange(len(ends))[:, None]
     rows = np.arange(ends.shape[1])[None]

@@ -1,1 +1,1 @@
-"""The run directory: its records, its weights and what has changed since."""
+"""The run directory: its records, its weights, and checks for later changes."""

@@ -1,4 +1,4 @@
-"""What is refused of a run before anything is made with it."""
+"""Checks of a run before it is used."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sequence_models.runs.run import COMPARISON, FINAL, Run
 
 
 def weights_digest(path: Path) -> str:
-    """SHA-256 (hex) of a weights file, which the note of its fit keeps."""
+    """SHA-256 (hex) of a weights file, as kept in the record of its fit."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_to_predict(run: Run) -> None:
-    """Raises where a run holds no models for new clips, or other ones than it was trained to.
+    """Raises if a run has no models for new clips, or if they have changed since training.
 
     Raises:
-        RunError: Says which file is missing or was changed, or which run to name instead.
+        RunError: Names the file that is missing or changed, or the run to use instead.
     """
     refuse_comparison(run, "predict with")
     for seed in range(run.seeds):
@@ -30,57 +30,57 @@ def refuse_to_predict(run: Run) -> None:
 
 
 def refuse_missing_weights(run: Run, fold: str, seed: int) -> None:
-    """Raises where a model was not trained yet, or is not there.
+    """Raises if a model is not trained yet, or missing.
 
     Raises:
-        RunError: Says what makes it.
+        RunError: Says how to train it.
     """
     weights = run.model_path(fold, seed)
     if weights.exists():
         return
     if fold == FINAL and (run.path.parent / COMPARISON).exists():
         raise RunError(
-            f"{run.path} was not the best point of its model's --grid on validation, and only the best one has "
-            f"models of all clips; give another folder of {run.path.parent}"
+            f"{run.path} was not the best point of its model's --grid on validation, and only the best one has models "
+            f"fitted on all clips; give another folder of {run.path.parent}"
         )
-    raise RunError(f"{weights} is missing: training has not come to its end. Run the same clipseq train again")
+    raise RunError(f"{weights} is missing: training has not finished. Run the same clipseq train command again")
 
 
 def refuse_changed_weights(run: Run, fold: str, seed: int) -> None:
-    """Raises where a weights file is no longer the one that training wrote.
+    """Raises if a weights file is no longer the one that training wrote.
 
     Raises:
         RunError: Names the file and what to do.
     """
     weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
-    anew = f"delete {note} and run the same clipseq train again to fit it anew"
+    anew = f"delete {note} and run the same clipseq train command again to refit it"
     try:
         changed = note.exists() and read_fit(run, fold, seed)["weights_digest"] != weights_digest(weights)
     except OSError as error:
-        raise RunError(f"{weights} cannot be read ({error.strerror}); put that file back, or {anew}") from None
+        raise RunError(f"{weights} cannot be read ({error.strerror}); restore that file, or {anew}") from None
     if changed:
         raise RunError(
-            f"{weights} is not the file that training wrote, its digest differs; put that file back, or {anew}"
+            f"{weights} is not the file that training wrote (its digest differs); restore that file, or {anew}"
         )
 
 
 def refuse_comparison(run: Run, verb: str) -> None:
-    """Raises where a run directory holds a comparison, which has no model of its own.
+    """Raises if a run directory holds a comparison, which has no model of its own.
 
     Raises:
         RunError: Names the runs inside it.
     """
     if (run.path / COMPARISON).exists():
         folders = [str(run.path / name) for names in read_comparison(run.path).values() for name in names]
-        which = f"one of them: {', '.join(folders)}" if folders else "one of them when it is trained"
+        which = f"one of them: {', '.join(folders)}" if folders else "one of them once it is trained"
         raise RunError(f"{run.path} compares models; {verb} {which}")
 
 
 def refuse_training_into_comparison(path: Path) -> None:
-    """Raises where a single model would be trained into the directory of a comparison.
+    """Raises if a single model would be trained into the directory of a comparison.
 
     Raises:
-        RunError: Says where else it can go.
+        RunError: Says what to do instead.
     """
     if (path / COMPARISON).exists():
         raise RunError(

@@ -1,4 +1,4 @@
-"""What a run keeps of each clip: so that no model is scored on other data than it has learnt from."""
+"""What a run records about each clip, so that no model is evaluated on changed data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict[str, Any]:
         vocabulary: Class names in the order of their indices.
 
     Returns:
-        What run.json holds of it; the same where the rows are packed or lie elsewhere.
+        Its entry in run.json, independent of where and how the rows are stored.
     """
     record = {"group": clip.group, "timesteps": len(clip), "rows": clip.rows_digest}
     if not clip.labels.ndim:
@@ -42,13 +42,13 @@ def clip_record(clip: Clip, vocabulary: Sequence[str]) -> dict[str, Any]:
 
 
 def clip_differences(before: Mapping[str, dict], now: Mapping[str, dict]) -> list[str]:
-    """What differs between the clips of two records of run.json, one sentence for each kind.
+    """The differences between the clips of two run.json records, one phrase for each kind.
 
     Args:
-        before, now: clip_id -> what `clip_record` gave.
+        before, now: clip_id -> `clip_record`.
 
     Returns:
-        Such as "3 clips have other labels (a.avi, b.avi, c.avi)"; [] where they are the same.
+        Such as "3 clips have other labels (a.avi, b.avi, c.avi)"; [] if they are the same.
     """
     told = [
         f"{counted(names, 'clip')} {verb} ({first_few(sorted(names))})"
@@ -67,6 +67,6 @@ def clip_differences(before: Mapping[str, dict], now: Mapping[str, dict]) -> lis
 
 
 def changed_clips(run_clips: Mapping[str, dict], clips: Iterable[Clip], vocabulary: Sequence[str]) -> list[str]:
-    """As `clip_differences`, of the clips of a run that are still there."""
+    """As `clip_differences`, for those clips of a run that still exist."""
     now = {clip.clip_id: clip_record(clip, vocabulary) for clip in clips if clip.clip_id in run_clips}
     return clip_differences({clip_id: run_clips[clip_id] for clip_id in now}, now)

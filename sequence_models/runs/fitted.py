@@ -29,29 +29,29 @@ log = logging.getLogger(__name__)
 
 
 def post_process(run: Run, fold: Fold, name: str, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Apply the post-processing that a fold chose on validation, where there is any.
+    """Apply the post-processing that a fold chose on validation, if any.
 
     Args:
         run: A trained run.
         fold: One of its folds.
         name: MODEL or a baseline.
-        predictions: Of the fold's clips.
+        predictions: For the fold's clips.
     """
     if name == "majority" or (run.settings.task == MANY_TO_ONE and not run.decision_path(fold.name, name).exists()):
-        return list(predictions)  # nothing is chosen for baselines of clips, nor was it by earlier versions
+        return list(predictions)  # none for baselines on clips, nor in earlier versions
     return read_decision(run, fold, name).apply(predictions)
 
 
 def read_decision(run: Run, fold: Fold, name: str) -> Decision:
-    """The post-processing that a fold chose for the model or a baseline; RunError where it is missing or damaged."""
+    """The post-processing that a fold chose for the model or a baseline; RunError if it is missing or damaged."""
     path = run.decision_path(fold.name, name)
-    return Decision.from_record(read_record(path, again="run the same clipseq train again", run_id=run.run_id))
+    return Decision.from_record(read_record(path, again="run the same clipseq train command again", run_id=run.run_id))
 
 
 def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
-    """A fitted baseline of one fold, and the seconds that fitting took."""
+    """A fitted baseline of one fold, and its fitting time in seconds."""
     path = run.baseline_path(fold.name, name)
-    arrays = read_arrays(path, again="delete it and run the same clipseq train again", run_id=run.run_id)
+    arrays = read_arrays(path, again="delete it and run the same clipseq train command again", run_id=run.run_id)
     return Baseline.from_arrays(arrays), float(arrays["seconds"])
 
 
@@ -59,11 +59,11 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     """Predict every clip of a store with the run's models, averaged over seeds.
 
     Args:
-        run: A trained run; after a cross-validation the models fitted on all clips are used.
-        stores: Stores of the run's recipes, in the run's order.
+        run: A trained run; after cross-validation, the models fitted on all clips are used.
+        stores: Stores with the run's recipes, in the run's order.
 
     Raises:
-        RunError: the stores were not made like those that the run was trained on.
+        RunError: The stores were made with other recipes than those that the run was trained on.
     """
     refuse_comparison(run, "predict with")
     opened = [open_store(store) for store in stores]
@@ -71,7 +71,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     if fingerprints != run.fingerprints:
         raise RunError(
             f"{', '.join(map(str, stores))} was made with another recipe than the features that {run.path} was "
-            f"trained on ({_recipes_apart(opened, run)}); extract again with what the run has, or predict straight "
+            f"trained on ({_recipes_apart(opened, run)}); extract again with the run's settings, or predict directly "
             "from the videos"
         )
     num_classes = run.num_classes if run.settings.multi_label else None
@@ -80,8 +80,8 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
     others = [clip.clip_id for clip in clips if known.get(clip.clip_id) not in (None, clip.rows_digest)]
     if others:
         log.warning(
-            "%s of this run (%s): other features than it was trained on; another processor embeds with other last "
-            "bits, or other videos have these names now",
+            "the features of %s (%s) differ from those this run was trained on: another processor rounds differently, "
+            "or these names now belong to other videos",
             counted(others, "clip"),
             first_few(others),
         )
@@ -94,7 +94,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
 
 
 def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
-    """Which settings of the recipes differ, such as "sampling=every=5, the run has every=3"."""
+    """The settings in which the recipes differ, such as "sampling=every=5, the run has every=3"."""
     if len(stores) != len(run.recipes):
         return f"{counted(stores, 'store')}, the run has {len(run.recipes)}"
     pairs = list(zip(stores, run.recipes, strict=True))
@@ -116,7 +116,7 @@ def load_fitted(run: Run, fold: str, seed: int) -> Any:
 
 
 def prediction_arrays(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
-    """What predictions.npz holds: the rows of all clips one after the other, and how many each clip has."""
+    """The content of predictions.npz: the rows of all clips in sequence, and the number of rows per clip."""
     per_clip = [np.atleast_2d(prediction.probabilities) for prediction in predictions]  # (1 or T, K)
     times = [clip.pts_seconds if clip.labels.ndim else clip.pts_seconds[:1] for clip in truth]
     return {

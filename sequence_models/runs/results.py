@@ -1,4 +1,4 @@
-"""What verbs have written into a run directory."""
+"""Results that commands have written into a run directory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sequence_models.runs.run import COMPARISON, FINAL, Run, read_run
 
 
 def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
-    """The note of a fit: best_update (of earlier versions best_epoch), best_score, overfits_from, seconds, peak_mb and
-    weights_digest.
+    """The record of a fit: best_update (best_epoch in earlier versions), best_score, overfits_from, seconds, peak_mb
+    and weights_digest.
 
     Raises:
         RunError: It is missing or damaged.
@@ -23,21 +23,21 @@ def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
 
 
 def read_validation(run: Run) -> dict[str, dict[str, Any]]:
-    """Scores on validation by model and baseline, from validation.json; {} before training ends.
+    """Validation scores of model and baselines, from validation.json; {} before training has finished.
 
     Raises:
-        RunError: It is damaged, or of another run.
+        RunError: It is damaged, or from another run.
     """
     path = run.path / "validation.json"
-    again = "run the same clipseq train again"
+    again = "run the same clipseq train command again"
     return read_record(path, again=again, run_id=run.run_id) if path.exists() else {}
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """What evaluate or compare wrote into metrics.json of a run directory.
+    """The content of metrics.json in a run directory, from evaluate or compare.
 
     Raises:
-        RunError: It is missing, damaged, or of another run, or the run is not trained to its end.
+        RunError: It is missing, damaged, or from another run, or training has not finished.
     """
     run = read_run(path)
     if not (path / "metrics.json").exists() and not (path / COMPARISON).exists():
@@ -46,19 +46,19 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def evaluate_first(path: Path) -> str:
-    """What makes the results of a run directory (again)."""
+    """How to create or recreate the results of a run directory."""
     verb = "the same clipseq compare" if (path / COMPARISON).exists() else f"`clipseq evaluate {path}`"
     return f"run {verb} first"
 
 
 def begin_comparison(run: Run) -> None:
-    """Marks a run directory as that of a comparison, so that nothing takes it for a run that was not trained."""
+    """Mark a run directory as a comparison, so that it is not taken for an untrained run."""
     if not (run.path / COMPARISON).exists():
         write_record(run.path / COMPARISON, {})
 
 
 def read_comparison(path: Path) -> dict[str, list[str]]:
-    """What compare.json of a run directory says: model -> the folders of its runs; {} where there is none.
+    """The content of compare.json in a run directory: model -> the folders of its runs; {} if there is none.
 
     Raises:
         RunError: It is damaged.
@@ -69,16 +69,16 @@ def read_comparison(path: Path) -> dict[str, list[str]]:
 
 
 def refuse_unfinished(run: Run) -> None:
-    """Raises where a run is not trained to its end.
+    """Raises if training of a run has not finished.
 
     Raises:
-        RunError: Says what goes on with it.
+        RunError: Says how to resume it.
     """
     names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
     missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise RunError(
-            f"{run.path} is not trained to its end ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
-            "missing); run the same clipseq train again, it goes on where it stopped"
+            f"{run.path} is not fully trained ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
+            "missing); run the same clipseq train command again to resume"
         )

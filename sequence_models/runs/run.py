@@ -1,14 +1,14 @@
-"""The run directory: the only place that knows its file names.
+"""The run directory: the only module that knows its file names.
 
 runs/NAME/
-  run.json            settings, data, folds and seeds; written first, compared when the run is continued
-  alignment.csv       how the intervals of each clip lie on its features; only for per-frame labels
-  models/<fold>-seed<k>.weights.h5, .json    best weights, and of which update
-  logs/<fold>-seed<k>.csv                    one line per look at validation
-  tensorboard/<fold>-seed<k>/                the same as events, where asked for
+  run.json            settings, data, folds and seeds; written first, compared when the run is resumed
+  alignment.csv       how the intervals of each clip align with its features; only for per-frame labels
+  models/<fold>-seed<k>.weights.h5, .json    best weights, and the update they are from
+  logs/<fold>-seed<k>.csv                    one line per validation
+  tensorboard/<fold>-seed<k>/                the same as events, if requested
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
   decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
-  validation.json, choices.json              scores on validation, pooled over folds, and how well each did per fold
+  validation.json, choices.json              validation scores, pooled over folds, and per fold
   predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
 """
 
@@ -32,21 +32,21 @@ from sequence_models.runs.clip_records import clip_differences
 from sequence_models.settings import MANY_TO_ONE, DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
-FINAL = "final"  # the "fold" of the models that are fitted on all clips after a cross-validation
+FINAL = "final"  # the "fold" of the models that are fitted on all clips after cross-validation
 OFFICIAL = "official splits"  # the `cv` of a run on all official splits of a data set
-MODEL = "model"  # the run's own model, among the names of baselines
-POSTPROCESSED = "_postprocessed"  # ends the name of a model or baseline whose labels were filtered
+MODEL = "model"  # name of the run's own model, alongside those of baselines
+POSTPROCESSED = "_postprocessed"  # suffix of a model or baseline with post-processed labels
 CHOICES = "choices.json"
 COMPARISON = COMPARISON_NAME  # in the run directory of a comparison: model -> the folders of its runs
 COMPARED = ("settings", "data", "cv", "vocabulary", "fingerprints", "clips", "folds")
-RUN_SCHEMA = 3  # 1: "load" and "background" in the place of "data"; 1, 2: "steps", no models on parts, "patience"
-MOST_NAMES = 5  # of a list that a message shows
+RUN_SCHEMA = 3  # 1: "load" and "background" instead of "data"; 1, 2: "steps", no models on parts, "patience"
+MOST_NAMES = 5  # of a list in a message
 _FOLD_NAME = re.compile(r"[^/\\\0]+")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run was told and what it was given, as run.json holds it.
+    """The settings and data of a run, as stored in run.json.
 
     Args:
         path: The run directory.
@@ -55,16 +55,16 @@ class Run:
         stores: Paths of the feature stores, joined per frame.
         recipes: Recipe of each store.
         fingerprints: Fingerprint of each store.
-        labels: Path of the label file, or "" where the folders are the labels.
+        labels: Path of the label file, or "" if the folders are the labels.
         data: How labels and features were joined.
         cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
-        folds: Which clips each fold trains on, chooses when to stop on, and is tested on.
+        folds: The training, validation and test clips of each fold.
         seeds: Number of seeds, 0 to seeds - 1.
-        clips: What `clip_record` keeps of each clip by its clip_id.
+        clips: clip_id -> `clip_record`.
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
         versions: Of the libraries.
-        run_id: What its files name as their owner; "" in runs of earlier versions.
+        run_id: The owner named in its files; "" in runs of earlier versions.
     """
 
     path: Path
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def background(self) -> str | None:
-        """Class that the segment metrics leave out."""
+        """Class that segment metrics ignore."""
         return self.data.background
 
     @property
@@ -96,29 +96,29 @@ class Run:
 
     @property
     def time_unit(self) -> str:
-        """What the times of its clips count: "seconds", or "timesteps" where features were imported without a rate."""
+        """Unit of the clips' times: "seconds", or "timesteps" if features were imported without a rate."""
         return "seconds" if all(map(has_rate, self.recipes)) else "timesteps"
 
     @property
     def times_name(self) -> str:
-        """What its files call the times of timesteps."""
+        """The name of the timesteps' times in its files."""
         return "pts_seconds" if self.time_unit == "seconds" else "timesteps"
 
     def model_path(self, fold: str, seed: int) -> Path:
-        """Where the best weights of one fold and seed lie."""
+        """The best weights of one fold and seed."""
         return self.path / "models" / f"{fold}-seed{seed}.weights.h5"
 
     @property
     def predicting_fold(self) -> str:
-        """The fold whose models predict new clips: after a cross-validation those of all clips."""
+        """The fold whose models predict new clips: after cross-validation, those fitted on all clips."""
         return FINAL if self.cv else self.folds[0].name
 
     def fit_path(self, fold: str, seed: int) -> Path:
-        """Where the result of one fit is noted; it exists if and only if the fit came to its end."""
+        """The record of one fit; it exists if and only if the fit has finished."""
         return self.path / "models" / f"{fold}-seed{seed}.json"
 
     def log_path(self, fold: str, seed: int) -> Path:
-        """Where the course of one fit is logged."""
+        """The log of one fit."""
         return self.path / "logs" / f"{fold}-seed{seed}.csv"
 
     def events_path(self, fold: str, seed: int) -> Path:
@@ -126,26 +126,26 @@ class Run:
         return self.path / "tensorboard" / f"{fold}-seed{seed}"
 
     def decision_path(self, fold: str, name: str) -> Path:
-        """Where the post-processing of one fold lies, of the model or of the baseline of that name."""
+        """The post-processing of one fold for the model or the named baseline."""
         return self.path / "decisions" / f"{fold}-{name}.json"
 
     def baseline_path(self, fold: str, name: str) -> Path:
-        """Where the arrays of one fitted baseline lie."""
+        """The arrays of one fitted baseline."""
         return self.path / "baselines" / f"{fold}-{name}.npz"
 
 
 def create_run(run: Run) -> Run:
-    """Write run.json, or go on with the run that is there if it was told the same.
+    """Write run.json, or resume the existing run if it has the same settings and data.
 
     Args:
-        run: What is wanted; its `test_opened` and `run_id` are kept from an existing run.
+        run: The run wanted; `test_opened` and `run_id` are kept from an existing run.
 
     Returns:
         The run to work on.
 
     Raises:
-        RunError: the directory holds another experiment or what is no run, or lies in a feature store.
-        WriteError: it cannot be written.
+        RunError: The directory holds another experiment or other files, or is inside a feature store.
+        WriteError: It cannot be written.
     """
     _refuse_folder(run.path)
     for folder in ("models", "logs", "baselines", "decisions"):
@@ -172,7 +172,7 @@ def read_run(path: str | Path) -> Run:
     """Read run.json.
 
     Raises:
-        RunError: there is none, or it is damaged.
+        RunError: It is missing or damaged.
     """
     path = Path(path)
     try:
@@ -186,7 +186,7 @@ def read_run(path: str | Path) -> Run:
                 f"{path} is a feature store, not a run directory; give the --run of the clipseq train that used it"
             ) from None
         raise RunError(
-            f"{path} is no run directory: it has no run.json. Make one with clipseq train ... --run {path}"
+            f"{path} is not a run directory: it has no run.json. Make one with clipseq train ... --run {path}"
         ) from None
     except (OSError, ValueError, UsageError) as error:
         raise RunError(
@@ -202,18 +202,18 @@ def note_test_opened(run: Run) -> Run:
 
 
 def _check_whole(run: Run) -> None:
-    """Raises ValueError where the parts of a run.json do not belong together."""
+    """Raises ValueError if the parts of a run.json are inconsistent."""
     names = [clip_id for fold in run.folds for clip_id in (*fold.known, *fold.test, *sum(fold.rotation, ()))]
     widths = run.embedding_dim if isinstance(run.embedding_dim, tuple) else (run.embedding_dim,)
     problems = {
-        "it has no classes, or one twice": len(set(run.vocabulary)) != len(run.vocabulary) or not run.vocabulary,
-        "it has no folds, or one twice": len({fold.name for fold in run.folds}) != len(run.folds) or not run.folds,
-        "a fold's name is no file name": not all(_FOLD_NAME.fullmatch(fold.name) for fold in run.folds),
-        "a fold holds clips that it does not name": not run.clips.keys() >= set(names),
+        "it has no classes, or duplicates": len(set(run.vocabulary)) != len(run.vocabulary) or not run.vocabulary,
+        "it has no folds, or duplicates": len({fold.name for fold in run.folds}) != len(run.folds) or not run.folds,
+        "a fold's name is not a valid file name": not all(_FOLD_NAME.fullmatch(fold.name) for fold in run.folds),
+        "a fold holds clips that it does not list": not run.clips.keys() >= set(names),
         "a clip has no group or length": not all({"group", "timesteps"} <= clip.keys() for clip in run.clips.values()),
         "its seeds or the width of its features are below 1": min(run.seeds, *widths) < 1 or len(widths) not in (1, 3),
-        "its recipes are not those of its fingerprints": [*map(fingerprint, run.recipes)] != [*run.fingerprints],
-        "its stores and recipes are not equally many": len(run.stores) != len(run.recipes),
+        "its recipes do not match its fingerprints": [*map(fingerprint, run.recipes)] != [*run.fingerprints],
+        "its stores and recipes differ in number": len(run.stores) != len(run.recipes),
     }
     for problem, is_there in problems.items():
         if is_there:
@@ -221,16 +221,16 @@ def _check_whole(run: Run) -> None:
 
 
 def _of_today(record: Any) -> Any:
-    """The record of a run in the schema of today.
+    """The record of a run in the current schema.
 
     Raises:
-        ValueError: It is of a later one.
+        ValueError: Its schema is newer.
     """
     if not isinstance(record, dict):
         return record
     version = record.pop("schema_version", 1)
     if version not in (1, 2, RUN_SCHEMA):
-        raise ValueError(f"it is of schema {version!r}, and this clipseq reads up to {RUN_SCHEMA}: upgrade clipseq")
+        raise ValueError(f"it has schema {version!r}, but this clipseq reads up to {RUN_SCHEMA}: upgrade clipseq")
     if version == 1 and isinstance(load := record.pop("load", None), dict):
         record["data"] = load | {"background": record.pop("background", None)}
     if version < 3 and isinstance(settings := record.get("settings"), dict):
@@ -239,10 +239,10 @@ def _of_today(record: Any) -> Any:
 
 
 def _settings_of_schema_2(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of schema 2: the read-out `concat` made models on parts of those over timesteps, patience was in epochs.
+    """Convert settings of schema 2, where the read-out `concat` selected models on parts and patience was in epochs.
 
     Raises:
-        ValueError: They are of a model that there is no more.
+        ValueError: The model no longer exists.
     """
     settings = {name: value for name, value in settings.items() if name != "patience"}
     steps, readout = settings.pop("steps", 0), settings.get("readout")
@@ -253,12 +253,14 @@ def _settings_of_schema_2(settings: dict[str, Any]) -> dict[str, Any]:
     if readout == "concat" and model != "mstcn":
         return settings | {name: f"{model}_parts", "parts": steps or 4, "readout": "attention"}
     if steps or readout == "concat":
-        raise ValueError(f"its model, {model} with steps {steps} and readout {readout}, is no more: train it again")
+        raise ValueError(
+            f"its model, {model} with steps {steps} and readout {readout}, no longer exists: train it again"
+        )
     return settings
 
 
 def _id_of(run: Run) -> str:
-    """From what the run was told and given, wherever that lies; 16 hexadecimal digits."""
+    """16 hexadecimal digits from the settings and data of a run, independent of paths."""
     record = {name: value for name, value in _to_record(run).items() if name not in ("stores", "labels", "versions")}
     return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
@@ -272,24 +274,24 @@ def _to_record(run: Run) -> dict[str, Any]:
 
 
 def _refuse_folder(path: Path) -> None:
-    """A new run never goes among the files of anything else."""
+    """Refuse to put a new run among other files."""
     if (path / RUN_NAME).exists():
         return
     whole = path.absolute()
     above = (each for each in (whole, *whole.parents) if (each / RECIPE_NAME).is_file())
     store = next((each for each in above if each == whole or any(each.glob(SHARD_PATTERN))), None)
     if store is not None:
-        what = "is a feature store" if store == whole else f"lies in the feature store {store}"
+        what = "is a feature store" if store == whole else f"is inside the feature store {store}"
         raise RunError(f"--run {path} {what}; choose a folder of its own, such as --run runs/first")
     held = next((file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")), None)
     if held is not None:
         raise RunError(
-            f"--run {path} holds files and is no run (such as {held.relative_to(path)}); choose a new or empty folder"
+            f"--run {path} holds other files (such as {held.relative_to(path)}); choose a new or empty folder"
         )
 
 
 def _differences(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs in a part of run.json, in the words of the command line."""
+    """The differences in a part of run.json, in command-line terms."""
     old, new = before[key], now[key]
     if key in ("settings", "data"):
         names = [name for name in {**old, **new} if old.get(name) != new.get(name)]

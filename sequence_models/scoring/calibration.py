@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and how well two classes can be told apart at any threshold."""
+"""How well probabilities are calibrated, and how well two classes are separated at any threshold."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ BINS = 15
 
 
 def calibration_scores(truth: np.ndarray, probabilities: np.ndarray, *, unit: str, positive: str) -> dict[str, Any]:
-    """Calibration error and, of two classes, the areas under their curves.
+    """Calibration error and, for two classes, the areas under their curves.
 
     Args:
         truth: int (n,), class indices, none of them -1.
         probabilities: (n, K).
-        unit: What an example is called.
-        positive: Name of the second of two classes, which the curves are of.
+        unit: Name of an example, such as "clip".
+        positive: Name of the second of two classes, the positive class of the curves.
 
     Returns:
-        "calibration_error" 0 to 1; of two classes that both occur "roc_auc" and "pr_auc" too, each with its protocol.
+        "calibration_error" 0 to 1; for two classes that both occur also "roc_auc" and "pr_auc"; each with its protocol.
     """
     scores = {
         "calibration_error": _score(
@@ -39,7 +39,7 @@ def calibration_scores(truth: np.ndarray, probabilities: np.ndarray, *, unit: st
 
 
 def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
-    """Expected calibration error: 0 where of all answers given with 70 % seven in ten are right, and so on.
+    """Expected calibration error: 0 if 70 % of the predictions made with 70 % confidence are right, and so on.
 
     Args:
         truth: int (n,).
@@ -52,14 +52,14 @@ def calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def roc_auc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """The share of pairs, one of each kind, in which the true one has the higher score; equal scores count half.
+    """The fraction of pairs, one true and one false, in which the true one scores higher; ties count half.
 
     Args:
-        truth: bool (n,), both kinds.
+        truth: bool (n,), with both values.
         scores: (n,).
     """
     _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1, of equal scores the mean
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1; ties get the mean rank
     positives = int(truth.sum())
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
 

@@ -1,7 +1,7 @@
-"""How long a fit may take and how large its steps are, counted in updates of the weights.
+"""The length of a fit and the size of its batches, counted in weight updates.
 
-An epoch of 5 clips and one of 50,000 have nothing in common but the name. So the budget, patience and validation of a
-fit count updates, and batches are small where clips are few, so that a pass has several updates.
+An epoch of 5 clips and one of 50,000 are not comparable. So the budget, patience and validation interval of a fit are
+counted in updates, and batches are small for few clips, so that a pass has several updates.
 """
 
 from __future__ import annotations
@@ -15,29 +15,33 @@ from sequence_models.clips.windows import count_pieces
 from sequence_models.records import Clip
 from sequence_models.settings import COSINE, MANY_TO_MANY, PLATEAU, TrainSettings
 
-UPDATES, PASSES = 1200, 12  # the budget where nothing is given, whichever is more
+UPDATES, PASSES = 1200, 12  # the default budget, whichever is more
 PATIENCE, PATIENCE_PASSES = 150, 3
 BATCHES_PER_PASS, LARGEST_BATCH = 24, 64
-FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = 3, 4, 16  # of small sets, where a few dozen clips learn no better one by one
+FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = (
+    3,
+    4,
+    16,
+)  # small data sets: very small batches do not help with a few dozen clips
 LARGEST_BATCH_OF_FRAMES = 16
-MOST_TIMESTEPS = 1 << 15  # of one update
+MOST_TIMESTEPS = 1 << 15  # per update
 CHUNKS_PER_SET, SHORTEST_CHUNK, LONGEST_CHUNK = 64, 64, 512
 FEWEST_BETWEEN_CHECKS, MOST_BETWEEN_CHECKS = 10, 50
-COST_OF_TRAINING = 3  # a timestep forward and backward against one forward
-LOWEST_RATE = 0.01  # of a plateau, as a share of --learning-rate
+COST_OF_TRAINING = 3  # forward and backward pass relative to a forward pass
+LOWEST_RATE = 0.01  # plateau schedule, as a fraction of --learning-rate
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a fit may take.
+    """The limits of a fit.
 
     Args:
         batch_size: Clips, windows or chunks per update.
         chunk: Timesteps of a chunk; 0 = clips are not cut.
-        pass_updates: Updates in which every training clip is seen once, about.
-        updates: The most.
-        patience: Updates without progress on validation after which a fit stops.
-        check_every: Updates from one look at validation to the next.
+        pass_updates: Updates per pass over the training clips, approximately.
+        updates: Maximum number of updates.
+        patience: Updates without progress on validation after which the fit stops.
+        check_every: Updates between validations.
     """
 
     batch_size: int
@@ -49,12 +53,12 @@ class Budget:
 
 
 def budget_for(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainSettings) -> Budget:
-    """What the settings say, and where they say nothing what suits the number and length of the clips.
+    """The budget from the settings, with defaults that suit the number and length of the clips.
 
     Args:
         train: At least one clip.
-        validation: Any number of clips; where looking at them would cost more than training, it happens less often.
-        settings: Of these `batch_size`, `chunk`, `updates`, `patience_updates`, `epochs`, `stride`, `window`, `hop`.
+        validation: Any number of clips; they are predicted less often if that would cost more than training.
+        settings: Uses `batch_size`, `chunk`, `updates`, `patience_updates`, `epochs`, `stride`, `window`, `hop`.
     """
     steps = sum(len(clip) for clip in train) / settings.stride
     chunk = settings.chunk
@@ -81,21 +85,23 @@ def budget_for(train: Sequence[Clip], validation: Sequence[Clip], settings: Trai
 
 
 def _batch_size(train: Sequence[Clip], pieces: int, settings: TrainSettings, chunk: int) -> int:
-    """For some tens of updates a pass, as far as an update then fits into memory."""
+    """Aims at a few dozen updates per pass, as far as an update fits in memory."""
     largest = LARGEST_BATCH_OF_FRAMES if settings.on_frames else LARGEST_BATCH
     longest = padded_length(math.ceil(max(map(len, train)) / settings.stride))
     fitting = MOST_TIMESTEPS // (min(longest, chunk) if chunk else longest)
     least = max(FEW_SMALLEST, min(FEW_LARGEST, pieces // FEW_BATCHES))
     wanted = min(largest, max(least, pieces // BATCHES_PER_PASS))
-    return 1 << int(math.log2(max(1, min(wanted, fitting))))  # folds that hardly differ share one compiled step
+    return 1 << int(
+        math.log2(max(1, min(wanted, fitting)))
+    )  # a power of 2, so that similar folds share one compiled step
 
 
 class LearningRate:
     """The learning rate of each update.
 
     Args:
-        settings: Of these `learning_rate`, `schedule` and `warmup_updates`.
-        budget: Of the fit; a cosine ends with its `updates`, a plateau is a third of its `patience` without progress.
+        settings: Uses `learning_rate`, `schedule` and `warmup_updates`.
+        budget: Of the fit; a cosine ends at its `updates`, a plateau is a third of its `patience` without progress.
     """
 
     def __init__(self, settings: TrainSettings, budget: Budget) -> None:
@@ -103,14 +109,14 @@ class LearningRate:
         self._share, self._since = 1.0, 0
 
     def at(self, update: int) -> float:
-        """Of the update of that number, counted from 1."""
+        """The rate of an update, numbered from 1."""
         rate = self._settings.learning_rate * self._share
         if self._settings.schedule == COSINE:
             rate *= (1 + math.cos(math.pi * min(1.0, (update - 1) / self._budget.updates))) / 2
         return rate * min(1.0, update / max(1, self._settings.warmup_updates))
 
     def note(self, update: int, last_progress: int) -> None:
-        """Halve the rate of a plateau where progress is too long ago, and since the last halving too."""
+        """With the plateau schedule, halve the rate if the last progress and the last halving are too long ago."""
         self._since = max(self._since, last_progress)
         if self._settings.schedule == PLATEAU and update - self._since >= max(1, self._budget.patience // 3):
             self._share, self._since = max(LOWEST_RATE, self._share / 2), update

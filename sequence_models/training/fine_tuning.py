@@ -1,7 +1,7 @@
-"""A backbone of stage one inside a model on raw frames: which of its layers are trained, and where they begin.
+"""A stage-one backbone inside a model on raw frames: its initial weights, and those of what follows it.
 
-Building gives structure and random weights. `start` brings them to where training begins, once per fit: a saved model
-is built again without any weights file.
+Building gives structure and random weights. `start` sets the initial weights, once per fit: a saved model is rebuilt
+without any weights file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sequence_models.settings import PRETRAINED, RANDOM, TrainSettings
 
 log = logging.getLogger(__name__)
 
-MOST_FRAMES = 512  # that the head is standardised with where it starts from nothing
+MOST_FRAMES = 512  # for the standardisation of a fresh head
 
 
 def start(
@@ -36,14 +36,14 @@ def start(
     channels: slice,
     head: keras.Model | None = None,
 ) -> None:
-    """Give a model that `backbone_layer` is in its first weights: those of the backbone, and of what follows it.
+    """Set the initial weights of a model that contains `backbone_layer`: of the backbone, and of what follows it.
 
     Args:
         model: Fresh from `build_model`, or one stream of it.
-        settings: Of these `backbone` and `backbone_weights`.
-        clips: Training clips, which standardise the embeddings where there is no head.
-        channels: Which channels of their frames the model takes.
-        head: A trained model on embeddings of the same structure as what follows the backbone; None = that stays fresh.
+        settings: Uses `backbone` and `backbone_weights`.
+        clips: Training clips, for the standardisation of the embeddings without a head.
+        channels: The channels of their frames that the model takes.
+        head: A trained model on embeddings, with the structure of what follows the backbone; None = leave that fresh.
 
     Raises:
         BackboneError: The pretrained weights are missing, or do not fit.
@@ -65,7 +65,7 @@ def start(
 
 
 def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
-    """The digest of the weights that the backbone begins with; "" for random ones.
+    """The digest of the initial weights of the backbone; "" for random ones.
 
     Raises:
         BackboneError: The weights are missing.
@@ -77,7 +77,7 @@ def pretrained_digest(settings: TrainSettings, *, image_size: int) -> str:
 
 @lru_cache(maxsize=1)
 def _pretrained_weights(name: str, weights: str, image_size: int) -> list[np.ndarray]:
-    """Built and read once for all folds and seeds."""
+    """Built and loaded once for all folds and seeds."""
     return _pretrained(name, weights, image_size).build().get_weights()
 
 
@@ -85,13 +85,13 @@ def _pretrained(name: str, weights: str, image_size: int) -> Backbone:
     path = None if weights == PRETRAINED else Path(weights)
     if path is not None and not path.is_file():
         raise BackboneError(
-            f"{path}: there is no such weights file; give --backbone-weights another path, {PRETRAINED} or {RANDOM}."
+            f"{path}: no such weights file; set --backbone-weights to another path, {PRETRAINED} or {RANDOM}."
         )
     return load_backbone(name, weights=path, image_size=image_size)
 
 
 def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -> np.ndarray:
-    """float32 (n, D) of frames from all over the clips."""
+    """float32 (n, D) of frames spread over all clips."""
     chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
     stride = -(-sum(map(len, chosen)) // MOST_FRAMES)
     parts = [
@@ -105,13 +105,13 @@ def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -
 def start_training(
     model: keras.Model, settings: TrainSettings, clips: Sequence[Clip], *, head: keras.Model | None = None
 ) -> None:
-    """Bring a fresh model to where training begins: pretrained weights, statistics, a trained head.
+    """Prepare a fresh model for training: pretrained weights, statistics, a trained head.
 
     Args:
         model: From `build_model`, with these settings.
         settings: Which model, and its sizes.
         clips: Training clips.
-        head: Of td_backbone_rnn: a model on embeddings with the settings of its head, trained on the cache.
+        head: For td_backbone_rnn: a model on embeddings with the settings of its head, trained on cached embeddings.
 
     Raises:
         BackboneError: Pretrained weights are missing.
@@ -131,30 +131,30 @@ def start_training(
 
 
 def check_backend(settings: TrainSettings) -> None:
-    """See that the backend of Keras can train a model, before anything is fitted.
+    """Check that the Keras backend can train a model, before anything is fitted.
 
     Args:
         settings: Of any model.
 
     Raises:
-        UsageError: It takes statistics of batch normalisation, and the backend is JAX.
+        UsageError: It updates batch-normalisation statistics, and the backend is JAX.
     """
     kind = settings.stream if settings.model == TWO_STREAM else settings.model
     takes = kind == "td_convnet_gru" or (kind == "td_backbone_rnn" and settings.update_batchnorm)
     if takes and keras.backend.backend() == "jax":
-        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "take another --model or --stream"
+        instead = "leave out --update-batchnorm" if kind == "td_backbone_rnn" else "choose another --model or --stream"
         raise UsageError(
-            f"KERAS_BACKEND=jax cannot train {kind} while batch normalisation takes the statistics of real frames "
-            f"alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
+            f"KERAS_BACKEND=jax cannot train {kind} if batch normalisation uses the statistics of real frames only, "
+            f"whose number varies; use KERAS_BACKEND=tensorflow or torch, or {instead}."
         )
 
 
 @lru_cache
 def _warn_of_width(width: int, units: int) -> None:
-    """Said once per size, not once per fold and seed."""
+    """Logged once per size, not once per fold and seed."""
     log.warning(
-        "td_cnn_flatten_lstm: flattening makes %s numbers per frame, and %s weights of the LSTM on them; "
-        "smaller frames or td_cnn_lstm need fewer.",
+        "td_cnn_flatten_lstm: flattening gives %s features per frame, and the LSTM on them %s weights; "
+        "use smaller frames or td_cnn_lstm for fewer.",
         f"{width:,}",
         f"{4 * units * (width + units + 1):,}",
     )

@@ -1,10 +1,10 @@
-"""Trains one model on clips, keeps the weights of its best moment, and writes checkpoint and log.
+"""Trains one model on clips, keeps its best weights, and writes a checkpoint and a log.
 
-Every few updates the validation clips are predicted. The best moment is that of the best macro-F1 (multi-label: mean
-average precision) over all validation examples together, averaged with the few looks before it (of six clips one right
-by luck is much), ties going to the lower loss. Both are computed by NumPy on unpadded predictions, because Keras' own
-averages depend on how batches were padded. A fit ends with its budget of updates, or when neither that score nor the
-loss has become better for long.
+The validation clips are predicted every few updates. The best weights are those with the best macro-F1 (multi-label:
+mean average precision) over all validation examples together, averaged with the last few validations (with six clips,
+one lucky hit counts for much); ties go to the lower loss. NumPy computes both on unpadded predictions, because Keras'
+own averages depend on the padding of the batches. A fit ends when its budget of updates is used up, or when neither
+that score nor the loss has improved for long.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
 
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_LOOKS = 5
-OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss is that early, and the last one that much higher
-PIECES = 1  # keeps the draws of windows and chunks apart from those of the batches
-LABEL_KINDS = ("one label in all", "one label per timestep", "any number of labels per timestep")
+OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss comes that early, and the last one is that much higher
+PIECES = 1  # separates the random draws of windows and chunks from those of the batches
+LABEL_KINDS = ("one label per clip", "one label per timestep", "any number of labels per timestep")
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What `fit_model` gives back.
+    """The result of `fit_model`.
 
     Args:
-        model: The model with the weights of its best moment; later fits do not touch it.
-        best_update: After how many updates that was; without validation clips the last.
-        best_score: Validation macro-F1 then, or None without validation clips.
-        updates: Updates made.
-        overfits_from: The update with the lowest validation loss, where the loss rose for long after it; else None.
-        seconds: Wall-clock time in total.
-        history: One record per look at validation, keys as in `LOG_COLUMNS`.
+        model: The model with its best weights; later fits do not change it.
+        best_update: The update with the best weights; without validation clips the last.
+        best_score: Validation score at that update, or None without validation clips.
+        updates: Number of updates made.
+        overfits_from: The update with the lowest validation loss, if the loss rose clearly afterwards; else None.
+        seconds: Total wall-clock time.
+        history: One record per validation, with the keys `LOG_COLUMNS`.
     """
 
     model: keras.Model
@@ -84,23 +84,23 @@ def fit_model(
     """Train one model.
 
     Args:
-        train: Clips to train on, which also give standardisation and class weights; unlabelled ones are left out.
-        validation: Clips that choose the best moment; none = keep the last.
+        train: Clips to train on, also for standardisation and class weights; unlabelled ones are left out.
+        validation: Clips for choosing the best weights; none = keep the last.
         settings: How the model is built and trained.
         num_classes: K.
-        seed: Decides weights, dropout and order; the same seed gives the same numbers.
-        checkpoint: Where the best weights go, ending in `.weights.h5`; its folder is made.
-        log: CSV file, one line per look at validation, columns `LOG_COLUMNS`; its folder is made.
-        stop_after: Fewer updates than the budget, whose schedule of learning rates stays as it is.
-        head: A model on embeddings, where what follows the backbone in td_backbone_rnn begins.
-        tensorboard: A folder for an event file with the columns of the log; None = none. Needs tensorboardX.
+        seed: For weights, dropout and order; the same seed gives the same numbers.
+        checkpoint: File for the best weights, ending in `.weights.h5`; its folder is created.
+        log: CSV file, one line per validation, columns `LOG_COLUMNS`; its folder is created.
+        stop_after: Stop after fewer updates than the budget; the learning-rate schedule stays the same.
+        head: A model on embeddings, the initial weights of what follows the backbone in td_backbone_rnn.
+        tensorboard: Folder for an event file with the columns of the log; None = none. Needs tensorboardX.
         quiet: No progress bar.
 
     Returns:
-        The trained model and how it went.
+        The trained model and a record of its training.
 
     Raises:
-        ClipError: A clip has no timestep, another width than the rest, or values that are not finite.
+        ClipError: A clip has no timesteps, a different width from the rest, or non-finite values.
         LabelError: A class index is out of range, labels do not fit the task, or no training clip has a label.
     """
     started = time.perf_counter()
@@ -139,7 +139,7 @@ def _overfits_from(history: Sequence[dict]) -> int | None:
 
 
 def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every channel over all timesteps of all clips, each float64 (D,)."""
+    """Mean and standard deviation per channel over all timesteps of all clips, each float64 (D,)."""
     steps = sum(map(len, clips))
     mean = sum(clip.embeddings.sum(axis=0, dtype=np.float64) for clip in clips) / steps
     squares = sum(np.square(clip.embeddings - mean).sum(axis=0) for clip in clips)
@@ -157,19 +157,19 @@ class _Job:
 
 
 class _Best:
-    """Holds the best weights so far, in the model that the caller gets, and writes them to the checkpoint."""
+    """Keeps the best weights so far in the model that the caller gets, and writes them to the checkpoint."""
 
     def __init__(self, model: keras.Model, checkpoint: Path):
         self.model, self.checkpoint = model, checkpoint
         self.update, self.score = 0, None
-        self.last_progress = 0  # the update with the best score, or the one with the lowest loss, whichever is later
+        self.last_progress = 0  # the update with the best score or the lowest loss, whichever is later
         self._rank: tuple[float, ...] | None = None
         self._lowest = float("inf")
         self._recent: list[float] = []
         self._saved = time.perf_counter()
 
     def offer(self, twin: CompiledModel, record: dict) -> None:
-        """Take the weights of the twin if this moment is better; without a score the later one is."""
+        """Take the weights of the twin if they are better; without a score, later ones are."""
         score = record["validation_score"]
         if score is None:
             rank: tuple[float, ...] = (record["update"],)
@@ -187,7 +187,7 @@ class _Best:
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint: a file of that name is whole."""
+        """Write the checkpoint atomically."""
         make_folder(self.checkpoint.parent)
         whole = _WeightsInMemory()
         self.model.save_weights(whole)
@@ -196,10 +196,10 @@ class _Best:
 
 
 class _WeightsInMemory(io.BytesIO):
-    """A weights file for Keras to write to; on a full disk HDF5 prints a traceback for each thing it holds open."""
+    """A weights file for Keras to write to; on a full disk, HDF5 prints a traceback for each open object."""
 
     def __str__(self) -> str:
-        return "in memory.weights.h5"  # Keras wants that ending
+        return "in memory.weights.h5"  # Keras requires that ending
 
 
 def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -> list[dict]:
@@ -232,7 +232,7 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
 
 
 def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
-    """The batches of one pass after the other, each with the number of its pass."""
+    """The batches of pass after pass, each with the number of its pass."""
     settings = job.twin.settings
     varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
     for number in count(1):
@@ -259,13 +259,13 @@ def _validate(job: _Job) -> tuple[float | None, float | None]:
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
-    """The clips that have a label, after a look whether labels fit the task."""
+    """The clips that have a label, after checking that labels fit the task."""
     wanted = 0 if settings.task == MANY_TO_ONE else 1 + settings.multi_label
     for clip in clips:
         if clip.labels.ndim != wanted:
             needs = f"task {settings.task}{', multi-label,' if settings.multi_label else ''} needs"
             raise LabelError(
                 f"{clip.clip_id} has {LABEL_KINDS[clip.labels.ndim]}, which is not what {needs}; "
-                "choose the other --task, or labels of the other kind."
+                "choose the other --task, or labels of that kind."
             )
     return [clip for clip in clips if not clip.labels.size or clip.labels.max() >= 0]

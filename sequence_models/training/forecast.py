@@ -1,4 +1,4 @@
-"""What training will take, said before it begins, and refused where it would not fit into memory."""
+"""Estimates what training will take before it starts, and refuses what would not fit in memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.budget import Budget, budget_for
 
 LIBRARIES_BYTES = 700_000_000  # TensorFlow's own
-COPIES_OF_INPUT = 4  # padded, standardised, with dropout, and the gradient of that
+COPIES_OF_INPUT = 4  # padded, standardised, after dropout, and its gradient
 COPIES_OF_UNITS = 3  # kept for the gradient, and the gradient
 TIMED_UPDATES = 3
 
 
 def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainSettings, *, num_classes: int) -> str:
-    """What one fit takes, in a line; builds and times the model, which the first fit then finds compiled.
+    """The cost of one fit, in one line; builds and times the model, which is then already compiled for the first fit.
 
     Args:
         train: Labelled training clips of a fold.
@@ -35,7 +35,7 @@ def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainS
         num_classes: K.
 
     Raises:
-        UsageError: An update, or the prediction of the longest clip, would not fit into memory; says what would.
+        UsageError: An update, or the prediction of the longest clip, would not fit in memory; says what would.
     """
     budget = budget_for(train, validation, settings)
     needed = refuse_too_large([*train, *validation], settings, budget, num_classes=num_classes)
@@ -52,20 +52,20 @@ def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainS
 def refuse_too_large(
     clips: Sequence[Clip], settings: TrainSettings, budget: Budget, *, num_classes: int, room: int | None = None
 ) -> int:
-    """Check that neither an update nor a prediction needs more memory than there is.
+    """Check that neither an update nor a prediction needs more memory than is available.
 
     Args:
-        clips: All that are trained on or predicted.
+        clips: All clips that are trained on or predicted.
         settings: How the model is built.
         budget: Of a fit.
         num_classes: K.
-        room: Bytes that there are; None asks the system.
+        room: Available bytes; None asks the system.
 
     Returns:
-        Bytes that are needed at the most, about.
+        The most bytes needed at a time, approximately.
 
     Raises:
-        UsageError: It is more than there is; names the longest clip and the flag that helps.
+        UsageError: Too little memory is available; names the longest clip and the flag that helps.
     """
     longest = max(clips, key=len)
     whole = padded_length(-(-len(longest) // settings.stride))
@@ -89,12 +89,12 @@ def refuse_too_large(
         helps = "--window SECONDS, or --stride N"
     raise UsageError(
         f"{longest.clip_id} has {len(longest):,} timesteps, for which {settings.model} would need about "
-        f"{needed / 1e9:.1f} GB of memory, and {room / 1e9:.1f} GB are free; give {helps}."
+        f"{needed / 1e9:.1f} GB of memory, but only {room / 1e9:.1f} GB are free; give {helps}."
     )
 
 
 def _bytes_per_step(settings: TrainSettings, width: EmbeddingDim, num_classes: int, *, training: bool) -> int:
-    """Of one timestep of one clip, about."""
+    """Bytes per timestep of a clip, approximately."""
     if isinstance(width, tuple):
         height, across, channels = width
         filters = max([16, *(int(each) for each in settings.filters.split(",") if each)])

@@ -1,4 +1,4 @@
-"""The log of a fit: a line per look at validation, and event files for TensorBoard."""
+"""The log of a fit: one line per validation, and event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LOG_COLUMNS = ("update", "pass", "loss", "validation_loss", "validation_score", 
 
 
 def write_events(folder: Path, history: Sequence[dict]) -> None:
-    """Write the log of one fit as TensorBoard scalars; an event file of an earlier fit is replaced.
+    """Write the log of one fit as TensorBoard scalars; replaces the event file of an earlier fit.
 
     Args:
-        folder: Made if need be.
+        folder: Created if necessary.
         history: Records as in `FitResult.history`.
 
     Raises:
@@ -36,7 +36,7 @@ def write_events(folder: Path, history: Sequence[dict]) -> None:
 
 
 def log_line(log: Path, cells: Iterable[object], *, mode: str) -> None:
-    """One line of the log, which can be read while a fit goes on."""
+    """Write one line of the log, which can be read while the fit is running."""
     make_folder(log.parent)
     with writing(log), log.open(mode, newline="") as file:
         csv.writer(file).writerow(cells)

@@ -64,7 +64,7 @@ def test_files_and_report_are_in_timesteps_where_there_are_no_seconds(home, name
     [
         (
             ["--window", "2"],
-            "--window 2 is in seconds, and the features of .* have no rate, only numbers of timesteps; ",
+            "--window 2 is in seconds, but the features of .* have no rate, only timestep numbers; ",
         ),
         (["--labels-fps", "30"], r"has --labels-fps, but the features of .* have no rate, .*; import them .* --fps\."),
     ],

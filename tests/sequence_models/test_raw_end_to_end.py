@@ -129,27 +129,27 @@ def test_frames_of_other_clips_are_no_frames_of_a_comparison(home, tmp_path, cap
         (
             ["frames"],
             ["--model", "bilstm"],
-            "model bilstm takes embeddings, and {home}/frames holds raw frames of 16 x 16 x 3; choose one of "
+            "model bilstm takes embeddings, but {home}/frames holds raw frames of 16 x 16 x 3; choose one of "
             "td_cnn_lstm, td_cnn_flatten_lstm, td_convnet_gru, td_cnn_avgpool, td_cnn_maxpool, conv3d, "
             "td_backbone_rnn, two_stream, or extract embeddings with another --backbone.",
         ),
         (
             ["cache"],
             ["--model", "conv3d"],
-            "model conv3d takes raw frames, and {home}/cache holds embeddings of 16 numbers; choose one of lstm, "
-            "bilstm, gru, bigru, attention, meanpool, maxpool, pyramid, mstcn, or extract frames with --backbone "
-            "pixels.",
+            "model conv3d takes raw frames, but {home}/cache holds embeddings of width 16; choose one of lstm, "
+            "bilstm, gru, bigru, lstm_parts, bilstm_parts, gru_parts, bigru_parts, attention, meanpool, maxpool, "
+            "pyramid, mstcn, or extract frames with --backbone pixels.",
         ),
         (
             ["frames", "flow"],
             ["--model", "two_stream", "--flip"],
-            "flip of optical flow would show other motions than there were; leave --flip out, or train on RGB frames "
-            "alone (--shift and --zoom may stay).",
+            "flip would change the motion that optical flow encodes; leave --flip out, or train on RGB frames "
+            "only (--shift and --zoom may stay).",
         ),
         (
             ["flow", "frames"],
             ["--model", "two_stream"],
-            "model two_stream takes RGB frames and then optical flow, and the stores hold flow, rgb; give the store "
+            "model two_stream takes RGB frames and then optical flow, but the stores hold flow, rgb; give the store "
             "that was extracted with --input flow last.",
         ),
     ],

@@ -165,6 +165,6 @@ def test_another_backend_trains_as_tensorflow_does_and_padding_changes_nothing(b
 @pytest.mark.parametrize("backend", BACKENDS[:1])
 def test_jax_says_that_it_cannot_train_statistics_of_real_frames(backend, tmp_path):
     assert run(backend, REFUSED, tmp_path) == (
-        "KERAS_BACKEND=jax cannot train td_convnet_gru while batch normalisation takes the statistics of real frames "
-        "alone, whose number varies; use KERAS_BACKEND=tensorflow or torch, or take another --model or --stream.\n"
+        "KERAS_BACKEND=jax cannot train td_convnet_gru if batch normalisation uses the statistics of real frames "
+        "only, whose number varies; use KERAS_BACKEND=tensorflow or torch, or choose another --model or --stream.\n"
     )

@@ -192,8 +192,8 @@ def test_the_summary_counts_what_is_left_out(tmp_path, capsys):
         ("--window nan", "window must be at least 0, got nan; choose another --window."),
         (
             "--window 1 --hop 2",
-            "hop 2 must not be longer than the window, 1 s, or timesteps are never seen; give a --window of at least "
-            "that, or a smaller --hop.",
+            "hop 2 s must not be longer than the window, 1 s, or timesteps are missed; give a longer --window, or a "
+            "smaller --hop.",
         ),
         ("--hop 2", "--hop needs --window; hop 2 s is the step from one window to the next."),
     ],

@@ -362,7 +362,7 @@ def test_a_video_that_changed_and_then_failed_is_not_trained_on_its_old_embeddin
     [
         (np.zeros(4, int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (4,)"),
         (np.zeros((3, 2, 1), int), None, None, "labels (), (T,) or (T, K), got (3, 2) and (3, 2, 1)"),
-        (np.zeros(3, int), np.zeros(5, int), None, "label_steps and frame_labels go together, and one is None"),
+        (np.zeros(3, int), np.zeros(5, int), None, "label_steps and frame_labels must both be given, or neither"),
         (np.zeros(3, int), np.zeros(5, int), np.zeros(6, int), "got (5,) and (6,)"),
         (np.zeros((3, 2), int), np.zeros(5, int), np.zeros(5, int), "like the labels, (F, K), got (5,) and (5,)"),
         (np.zeros((3, 2), int), np.zeros(5, int), np.zeros((5, 3), int), "got (5,) and (5, 3)"),

@@ -22,8 +22,8 @@ def test_values_get_the_type_of_their_setting():
     [
         (["size=3"], "--grid 'size=3': 'size' is unknown; settings are readout, hidden"),
         (["model=lstm"], "'model' is unknown"),
-        (["hidden=3", "hidden=4"], "--grid 'hidden=4': 'hidden' is twice"),
-        (["hidden=many"], "--grid 'hidden=many': the values of hidden must be ints, with commas between"),
+        (["hidden=3", "hidden=4"], "--grid 'hidden=4': 'hidden' is given twice"),
+        (["hidden=many"], "--grid 'hidden=many': the values of hidden must be ints, separated by commas"),
         (["hidden"], "the values of hidden must be ints"),
         (["causal=maybe"], "the values of causal must be yes or no"),
     ],

@@ -78,7 +78,7 @@ def test_a_fine_tuned_run_is_evaluated_and_predicts_a_store(home, run, capsys):
     [
         (
             {"head": "lstm", "hidden": 8},
-            "cached was trained with head gru (not lstm), hidden 4 (not 8); give --start-from the same settings",
+            "cached was trained with head gru (not lstm), hidden 4 (not 8); use the same settings as --start-from",
         ),
         ({"backbone_weights": "random"}, "cached was trained on embeddings with weights_digest"),
     ],
@@ -97,7 +97,7 @@ def test_other_pictures_are_refused(run):
 
 
 def test_other_classes_are_refused(run):
-    message = "cached tells the classes left, right apart, and this run down, up; train both on the same labels"
+    message = "cached has the classes left, right, but this run has down, up; train both on the same labels"
     with pytest.raises(RunError, match=message):
         start_head(replace(run, vocabulary=("down", "up")), run.folds[0].name, 0)
 
@@ -105,7 +105,7 @@ def test_other_classes_are_refused(run):
 def test_a_head_that_learnt_from_test_clips_is_refused(run):
     first, second = run.folds
     swapped = Fold(first.name, second.train, second.validation, second.test)
-    message = f"cached learnt from {len(second.test)} test clips of fold {first.name} (first: left/"
+    message = f"cached was trained on {len(second.test)} test clips of fold {first.name} (first: left/"
     with pytest.raises(RunError, match=re.escape(message)):
         start_head(replace(run, folds=(swapped, second)), first.name, 0)
 
@@ -119,7 +119,8 @@ def test_a_fold_that_the_head_does_not_have_is_refused(run):
 def test_a_head_that_learnt_from_validation_clips_of_another_seed_is_refused(run):
     assert run.folds[0].rotation
     message = (
-        r"cached has 1 seed, and what seed 1 would begin with learnt from \d+ of its validation clips in fold fold1"
+        r"cached has 1 seed, and the model that seed 1 would start from was trained on \d+ of its validation clips in "
+        "fold fold1"
     )
     with pytest.raises(RunError, match=message + "; train it with --seeds 2 first"):
         start_head(replace(run, seeds=2), "fold1", 1)

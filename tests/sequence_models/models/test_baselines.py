@@ -175,7 +175,7 @@ def test_a_channel_that_never_moves_does_no_harm():
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        UsageError, match="baseline 'svm' is unknown for many-to-many; there are majority, framewise_log"
+        UsageError, match="baseline 'svm' is unknown for many-to-many; choose one of majority, framewise_log"
     ):
         fit_baseline("svm", make_clips((4, 5), "many-to-many"), 3, seed=0)
     with pytest.raises(UsageError, match=r"task is 'x'; it must be one of many-to-one, many-to-many\."):

@@ -204,11 +204,11 @@ def test_settings_survive_json():
         ({"parts": 0}, "parts must be at least 1, got 0; choose another --parts."),
         (
             {"causal": True, "task": "many-to-many"},
-            "model bilstm, many-to-many, cannot be causal; choose one of lstm, gru, mstcn for many-to-many.",
+            "model bilstm cannot be causal for many-to-many; choose one of lstm, gru, mstcn for many-to-many.",
         ),
         (
             {"causal": True, "model": "lstm"},
-            "model lstm, many-to-one, cannot be causal; choose one of lstm, gru, mstcn for many-to-many.",
+            "model lstm cannot be causal for many-to-one; choose one of lstm, gru, mstcn for many-to-many.",
         ),
         ({"hidden": 0}, "hidden must be at least 1, got 0; choose another --hidden."),
         (

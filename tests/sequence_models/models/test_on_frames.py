@@ -136,8 +136,8 @@ def test_flattening_warns_of_its_size_once(caplog):
         start_training(model, settings, frame_clips((3,), "many-to-one", shape=(24, 24, 3)))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "td_cnn_flatten_lstm: flattening makes 2,304 numbers per frame, and 1,245,696 weights of the LSTM on them; "
-        "smaller frames or td_cnn_lstm need fewer."
+        "td_cnn_flatten_lstm: flattening gives 2,304 features per frame, and the LSTM on them 1,245,696 weights; "
+        "use smaller frames or td_cnn_lstm for fewer."
     )
 
 
@@ -149,7 +149,7 @@ def test_conv3d_flattens_clips_of_a_fixed_number_of_frames_whatever_the_padding(
     plain, padded = (twin.logits(pad_clips(clips, rows=2, steps=steps)) for steps in (5, 12))
     np.testing.assert_allclose(plain, padded, atol=1e-5)
     message = (
-        "1-4.mp4 comes in pieces of 4 timesteps, and conv3d with fixed_frames 5 takes exactly that many; "
+        "1-4.mp4 has a piece of 4 timesteps, but conv3d with fixed_frames 5 takes exactly that many; "
         "extract with --num-frames 5, or leave --fixed-frames out."
     )
     short = frame_clip(4, 0, seed=1, shape=(8, 10, 3))
@@ -172,14 +172,14 @@ def twin(task="many-to-one"):
             (4,),
             ClipError,
             "the model takes (batch, timesteps, height, width, channels) = (4, 5, 8, 10, 3), got (4, 5, 3, 8, 10); "
-            "bring the axes into order.",
+            "transpose the axes.",
         ),
         (
             (4, 5, 8, 10, 3),
             (4, 5),
             LabelError,
             "with (batch, timesteps, height, width, channels) = (4, 5, 8, 10, 3) the model takes targets (4,), "
-            "got (4, 5); give labels of the model's task.",
+            "got (4, 5); give labels for the model's task.",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_clips_with_channels_elsewhere_are_refused(shape):
     clip = frame_clip(4, 0, shape=shape)
     message = (
         f"0-4.mp4 has frames of uint8 (4, {', '.join(map(str, shape))}); a raw-frame model takes uint8 (batch, "
-        "timesteps, height, width, channels), so of each clip (timesteps, H, W, 1 to 6); bring the axes into this order"
+        "timesteps, height, width, channels), so for each clip (timesteps, H, W, 1 to 6); transpose the axes"
     )
     with pytest.raises(ClipError, match=re.escape(message)):
         check_clips([clip], num_classes=3)
@@ -212,14 +212,14 @@ def test_clips_with_channels_elsewhere_are_refused(shape):
 
 def test_clips_of_other_sizes_are_refused():
     clips = [frame_clip(4, 0, shape=(8, 8, 3)), frame_clip(4, 0, seed=1, shape=(8, 9, 3))]
-    message = "1-4.mp4 has frames of uint8 (4, 8, 9, 3); .* so of each clip (timesteps, 8, 8, 3); bring the axes"
+    message = "1-4.mp4 has frames of uint8 (4, 8, 9, 3); .* so for each clip (timesteps, 8, 8, 3); transpose the axes"
     with pytest.raises(ClipError, match=message.replace("(", r"\(").replace(")", r"\)")):
         check_clips(clips, num_classes=3)
 
 
 def test_two_streams_need_two_stores():
     settings = TrainSettings("many-to-one", "two_stream")
-    with pytest.raises(ClipError, match="got frames of 3 channels; give clipseq train two stores of the same clips"):
+    with pytest.raises(ClipError, match="got frames with 3 channels; give clipseq train two stores of the same clips"):
         build_model(settings, embedding_dim=(8, 8, 3), num_classes=3)
 
 
@@ -266,12 +266,12 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"filters": "16,x"}, "filters must be whole numbers with commas between them, such as 16,32, got '16,x'"),
-        ({"trainable_layers": "-1"}, "trainable_layers must be a whole number of the last layers, or all, got '-1'"),
+        ({"filters": "16,x"}, "filters must be positive whole numbers separated by commas, such as 16,32, got '16,x'"),
+        ({"trainable_layers": "-1"}, "trainable_layers must be a whole number of last layers, or all, got '-1'"),
         ({"flip": True}, "flip is for td_cnn_lstm, td_cnn_flatten_lstm, td_convnet_gru, "),
         (
             {"start_from": "runs/a", "model": "conv3d"},
-            "start_from is for td_backbone_rnn, and model is conv3d;",
+            "start_from is for td_backbone_rnn, but model is conv3d;",
         ),
         (
             {"model": "conv3d", "task": "many-to-many"},
@@ -288,11 +288,11 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
         ),
         (
             {"fixed_frames": 8},
-            "fixed_frames is for conv3d, and model is bilstm; choose one of them, or leave",
+            "fixed_frames is for conv3d, but model is bilstm; choose one of them, or leave",
         ),
         (
             {"fixed_frames": 8, "model": "conv3d", "crop": 0.1},
-            "fixed_frames 8 goes without crop, speed",
+            "fixed_frames 8 cannot be combined with crop, speed",
         ),
         ({"stream": "two_stream"}, "stream 'two_stream' is unknown; choose one of td_cnn_lstm, "),
     ],

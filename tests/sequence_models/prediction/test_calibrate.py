@@ -85,7 +85,7 @@ def test_a_threshold_decides_clips_and_timesteps():
 
 def test_more_classes_have_no_threshold():
     clips, said = too_sure(5, 1.0)
-    with pytest.raises(UsageError, match="--threshold f1 is for two classes"):
+    with pytest.raises(UsageError, match="--threshold f1 needs exactly two classes"):
         choose_decision(clips, said, training=clips, causal=False, threshold="f1")
 
 

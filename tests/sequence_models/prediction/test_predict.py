@@ -45,7 +45,7 @@ def test_no_clips_give_no_predictions():
 
 def test_clips_of_another_width_are_refused():
     model = build_model(MANY_TO_MANY, embedding_dim=5, num_classes=3)
-    with pytest.raises(ClipError, match="has embeddings of width 6 where 5 is expected"):
+    with pytest.raises(ClipError, match="has embeddings of width 6, but 5 is expected"):
         predict(model, [make_clip(4, dim=6)])
 
 

@@ -313,7 +313,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"nothing is no run directory"):
+    with pytest.raises(RunError, match=r"nothing is not a run directory"):
         write_report(tmp_path / "nothing")
 
 
@@ -322,7 +322,7 @@ def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
     run = make_run(tmp_path / "r")
     (run / name).unlink()
     if name == "metrics.json":
-        with pytest.raises(RunError, match=r"r is not trained to its end .*; run the same clipseq train again"):
+        with pytest.raises(RunError, match=r"r is not fully trained .*; run the same clipseq train command again"):
             write_report(run)
     record = read_run(run)
     (run / "models").mkdir(exist_ok=True)
@@ -337,7 +337,7 @@ def test_a_run_that_was_not_evaluated_names_the_next_step(tmp_path, name):
     ("name", "content", "text"),
     [
         ("metrics.json", b"{", r"metrics\.json cannot be read \(.*\): run `clipseq evaluate"),
-        ("metrics.json", b"[1]", r"metrics\.json cannot be read \(it is no JSON object\): run `clipseq evaluate"),
+        ("metrics.json", b"[1]", r"metrics\.json cannot be read \(it is not a JSON object\): run `clipseq evaluate"),
         ("predictions.npz", b"PK\x03\x04", r"predictions\.npz cannot be read \(.*\): run `clipseq evaluate"),
     ],
 )

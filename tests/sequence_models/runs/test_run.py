@@ -83,7 +83,7 @@ def test_a_run_is_not_made_in_a_feature_store(run, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "recipe.json").write_text("{}")
     (tmp_path / "runs" / "shard-a-000000.h5").touch()
-    with pytest.raises(RunError, match=r"first lies in the feature store .*runs; choose a folder of its own"):
+    with pytest.raises(RunError, match=r"first is inside the feature store .*runs; choose a folder of its own"):
         create_run(run)
     with pytest.raises(RunError, match=r"is a feature store; choose a folder of its own, such as --run"):
         create_run(replace(run, path=tmp_path / "runs"))
@@ -101,7 +101,7 @@ def test_a_run_is_not_made_among_files_that_are_no_run(run):
     (run.path / "models").mkdir(parents=True)
     create_run(run)  # empty folders are what a run leaves that was killed at once
     (run.path / "run.json").rename(run.path / "models" / "mine.txt")
-    with pytest.raises(RunError, match=r"first holds files and is no run \(such as models/mine\.txt\); choose a new"):
+    with pytest.raises(RunError, match=r"first holds other files \(such as models/mine\.txt\); choose a new"):
         create_run(run)
 
 
@@ -118,7 +118,7 @@ def test_more_seeds_continue_a_run(run):
 
 
 def test_a_folder_that_is_no_run_says_how_to_make_one(tmp_path):
-    with pytest.raises(RunError, match=r"is no run directory: it has no run\.json\. Make one with clipseq train"):
+    with pytest.raises(RunError, match=r"is not a run directory: it has no run\.json\. Make one with clipseq train"):
         read_run(tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_arrays_are_never_unpickled(tmp_path):
     ("entry", "value", "text"),
     [
         ("vocabulary", "hug", 'it.vocabulary is "hug", not a list'),
-        ("vocabulary", ["hug", "hug"], "it has no classes, or one twice"),
+        ("vocabulary", ["hug", "hug"], "it has no classes, or duplicates"),
         ("seeds", 1.5, "it.seeds is 1.5, not a whole number"),
         ("seeds", 0, "its seeds or the width of its features are below 1"),
         ("settings", {"hidden": "many"}, 'it.settings.hidden is "many", not a whole number'),
@@ -148,10 +148,14 @@ def test_arrays_are_never_unpickled(tmp_path):
         ("data", {"labels_fps": "8"}, 'it.data.labels_fps is "8", not a number'),
         ("data", {"lables": "8"}, "it.data has an unknown entry 'lables'"),
         ("data", {"alignment": "loose"}, "alignment 'loose' is unknown; choose one of strict, tolerant"),
-        ("schema_version", 4, "it is of schema 4, and this clipseq reads up to 3: upgrade clipseq"),
-        ("clips", {"a": {}}, "a fold holds clips that it does not name"),
-        ("recipes", [{"backbone": "huge"}], "its recipes are not those of its fingerprints"),
-        ("folds", [{"name": "../a", "train": [], "validation": [], "test": []}], "a fold's name is no file name"),
+        ("schema_version", 4, "it has schema 4, but this clipseq reads up to 3: upgrade clipseq"),
+        ("clips", {"a": {}}, "a fold holds clips that it does not list"),
+        ("recipes", [{"backbone": "huge"}], "its recipes do not match its fingerprints"),
+        (
+            "folds",
+            [{"name": "../a", "train": [], "validation": [], "test": []}],
+            "a fold's name is not a valid file name",
+        ),
         ("folds", [{"name": "a", "train": [5], "validation": [], "test": []}], "it.folds[0].train[0] is 5, not text"),
         ("embedding_dim", float("nan"), "NaN is not a JSON number"),
     ],
@@ -222,5 +226,7 @@ def test_a_run_of_schema_2_whose_model_is_no_more_is_one_sentence(run):
     settings = record["settings"] | {"model": "lstm", "readout": "mean", "steps": 4}
     settings.pop("parts")
     (run.path / "run.json").write_text(json.dumps(record | {"settings": settings}), encoding="utf-8")
-    with pytest.raises(RunError, match="its model, lstm with steps 4 and readout mean, is no more: train it again"):
+    with pytest.raises(
+        RunError, match="its model, lstm with steps 4 and readout mean, no longer exists: train it again"
+    ):
         read_run(run.path)

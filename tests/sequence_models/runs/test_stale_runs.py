@@ -137,18 +137,18 @@ def test_a_moved_run_passes(home):
 def test_a_report_without_the_store_says_that_nothing_was_compared(home, caplog):
     shutil.rmtree(home / "store")
     assert pipeline.main(words(home, "report")) == 0
-    assert f"{home / 'store'} is not here: whether it has changed since training was not checked" in caplog.text
+    assert f"{home / 'store'} is not here: cannot check whether it has changed since training" in caplog.text
 
 
 def test_predict_says_that_clips_of_the_run_have_other_features_and_goes_on(home, caplog, tmp_path):
     predict = ["predict", str(home / "run"), str(home / "store"), "--output", str(tmp_path / "said.csv")]
     caplog.set_level(logging.WARNING)
     assert pipeline.main(predict) == 0
-    assert "other features" not in caplog.text
+    assert "differ from those" not in caplog.text
     shutil.rmtree(home / "store")
     write_store(home / "store", seed=1)
     assert pipeline.main(predict) == 0
-    assert f"8 clips of this run ({CLIPS[0]}, {CLIPS[1]}, {CLIPS[2]} and 5 more): other features" in caplog.text
+    assert f"features of 8 clips ({CLIPS[0]}, {CLIPS[1]}, {CLIPS[2]} and 5 more) differ from those" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,13 @@ def test_the_command_names_the_pairs_and_both_scores():
     text = evaluation_text(record_of([pair], without=without))
     assert text.splitlines()[-3:] == [
         "warning: 1 of 4 test clips has a near-duplicate in training, which can raise the score: "
-        "a.avi is like b.avi (0.71); give the clips a group",
+        "a.avi resembles b.avi (0.71); give the clips a group",
         "without them  accuracy  macro_f1",
         "lstm          0.500     0.400",
     ]
     assert evaluation_text(record_of([])).splitlines()[-1] == (
-        "no near-duplicates of training clips among the test clips (looked at 4 test clips beside training and "
-        "validation, in the embeddings)"
+        "no near-duplicates of training clips among the test clips (compared 4 test clips against training and "
+        "validation, by embeddings)"
     )
 
 

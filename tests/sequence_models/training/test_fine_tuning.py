@@ -176,6 +176,6 @@ def test_a_backbone_or_weights_file_that_is_not_there_is_named():
     with pytest.raises(BackboneError, match="there is no backbone 'resnet5': did you mean resnet50"):
         build(backbone="resnet5")
     how = settings(backbone_weights="gone.h5")
-    message = "gone.h5: there is no such weights file; give --backbone-weights another path, pretrained or random."
+    message = "gone.h5: no such weights file; set --backbone-weights to another path, pretrained or random."
     with pytest.raises(BackboneError, match=message):
         start_training(build(backbone_weights="gone.h5"), how, moving_clips(2))

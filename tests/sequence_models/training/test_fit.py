@@ -162,7 +162,7 @@ def test_without_any_label_there_is_nothing_to_train(fit):
 
 @pytest.mark.parametrize(
     ("task", "clip_task", "has"),
-    [("many-to-one", "many-to-many", "one label per timestep"), ("many-to-many", "many-to-one", "one label in all")],
+    [("many-to-one", "many-to-many", "one label per timestep"), ("many-to-many", "many-to-one", "one label per clip")],
 )
 def test_labels_of_the_other_task_are_refused(fit, task, clip_task, has):
     with pytest.raises(LabelError, match=f"has {has}, which is not what task {task} needs; choose the other --task"):
@@ -170,7 +170,7 @@ def test_labels_of_the_other_task_are_refused(fit, task, clip_task, has):
 
 
 def test_validation_clips_of_another_width_are_refused(fit):
-    with pytest.raises(ClipError, match="has embeddings of width 6 where 5 is expected"):
+    with pytest.raises(ClipError, match="has embeddings of width 6, but 5 is expected"):
         fit([make_clip(4, 1)], [make_clip(5, 1, dim=6)])
 
 
