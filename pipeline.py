@@ -136,7 +136,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         settings = ExtractSettings(output=folder / f"features_{part}")
         if extract_with_bar(folder / part, settings)["failed"]:
             return 1
-    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3)
+    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, updates=400)
     frames = TrainSettings(  # only 32 recordings: a small model
         "many-to-many",
         "bilstm",
@@ -145,6 +145,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         dropout=0.2,
         channel_dropout=0.6,
         learning_rate=3e-3,
+        updates=600,
     )
     reports = []
     for part, labels, train, seeds in (("clips", "labels.csv", clips, 2), ("segments", "segments.csv", frames, 1)):
