@@ -136,7 +136,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         settings = ExtractSettings(output=folder / f"features_{part}")
         if extract_with_bar(folder / part, settings)["failed"]:
             return 1
-    clips = TrainSettings("many-to-one", "lstm", learning_rate=3e-3, updates=400)
+    clips = TrainSettings("many-to-one", "lstm_parts", learning_rate=3e-3, updates=400)  # better here than lstm
     frames = TrainSettings(  # only 32 recordings: a small model
         "many-to-many",
         "bilstm",
