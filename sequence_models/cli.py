@@ -38,30 +38,19 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from extract.system.terminal import progress_bar
     from extract.text import counted
-    from sequence_models.catalogue import COMPARED_MODELS, RAW_MODEL_NAMES, TWO_STREAM
-    from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
-    from sequence_models.experiments.prepare import (
-        DataSource,
-        check_input,
-        data_source_of,
-        frame_sources,
-        holds_frames,
-        prepare,
-    )
+    from sequence_models.experiments.grid import fitting, grid_points, parse_grid
+    from sequence_models.experiments.prepare import DataSource, check_input, data_source_of, frame_sources, prepare
     from sequence_models.experiments.summary import choosing_score, data_text, fit_text, near_duplicate_lines
     from sequence_models.runs.results import begin_comparison
     from sequence_models.settings import TrainSettings
 
     given, data = _settings(arguments), _data_arguments(arguments)
     frame_stores = arguments.frames_store
-    raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or arguments.stores) > 1]
-    possible = models_for(given, among=raw if holds_frames(arguments.stores) else COMPARED_MODELS)
-    default = possible + (models_for(given, among=raw) if frame_stores else [])
+    default = _default_models(arguments.stores, frame_stores, given)
     models = arguments.models.split(",") if arguments.models else default
     points = grid_points(models, given, parse_grid(arguments.grid))
-    whole = prepare(
-        arguments.stores, arguments.labels, TrainSettings(**fitting(possible[0], given), model=possible[0]), **data
-    )
+    first = TrainSettings(**fitting(default[0], given), model=default[0])
+    whole = prepare(arguments.stores, arguments.labels, first, **data)
     begin_comparison(whole[0])
     sources = [DataSource(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
     wanted = [settings for of_model in points.values() for settings in of_model.values()]
@@ -73,16 +62,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     _import_keras()
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
-    from sequence_models.training.budget import budget_for
-    from sequence_models.training.fine_tuning import check_backend
-    from sequence_models.training.forecast import refuse_too_large
 
-    needed = 0
-    for settings in wanted:
-        check_backend(settings)
-        known = data_source_of(settings, sources).data.clips
-        budget = budget_for(known, (), settings)
-        needed = max(needed, refuse_too_large(known, settings, budget, num_classes=run.num_classes))
+    needed = max(_check_fit(settings, data_source_of(settings, sources).data, run) for settings in wanted)
     runs = sub_runs(sources, points)
     fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
     score = choosing_score(run.settings)
@@ -97,6 +78,28 @@ def run_compare(arguments: argparse.Namespace) -> int:
     print("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
+
+
+def _default_models(stores: Sequence[str], frame_stores: Sequence[str], given: dict[str, Any]) -> list[str]:
+    """What is compared where no models are named: one of each kind on embeddings, and all that the frames allow."""
+    from sequence_models.catalogue import COMPARED_MODELS, RAW_MODEL_NAMES, TWO_STREAM
+    from sequence_models.experiments.grid import models_for
+    from sequence_models.experiments.prepare import holds_frames
+
+    raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or stores) > 1]
+    possible = models_for(given, among=raw if holds_frames(stores) else COMPARED_MODELS)
+    return possible + (models_for(given, among=raw) if frame_stores else [])
+
+
+def _check_fit(settings: Any, data: Any, run: Run) -> int:
+    """Refuse what this backend or the memory cannot do; returns the bytes that fits with these settings take."""
+    from sequence_models.training.budget import budget_for
+    from sequence_models.training.fine_tuning import check_backend
+    from sequence_models.training.forecast import refuse_too_large
+
+    check_backend(settings)
+    budget = budget_for(data.clips, (), settings)
+    return refuse_too_large(data.clips, settings, budget, num_classes=run.num_classes)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
