@@ -90,7 +90,7 @@ def test_litert_equals_keras_within_1e_4(name):
     assert np.abs(litert_rows - keras_rows).max() < 1e-4 * np.abs(keras_rows).max()
 
 
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "bound"), [("keras", ROUNDING), ("litert", 0.0)])
 def test_what_a_row_holds_depends_on_its_frame_alone(name, kind, bound):
     """To the bit with LiteRT, to rounding with Keras: wherever it stands, and whoever and how many are beside it."""
@@ -291,6 +291,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "litert"])
 def test_the_chatter_of_tensorflow_does_not_reach_the_user(kind, tmp_path):
     done = run_python(

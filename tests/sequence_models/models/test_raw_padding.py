@@ -56,6 +56,7 @@ def with_garbage(batch):
     return PaddedBatch(frames, batch.mask, batch.labels, batch.sample_weight)
 
 
+@pytest.mark.slow
 def test_ten_training_steps_are_the_same_with_0_and_with_24_padded_steps(twin):
     """With dropout on. 6 is the longest clip, and no padding at all is seen by it."""
     start = build_model(twin.settings, embedding_dim=twin.embedding_dim, num_classes=3)

@@ -35,6 +35,7 @@ def fit(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["many-to-one", "many-to-many"])
 def test_order_is_learned(fit, task):
     settings = TrainSettings(task, "bilstm", "last", hidden=8, projection=4, updates=120, learning_rate=0.02)
