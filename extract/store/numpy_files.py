@@ -140,22 +140,31 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
         UnstorableClipError: The file is malformed, pickled, not a two-dimensional array of real numbers, or has NaN.
     """
     array = find_array(path, key=settings.key, transpose=settings.transpose)
-    gaps = _Gaps(array)
+    missing = _count_missing(array)
     if settings.nan in (None, "error"):
-        if gaps.count:
+        if missing:
             raise UnstorableClipError(
-                f"{path} has NaN in {gaps.count:,} of {math.prod(array.shape):,} values: import it with --nan zero or "
+                f"{path} has NaN in {missing:,} of {math.prod(array.shape):,} values: import it with --nan zero or "
                 "--nan interpolate, into another --output if this one holds clips."
             )
         yield from _blocks(array)
         return
-    if gaps.count and settings.nan == "interpolate":
+    gaps = _Gaps(array) if missing else None
+    if gaps is None:
+        for block in _blocks(array):
+            yield np.concatenate([block, np.zeros_like(block)], axis=1)
+        return
+    if settings.nan == "interpolate":
         rows = gaps.opened(np.concatenate(list(_blocks(array))))
         yield np.concatenate([_interpolated(rows), np.isnan(rows)], axis=1, dtype=np.float32)
         return
     for block in map(gaps.opened, _blocks(array)):
         gap = np.isnan(block)
         yield np.concatenate([np.where(gap, 0, block), gap], axis=1, dtype=np.float32)
+
+
+def _count_missing(array: ArrayFile) -> int:
+    return sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
 
 
 class _Gaps:
@@ -167,14 +176,11 @@ class _Gaps:
 
     def __init__(self, array: ArrayFile) -> None:
         width = array.shape[1]
-        self.count, self._likelihoods = 0, np.zeros(width, bool)
-        if array.dtype.kind != "f":
-            return
+        self._likelihoods = np.zeros(width, bool)
         thirds = max(0, width - 2)
         is_point, is_share, ones = np.ones(thirds, bool), np.ones(thirds, bool), np.zeros(thirds, np.int64)
         for block in array.blocks():
             gaps = np.isnan(block)
-            self.count += int(gaps.sum())
             x, y, third = gaps[:, :-2], gaps[:, 1:-1], block[:, 2:]
             beside = y & ~gaps[:, 2:]  # a number next to a missing point
             is_point &= np.all(x == y, axis=0)
@@ -203,7 +209,7 @@ def _with_policy(settings: ImportSettings, files: Sequence[Path], output: Path) 
         return replace(settings, nan=str(stored.get("nan", "error")).partition(",")[0])
     for path in files[:: -(-len(files) // LOOKED_AT)]:
         with suppress(UnstorableClipError):  # it fails later, by itself
-            if _Gaps(find_array(path, key=settings.key, transpose=settings.transpose)).count:
+            if _count_missing(find_array(path, key=settings.key, transpose=settings.transpose)):
                 return replace(settings, nan="zero")
     return replace(settings, nan="error")
 

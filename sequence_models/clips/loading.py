@@ -141,12 +141,16 @@ def load_clips(
         clips, measured, more = _framewise_clips(opened, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
     clips = _with_digests(opened, clips)
-    if data.blocks and clips[0].labels.ndim:
-        clips = cut_into_blocks(clips, data.blocks)
-        more = [*more, blocks_note(clips)]
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     recipes = tuple(store.recipe for store in opened)
-    return ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
+    found = ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
+    return in_blocks(found, data.blocks) if data.blocks else found
+
+
+def in_blocks(data: ClipSet, count: int) -> ClipSet:
+    """The clips of a set cut into blocks in time (see blocks.py), with a note that says so."""
+    blocks = cut_into_blocks(data.clips, count)
+    return replace(data, clips=blocks, notes=(*data.notes, blocks_note(blocks)))
 
 
 def load_unlabelled(

@@ -17,8 +17,8 @@ from extract.store.writer import library_versions
 from extract.system.files import write_csv
 from extract.text import counted
 from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
-from sequence_models.clips.blocks import BLOCKS, blocks_note, cut_into_blocks
-from sequence_models.clips.loading import ClipSet, load_clips
+from sequence_models.clips.blocks import BLOCKS
+from sequence_models.clips.loading import ClipSet, in_blocks, load_clips
 from sequence_models.labels.alignment import alignment_rows
 from sequence_models.records import Clip
 from sequence_models.runs.clip_records import changed_clips, clip_record
@@ -65,8 +65,7 @@ def prepare(
     clips = load_clips(stores, labels, task=settings.task, multi_label=settings.multi_label, data=joined)
     if len(clips.clips) == 1 and settings.task == MANY_TO_MANY and split_file is None:  # a single recording
         joined = replace(joined, blocks=BLOCKS)
-        blocks = cut_into_blocks(clips.clips, BLOCKS)
-        clips = replace(clips, clips=blocks, notes=(*clips.notes, blocks_note(blocks)))
+        clips = in_blocks(clips, BLOCKS)
     if len(clips.vocabulary) < 2 and not settings.multi_label:
         chosen = "; list more of them in --classes" if joined.classes else ""
         raise SplitError(

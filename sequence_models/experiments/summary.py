@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extract.text import counted
-from sequence_models.runs.run import Run
+from sequence_models.runs.run import POSTPROCESSED, Run
 from sequence_models.settings import MANY_TO_ONE
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ def decision_lines(record: dict[str, Any]) -> list[str]:
 
 def clock_lines(record: dict[str, Any]) -> list[str]:
     """A warning if a baseline that sees only the clock is as good as the model."""
-    clocks = {name: scores for name, scores in record["baselines"].items() if name.startswith("clock_")}
+    from sequence_models.models.baselines import CLOCKS
+
+    baselines = record["baselines"].items()
+    clocks = {name: scores for name, scores in baselines if name.removesuffix(POSTPROCESSED) in CLOCKS}
     if not clocks:
         return []
     name, best = max(clocks.items(), key=lambda item: item[1]["macro_f1"]["value"])
@@ -137,7 +140,7 @@ def clock_lines(record: dict[str, Any]) -> list[str]:
     if clock < ours:
         return []
     return [
-        f"the labels follow the clock of the recordings: {name.removesuffix('_postprocessed')} sees only the time and "
+        f"the labels follow the clock of the recordings: {name.removesuffix(POSTPROCESSED)} sees only the time and "
         f"reaches macro-F1 {clock:.3f}, {record['model']} {ours:.3f}; a lower score says nothing about the use of "
         "visual content. --derived position gives models the time too"
     ]

@@ -26,7 +26,7 @@ from sequence_models.scoring.segments import edit_score, segments
 
 CRITERION = "the mean of accuracy, macro-F1 and edit score on validation clips"
 MACRO_F1_CRITERION = "macro-F1 on validation clips"
-BOUT_PERCENTILES = (0, 5, 10, 25)  # of the bout lengths of each class in the training clips
+BOUT_PERCENTILES = (5, 10, 25)  # of the bout lengths of each class in the training clips
 PENALTIES = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0, 30.0, 50.0, 80.0)
 PRICE_SCALES = (1.0, 3.0, 10.0, 30.0)
 PRIOR_POWERS = (0.0, 0.5, 1.0)
@@ -102,12 +102,8 @@ class Decision:
             labels = (probabilities[:, 1] >= self.threshold).astype(np.int64)
             return drop_short_bouts(labels, probabilities, self.minimum_steps)
         if not self.thresholds:
-            labels = (
-                _log_scores(probabilities, self.log_prior).argmax(axis=1)
-                if self.log_prior
-                else (probabilities.argmax(axis=1))
-            )
-            return drop_short_bouts(labels, probabilities, self.minimum_steps)
+            scores = _log_scores(probabilities, self.log_prior) if self.log_prior else probabilities
+            return drop_short_bouts(scores.argmax(axis=1), probabilities, self.minimum_steps)
         there = probabilities >= np.array(self.thresholds)  # (T, K)
         for k, steps in enumerate(self.minimum_steps):
             odds = np.stack([1 - probabilities[:, k], probabilities[:, k]], axis=1)
@@ -158,7 +154,10 @@ def choose_decision(
         return Decision(temperature=temperature, threshold=chosen)
     judge = _Judge(clips, background)
     if multi_label:
-        decision = _choose_thresholds(clips, predictions, training, judge, causal=causal)
+        options = [_with_thresholds(Decision(), clips, predictions)]
+        if not causal:
+            options = _filter_options(clips, predictions, training, judge)
+        decision = judge.best(options, predictions)
     elif chosen is not None:
         decision = Decision(threshold=chosen)
     else:
@@ -229,31 +228,12 @@ def _price_options(predictions: Sequence[Prediction], training: Sequence[Clip], 
 def _filter_options(
     clips: Sequence[Clip], predictions: Sequence[Prediction], training: Sequence[Clip], judge: _Judge
 ) -> list[Decision]:
-    """Median filters, and the best of them with several minimum bout lengths."""
+    """The best median filter, and the same with several minimum bout lengths; multi-label with its thresholds."""
     lengths = bout_lengths((clip.labels for clip in training), num_classes=predictions[0].probabilities.shape[1])
-    medians = [Decision(median=width) for width in _widths(clips, lengths)]
-    best = judge.best(medians, predictions)
-    shortest = [
-        replace(best, minimum_steps=tuple(int(np.percentile(each, p)) if len(each) else 0 for each in lengths))
-        for p in BOUT_PERCENTILES
-    ]
-    return [*medians, *shortest]
-
-
-def _choose_thresholds(
-    clips: Sequence[Clip], predictions: Sequence[Prediction], training: Sequence[Clip], judge: _Judge, *, causal: bool
-) -> Decision:
-    decision = _with_thresholds(Decision(), clips, predictions)
-    if causal:
-        return decision
-    lengths = bout_lengths((clip.labels for clip in training), num_classes=predictions[0].probabilities.shape[1])
-    widths = [Decision(median=width) for width in _widths(clips, lengths)]
-    decision = judge.best([_with_thresholds(each, clips, predictions) for each in widths], predictions)
-    minimums = [
-        replace(decision, minimum_steps=tuple(int(np.percentile(each, p)) if len(each) else 0 for each in lengths))
-        for p in BOUT_PERCENTILES[1:]
-    ]
-    return judge.best([decision, *minimums], predictions)
+    filters = [_with_thresholds(Decision(median=width), clips, predictions) for width in _widths(clips, lengths)]
+    best = judge.best(filters, predictions)
+    shortest = [tuple(int(np.percentile(each, p)) if len(each) else 0 for each in lengths) for p in BOUT_PERCENTILES]
+    return [best, *(replace(best, minimum_steps=steps) for steps in shortest)]
 
 
 def _widths(clips: Sequence[Clip], lengths: Sequence[np.ndarray]) -> list[int]:

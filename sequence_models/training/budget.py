@@ -18,11 +18,7 @@ from sequence_models.settings import COSINE, MANY_TO_MANY, PLATEAU, TrainSetting
 UPDATES, PASSES = 1200, 12  # the default budget, whichever is more
 PATIENCE, PATIENCE_PASSES = 150, 3
 BATCHES_PER_PASS, LARGEST_BATCH = 24, 64
-FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = (
-    3,
-    4,
-    16,
-)  # small data sets: very small batches do not help with a few dozen clips
+FEW_BATCHES, FEW_SMALLEST, FEW_LARGEST = 3, 4, 16  # a few dozen clips: smaller batches do not help
 LARGEST_BATCH_OF_FRAMES = 16
 MOST_TIMESTEPS = 1 << 15  # per update
 CHUNKS_PER_SET, SHORTEST_CHUNK, LONGEST_CHUNK = 64, 64, 512
@@ -91,9 +87,8 @@ def _batch_size(train: Sequence[Clip], pieces: int, settings: TrainSettings, chu
     fitting = MOST_TIMESTEPS // (min(longest, chunk) if chunk else longest)
     least = max(FEW_SMALLEST, min(FEW_LARGEST, pieces // FEW_BATCHES))
     wanted = min(largest, max(least, pieces // BATCHES_PER_PASS))
-    return 1 << int(
-        math.log2(max(1, min(wanted, fitting)))
-    )  # a power of 2, so that similar folds share one compiled step
+    size = max(1, min(wanted, fitting))
+    return 1 << int(math.log2(size))  # so that similar folds share one compiled step
 
 
 class LearningRate:

@@ -112,9 +112,14 @@ def _bytes_per_step(settings: TrainSettings, width: EmbeddingDim, num_classes: i
 def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: Budget, *, num_classes: int) -> float:
     import numpy as np
 
-    some = with_derived(train[: budget.batch_size], settings)
-    pieces = training_pieces(some, settings, np.random.default_rng(0), chunk=budget.chunk)
-    batch = next(make_batches(pieces, batch_size=budget.batch_size))
+    rng, pieces = np.random.default_rng(0), []
+    for clip in train:  # a piece without labels is left out
+        pieces += training_pieces(with_derived([clip], settings), settings, rng, chunk=budget.chunk)
+        if len(pieces) >= budget.batch_size:
+            break
+    if not pieces:
+        return 0.0
+    batch = next(make_batches(pieces[: budget.batch_size], batch_size=budget.batch_size))
     twin: Any = compiled(Architecture(settings, train[0].embedding_dim, num_classes))
     twin.train(batch)  # compiles
     began = time.perf_counter()
