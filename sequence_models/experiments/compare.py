@@ -26,7 +26,6 @@ from sequence_models.experiments.prepare import DataSource, data_source_of
 from sequence_models.experiments.train import note_validation, read_choices, train_baselines, train_final, train_models
 from sequence_models.experiments.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
 from sequence_models.models.baselines import Baseline, baseline_names
-from sequence_models.models.compiled import compiled
 from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
@@ -35,6 +34,7 @@ from sequence_models.runs.results import begin_comparison, read_comparison, read
 from sequence_models.runs.run import CHOICES, COMPARISON, MODEL, Run, create_run, note_test_opened, read_run
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fit import FitResult
+from sequence_models.training.step import forget_compiled
 
 Seconds = Mapping[tuple[str, ...], float]  # of extraction, by stores
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # at any time, extraction is in one of them
@@ -100,7 +100,7 @@ def compare(
             _note_done(run, model, each.path.name)
         best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
         train_final(best, data_source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
-        compiled.cache_clear()  # so that the next model's memory is measured alone
+        forget_compiled()  # so that the next model's memory is measured alone
     if not read_choices(run):
         (run.path / CHOICES).unlink(missing_ok=True)
         note_validation(run, list(train_baselines(run, data).values()))

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from sequence_models.models.recurrent import LSTM  # noqa: F401  registered with the rest
+
 FRAMES_AT_ONCE = 64  # per CNN call at inference
 LARGEST_STEP = 16.0  # T-MSE per class is capped here, so that real changes of label cost little
 LOWEST = -1e9  # below any activation, but finite, so that the gradient of a masked step is zero and not NaN
@@ -39,6 +41,22 @@ class Standardise(keras.layers.Layer):
         """Standardise (B, T, D)."""
         standard = (embeddings - self.mean) * self.scale
         return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
+
+
+@keras.saving.register_keras_serializable(package="clipseq")
+class Dropout(keras.layers.Dropout):
+    """Drops whole channels of (B, T, C) over time, or units of (B, C), in one pass over the tensor.
+
+    The noise is the same at every timestep, so that it does not depend on the padding.
+    """
+
+    def call(self, inputs, training=False):
+        """The inputs with some channels set to zero and the others scaled up."""
+        if not training:
+            return inputs
+        shape = ops.shape(inputs)
+        noise = keras.random.uniform((shape[0], *(1 for _ in shape[1:-1]), shape[-1]), seed=self.seed_generator)
+        return inputs * (ops.cast(noise >= self.rate, inputs.dtype) / (1 - self.rate))
 
 
 @keras.saving.register_keras_serializable(package="clipseq")

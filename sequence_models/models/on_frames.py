@@ -18,6 +18,7 @@ from sequence_models.clips.batches import MOST_CHANNELS
 from sequence_models.models.layers import Readout, RealFrames
 from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_logits, last_layer
 from sequence_models.models.on_frames_backbone import backbone_layer
+from sequence_models.models.recurrent import LSTM
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 FLOW_CHANNELS = 3  # a flow frame is an image of dx, dy, speed
@@ -189,8 +190,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 RAW_MODELS: dict[str, FrameBuilder] = {
-    "td_cnn_lstm": _recurrent(_small_cnn, layers.LSTM, units=64),
-    "td_cnn_flatten_lstm": _recurrent(_flat_cnn, layers.LSTM, units=FLATTEN_UNITS),
+    "td_cnn_lstm": _recurrent(_small_cnn, LSTM, units=64),
+    "td_cnn_flatten_lstm": _recurrent(_flat_cnn, LSTM, units=FLATTEN_UNITS),
     "td_convnet_gru": _recurrent(_convnet, layers.GRU, units=64, widths=CONVNET_DENSE),
     "td_cnn_avgpool": _pooled("mean"),
     "td_cnn_maxpool": _pooled("max"),

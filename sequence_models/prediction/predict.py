@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
 from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
-from sequence_models.records import Clip, Prediction
+from sequence_models.records import Clip, PaddedBatch, Prediction
 
 FRAMES_PER_BATCH = 65_536  # long recordings get fewer rows per batch, to bound memory
 RAW_VALUES_PER_BATCH = 2**24  # raw frames: about 100 of 224 x 224 pixels, which grow 20-fold inside a CNN
@@ -42,22 +42,56 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
     check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=architecture.embedding_dim)
     twin = compiled(architecture)
     twin.load(model)
-    return forward(twin, with_derived(clips, architecture.settings), batch_size=batch_size)
+    clips = with_derived(clips, architecture.settings)
+    return forward(twin, clips, prediction_batches(twin, clips, batch_size=batch_size))
 
 
-def forward(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
-    """As `predict`, with a `CompiledModel` that has its weights, for checked clips with their derived channels."""
+@dataclass(frozen=True)
+class PredictionBatch:
+    """A standardised batch of pieces of clips.
+
+    Args:
+        batch: The batch, whose last rows may be empty.
+        numbers: For every row in use the number of its piece among all pieces of the clips.
+        lengths: Their timesteps.
+    """
+
+    batch: PaddedBatch
+    numbers: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+
+def prediction_batches(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> Iterator[PredictionBatch]:
+    """What a `CompiledModel` computes to predict clips, for checked clips with their derived channels."""
     pieces = prediction_pieces(clips, twin.settings)
     row_shape = clips[0].embeddings.shape[1:]
     most_frames = RAW_VALUES_PER_BATCH // math.prod(row_shape) if len(row_shape) > 1 else FRAMES_PER_BATCH
     by_length = sorted(range(len(pieces)), key=lambda number: len(pieces[number].steps))
-    said: dict[int, np.ndarray] = {}
     while by_length:
         steps = padded_length(len(pieces[by_length[-1]].steps))
         size = max(1, min(batch_size, most_frames // steps))
         by_length, numbers = by_length[:-size], by_length[-size:]
         chosen = [select_steps(clips[pieces[number].row], pieces[number].steps) for number in numbers]
-        said.update(zip(numbers, _forward_batch(twin, chosen, steps), strict=True))
+        rows = 1 << (len(chosen) - 1).bit_length()  # few distinct shapes: 1, 2, 4, ... rows
+        batch = twin.standardised(pad_clips(chosen, rows=rows, steps=steps))
+        yield PredictionBatch(batch, tuple(numbers), tuple(map(len, chosen)))
+
+
+def forward(twin: Any, clips: Sequence[Clip], batches: Iterable[PredictionBatch] | None = None) -> list[Prediction]:
+    """As `predict`, with a `CompiledModel` that has its weights, for checked clips with their derived channels.
+
+    Args:
+        twin: The model.
+        clips: At least one.
+        batches: From `prediction_batches`, if they are kept for several calls.
+    """
+    pieces = prediction_pieces(clips, twin.settings)
+    said: dict[int, np.ndarray] = {}
+    for each in prediction_batches(twin, clips) if batches is None else batches:
+        logits = twin.logits(each.batch)[: len(each.numbers)]
+        probabilities = expit(logits) if twin.settings.multi_label else softmax(logits, axis=-1)
+        rows = zip(probabilities, each.lengths, strict=True)
+        said |= zip(each.numbers, (row[:length] if row.ndim > 1 else row for row, length in rows), strict=True)
     merged = merge_pieces(clips, pieces, [said[number] for number in range(len(pieces))], task=twin.settings.task)
     multi_label = twin.settings.multi_label
     return [
@@ -87,12 +121,3 @@ def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:
         )
         for same in zip(*predictions, strict=True)
     ]
-
-
-def _forward_batch(twin: Any, clips: Sequence[Clip], steps: int) -> list[np.ndarray]:
-    rows = 1 << (len(clips) - 1).bit_length()  # few distinct shapes: 1, 2, 4, ... rows
-    logits = twin.logits(pad_clips(clips, rows=rows, steps=steps))[: len(clips)]
-    probabilities = expit(logits) if twin.settings.multi_label else softmax(logits, axis=-1)
-    if probabilities.ndim == 2:
-        return list(probabilities)
-    return [each[: len(clip)] for each, clip in zip(probabilities, clips, strict=True)]

@@ -13,6 +13,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -28,17 +29,19 @@ from sequence_models.clips.batches import check_clips, class_weights, make_batch
 from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
-from sequence_models.models.compiled import CompiledModel, compiled, copy_variables
-from sequence_models.prediction.predict import forward
+from sequence_models.models.compiled import CompiledModel, copy_variables
+from sequence_models.prediction.predict import PredictionBatch, forward, prediction_batches
 from sequence_models.records import Clip, PaddedBatch
 from sequence_models.scoring.predictions import labelled_steps, validation_score
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.budget import Budget, LearningRate, budget_for
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
+from sequence_models.training.step import Trainer, trainer
 
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_LOOKS = 5
+HELD_BYTES = 1 << 28  # of clips that are prepared once for all passes, as float32
 OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss comes that early, and the last one is that much higher
 PIECES = 1  # separates the random draws of windows and chunks from those of the batches
 LABEL_KINDS = ("one label per clip", "one label per timestep", "any number of labels per timestep")
@@ -114,13 +117,14 @@ def fit_model(
         start_training(model, settings, train, head=head)
     else:
         model.get_layer("standardise").set_statistics(*embedding_statistics(train))
-    twin = compiled(Architecture(settings, embedding_dim, num_classes))
-    twin.load(model)
+    steps = trainer(Architecture(settings, embedding_dim, num_classes))
+    steps.twin.load(model)
+    steps.reset()
     weights = None
     if not settings.multi_label:
         weights = class_weights(labelled_steps(train), num_classes=num_classes, power=settings.class_weight_power)
     best = _Best(model, checkpoint)
-    job = _Job(twin, train, validation, weights, seed, budget_for(train, validation, settings))
+    job = _Job(steps, train, validation, weights, seed, budget_for(train, validation, settings))
     history = _train(job, best, log=log, stop_after=stop_after or job.budget.updates, quiet=quiet)
     best.save()
     if tensorboard is not None:
@@ -148,12 +152,23 @@ def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class _Job:
-    twin: CompiledModel
+    trainer: Trainer
     train: Sequence[Clip]
     validation: Sequence[Clip]
     class_weights: np.ndarray | None
     seed: int
     budget: Budget
+
+    @cached_property
+    def standardised(self) -> Sequence[Clip] | None:
+        """The training clips, standardised once for all passes; None if they are too large to hold twice."""
+        return self.trainer.twin.standardised_clips(self.train) if _is_small(self.train) else None
+
+    @cached_property
+    def looks(self) -> Sequence[PredictionBatch] | None:
+        """The validation clips, padded once; None if they are too large to hold twice."""
+        twin = self.trainer.twin
+        return list(prediction_batches(twin, self.validation)) if _is_small(self.validation) else None
 
 
 class _Best:
@@ -204,7 +219,7 @@ class _WeightsInMemory(io.BytesIO):
 
 def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -> list[dict]:
     history: list[dict] = []
-    rates, began, losses, sizes = LearningRate(job.twin.settings, job.budget), time.perf_counter(), [], []
+    rates, began, losses, sizes = LearningRate(job.trainer.twin.settings, job.budget), time.perf_counter(), [], []
     log_line(log, LOG_COLUMNS, mode="w")
     batches = _batches(job)
     with progress_bar(
@@ -213,7 +228,7 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
         for update in range(1, stop_after + 1):
             number, batch = next(batches)
             rate = rates.at(update)
-            losses.append(job.twin.train(batch, learning_rate=rate))
+            losses.append(job.trainer.update(batch, learning_rate=rate))
             sizes.append(batch.sample_weight.sum())
             bar.update()
             if update % job.budget.check_every and update < stop_after:
@@ -223,7 +238,7 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
             record = (update, number, loss, validation_loss, score, rate, now - began)
             history.append(dict(zip(LOG_COLUMNS, record, strict=True)))
             began, losses, sizes = now, [], []
-            best.offer(job.twin, history[-1])
+            best.offer(job.trainer.twin, history[-1])
             rates.note(update, best.last_progress)
             log_line(log, history[-1].values(), mode="a")
             if job.validation and update - best.last_progress >= job.budget.patience:
@@ -233,12 +248,12 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
 
 def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
     """The batches of pass after pass, each with the number of its pass."""
-    settings = job.twin.settings
+    settings = job.trainer.twin.settings
     varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
     for number in count(1):
         rng = np.random.default_rng((job.seed, number, PIECES))
         batches = make_batches(
-            training_pieces(job.train, settings, rng, chunk=job.budget.chunk),
+            training_pieces(job.standardised or job.train, settings, rng, chunk=job.budget.chunk),
             batch_size=job.budget.batch_size,
             seed=(job.seed, number),
             class_weights=job.class_weights,
@@ -246,16 +261,23 @@ def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
             frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
         )
         for batch in batches:
-            yield number, batch
+            yield number, batch if job.standardised else job.trainer.twin.standardised(batch)
 
 
 def _validate(job: _Job) -> tuple[float | None, float | None]:
     """Cross-entropy and score over all labelled validation examples."""
     if not job.validation:
         return None, None
-    predictions = forward(job.twin, job.validation)
+    twin = job.trainer.twin
+    predictions = forward(twin, job.validation, job.looks)
     scored = validation_score(list(zip(job.validation, predictions, strict=True)))
     return scored["loss"], scored["score"]
+
+
+def _is_small(clips: Sequence[Clip]) -> bool:
+    return sum(clip.embeddings.size for clip in clips) * 4 <= HELD_BYTES and not isinstance(
+        clips[0].embedding_dim, tuple
+    )
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from extract.errors import UsageError
 from extract.system.memory import available_bytes
@@ -13,11 +12,11 @@ from sequence_models.clips.batches import make_batches, padded_length
 from sequence_models.clips.derived import derived_width, with_derived
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture
-from sequence_models.models.compiled import compiled
 from sequence_models.prediction.predict import FRAMES_PER_BATCH
 from sequence_models.records import Clip, EmbeddingDim
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.budget import Budget, budget_for
+from sequence_models.training.step import trainer
 
 LIBRARIES_BYTES = 700_000_000  # TensorFlow's own
 COPIES_OF_INPUT = 4  # padded, standardised, after dropout, and its gradient
@@ -120,9 +119,9 @@ def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: 
     if not pieces:
         return 0.0
     batch = next(make_batches(pieces[: budget.batch_size], batch_size=budget.batch_size))
-    twin: Any = compiled(Architecture(settings, train[0].embedding_dim, num_classes))
-    twin.train(batch)  # compiles
+    steps = trainer(Architecture(settings, train[0].embedding_dim, num_classes))
+    steps.update(batch)  # compiles
     began = time.perf_counter()
     for _ in range(TIMED_UPDATES):
-        twin.train(batch)
+        steps.update(batch)
     return (time.perf_counter() - began) / TIMED_UPDATES

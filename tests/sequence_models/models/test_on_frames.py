@@ -19,6 +19,7 @@ from sequence_models.records import PaddedBatch
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.fit import fit_model
+from sequence_models.training.step import Trainer
 
 LEARNING = {"epochs": 12, "batch_size": 8, "learning_rate": 1e-2, "dropout": 0.0}
 TWO_STREAM = {"filters": "4,4", "units": 4}
@@ -188,14 +189,14 @@ def test_a_batch_with_axes_in_another_order_is_refused(frames, targets, error, m
     mask, labels = np.ones((4, 5), bool), np.zeros(targets, np.int32)
     batch = PaddedBatch(np.zeros(frames, np.uint8), mask, labels, labels.astype(np.float32))
     with pytest.raises(error) as caught:
-        twin().train(batch)
+        Trainer(twin()).update(batch)
     assert str(caught.value) == message
 
 
 def test_targets_per_clip_are_refused_by_a_model_per_frame():
     batch = pad_clips(frame_clips((5, 3), "many-to-one", shape=(8, 10, 3)), rows=2, steps=5)
     with pytest.raises(LabelError, match=re.escape("the model takes targets (2, 5), got (2,); give labels")):
-        twin("many-to-many").train(batch)
+        Trainer(twin("many-to-many")).update(batch)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (16, 16, 7)])

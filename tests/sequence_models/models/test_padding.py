@@ -9,11 +9,12 @@ from clip_factory import make_clip, make_clips
 
 from sequence_models.catalogue import MODEL_NAMES, TRAITS, models_with
 from sequence_models.clips.batches import pad_clips
-from sequence_models.models.build import Architecture, build_model
+from sequence_models.models.build import Architecture, build_model, output_stages
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.prediction.predict import forward, predict
 from sequence_models.records import PaddedBatch
 from sequence_models.settings import READOUTS, TrainSettings
+from sequence_models.training.step import Trainer
 
 LENGTHS = (3, 5, 1, 4)
 SIZES = {"hidden": 4, "projection": 4, "tcn_layers": 2, "tcn_stages": 2, "optimizer": "sgd", "learning_rate": 0.1}
@@ -41,7 +42,7 @@ def name_of(settings):
 @pytest.fixture(params=CASES, ids=name_of)
 def twin(request):
     twin = CompiledModel(Architecture(request.param, embedding_dim=5, num_classes=3))
-    twin.model.run_eagerly = twin.trainer.run_eagerly = True  # the same numbers without tracing every case
+    twin.stages.run_eagerly = True  # the same numbers without tracing every case
     return twin
 
 
@@ -66,14 +67,15 @@ def with_garbage(batch):
 def score(twin, batch):
     targets = batch.labels if twin.settings.multi_label else np.eye(3, dtype=np.float32)[batch.labels]
     metric = keras.metrics.BinaryAccuracy if twin.settings.multi_label else keras.metrics.CategoricalAccuracy
-    stages = len(twin.trainer.outputs)
-    twin.trainer.compile(
-        loss=twin.trainer.loss,
+    whole = keras.Model(twin.model.inputs, output_stages(twin.model))
+    stages = len(whole.outputs)
+    whole.compile(
+        loss=Trainer(twin).model.loss,
         weighted_metrics=[metric() for _ in range(stages)],
         run_eagerly=True,
     )
     several = stages > 1
-    return twin.trainer.test_on_batch(
+    return whole.test_on_batch(
         [batch.embeddings, batch.mask],
         [targets] * stages if several else targets,
         [batch.sample_weight] * stages if several else batch.sample_weight,
@@ -91,9 +93,13 @@ def test_padding_does_not_change_trained_weights_and_statistics(twin):
     """With dropout on: its noise has no time axis, so it is the same too."""
     start = build_model(twin.settings, embedding_dim=5, num_classes=3)
 
+    trainer = Trainer(twin)
+    trainer.model.run_eagerly = True
+
     def train(steps):
         twin.load(start)
-        losses = [twin.train(with_garbage(batch_of(twin, steps=steps))) for _ in range(3)]
+        trainer.reset()
+        losses = [trainer.update(twin.standardised(with_garbage(batch_of(twin, steps=steps)))) for _ in range(3)]
         return losses, [variable.numpy() for variable in twin.model.variables]
 
     (losses, weights), (padded_losses, padded_weights) = train(6), train(9)
@@ -114,9 +120,10 @@ def test_a_clip_alone_gives_what_it_gives_in_a_batch(twin):
 def test_a_compiled_function_gives_what_eager_code_gives():
     settings = TrainSettings(task="many-to-many", model="bilstm", **SIZES)
     compiled_twin, eager_twin = (CompiledModel(Architecture(settings, 5, 3)) for _ in range(2))
-    eager_twin.model.run_eagerly = eager_twin.trainer.run_eagerly = True
+    trainers = [Trainer(each) for each in (compiled_twin, eager_twin)]
+    eager_twin.stages.run_eagerly = True
     for steps in (6, 9):
-        losses = [each.train(batch_of(each, steps=steps)) for each in (compiled_twin, eager_twin)]
+        losses = [each.update(batch_of(each.twin, steps=steps)) for each in trainers]
         np.testing.assert_allclose(losses[0], losses[1], atol=1e-5)
     (plain,), (eager,) = (forward(each, [make_clip(6)]) for each in (compiled_twin, eager_twin))
     np.testing.assert_allclose(plain.probabilities, eager.probabilities, atol=1e-5)

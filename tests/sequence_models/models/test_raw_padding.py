@@ -12,6 +12,7 @@ from sequence_models.models.compiled import CompiledModel
 from sequence_models.prediction.predict import forward
 from sequence_models.records import PaddedBatch
 from sequence_models.settings import TrainSettings
+from sequence_models.training.step import Trainer
 
 LENGTHS = (3, 6, 1, 4)
 SIZES = {
@@ -60,11 +61,13 @@ def with_garbage(batch):
 def test_ten_training_steps_are_the_same_with_0_and_with_24_padded_steps(twin):
     """With dropout on. 6 is the longest clip, and no padding at all is seen by it."""
     start = build_model(twin.settings, embedding_dim=twin.embedding_dim, num_classes=3)
+    trainer = Trainer(twin)
 
     def train(steps):
         twin.load(start)
+        trainer.reset()
         batch = with_garbage(pad_clips(clips_of(twin), rows=len(LENGTHS), steps=steps))
-        losses = [twin.train(batch) for _ in range(STEPS)]
+        losses = [trainer.update(batch) for _ in range(STEPS)]
         whole = [prediction.probabilities for prediction in forward(twin, clips_of(twin))]
         return losses, [variable.numpy() for variable in twin.model.variables], whole
 
@@ -91,16 +94,16 @@ def test_the_statistics_of_batch_normalisation_are_those_of_the_real_frames():
     before = next(layer for layer in cnn.layers if isinstance(layer, keras.layers.BatchNormalization))
     inside = keras.Model(cnn.input, before.input)(np.concatenate([c.embeddings for c in clips]).astype(np.float32))
     expected = keras.ops.convert_to_numpy(inside).mean(axis=(0, 1, 2))
-    twin.train(with_garbage(pad_clips(clips, rows=4, steps=30)))
+    Trainer(twin).update(with_garbage(pad_clips(clips, rows=4, steps=30)))
     np.testing.assert_allclose(before.moving_mean.numpy(), 0.1 * expected, rtol=1e-3, atol=1e-5)
 
 
 def test_eager_code_gives_what_the_compiled_function_gives():
-    twin = twin_of("many-to-many", "td_cnn_lstm")
+    twin, eager = (twin_of("many-to-many", "td_cnn_lstm") for _ in range(2))
+    eager.stages.run_eagerly = True
     clip = frame_clip(5)
-    (compiled,) = forward(twin, [clip])
-    twin.model.run_eagerly = True
-    np.testing.assert_allclose(forward(twin, [clip])[0].probabilities, compiled.probabilities, atol=1e-6)
+    (compiled,), (plain,) = (forward(each, [clip]) for each in (twin, eager))
+    np.testing.assert_allclose(plain.probabilities, compiled.probabilities, atol=1e-6)
 
 
 @NOT_WITH_JAX
@@ -111,13 +114,15 @@ def test_a_backbone_that_updates_its_statistics_never_sees_padding():
         **{"backbone": "mobilenet", "backbone_weights": "random", "trainable_layers": "all", "update_batchnorm": True},
         size=32,
     )
-    twin.trainer.run_eagerly = True  # the same numbers without tracing 28 layers
+    trainer = Trainer(twin)
+    trainer.model.run_eagerly = True  # the same numbers without tracing 28 layers
     start = build_model(twin.settings, embedding_dim=twin.embedding_dim, num_classes=3)
 
     def statistics(steps):
         twin.load(start)
+        trainer.reset()
         for _ in range(2):
-            twin.train(with_garbage(pad_clips(clips_of(twin, (2, 1)), rows=2, steps=steps)))
+            trainer.update(with_garbage(pad_clips(clips_of(twin, (2, 1)), rows=2, steps=steps)))
         return [variable.numpy() for variable in twin.model.variables if "moving" in variable.path]
 
     before = [variable.numpy() for variable in start.variables if "moving" in variable.path]

@@ -78,6 +78,9 @@ def test_raw_frames_go_in_few_rows_so_that_memory_stays_bounded(monkeypatch):
     class Twin:
         settings = TrainSettings("many-to-one", "td_cnn_avgpool")
 
+        def standardised(self, batch):
+            return batch
+
         def logits(self, batch):
             rows.append(len(batch.mask))
             return np.zeros((len(batch.mask), 3))

@@ -16,6 +16,7 @@ from sequence_models.records import Clip
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.fit import embedding_statistics, fit_model
+from sequence_models.training.step import Trainer
 
 SHAPE = (16, 16, 3)
 HEAD = {"hidden": 4, "projection": 4, "readout": "last", "learning_rate": 1e-2, "batch_size": 8}
@@ -123,10 +124,11 @@ def test_none_or_all_layers_may_be_trained(layers, trained):
 def test_statistics_of_batch_normalisation_stay_unless_asked(update):
     how = settings(backbone="mobilenet", trainable_layers="9", update_batchnorm=update, optimizer="sgd")
     twin = CompiledModel(Architecture(how, (32, 32, 3), num_classes=3))
-    twin.trainer.run_eagerly = True
+    trainer = Trainer(twin)
+    trainer.model.run_eagerly = True
     variables = {v.path: v for v in cnn_of(twin.model).variables}
     before = {path: variable.numpy() for path, variable in variables.items()}
-    twin.train(pad_clips(frame_clips((2, 3), "many-to-one", shape=(32, 32, 3)), rows=2, steps=4))
+    trainer.update(pad_clips(frame_clips((2, 3), "many-to-one", shape=(32, 32, 3)), rows=2, steps=4))
     changed = {path for path, variable in variables.items() if not np.array_equal(variable.numpy(), before[path])}
     moved = {path for path in changed if "moving" in path}
     last = ("conv_pw_12_bn", "conv_dw_13_bn", "conv_pw_13_bn")  # among the last nine layers
