@@ -163,6 +163,13 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="run_directory", type=Path, required=True, metavar="DIR", help="where the results go"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="train in N processes at a time (default: one per core where that pays off; on a GPU one); results do not "
+        "depend on it",
+    )
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,9 @@ def run_train(arguments: argparse.Namespace) -> int:
     from sequence_models.settings import TrainSettings
 
     settings, data = TrainSettings(**_settings(arguments)), _data_arguments(arguments)
-    run = train_with_bar(arguments.stores, arguments.labels, settings, tensorboard=arguments.tensorboard, **data)
+    run = train_with_bar(
+        arguments.stores, arguments.labels, settings, tensorboard=arguments.tensorboard, jobs=arguments.jobs, **data
+    )
     print(f"next: clipseq evaluate {run.path}")
     return 0
 
@@ -74,7 +76,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {fit_text(result, score)}", refresh=False)
             bar.update()
 
-        record = compare(sources, runs, on_fit=on_fit)
+        record = compare(sources, runs, on_fit=on_fit, jobs=arguments.jobs)
     print("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
@@ -208,6 +210,7 @@ def train_with_bar(
     *,
     run: Path,
     tensorboard: bool = False,
+    jobs: int | None = None,
     **data: Any,
 ) -> Run:
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
@@ -230,7 +233,7 @@ def train_with_bar(
             bar.set_postfix_str(f"{fold} seed {seed}: {fit_text(result, choosing_score(settings))}", refresh=False)
             bar.update()
 
-        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard)
+        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard, jobs=jobs)
     print(
         score_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()})
     )

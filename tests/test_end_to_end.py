@@ -89,7 +89,7 @@ def test_from_videos_to_report(videos, tmp_path, capsys):
 
 
 def test_an_interrupted_cross_validation_goes_on_where_it_stopped(videos, tmp_path, capsys, monkeypatch):
-    import sequence_models.experiments.train as experiment
+    import sequence_models.experiments.tasks as experiment
 
     home = tmp_path
     pipeline.main(["extract", str(videos), "--output", str(home / "features"), "--backbone", "tiny", "--every", "1"])

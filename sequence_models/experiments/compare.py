@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,19 +22,34 @@ from extract.store.reader import open_store
 from sequence_models.catalogue import TRAITS
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.evaluate import doctor_record
+from sequence_models.experiments.pool import Pool
 from sequence_models.experiments.prepare import DataSource, data_source_of
-from sequence_models.experiments.train import note_validation, read_choices, train_baselines, train_final, train_models
+from sequence_models.experiments.tasks import (
+    BaselineTask,
+    FitTask,
+    TestPredictions,
+    TestTask,
+    predict_also_shuffled,
+)
+from sequence_models.experiments.train import (
+    Collected,
+    baseline_tasks,
+    final_tasks,
+    fit_tasks,
+    note_validation,
+    open_pool,
+    read_choices,
+)
 from sequence_models.experiments.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
-from sequence_models.models.baselines import Baseline, baseline_names
-from sequence_models.prediction.predict import average, predict
-from sequence_models.records import Clip, Prediction, has_groups
+from sequence_models.models.baselines import baseline_names
+from sequence_models.records import Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays
+from sequence_models.runs.fitted import load_baseline, post_process, prediction_arrays
 from sequence_models.runs.results import begin_comparison, read_comparison, read_fit, read_validation
 from sequence_models.runs.run import CHOICES, COMPARISON, MODEL, Run, create_run, note_test_opened, read_run
 from sequence_models.settings import TrainSettings
+from sequence_models.splits.folds import Fold
 from sequence_models.training.fit import FitResult
-from sequence_models.training.step import forget_compiled
 
 Seconds = Mapping[tuple[str, ...], float]  # of extraction, by stores
 WALL_STAGES = ("backbone", "backbone_waited", "backbone_held")  # at any time, extraction is in one of them
@@ -80,6 +95,7 @@ def compare(
     runs: Mapping[str, Sequence[Run]],
     *,
     on_fit: Callable[[str, str, int, FitResult | None], None],
+    jobs: int | None = 1,
 ) -> dict[str, Any]:
     """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
 
@@ -87,30 +103,22 @@ def compare(
         sources: As for `sub_runs`.
         runs: From `sub_runs`.
         on_fit: Called after each fit with (folder, fold, seed, result); result None = it was already done.
+        jobs: How many processes; None = as many as pay off.
 
     Returns:
         The content of metrics.json.
     """
-    (run, data), validation = sources[0], {}
-    for model, of_model in runs.items():
-        for each in of_model:
-            validation[each.path.name] = _train(
-                each, data_source_of(each.settings, sources).data, partial(on_fit, each.path.name)
-            )
-            _note_done(run, model, each.path.name)
-        best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
-        train_final(best, data_source_of(best.settings, sources).data, on_fit=partial(on_fit, best.path.name))
-        forget_compiled()  # so that the next model's memory is measured alone
-    if not read_choices(run):
-        (run.path / CHOICES).unlink(missing_ok=True)
-        note_validation(run, list(train_baselines(run, data).values()))
-    validation |= read_validation(run)
-    run = note_test_opened(run)
-    extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
-    entries = [
-        _model_entry(model, of_model, data_source_of(of_model[0].settings, sources).data, extraction)
-        for model, of_model in runs.items()
-    ]
+    run, data = sources[0]
+    each_run = [each for of_model in runs.values() for each in of_model]
+    parts = [(each, data_source_of(each.settings, sources).data) for each in each_run]
+    with open_pool(parts, jobs=jobs, sources=[source.data for source in sources]) as pool:
+        validation = _train(sources, runs, pool, on_fit)
+        for task, result in pool.each(_final_tasks(sources, runs)):
+            on_fit(task.run.path.name, task.fold, task.seed, result.result)
+        validation |= read_validation(run)
+        run = note_test_opened(run)
+        extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
+        entries = _model_entries(sources, runs, pool, extraction)
     entries += [
         _baseline_entry(name, run, data, extraction)
         for name in baseline_names(run.settings.task, causal=run.settings.causal)
@@ -125,29 +133,58 @@ def compare(
     return record
 
 
-def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
-    """The clip with its embeddings in random order, but unchanged timestamps.
-
-    Args:
-        clip: A clip of T timesteps.
-        seed: The same seed gives the same order.
-
-    Returns:
-        The clip, and int64 (T,): where each original timestep went.
-    """
-    order = np.random.default_rng((seed, len(clip))).permutation(len(clip))
-    return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
-
-
-def _train(run: Run, data: ClipSet, on_fit: Callable[[str, int, FitResult | None], None]) -> dict[str, Any]:
-    """Train a sub-run if necessary; returns its validation scores."""
+def _train(
+    sources: Sequence[DataSource],
+    runs: Mapping[str, Sequence[Run]],
+    pool: Pool,
+    on_fit: Callable[[str, str, int, FitResult | None], None],
+) -> dict[str, Any]:
+    """Train the sub-runs and baselines that are not done yet; returns the validation scores of each sub-run."""
+    run, data = sources[0]
+    tasks: list[FitTask | BaselineTask] = []
+    open_runs: dict[str, tuple[str, Run, Collected]] = {}
+    for model, of_model in runs.items():
+        for each in of_model:
+            if read_choices(each):
+                for fold, seed in product(each.folds, range(each.seeds)):
+                    on_fit(each.path.name, fold.name, seed, None)
+                _note_done(run, model, each.path.name)
+                continue
+            (each.path / CHOICES).unlink(missing_ok=True)  # from another number of seeds; its decisions are overwritten
+            source = data_source_of(each.settings, sources)
+            tasks += fit_tasks(each, source=_number_of(source, sources), quiet=pool.jobs > 1)
+            open_runs[str(each.path)] = (model, each, Collected(each, source.data))
+    baselines = Collected(run, data)
     if not read_choices(run):
-        (run.path / CHOICES).unlink(missing_ok=True)  # from another number of seeds; its decisions are overwritten now
-        return note_validation(run, [train_models(run, data, on_fit=on_fit)])[MODEL]
-    for fold in run.folds:
-        for seed in range(run.seeds):
-            on_fit(fold.name, seed, None)
-    return read_validation(run)[MODEL]
+        (run.path / CHOICES).unlink(missing_ok=True)
+        tasks += baseline_tasks(run)
+    for task, result in pool.each(tasks):
+        if isinstance(task, BaselineTask):
+            baselines.add(task, result)
+            continue
+        model, each, collected = open_runs[task.key]
+        collected.add(task, result)
+        on_fit(each.path.name, task.fold, task.seed, result.result)
+        if collected.is_whole():
+            note_validation(each, collected.validations())
+            _note_done(run, model, each.path.name)
+    if found := baselines.validations():
+        note_validation(run, found)
+    return {each.path.name: read_validation(each)[MODEL] for of_model in runs.values() for each in of_model}
+
+
+def _final_tasks(sources: Sequence[DataSource], runs: Mapping[str, Sequence[Run]]) -> list[FitTask]:
+    """The fits on all clips, of the best grid point of each model."""
+    tasks = []
+    for of_model in runs.values():
+        best = max(of_model, key=lambda each: mean_rank(read_choices(each)[MODEL].values()))
+        source = data_source_of(best.settings, sources)
+        tasks += final_tasks(best, source.data, source=_number_of(source, sources))
+    return tasks
+
+
+def _number_of(source: DataSource, sources: Sequence[DataSource]) -> int:
+    return next(number for number, each in enumerate(sources) if each is source)
 
 
 def _note_done(run: Run, model: str, name: str) -> None:
@@ -158,32 +195,47 @@ def _note_done(run: Run, model: str, name: str) -> None:
         write_record(run.path / COMPARISON, done)
 
 
-def _model_entry(model: str, runs: Sequence[Run], data: ClipSet, extraction: Seconds) -> Entry:
-    """Test predictions of a model, in each fold from the grid point that was best on validation."""
-    for run in runs:
-        note_test_opened(run)
-    ordered = any(not TRAITS[run.settings.sequence_model].order_free for run in runs)
-    entry = Entry(model, ordered, extraction=extraction[runs[0].stores], seeds=[[] for _ in range(runs[0].seeds)])
-    clips = {clip.clip_id: clip for clip in data.clips}
-    choices = [read_choices(run)[MODEL] for run in runs]
-    sizes = []
-    for fold in runs[0].folds:
-        best = max(range(len(runs)), key=lambda number: rank(choices[number].get(fold.name)))
-        run = runs[best]
-        entry.points[fold.name] = run.path.name
-        if fold.name in choices[best]:
-            entry.choices[fold.name] = choices[best][fold.name]
-        models = [load_fitted(run, fold.name, seed) for seed in range(run.seeds)]
-        sizes.append(sum(int(np.prod(variable.shape)) for variable in models[0].trainable_variables))
-        of_seeds = _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], models)
-        for collected, predictions in zip(entry.seeds, of_seeds, strict=True):
+def _model_entries(
+    sources: Sequence[DataSource], runs: Mapping[str, Sequence[Run]], pool: Pool, extraction: Seconds
+) -> list[Entry]:
+    """Test predictions of every model, in each fold from the grid point that was best on validation."""
+    entries: dict[str, Entry] = {}
+    tasks, belongs = [], {}
+    for model, of_model in runs.items():
+        of_model = [note_test_opened(each) for each in of_model]
+        ordered = any(not TRAITS[each.settings.sequence_model].order_free for each in of_model)
+        seeds: list[list[Prediction]] = [[] for _ in range(of_model[0].seeds)]
+        entry = entries[model] = Entry(model, ordered, extraction=extraction[of_model[0].stores], seeds=seeds)
+        choices = [read_choices(each)[MODEL] for each in of_model]
+        source = _number_of(data_source_of(of_model[0].settings, sources), sources)
+        for fold in of_model[0].folds:
+            best = max(range(len(of_model)), key=lambda number: rank(choices[number].get(fold.name)))
+            run = of_model[best]
+            entry.points[fold.name] = run.path.name
+            if fold.name in choices[best]:
+                entry.choices[fold.name] = choices[best][fold.name]
+            tasks.append(TestTask(run, fold.name, fold.test, source=source))
+            belongs[run.path, fold.name] = model
+        fits = [read_fit(each, f.name, s) for each in of_model for f in each.folds for s in range(each.seeds)]
+        entry.seconds = float(sum(fit["seconds"] for fit in fits))
+        entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit.get("peak_mb")), default=None)
+    found = {(belongs[task.run.path, task.fold], task.fold): (task.run, said) for task, said in pool.each(tasks)}
+    for model, entry in entries.items():
+        sizes = []
+        for fold in runs[model][0].folds:
+            run, said = found[model, fold.name]
+            _add_predictions(entry, run, fold, said)
+            sizes.append(said.parameters)
+        entry.parameters = float(np.mean(sizes))
+    return list(entries.values())
+
+
+def _add_predictions(entry: Entry, run: Run, fold: Fold, said: TestPredictions) -> None:
+    entry.plain[fold.name], entry.shuffled[fold.name] = said.mean, said.shuffled
+    entry.said[fold.name] = post_process(run, fold, MODEL if entry.seeds else entry.name, said.mean)
+    if entry.seeds:  # baselines have none
+        for collected, predictions in zip(entry.seeds, said.of_seeds, strict=True):
             collected += predictions
-        entry.said[fold.name] = post_process(run, fold, MODEL, entry.plain[fold.name])
-    entry.parameters = float(np.mean(sizes))
-    fits = [read_fit(run, fold.name, seed) for run in runs for fold in run.folds for seed in range(run.seeds)]
-    entry.seconds = float(sum(fit["seconds"] for fit in fits))
-    entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit.get("peak_mb")), default=None)
-    return entry
 
 
 def _extraction_seconds(run: Run) -> float:
@@ -198,23 +250,9 @@ def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> 
     clips = {clip.clip_id: clip for clip in data.clips}
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)
-        _add_predictions(entry, fold.name, [clips[clip_id] for clip_id in fold.test], [baseline])
-        entry.said[fold.name] = post_process(run, fold, name, entry.plain[fold.name])
+        test = [clips[clip_id] for clip_id in fold.test]
+        size = baseline.weights.size + baseline.bias.size
+        _add_predictions(entry, run, fold, predict_also_shuffled([baseline], test, parameters=size))
         entry.seconds += seconds
-        entry.parameters = float(baseline.weights.size + baseline.bias.size)
+        entry.parameters = float(size)
     return entry
-
-
-def _add_predictions(entry: Entry, fold: str, test: Sequence[Clip], models: Sequence[Any]) -> list[list[Prediction]]:
-    """Predict a fold's test clips as they are and with shuffled timesteps; returns each model's predictions."""
-    shuffled = [shuffle_steps(clip, row) for row, clip in enumerate(test)]
-    of_models, of_shuffled = (
-        [model.predict(given) if isinstance(model, Baseline) else predict(model, given) for model in models]
-        for given in (test, [clip for clip, _ in shuffled])
-    )
-    entry.plain[fold] = average(of_models)
-    entry.shuffled[fold] = [
-        replace(said, probabilities=said.probabilities[place]) if said.probabilities.ndim == 2 else said
-        for said, (_, place) in zip(average(of_shuffled), shuffled, strict=True)
-    ]
-    return of_models

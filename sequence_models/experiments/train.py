@@ -5,32 +5,30 @@ Finished fits are recorded in the run directory, so an interrupted cross-validat
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from extract.errors import RunError
-from extract.system.memory import peak_mb, reset_peak
 from extract.text import counted
 from sequence_models.clips.loading import ClipSet
-from sequence_models.experiments.warm_start import start_head
-from sequence_models.models.baselines import baseline_names, fit_baseline
-from sequence_models.models.build import load_model
+from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
+from sequence_models.experiments.tasks import BaselineTask, FitTask
+from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.postprocess import choose_decision
-from sequence_models.prediction.predict import average, predict
+from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction
-from sequence_models.runs.checks import refuse_changed_weights, weights_digest
-from sequence_models.runs.files import read_record, write_arrays, write_record
+from sequence_models.runs.files import read_record, write_record
 from sequence_models.runs.results import read_fit
 from sequence_models.runs.run import CHOICES, FINAL, MODEL, POSTPROCESSED, Run
 from sequence_models.scoring.predictions import score_predictions, validation_score
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
-from sequence_models.training.fit import FitResult, fit_model
-from sequence_models.training.forecast import forecast
+from sequence_models.training.budget import budget_for, expected_seconds
+from sequence_models.training.fit import FitResult
+from sequence_models.training.forecast import bytes_needed, forecast
 
 Validated = list[tuple[Clip, Prediction]]
 
@@ -51,7 +49,12 @@ class Validation:
 
 
 def train(
-    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
+    run: Run,
+    data: ClipSet,
+    *,
+    on_fit: Callable[[str, int, FitResult | None], None],
+    tensorboard: bool = False,
+    jobs: int | None = 1,
 ) -> dict[str, dict]:
     """Run all fits of a run that are not done yet.
 
@@ -60,14 +63,44 @@ def train(
         data: From `prepare`.
         on_fit: Called after each fit with (fold, seed, result); result None = it was already done.
         tensorboard: Also write TensorBoard events.
+        jobs: How many processes; None = as many as pay off.
 
     Returns:
         Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; for
         per-frame labels also of each after post-processing.
     """
-    models = train_models(run, data, on_fit=on_fit, tensorboard=tensorboard)
-    train_final(run, data, on_fit=on_fit, tensorboard=tensorboard)
-    return note_validation(run, [models, *train_baselines(run, data).values()])
+    with open_pool([(run, data)], jobs=jobs) as pool:
+        tasks = fit_tasks(run, tensorboard=tensorboard, quiet=pool.jobs > 1)
+        collected = Collected(run, data)
+        for task, result in pool.each([*tasks, *baseline_tasks(run)]):
+            collected.add(task, result)
+            if isinstance(task, FitTask):
+                on_fit(task.fold, task.seed, result.result)
+        scores = note_validation(run, collected.validations())
+        for task, result in pool.each(final_tasks(run, data, tensorboard=tensorboard, quiet=pool.jobs > 1)):
+            on_fit(task.fold, task.seed, result.result)
+    return scores
+
+
+def open_pool(parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None, sources: Sequence[ClipSet] = ()) -> Pool:
+    """Processes for the open fits of some runs.
+
+    Args:
+        parts: Each run with its clips.
+        jobs: As for `train`.
+        sources: The clips that tasks refer to by number, if not those of the parts.
+    """
+    fits, seconds, needed = 0, 0.0, 0
+    for run, data in parts:
+        names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
+        still = sum(not run.fit_path(name, seed).exists() for name in names for seed in range(run.seeds))
+        fits += len(run.folds) * run.seeds
+        budget = budget_for(data.clips, (), run.settings)
+        seconds += still * expected_seconds(data.clips, run.settings, budget)
+        needed = max(needed, bytes_needed(data.clips, run.settings, budget, num_classes=run.num_classes))
+    processes = processes_for(jobs, tasks=fits, seconds=seconds, bytes_each=needed)
+    held = [source.clips for source in sources or [data for _, data in parts]]
+    return Pool(held, jobs=processes, threads=threads_per_task(fits))
 
 
 def forecast_run(run: Run, data: ClipSet) -> str:
@@ -87,65 +120,101 @@ def forecast_run(run: Run, data: ClipSet) -> str:
     return f"{counted(open_fits, 'fit')} to do; {told}"
 
 
-def train_models(
-    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
-) -> Validation:
-    """Fit the model of a run with every fold and seed; as `train`.
-
-    Returns:
-        The models' predictions for the clips that they were not trained on.
-    """
-    clips = {clip.clip_id: clip for clip in data.clips}
-    said = Validation(MODEL)
-    for fold in run.folds:
-        collected: dict[str, list[Prediction]] = {}
-        for seed in range(run.seeds):
-            mine = fold.of_seed(seed)
-            choosing = [clips[c] for c in mine.validation]
-            model = _fit(
-                run, fold.name, seed, [clips[c] for c in mine.train], choosing, on_fit, tensorboard=tensorboard
-            )
-            for prediction in predict(model, choosing):
-                collected.setdefault(prediction.clip_id, []).append(prediction)
-        averaged = [(clips[c], average([[each] for each in collected[c]])[0]) for c in clips if c in collected]
-        said.folds[fold.name] = averaged
-        _post_process(run, fold, said, clips)
-    return said
+def fit_tasks(run: Run, *, source: int = 0, tensorboard: bool = False, quiet: bool = True) -> list[FitTask]:
+    """The fits of every fold and seed."""
+    slim = _slim(run)
+    return [
+        FitTask(
+            slim,
+            fold.name,
+            seed,
+            fold.of_seed(seed).train,
+            fold.of_seed(seed).validation,
+            tensorboard=tensorboard,
+            quiet=quiet,
+            source=source,
+        )
+        for fold in run.folds
+        for seed in range(run.seeds)
+    ]
 
 
-def train_final(
-    run: Run, data: ClipSet, *, on_fit: Callable[[str, int, FitResult | None], None], tensorboard: bool = False
-) -> None:
-    """After cross-validation: fit the models for later use on all clips; as `train`."""
+def final_tasks(
+    run: Run, data: ClipSet, *, source: int = 0, tensorboard: bool = False, quiet: bool = True
+) -> list[FitTask]:
+    """After cross-validation: the fits for later use, on all clips, as long as the usual best update of the folds."""
     seeds = range(run.seeds if run.cv else 0)
     is_new = any(not run.fit_path(FINAL, seed).exists() for seed in seeds)
-    stop_after = _median_updates(run) if is_new else None
-    for seed in seeds:
-        _fit(run, FINAL, seed, list(data.clips), [], on_fit, stop_after=stop_after, tensorboard=tensorboard)
+    everything, stop_after = tuple(clip.clip_id for clip in data.clips), _median_updates(run) if is_new else None
+    return [
+        FitTask(
+            _slim(run), FINAL, seed, everything, (), stop_after, tensorboard=tensorboard, quiet=quiet, source=source
+        )
+        for seed in seeds
+    ]
 
 
-def train_baselines(run: Run, data: ClipSet) -> dict[str, Validation]:
-    """Fit the baselines of a run on every fold.
+def baseline_tasks(run: Run) -> list[BaselineTask]:
+    """The baselines of every fold.
 
     A baseline chooses nothing on validation clips, so the one that is kept is fitted on them too: a higher floor.
-
-    Returns:
-        Baseline -> its predictions for clips that it was not fitted on; for per-frame labels only for the first
-        validation part, since fitting on many frames is slow.
     """
-    clips = {clip.clip_id: clip for clip in data.clips}
-    validations = {name: Validation(name) for name in baseline_names(run.settings.task, causal=run.settings.causal)}
-    for fold in run.folds:
-        turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
-        for name, said in validations.items():
-            _fit_baseline(run, fold, name, clips)
-            validated: dict[str, Prediction] = {}
-            for mine in map(fold.of_seed, turns):
-                fitted = fit_baseline(name, [clips[c] for c in mine.train], run.num_classes, seed=0)
-                validated |= {p.clip_id: p for p in fitted.predict([clips[c] for c in mine.validation])}
-            said.folds[fold.name] = [(clips[c], validated[c]) for c in clips if c in validated]
-            _post_process(run, fold, said, clips)
-    return validations
+    names = baseline_names(run.settings.task, causal=run.settings.causal)
+    return [BaselineTask(_slim(run), fold, name) for name in names for fold in run.folds]
+
+
+class Collected:
+    """Gathers what models and baselines say about the clips that they were not fitted on.
+
+    Args:
+        run: The run that they belong to.
+        data: Its clips.
+    """
+
+    def __init__(self, run: Run, data: ClipSet):
+        self._run, self._clips = run, {clip.clip_id: clip for clip in data.clips}
+        self._of_model: dict[str, dict[int, list[Prediction]]] = {}  # fold -> seed -> predictions
+        self._of_baselines: dict[str, dict[str, dict[str, Prediction]]] = {}  # baseline -> fold -> clip_id ->
+
+    def add(self, task: FitTask | BaselineTask, result: Any) -> None:
+        """Take the result of a task."""
+        if isinstance(task, FitTask):
+            self._of_model.setdefault(task.fold, {})[task.seed] = result.predictions
+        else:
+            self._of_baselines.setdefault(task.name, {})[task.fold.name] = result
+
+    def is_whole(self) -> bool:
+        """Whether every fold and seed of the model is there."""
+        return sum(map(len, self._of_model.values())) == len(self._run.folds) * self._run.seeds
+
+    def validations(self) -> list[Validation]:
+        """The predictions of the model, if it was fitted, and of each baseline, with post-processing chosen."""
+        found = []
+        if self._of_model:
+            said = Validation(MODEL)
+            for fold in self._run.folds:
+                several: dict[str, list[Prediction]] = {}
+                for _, predictions in sorted(self._of_model[fold.name].items()):
+                    for each in predictions:
+                        several.setdefault(each.clip_id, []).append(each)
+                mean = {clip_id: average([[each] for each in they])[0] for clip_id, they in several.items()}
+                self._take(said, fold, mean)
+            found.append(said)
+        for name, folds in self._of_baselines.items():
+            said = Validation(name)
+            for fold in self._run.folds:
+                self._take(said, fold, folds[fold.name])
+            found.append(said)
+        return found
+
+    def _take(self, said: Validation, fold: Fold, predictions: Mapping[str, Prediction]) -> None:
+        said.folds[fold.name] = [(clip, predictions[c]) for c, clip in self._clips.items() if c in predictions]
+        _post_process(self._run, fold, said, self._clips)
+
+
+def _slim(run: Run) -> Run:
+    """The run without what grows with its clips, for tasks; all of it if a model starts from another run's folds."""
+    return run if run.settings.start_from else replace(run, clips={}, folds=())
 
 
 def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, dict]:
@@ -153,7 +222,7 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
 
     Args:
         run: The run to write to.
-        validations: From `train_models` and `train_baselines`.
+        validations: From `Collected`.
 
     Returns:
         The content of validation.json.
@@ -190,42 +259,6 @@ def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:
     return [(clip, said) for clip, said in pairs if clip.clip_id in asked and clip.labels.max() >= 0]
 
 
-def _fit(
-    run: Run,
-    fold: str,
-    seed: int,
-    training: Sequence[Clip],
-    validation: Sequence[Clip],
-    on_fit: Callable[[str, int, FitResult | None], None],
-    *,
-    stop_after: int | None = None,
-    tensorboard: bool,
-) -> Any:
-    weights, note = run.model_path(fold, seed), run.fit_path(fold, seed)
-    if note.exists() and weights.exists():
-        refuse_changed_weights(run, fold, seed)
-        on_fit(fold, seed, None)
-        return load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
-    reset_peak()
-    result = fit_model(
-        training,
-        validation,
-        run.settings,
-        num_classes=run.num_classes,
-        seed=seed,
-        checkpoint=weights,
-        log=run.log_path(fold, seed),
-        stop_after=stop_after,
-        head=start_head(run, fold, seed),
-        tensorboard=run.events_path(fold, seed) if tensorboard else None,
-    )
-    told = {"best_update": result.best_update, "best_score": result.best_score, "seconds": result.seconds}
-    told["overfits_from"] = result.overfits_from
-    write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
-    on_fit(fold, seed, result)
-    return result.model
-
-
 def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]) -> None:
     """Choose the post-processing on the fold's validation clips, save it, and per frame apply it to them."""
     pairs = said.folds[fold.name]
@@ -246,15 +279,6 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
     write_record(run.decision_path(fold.name, said.name), decision.to_record(), run_id=run.run_id)
     if not is_whole:
         said.decided[fold.name] = list(zip(choosing, decision.apply(predictions), strict=True))
-
-
-def _fit_baseline(run: Run, fold: Fold, name: str, clips: dict[str, Clip]) -> None:
-    path = run.baseline_path(fold.name, name)
-    if not path.exists():
-        began = time.perf_counter()
-        fitted = fit_baseline(name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
-        arrays = fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)}
-        write_arrays(path, arrays, run_id=run.run_id)
 
 
 def _median_updates(run: Run) -> int:

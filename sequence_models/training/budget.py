@@ -24,6 +24,8 @@ MOST_TIMESTEPS = 1 << 15  # per update
 CHUNKS_PER_SET, SHORTEST_CHUNK, LONGEST_CHUNK = 64, 64, 512
 FEWEST_BETWEEN_CHECKS, MOST_BETWEEN_CHECKS = 10, 50
 COST_OF_TRAINING = 3  # forward and backward pass relative to a forward pass
+USUAL_SHARE = 1 / 3  # of a budget that is used up before patience ends a fit
+OVERHEAD, OPERATIONS_PER_SECOND = 0.004, 3e10  # of an update, on one core
 LOWEST_RATE = 0.01  # plateau schedule, as a fraction of --learning-rate
 
 
@@ -89,6 +91,15 @@ def _batch_size(train: Sequence[Clip], pieces: int, settings: TrainSettings, chu
     wanted = min(largest, max(least, pieces // BATCHES_PER_PASS))
     size = max(1, min(wanted, fitting))
     return 1 << int(math.log2(size))  # so that similar folds share one compiled step
+
+
+def expected_seconds(train: Sequence[Clip], settings: TrainSettings, budget: Budget) -> float:
+    """How long a fit takes on one core, very roughly; enough to tell a second from a minute."""
+    longest = padded_length(math.ceil(max(map(len, train)) / settings.stride))
+    steps = budget.batch_size * (min(longest, budget.chunk) if budget.chunk else longest)
+    width = math.prod(train[0].embeddings.shape[1:])
+    multiplications = steps * (width * (settings.projection or settings.hidden) + 24 * settings.hidden**2)
+    return USUAL_SHARE * budget.updates * (OVERHEAD + 6 * multiplications / OPERATIONS_PER_SECOND)
 
 
 class LearningRate:

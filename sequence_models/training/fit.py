@@ -275,9 +275,8 @@ def _validate(job: _Job) -> tuple[float | None, float | None]:
 
 
 def _is_small(clips: Sequence[Clip]) -> bool:
-    return sum(clip.embeddings.size for clip in clips) * 4 <= HELD_BYTES and not isinstance(
-        clips[0].embedding_dim, tuple
-    )
+    """Whether all embeddings fit in HELD_BYTES; raw frames stay in their stores."""
+    return clips[0].embeddings.ndim == 2 and 4 * sum(clip.embeddings.size for clip in clips) <= HELD_BYTES
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:

@@ -61,21 +61,12 @@ def refuse_too_large(
         room: Available bytes; None asks the system.
 
     Returns:
-        The most bytes needed at a time, approximately.
+        `bytes_needed`.
 
     Raises:
         UsageError: Too little memory is available; names the longest clip and the flag that helps.
     """
-    longest = max(clips, key=len)
-    whole = padded_length(-(-len(longest) // settings.stride))
-    if settings.window:
-        rate = (len(longest) - 1) / max(float(longest.pts_seconds[-1] - longest.pts_seconds[0]), 1e-9)
-        whole = min(whole, padded_length(int(settings.window * rate) + 1))
-    piece = min(whole, budget.chunk) if budget.chunk else whole
-    width = longest.embedding_dim
-    update = budget.batch_size * piece * _bytes_per_step(settings, width, num_classes, training=True)
-    together = whole if isinstance(width, tuple) else max(whole, min(sum(map(len, clips)), FRAMES_PER_BATCH))
-    predicted = together * _bytes_per_step(settings, width, num_classes, training=False)
+    longest, update, predicted = _largest(clips, settings, budget, num_classes)
     needed = LIBRARIES_BYTES + max(update, predicted)
     room = available_bytes() if room is None else room
     if room is None or needed <= room:
@@ -90,6 +81,26 @@ def refuse_too_large(
         f"{longest.clip_id} has {len(longest):,} timesteps, for which {settings.model} would need about "
         f"{needed / 1e9:.1f} GB of memory, but only {room / 1e9:.1f} GB are free; give {helps}."
     )
+
+
+def bytes_needed(clips: Sequence[Clip], settings: TrainSettings, budget: Budget, *, num_classes: int) -> int:
+    """The most memory that a fit or a prediction takes at a time, approximately, with the libraries."""
+    _, update, predicted = _largest(clips, settings, budget, num_classes)
+    return LIBRARIES_BYTES + max(update, predicted)
+
+
+def _largest(clips: Sequence[Clip], settings: TrainSettings, budget: Budget, num_classes: int) -> tuple[Clip, int, int]:
+    """The longest clip, and the bytes of an update and of a prediction."""
+    longest = max(clips, key=len)
+    whole = padded_length(-(-len(longest) // settings.stride))
+    if settings.window:
+        rate = (len(longest) - 1) / max(float(longest.pts_seconds[-1] - longest.pts_seconds[0]), 1e-9)
+        whole = min(whole, padded_length(int(settings.window * rate) + 1))
+    piece = min(whole, budget.chunk) if budget.chunk else whole
+    width = longest.embedding_dim
+    update = budget.batch_size * piece * _bytes_per_step(settings, width, num_classes, training=True)
+    together = whole if isinstance(width, tuple) else max(whole, min(sum(map(len, clips)), FRAMES_PER_BATCH))
+    return longest, update, together * _bytes_per_step(settings, width, num_classes, training=False)
 
 
 def _bytes_per_step(settings: TrainSettings, width: EmbeddingDim, num_classes: int, *, training: bool) -> int:

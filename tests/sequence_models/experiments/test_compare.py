@@ -9,13 +9,14 @@ import pytest
 from clip_factory import ordered_clips
 from page_reading import text_of
 
-import sequence_models.experiments.train as experiment
+import sequence_models.experiments.tasks as experiment
 from extract.errors import RunError
 from sequence_models.clips.loading import ClipSet
-from sequence_models.experiments.compare import compare, shuffle_steps, sub_runs
+from sequence_models.experiments.compare import compare, sub_runs
 from sequence_models.experiments.evaluate import evaluate
 from sequence_models.experiments.grid import grid_points
 from sequence_models.experiments.prepare import DataSource
+from sequence_models.experiments.tasks import shuffle_steps
 from sequence_models.report.page import write_report
 from sequence_models.runs.files import write_record
 from sequence_models.runs.fitted import load_fitted, predict_clips

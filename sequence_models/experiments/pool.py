@@ -1,0 +1,240 @@
+"""Spreads independent tasks over processes: the fits of folds, seeds and models, baselines, and test predictions.
+
+Every process starts Keras once and sees the clips through one file in memory that all share. The parent decides what is
+done and collects the results; tasks write only files of their own. How many threads a task gets depends on the number
+of tasks, not on the number of processes, so that `--jobs` changes no result.
+
+parent ──tasks──▶ process 1 ─┐
+       ──tasks──▶ process 2 ─┼──results, as they come──▶ parent
+       clips ═══▶ (shared)  ─┘
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from joblib.externals.loky import ProcessPoolExecutor
+
+from extract.errors import RunError, UsageError
+from extract.system.cores import usable_cores
+from extract.system.memory import available_bytes
+from extract.system.quiet_start import has_gpu, import_keras_quietly
+from sequence_models.records import Clip
+
+WORTH_PROCESSES = 20.0  # seconds of work below which starting Keras several times costs more than it saves
+ALIGNED = 64
+THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Task(Protocol):
+    """A piece of work that needs nothing but clips, and can be sent to another process."""
+
+    @property
+    def source(self) -> int:
+        """Which of the pool's clips it needs."""
+
+    @property
+    def key(self) -> str:
+        """Tasks of one key follow each other in a process, since they share what is compiled."""
+
+    def do(self, clips: Mapping[str, Clip]) -> Any:
+        """The work."""
+
+
+def threads_per_task(tasks: int) -> int:
+    """How many threads each of so many independent tasks gets."""
+    cores = usable_cores()
+    return max(1, cores // max(1, min(cores, tasks)))
+
+
+def processes_for(asked: int | None, *, tasks: int, seconds: float, bytes_each: int) -> int:
+    """How many processes to use.
+
+    Args:
+        asked: What `--jobs` says; None = as many as pay off.
+        tasks: How many independent tasks there are.
+        seconds: How long all of them take on one core, roughly.
+        bytes_each: What a process needs at most.
+
+    Raises:
+        UsageError: Fewer than one is asked for.
+    """
+    if asked is not None and asked < 1:
+        raise UsageError(f"--jobs {asked} must be at least 1")
+    most = max(1, min(usable_cores() if asked is None else asked, tasks))
+    if most == 1 or (asked is None and seconds < WORTH_PROCESSES) or has_gpu():
+        return 1
+    room = available_bytes()
+    return most if room is None else max(1, min(most, room // max(1, bytes_each)))
+
+
+class Pool:
+    """Processes that share clips; with one job, tasks run in this process. Use it as a context manager.
+
+    Args:
+        sources: Lists of clips; tasks name theirs by number. Raw frames stay in their stores: their tasks run here.
+        jobs: From `processes_for`.
+        threads: Of each task, from `threads_per_task`.
+    """
+
+    def __init__(self, sources: Sequence[Sequence[Clip]], *, jobs: int = 1, threads: int = 1):
+        self._clips = [{clip.clip_id: clip for clip in source} for source in sources]
+        self._shared = [all(isinstance(clip.embeddings, np.ndarray) for clip in source) for source in sources]
+        self._sources, self.jobs, self._threads = sources, jobs if any(self._shared) else 1, threads
+        self._workers: list[ProcessPoolExecutor] = []
+        self._keys: list[str] = []  # of the last task of each worker
+        self.busy_seconds = 0.0
+
+    def __enter__(self) -> Pool:
+        if self.jobs > 1:
+            self._start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for worker in self._workers:
+            worker.shutdown(wait=True, kill_workers=True)
+
+    def each(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
+        """Do all tasks.
+
+        Args:
+            tasks: The longest first, if they differ much.
+
+        Yields:
+            A task and its result, as they are finished.
+
+        Raises:
+            RunError: A process was ended from outside.
+        """
+        sent = [task for task in tasks if self._workers and self._shared[task.source]]
+        yield from self._in_workers(sent)
+        for task in tasks:
+            if not (self._workers and self._shared[task.source]):
+                began = time.perf_counter()
+                result = task.do(self._clips[task.source])
+                self.busy_seconds += time.perf_counter() - began
+                yield task, result
+
+    def _start(self) -> None:
+        file, name = tempfile.mkstemp(prefix="clipseq-")
+        try:
+            with os.fdopen(file, "wb") as stream:
+                _write_shared(
+                    [source if shared else () for source, shared in zip(self._sources, self._shared, strict=True)],
+                    stream,
+                )
+            number = str(self._threads)
+            self._workers = [
+                ProcessPoolExecutor(
+                    max_workers=1,
+                    initializer=_begin,
+                    initargs=(name, os.getpid()),
+                    env=dict.fromkeys(THREAD_VARIABLES, number),
+                )
+                for _ in range(self.jobs)
+            ]
+            self._keys = [""] * self.jobs
+            for begun in [worker.submit(os.getpid) for worker in self._workers]:
+                begun.result()  # each has opened the file
+        finally:
+            Path(name).unlink()
+        for worker in self._workers:
+            worker.submit(import_keras_quietly)
+
+    def _in_workers(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
+        waiting: dict[str, deque[Task]] = {}
+        for task in tasks:
+            waiting.setdefault(task.key, deque()).append(task)
+        running: dict[Future, tuple[int, Task]] = {}
+        idle = deque(range(len(self._workers)))
+        while waiting or running:
+            while idle and waiting:
+                number = idle.popleft()
+                task = self._next_for(number, waiting)
+                running[self._workers[number].submit(_do, pickle.dumps(task))] = (number, task)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                number, task = running.pop(future)
+                idle.append(number)
+                try:
+                    result, seconds = future.result()
+                except BrokenProcessPool as error:
+                    raise RunError(
+                        "a process that trained was ended from outside, usually for want of memory; what is finished "
+                        f"is kept: run the same command again, with --jobs {max(1, self.jobs // 2)}"
+                    ) from error
+                self.busy_seconds += seconds
+                yield task, result
+
+    def _next_for(self, number: int, waiting: dict[str, deque[Task]]) -> Task:
+        """A task of the same key as the worker's last; else of the key with the most left for each worker on it."""
+        key = self._keys[number]
+        if key not in waiting:
+            key = max(waiting, key=lambda each: len(waiting[each]) / (1 + self._keys.count(each)))
+        self._keys[number] = key
+        task = waiting[key].popleft()
+        if not waiting[key]:
+            del waiting[key]
+        return task
+
+
+_clips: list[dict[str, Clip]] = []  # in a worker
+
+
+def _begin(name: str, parent: int) -> None:
+    """Runs first in every worker: an interrupt is the parent's business, and its end is ours."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _clips[:] = [{clip.clip_id: clip for clip in source} for source in _read_shared(Path(name))]
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+
+
+def _do(task: bytes) -> tuple[Any, float]:
+    import_keras_quietly()  # before the task's own modules
+    began = time.perf_counter()
+    given: Task = pickle.loads(task)
+    result = given.do(_clips[given.source])
+    return result, time.perf_counter() - began
+
+
+def _write_shared(value: Any, stream: Any) -> None:
+    """A pickle whose arrays lie beside it, so that a reader can map them instead of copying them."""
+    arrays: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
+    sizes = [array.raw().nbytes for array in arrays]
+    head = np.array([len(body), len(sizes), *sizes], np.int64).tobytes()
+    place = 0
+    for part in (head, body, *(array.raw() for array in arrays)):
+        place += stream.write(b"\0" * (-place % ALIGNED))
+        place += stream.write(part)
+
+
+def _read_shared(path: Path) -> Any:
+    with open(path, "rb") as file:
+        held = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    body, count = np.frombuffer(held[:16], np.int64).tolist()
+    sizes = np.frombuffer(held[16 : 16 + 8 * count], np.int64).tolist()
+    parts, place = [], 16 + 8 * count
+    for size in (body, *sizes):
+        place += -place % ALIGNED
+        parts.append(held[place : place + size])
+        place += size
+    return pickle.loads(parts[0], buffers=parts[1:])

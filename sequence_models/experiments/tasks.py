@@ -1,0 +1,216 @@
+"""The tasks of an experiment: one fit, the baselines of one fold, the test predictions of one fold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from extract.system.memory import peak_mb, reset_peak
+from sequence_models.experiments.warm_start import start_head
+from sequence_models.models.baselines import Baseline, fit_baseline
+from sequence_models.models.build import load_model
+from sequence_models.prediction.predict import average, predict
+from sequence_models.records import Clip, Prediction
+from sequence_models.runs.checks import refuse_changed_weights, weights_digest
+from sequence_models.runs.files import write_arrays, write_record
+from sequence_models.runs.fitted import load_fitted
+from sequence_models.runs.run import Run
+from sequence_models.settings import MANY_TO_ONE
+from sequence_models.splits.folds import Fold
+from sequence_models.training.fit import FitResult, fit_model
+from sequence_models.training.step import forget_compiled
+
+_measured: list[str] = []  # the run whose memory is being measured in this process
+
+
+@dataclass(frozen=True)
+class FitDone:
+    """A finished fit.
+
+    Args:
+        result: Without its model; None if it was already done.
+        predictions: For its validation clips.
+    """
+
+    result: FitResult | None
+    predictions: list[Prediction]
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """Fit the model of a run with one fold and seed, unless that is done already.
+
+    Args:
+        run: The run; its files for this fold and seed are written.
+        fold: Name of the fold, or `FINAL`.
+        seed: The seed.
+        training: clip_ids.
+        validation: clip_ids.
+        stop_after: As for `fit_model`.
+        tensorboard: Also write TensorBoard events.
+        quiet: No progress bar.
+        source: Which of the pool's clips are meant.
+    """
+
+    run: Run
+    fold: str
+    seed: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    stop_after: int | None = None
+    tensorboard: bool = False
+    quiet: bool = False
+    source: int = 0
+
+    @property
+    def key(self) -> str:
+        """Fits of one run share what is compiled."""
+        return str(self.run.path)
+
+    def do(self, clips: Mapping[str, Clip]) -> FitDone:
+        """Fit, write weights, log and note, and predict the validation clips."""
+        if _measured != [self.key]:
+            forget_compiled()  # so that the next model's memory is measured alone
+            _measured[:] = [self.key]
+        run, choosing = self.run, [clips[clip_id] for clip_id in self.validation]
+        weights, note = run.model_path(self.fold, self.seed), run.fit_path(self.fold, self.seed)
+        if note.exists() and weights.exists():
+            refuse_changed_weights(run, self.fold, self.seed)
+            model = load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
+            return FitDone(None, predict(model, choosing))
+        reset_peak()
+        result = fit_model(
+            [clips[clip_id] for clip_id in self.training],
+            choosing,
+            run.settings,
+            num_classes=run.num_classes,
+            seed=self.seed,
+            checkpoint=weights,
+            log=run.log_path(self.fold, self.seed),
+            stop_after=self.stop_after,
+            head=start_head(run, self.fold, self.seed),
+            tensorboard=run.events_path(self.fold, self.seed) if self.tensorboard else None,
+            quiet=self.quiet,
+        )
+        told = {"best_update": result.best_update, "best_score": result.best_score, "seconds": result.seconds}
+        told["overfits_from"] = result.overfits_from
+        write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
+        return FitDone(replace(result, model=None), predict(result.model, choosing))
+
+
+@dataclass(frozen=True)
+class BaselineTask:
+    """Fit one baseline on one fold.
+
+    Args:
+        run: The run whose file for this fold and baseline is written, unless there is one.
+        fold: The fold.
+        name: Of the baseline.
+        source: Which of the pool's clips are meant.
+    """
+
+    run: Run
+    fold: Fold
+    name: str
+    source: int = 0
+
+    @property
+    def key(self) -> str:
+        """Baselines share nothing."""
+        return f"{self.run.path}-{self.name}"
+
+    def do(self, clips: Mapping[str, Clip]) -> dict[str, Prediction]:
+        """Write the baseline, fitted on all clips but those for testing.
+
+        Returns:
+            clip_id -> the prediction of one fitted without it; per frame only for the first validation part.
+        """
+        run, fold = self.run, self.fold
+        path = run.baseline_path(fold.name, self.name)
+        if not path.exists():
+            began = time.perf_counter()
+            fitted = fit_baseline(self.name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
+            arrays = fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)}
+            write_arrays(path, arrays, run_id=run.run_id)
+        turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
+        validated: dict[str, Prediction] = {}
+        for mine in map(fold.of_seed, turns):
+            fitted = fit_baseline(self.name, [clips[c] for c in mine.train], run.num_classes, seed=0)
+            validated |= {p.clip_id: p for p in fitted.predict([clips[c] for c in mine.validation])}
+        return validated
+
+
+@dataclass(frozen=True)
+class TestPredictions:
+    """What the models of a run say about the test clips of one fold.
+
+    Args:
+        parameters: Trainable weights of each.
+        of_seeds: The predictions of each seed.
+        mean: Their mean.
+        shuffled: The same with the timesteps in random order, each prediction at its original timestep.
+    """
+
+    parameters: int
+    of_seeds: list[list[Prediction]]
+    mean: list[Prediction]
+    shuffled: list[Prediction]
+
+
+@dataclass(frozen=True)
+class TestTask:
+    """Predict the test clips of one fold with the models of all seeds.
+
+    Args:
+        run: A trained run.
+        fold: The name of the fold.
+        test: clip_ids.
+        source: Which of the pool's clips are meant.
+    """
+
+    run: Run
+    fold: str
+    test: tuple[str, ...]
+    source: int = 0
+
+    @property
+    def key(self) -> str:
+        """Models of one run share what is compiled."""
+        return str(self.run.path)
+
+    def do(self, clips: Mapping[str, Clip]) -> TestPredictions:
+        """Load the models, and predict."""
+        models = [load_fitted(self.run, self.fold, seed) for seed in range(self.run.seeds)]
+        parameters = sum(int(np.prod(variable.shape)) for variable in models[0].trainable_variables)
+        return predict_also_shuffled(models, [clips[clip_id] for clip_id in self.test], parameters=parameters)
+
+
+def predict_also_shuffled(models: Sequence, test: Sequence[Clip], *, parameters: int) -> TestPredictions:
+    """Predict clips as they are and with shuffled timesteps, with models or baselines."""
+    shuffled = [shuffle_steps(clip, row) for row, clip in enumerate(test)]
+    of_models, of_shuffled = (
+        [model.predict(given) if isinstance(model, Baseline) else predict(model, given) for model in models]
+        for given in (test, [clip for clip, _ in shuffled])
+    )
+    back = [
+        replace(said, probabilities=said.probabilities[place]) if said.probabilities.ndim == 2 else said
+        for said, (_, place) in zip(average(of_shuffled), shuffled, strict=True)
+    ]
+    return TestPredictions(parameters, of_models, average(of_models), back)
+
+
+def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:
+    """The clip with its embeddings in random order, but unchanged timestamps.
+
+    Args:
+        clip: A clip of T timesteps.
+        seed: The same seed gives the same order.
+
+    Returns:
+        The clip, and int64 (T,): where each original timestep went.
+    """
+    order = np.random.default_rng((seed, len(clip))).permutation(len(clip))
+    return replace(clip, embeddings=clip.embeddings[order]), np.argsort(order)
