@@ -20,13 +20,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from joblib.externals.loky import ProcessPoolExecutor
 
 from extract.errors import RunError, UsageError
 from extract.system.cores import usable_cores
@@ -95,6 +96,7 @@ class Pool:
         self._shared = [all(isinstance(clip.embeddings, np.ndarray) for clip in source) for source in sources]
         self._sources, self.jobs, self._threads = sources, jobs if any(self._shared) else 1, threads
         self._workers: list[ProcessPoolExecutor] = []
+        self._processes: list[int] = []
         self._keys: list[str] = []  # of the last task of each worker
         self.busy_seconds = 0.0
 
@@ -103,9 +105,12 @@ class Pool:
             self._start()
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)  # they hold nothing: finished results are here, files are whole
         for worker in self._workers:
-            worker.shutdown(wait=True, kill_workers=True)
+            worker.shutdown()
 
     def each(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
         """Do all tasks.
@@ -136,19 +141,14 @@ class Pool:
                     [source if shared else () for source, shared in zip(self._sources, self._shared, strict=True)],
                     stream,
                 )
-            number = str(self._threads)
-            self._workers = [
-                ProcessPoolExecutor(
-                    max_workers=1,
-                    initializer=_begin,
-                    initargs=(name, os.getpid()),
-                    env=dict.fromkeys(THREAD_VARIABLES, number),
-                )
-                for _ in range(self.jobs)
-            ]
-            self._keys = [""] * self.jobs
-            for begun in [worker.submit(os.getpid) for worker in self._workers]:
-                begun.result()  # each has opened the file
+            with _threads_in_environment(self._threads):
+                self._workers = [
+                    ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(name, os.getpid()))
+                    for _ in range(self.jobs)
+                ]
+                self._keys = [""] * self.jobs
+                begun = [worker.submit(os.getpid) for worker in self._workers]
+                self._processes = [each.result() for each in begun]  # each has opened the file
         finally:
             Path(name).unlink()
         for worker in self._workers:
@@ -189,6 +189,21 @@ class Pool:
         if not waiting[key]:
             del waiting[key]
         return task
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """What new processes find there when they start their libraries."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 _clips: list[dict[str, Clip]] = []  # in a worker
