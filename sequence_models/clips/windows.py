@@ -126,9 +126,11 @@ def window_spans(pts_seconds: np.ndarray, settings: TrainSettings, *, offset: fl
     Returns:
         Half-open spans of timesteps; a single span of all of them without a window, or if they fit in one.
     """
+    if not settings.window:
+        return [(0, len(pts_seconds))]
     first, end = float(pts_seconds[0]), _end_seconds(pts_seconds)
     latest = end - settings.window
-    if not settings.window or latest <= first:
+    if latest <= first:
         return [(0, len(pts_seconds))]
     begin = first + offset * min(settings.hop_seconds, latest - first)
     starts = np.append(np.arange(begin, latest, settings.hop_seconds), latest) - CLOCK_TOLERANCE_SECONDS

@@ -11,7 +11,6 @@ and on wide embeddings it costs as much as the rest of a small model, so it is d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -51,11 +50,12 @@ class CompiledModel:
             layer = self.model.get_layer("standardise")
             self._mean, self._scale = layer.mean.numpy(), layer.scale.numpy()
 
-    def standardised_clips(self, clips: Sequence[Clip]) -> list[Clip]:
-        """The clips as the twin takes them, their embeddings float32."""
-        if self.settings.on_frames:
-            return list(clips)
-        return [replace(clip, embeddings=self._standardise(clip.embeddings.astype(np.float32))) for clip in clips]
+    def standardised_rows(self, clips: Sequence[Clip]) -> np.ndarray:
+        """All timesteps of all clips as the twin takes them, float32 (1 + sum of T, D), after a row of zeros."""
+        rows = np.zeros((1 + sum(map(len, clips)), clips[0].embeddings.shape[1]), np.float32)
+        np.concatenate([clip.embeddings for clip in clips], out=rows[1:])
+        self._standardise(rows[1:])
+        return rows
 
     def standardised(self, batch: PaddedBatch) -> PaddedBatch:
         """A batch as the twin takes it; its embeddings are changed in place, padding stays 0."""

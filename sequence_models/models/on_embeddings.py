@@ -15,7 +15,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from sequence_models.models.layers import AttentionReadout, Dropout, Readout, SegmentMean, SmoothnessLoss, Standardise
+from sequence_models.models.layers import (
+    AttentionReadout,
+    Conv1D,
+    Dropout,
+    Readout,
+    SegmentMean,
+    SmoothnessLoss,
+    Standardise,
+)
 from sequence_models.models.recurrent import LSTM
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
@@ -143,7 +151,7 @@ def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: See
 def _tcn_stage(sequence, mask, settings: TrainSettings, seeds: Seeds):
     sequence = masked(dense(settings.hidden, seeds)(sequence), mask)
     for layer in range(settings.tcn_layers):
-        convolution = layers.Conv1D(
+        convolution = Conv1D(
             settings.hidden,
             kernel_size=3,
             dilation_rate=2**layer,

@@ -12,10 +12,11 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
+from itertools import count, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -160,9 +161,26 @@ class _Job:
     budget: Budget
 
     @cached_property
-    def standardised(self) -> Sequence[Clip] | None:
-        """The training clips, standardised once for all passes; None if they are too large to hold twice."""
-        return self.trainer.twin.standardised_clips(self.train) if _is_small(self.train) else None
+    def table(self) -> Any:
+        """All training timesteps, standardised once; None if they are too large to hold twice, or vary."""
+        if self.varies or not _is_small(self.train):
+            return None
+        return self.trainer.hold(self.trainer.twin.standardised_rows(self.train))
+
+    @cached_property
+    def numbered(self) -> Sequence[Clip]:
+        """The training clips; with a table, row numbers take the place of their embeddings."""
+        if self.table is None:
+            return self.train
+        ends = np.cumsum([1, *map(len, self.train)])
+        numbers = [np.arange(first, last, dtype=np.float32)[:, None] for first, last in pairwise(ends)]
+        return [replace(clip, embeddings=each) for clip, each in zip(self.train, numbers, strict=True)]
+
+    @property
+    def varies(self) -> bool:
+        """Whether embeddings change from pass to pass."""
+        settings = self.trainer.twin.settings
+        return Augmentation(settings.crop, settings.speed, settings.frame_drop) != Augmentation()
 
     @cached_property
     def looks(self) -> Sequence[PredictionBatch] | None:
@@ -219,25 +237,31 @@ class _WeightsInMemory(io.BytesIO):
 
 def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -> list[dict]:
     history: list[dict] = []
-    rates, began, losses, sizes = LearningRate(job.trainer.twin.settings, job.budget), time.perf_counter(), [], []
+    rates, began, update = LearningRate(job.trainer.twin.settings, job.budget), time.perf_counter(), 0
     log_line(log, LOG_COLUMNS, mode="w")
     batches = _batches(job)
     with progress_bar(
         total=stop_after, unit=" updates", desc=plain(log.stem), disable=quiet or None, leave=False
     ) as bar:
-        for update in range(1, stop_after + 1):
-            number, batch = next(batches)
-            rate = rates.at(update)
-            losses.append(job.trainer.update(batch, learning_rate=rate))
-            sizes.append(batch.sample_weight.sum())
-            bar.update()
-            if update % job.budget.check_every and update < stop_after:
-                continue
+        while update < stop_after:
+            losses, sizes, number = [], [], 0
+            until = min(stop_after, update + job.budget.check_every)
+            while update < until:
+                together = until - update if job.table is not None else 1
+                numbers, some = zip(*islice(batches, together), strict=True)
+                at = [rates.at(each) for each in range(update + 1, update + together + 1)]
+                if job.table is None:
+                    losses.append(job.trainer.update(job.trainer.twin.standardised(some[0]), learning_rate=at[0]))
+                else:
+                    losses += job.trainer.updates(job.table, some, at)
+                sizes += [batch.sample_weight.sum() for batch in some]
+                update, number, rate = update + together, numbers[-1], at[-1]
+                bar.update(together)
             validation_loss, score = _validate(job)
             loss, now = float(np.average(losses, weights=sizes)), time.perf_counter()
             record = (update, number, loss, validation_loss, score, rate, now - began)
             history.append(dict(zip(LOG_COLUMNS, record, strict=True)))
-            began, losses, sizes = now, [], []
+            began = now
             best.offer(job.trainer.twin, history[-1])
             rates.note(update, best.last_progress)
             log_line(log, history[-1].values(), mode="a")
@@ -249,19 +273,18 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
 def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
     """The batches of pass after pass, each with the number of its pass."""
     settings = job.trainer.twin.settings
-    varied = Augmentation(settings.crop, settings.speed, settings.frame_drop)
     for number in count(1):
         rng = np.random.default_rng((job.seed, number, PIECES))
         batches = make_batches(
-            training_pieces(job.standardised or job.train, settings, rng, chunk=job.budget.chunk),
+            training_pieces(job.numbered, settings, rng, chunk=job.budget.chunk),
             batch_size=job.budget.batch_size,
             seed=(job.seed, number),
             class_weights=job.class_weights,
-            augmentation=None if varied == Augmentation() else varied,
+            augmentation=Augmentation(settings.crop, settings.speed, settings.frame_drop) if job.varies else None,
             frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
         )
         for batch in batches:
-            yield number, batch if job.standardised else job.trainer.twin.standardised(batch)
+            yield number, batch
 
 
 def _validate(job: _Job) -> tuple[float | None, float | None]:

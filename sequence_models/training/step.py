@@ -1,8 +1,14 @@
-"""One weight update, compiled once per architecture for batches of any size and length."""
+"""Weight updates, compiled once per architecture for batches of any size and length.
+
+Many small updates take longer to call than to compute. So if the standardised clips fit in memory, they are given to
+TensorFlow once, as one table of timesteps; batches then hold row numbers in place of embeddings, and all updates until
+the next validation are one call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -56,6 +62,7 @@ class Trainer:
         self._fresh = [variable.numpy() for variable in optimizer.variables]
         self._learning_rate = settings.learning_rate
         self._step: Callable | None = None
+        self._steps: Callable | None = None
 
     def reset(self) -> None:
         """Forget the optimizer state of the last fit."""
@@ -69,18 +76,55 @@ class Trainer:
         Returns:
             The loss: the weighted mean over samples of each stage, plus T-MSE.
         """
-        twin = self.twin
-        per_step = (batch.mask.shape[1],) if twin.settings.task == MANY_TO_MANY else ()
-        label_shape = (*per_step, twin.num_classes) if twin.settings.multi_label else per_step
-        width = twin.width if twin.settings.on_frames else twin.width[0]
-        check_batch(batch, embedding_dim=width, label_shape=label_shape)
-        one_hot = np.eye(twin.num_classes, dtype=np.float32)
-        targets = batch.labels if twin.settings.multi_label else one_hot[batch.labels]  # (B, K) or (B, T, K)
+        targets = self._targets(batch)
         if learning_rate is not None and learning_rate != self._learning_rate:
             self.model.optimizer.learning_rate = self._learning_rate = learning_rate
         if self._step is None:
             self._step = _step_of(self.model, targets_shape=targets.shape)
         return float(self._step(batch.embeddings, batch.mask, targets, batch.sample_weight))
+
+    def hold(self, rows: np.ndarray) -> Any:
+        """A table of timesteps for `updates`."""
+        return import_tensorflow().constant(rows) if keras.backend.backend() == "tensorflow" else rows
+
+    def updates(self, table: Any, batches: Sequence[PaddedBatch], learning_rates: Sequence[float]) -> list[float]:
+        """Make several updates on batches of one size.
+
+        Args:
+            table: From `hold`, of `CompiledModel.standardised_rows`.
+            batches: Their embeddings are row numbers (B, T, 1), and 0 on padding.
+            learning_rates: Of each update.
+
+        Returns:
+            The losses, as from `update`.
+        """
+        if not hasattr(table, "device") or self.model.run_eagerly:  # not TensorFlow
+            rows = [np.asarray(table)[batch.embeddings[..., 0].astype(np.int64)] for batch in batches]
+            taken = [replace(batch, embeddings=each) for batch, each in zip(batches, rows, strict=True)]
+            return [self.update(batch, learning_rate=rate) for batch, rate in zip(taken, learning_rates, strict=True)]
+        several = [self._targets(batch, is_numbered=True) for batch in batches]
+        lengths = np.array([batch.mask.shape[1] for batch in batches], np.int32)
+        if self._steps is None:
+            self._steps = _steps_of(self.model, targets_shape=several[0].shape, is_per_step=self._is_per_step)
+        numbers = [batch.embeddings[..., 0].astype(np.int32) for batch in batches]
+        masks, weights = [batch.mask for batch in batches], [batch.sample_weight for batch in batches]
+        given = [_stacked(numbers), _stacked(masks), _stacked(several), _stacked(weights)]
+        self._learning_rate = learning_rates[-1]
+        return self._steps(table, lengths, *given, np.array(learning_rates, np.float32)).numpy().tolist()
+
+    @property
+    def _is_per_step(self) -> bool:
+        return self.twin.settings.task == MANY_TO_MANY
+
+    def _targets(self, batch: PaddedBatch, *, is_numbered: bool = False) -> np.ndarray:
+        """float32 (B, K) or (B, T, K), after checking that the batch fits the model."""
+        twin = self.twin
+        per_step = (batch.mask.shape[1],) if self._is_per_step else ()
+        label_shape = (*per_step, twin.num_classes) if twin.settings.multi_label else per_step
+        width = 1 if is_numbered else twin.width if twin.settings.on_frames else twin.width[0]
+        check_batch(batch, embedding_dim=width, label_shape=label_shape)
+        one_hot = np.eye(twin.num_classes, dtype=np.float32)
+        return batch.labels if twin.settings.multi_label else one_hot[batch.labels]
 
 
 @lru_cache(maxsize=KEPT)
@@ -97,26 +141,75 @@ def forget_compiled() -> None:
 
 def _step_of(model: keras.Model, *, targets_shape: tuple[int, ...]) -> Callable[..., Any]:
     """A function (inputs, mask, targets, sample_weight) -> loss; every stage has the same targets."""
-
-    def for_stages(value: Any) -> Any:
-        return [value] * len(model.outputs) if len(model.outputs) > 1 else value
-
     if keras.backend.backend() != "tensorflow":
         return lambda inputs, mask, targets, weights: model.train_on_batch(
-            [inputs, mask], for_stages(targets), for_stages(weights), return_dict=True
+            [inputs, mask], _for_stages(model, targets), _for_stages(model, weights), return_dict=True
         )["loss"]
-    tf = import_tensorflow()
-
-    def step(inputs, mask, targets, weights):
-        with tf.GradientTape() as tape:
-            outputs = model([inputs, mask], training=True)
-            loss = model.compute_loss(y=for_stages(targets), y_pred=outputs, sample_weight=for_stages(weights))
-        variables = model.trainable_variables
-        model.optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
-        return loss
-
+    step = partial(_tensorflow_step, model)
     if model.run_eagerly:
         return step
+    tf = import_tensorflow()
     lengths = (None,) * (len(targets_shape) - 1)
     labels = [tf.TensorSpec((*lengths, targets_shape[-1]), tf.float32), tf.TensorSpec(lengths, tf.float32)]
     return tf.function(step, input_signature=[*input_signature(model), *labels], autograph=False)
+
+
+def _steps_of(model: keras.Model, *, targets_shape: tuple[int, ...], is_per_step: bool) -> Callable[..., Any]:
+    """The function behind `Trainer.updates`: what it takes has an axis of updates in front."""
+    tf = import_tensorflow()
+    lengths = (None,) * len(targets_shape)
+    spec = tf.TensorSpec
+    signature = [
+        spec((None, model.inputs[0].shape[2]), tf.float32),
+        spec((None,), tf.int32),
+        spec((None, None, None), tf.int32),
+        spec((None, None, None), tf.bool),
+        spec((*lengths, targets_shape[-1]), tf.float32),
+        spec(lengths, tf.float32),
+        spec((None,), tf.float32),
+    ]
+
+    def steps(table, lengths, numbers, masks, targets, weights, rates):
+        def one(update, losses):
+            length = lengths[update]
+            part = (slice(None), slice(None, length)) if is_per_step else (slice(None),)
+            model.optimizer.learning_rate.assign(rates[update])
+            loss = _tensorflow_step(
+                model,
+                tf.gather(table, numbers[update][:, :length]),
+                masks[update][:, :length],
+                targets[update][part],
+                weights[update][part],
+            )
+            return update + 1, losses.write(update, loss)
+
+        count = tf.shape(lengths)[0]
+        losses = tf.TensorArray(tf.float32, count, element_shape=())
+        losses = tf.while_loop(lambda update, _: update < count, one, (0, losses), parallel_iterations=1)[1]
+        return losses.stack()
+
+    return tf.function(steps, input_signature=signature, autograph=False)
+
+
+def _tensorflow_step(model: keras.Model, inputs: Any, mask: Any, targets: Any, weights: Any) -> Any:
+    tf = import_tensorflow()
+    with tf.GradientTape() as tape:
+        outputs = model([inputs, mask], training=True)
+        wanted, weighted = _for_stages(model, targets), _for_stages(model, weights)
+        loss = model.compute_loss(y=wanted, y_pred=outputs, sample_weight=weighted)
+    variables = model.trainable_variables
+    model.optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+    return loss
+
+
+def _for_stages(model: keras.Model, value: Any) -> Any:
+    return [value] * len(model.outputs) if len(model.outputs) > 1 else value
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one rank in one array, filled up with zeros."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    whole = np.zeros((len(arrays), *shape), arrays[0].dtype)
+    for place, array in zip(whole, arrays, strict=True):
+        place[tuple(map(slice, array.shape))] = array
+    return whole
