@@ -252,7 +252,7 @@ def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> 
         baseline, seconds = load_baseline(run, fold, name)
         test = [clips[clip_id] for clip_id in fold.test]
         size = baseline.weights.size + baseline.bias.size
-        _add_predictions(entry, run, fold, predict_also_shuffled([baseline], test, parameters=size))
+        _add_predictions(entry, run, fold, predict_also_shuffled([baseline.predict], test))
         entry.seconds += seconds
         entry.parameters = float(size)
     return entry

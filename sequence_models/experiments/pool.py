@@ -105,12 +105,12 @@ class Pool:
             self._start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
+    def __exit__(self, kind: object, *_: object) -> None:
+        for process in self._processes if kind else ():
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)  # they hold nothing: finished results are here, files are whole
-        for worker in self._workers:
-            worker.shutdown()
+                os.kill(process, signal.SIGKILL)  # nothing is lost: finished results are here, and files are whole
+        while self._workers:
+            self._workers.pop().shutdown()
 
     def each(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
         """Do all tasks.

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from extract.system.memory import peak_mb, reset_peak
 from sequence_models.experiments.warm_start import start_head
-from sequence_models.models.baselines import Baseline, fit_baseline
-from sequence_models.models.build import load_model
-from sequence_models.prediction.predict import average, predict
+from sequence_models.models.baselines import fit_baseline
+from sequence_models.models.build import Architecture
+from sequence_models.models.compiled import compiled
+from sequence_models.prediction.predict import average, predict_loaded
 from sequence_models.records import Clip, Prediction
-from sequence_models.runs.checks import refuse_changed_weights, weights_digest
+from sequence_models.runs.checks import weights_digest
 from sequence_models.runs.files import write_arrays, write_record
-from sequence_models.runs.fitted import load_fitted
+from sequence_models.runs.fitted import load_fitted_twin
 from sequence_models.runs.run import Run
 from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
@@ -31,7 +33,7 @@ class FitDone:
     """A finished fit.
 
     Args:
-        result: Without its model; None if it was already done.
+        result: Without its weights; None if it was already done.
         predictions: For its validation clips.
     """
 
@@ -78,9 +80,7 @@ class FitTask:
         run, choosing = self.run, [clips[clip_id] for clip_id in self.validation]
         weights, note = run.model_path(self.fold, self.seed), run.fit_path(self.fold, self.seed)
         if note.exists() and weights.exists():
-            refuse_changed_weights(run, self.fold, self.seed)
-            model = load_model(run.settings, weights, embedding_dim=run.embedding_dim, num_classes=run.num_classes)
-            return FitDone(None, predict(model, choosing))
+            return FitDone(None, predict_loaded(load_fitted_twin(run, self.fold, self.seed), choosing))
         reset_peak()
         result = fit_model(
             [clips[clip_id] for clip_id in self.training],
@@ -98,7 +98,7 @@ class FitTask:
         told = {"best_update": result.best_update, "best_score": result.best_score, "seconds": result.seconds}
         told["overfits_from"] = result.overfits_from
         write_record(note, told | {"peak_mb": peak_mb(), "weights_digest": weights_digest(weights)}, run_id=run.run_id)
-        return FitDone(replace(result, model=None), predict(result.model, choosing))
+        return FitDone(replace(result, values=()), predict_loaded(compiled(result.architecture), choosing))
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,16 @@ class TestPredictions:
     """What the models of a run say about the test clips of one fold.
 
     Args:
-        parameters: Trainable weights of each.
         of_seeds: The predictions of each seed.
         mean: Their mean.
         shuffled: The same with the timesteps in random order, each prediction at its original timestep.
+        parameters: Trainable weights of each.
     """
 
-    parameters: int
     of_seeds: list[list[Prediction]]
     mean: list[Prediction]
     shuffled: list[Prediction]
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,23 +183,28 @@ class TestTask:
 
     def do(self, clips: Mapping[str, Clip]) -> TestPredictions:
         """Load the models, and predict."""
-        models = [load_fitted(self.run, self.fold, seed) for seed in range(self.run.seeds)]
-        parameters = sum(int(np.prod(variable.shape)) for variable in models[0].trainable_variables)
-        return predict_also_shuffled(models, [clips[clip_id] for clip_id in self.test], parameters=parameters)
+        test = [clips[clip_id] for clip_id in self.test]
+        twins = (load_fitted_twin(self.run, self.fold, seed) for seed in range(self.run.seeds))
+        said = predict_also_shuffled((partial(predict_loaded, twin) for twin in twins), test)
+        twin = compiled(Architecture(self.run.settings, self.run.embedding_dim, self.run.num_classes))
+        parameters = sum(int(np.prod(variable.shape)) for variable in twin.model.trainable_variables)
+        return replace(said, parameters=parameters)
 
 
-def predict_also_shuffled(models: Sequence, test: Sequence[Clip], *, parameters: int) -> TestPredictions:
-    """Predict clips as they are and with shuffled timesteps, with models or baselines."""
+def predict_also_shuffled(
+    models: Iterable[Callable[[Sequence[Clip]], list[Prediction]]], test: Sequence[Clip]
+) -> TestPredictions:
+    """Predict clips as they are and with shuffled timesteps, with each model in turn."""
     shuffled = [shuffle_steps(clip, row) for row, clip in enumerate(test)]
-    of_models, of_shuffled = (
-        [model.predict(given) if isinstance(model, Baseline) else predict(model, given) for model in models]
-        for given in (test, [clip for clip, _ in shuffled])
-    )
+    of_models, of_shuffled = [], []
+    for model in models:
+        of_models.append(model(test))
+        of_shuffled.append(model([clip for clip, _ in shuffled]))
     back = [
         replace(said, probabilities=said.probabilities[place]) if said.probabilities.ndim == 2 else said
         for said, (_, place) in zip(average(of_shuffled), shuffled, strict=True)
     ]
-    return TestPredictions(parameters, of_models, average(of_models), back)
+    return TestPredictions(of_models, average(of_models), back)
 
 
 def shuffle_steps(clip: Clip, seed: int) -> tuple[Clip, np.ndarray]:

@@ -85,12 +85,17 @@ def load_model(settings: TrainSettings, weights: Path, *, embedding_dim: Embeddi
         RunError: The file is missing or damaged, or has the weights of another model.
     """
     model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes)
+    read_weights(model, weights)
+    return model
+
+
+def read_weights(model: keras.Model, weights: Path) -> None:
+    """Load a weights file into a model from `build_model`; RunError as for `load_model`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns if it leaves a layer untrained
             model.load_weights(weights)
     except (*MALFORMED, UserWarning) as error:
         raise RunError(
-            f"{weights} does not fit model {settings.model} ({reason_of(error)}); train the run again."
+            f"{weights} does not fit model {model.name} ({reason_of(error)}); train the run again."
         ) from error
-    return model

@@ -1,8 +1,8 @@
 """One compiled forward pass per architecture, shared by all folds and seeds.
 
 Tracing a model takes a second or two, longer than training a small fold. So the weights move instead: a model's
-variables are copied into the compiled twin, and back out. `load` keeps nothing of the previous fold: weights,
-standardisation and dropout state are all reset.
+variables are copied into the compiled twin, and back out. Nothing is kept of the previous fold: weights,
+standardisation and dropout state are all replaced.
 
 What the twin computes starts at the standardised embeddings. Standardising is the same in every pass over the clips,
 and on wide embeddings it costs as much as the rest of a small model, so it is done outside, once.
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from extract.system.quiet_start import import_tensorflow
-from sequence_models.models.build import Architecture, build_model, output_stages
+from sequence_models.models.build import Architecture, build_model, output_stages, read_weights
 from sequence_models.records import Clip, PaddedBatch
 
 KEPT = 8  # architectures; the least recently used is dropped
@@ -41,14 +42,26 @@ class CompiledModel:
         self.stages = keras.Model(inputs, output_stages(self.model))  # from standardised embeddings to all logits
         self.width = self.model.inputs[0].shape[2:]
         self._forward: Callable | None = None
-        self.load(self.model)
+        self._read_statistics()
 
     def load(self, model: keras.Model) -> None:
-        """Copy another model's variables."""
-        copy_variables(model, self.model)
-        if not self.settings.on_frames:
-            layer = self.model.get_layer("standardise")
-            self._mean, self._scale = layer.mean.numpy(), layer.scale.numpy()
+        """Take another model's variables."""
+        self.assign(values_of(model))
+
+    def load_weights(self, path: Path) -> None:
+        """Take the variables from a weights file; RunError as for `load_model`."""
+        read_weights(self.model, path)
+        self._read_statistics()
+
+    def assign(self, values: Sequence[np.ndarray]) -> None:
+        """Take variables from `values_of`."""
+        assign_values(self.model, values)
+        self._read_statistics()
+
+    def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+        """Standardise with these from now on, both (D,)."""
+        self.model.get_layer("standardise").set_statistics(mean, deviation)
+        self._read_statistics()
 
     def standardised_rows(self, clips: Sequence[Clip]) -> np.ndarray:
         """All timesteps of all clips as the twin takes them, float32 (1 + sum of T, D), after a row of zeros."""
@@ -69,6 +82,11 @@ class CompiledModel:
             self._forward = _forward_of(self.stages)
         return self._forward(batch.embeddings, batch.mask)
 
+    def _read_statistics(self) -> None:
+        if not self.settings.on_frames:
+            layer = self.model.get_layer("standardise")
+            self._mean, self._scale = layer.mean.numpy(), layer.scale.numpy()
+
     def _standardise(self, embeddings: np.ndarray) -> np.ndarray:
         embeddings -= self._mean
         embeddings *= self._scale
@@ -81,10 +99,27 @@ def compiled(architecture: Architecture) -> CompiledModel:
     return CompiledModel(architecture)
 
 
-def copy_variables(source: keras.Model, target: keras.Model) -> None:
-    """Copy weights, statistics and dropout state between models of one architecture."""
-    for mine, theirs in zip(_own_variables(target), _own_variables(source), strict=True):
-        mine.assign(theirs.numpy())  # through NumPy: JAX would share the buffer, and donate it in the next step
+@lru_cache(maxsize=2 * KEPT)
+def fresh_values(architecture: Architecture, seed: int) -> tuple[np.ndarray, ...]:
+    """`values_of` a fresh model on embeddings: all folds of one seed start alike, so it is built once."""
+    model = build_model(
+        architecture.settings,
+        embedding_dim=architecture.embedding_dim,
+        num_classes=architecture.num_classes,
+        seed=seed,
+    )
+    return values_of(model)
+
+
+def values_of(model: keras.Model) -> tuple[np.ndarray, ...]:
+    """Weights, statistics and dropout state of a model."""
+    return tuple(variable.numpy() for variable in _own_variables(model))  # JAX would share and donate its buffers
+
+
+def assign_values(model: keras.Model, values: Sequence[np.ndarray]) -> None:
+    """Set what `values_of` gives."""
+    for variable, value in zip(_own_variables(model), values, strict=True):
+        variable.assign(value)
 
 
 def input_signature(model: keras.Model) -> list[Any]:

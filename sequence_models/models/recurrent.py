@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from extract.system.quiet_start import import_tensorflow
+
 
 @keras.saving.register_keras_serializable(package="clipseq")
 class LSTM(keras.layers.LSTM):
@@ -34,13 +36,13 @@ class LSTM(keras.layers.LSTM):
 def _has_fast_cpu() -> bool:
     if keras.backend.backend() != "tensorflow":
         return False
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     return not tf.config.list_physical_devices("GPU")
 
 
 def _whole_sequence(layer: LSTM, sequences, mask) -> Any:
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
     kernel, bias = tf.convert_to_tensor(layer.cell.kernel), tf.convert_to_tensor(layer.cell.bias)
@@ -59,7 +61,7 @@ def _whole_sequence(layer: LSTM, sequences, mask) -> Any:
 
 def _block_lstm(sequences, weights, bias) -> Any:
     """Outputs (T, B, units) of (T, B, C), with weights (C + units, 4 units) and bias (4 units,)."""
-    import tensorflow as tf
+    tf = import_tensorflow()
 
     @tf.custom_gradient
     def whole(sequences, weights, bias):

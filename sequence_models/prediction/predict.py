@@ -36,13 +36,17 @@ def predict(model: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[
     """
     from sequence_models.models.compiled import compiled
 
+    twin = compiled(model.architecture)
+    twin.load(model)
+    return predict_loaded(twin, clips, batch_size=batch_size)
+
+
+def predict_loaded(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) -> list[Prediction]:
+    """As `predict`, with a `CompiledModel` that has the model's variables."""
     if not clips:
         return []
-    architecture = model.architecture
-    check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=architecture.embedding_dim)
-    twin = compiled(architecture)
-    twin.load(model)
-    clips = with_derived(clips, architecture.settings)
+    check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=twin.embedding_dim)
+    clips = with_derived(clips, twin.settings)
     return forward(twin, clips, prediction_batches(twin, clips, batch_size=batch_size))
 
 

@@ -15,7 +15,7 @@ from extract.store.recipe import kind_of_features, recipe_differences
 from extract.text import counted, first_few
 from sequence_models.clips.loading import load_unlabelled
 from sequence_models.models.baselines import Baseline
-from sequence_models.models.build import load_model
+from sequence_models.models.build import Architecture, load_model
 from sequence_models.prediction.postprocess import Decision, typical_decision
 from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction
@@ -113,6 +113,17 @@ def load_fitted(run: Run, fold: str, seed: int) -> Any:
     return load_model(
         run.settings, run.model_path(fold, seed), embedding_dim=run.embedding_dim, num_classes=run.num_classes
     )
+
+
+def load_fitted_twin(run: Run, fold: str, seed: int) -> Any:
+    """The compiled twin of the model of one fold and seed, until it is used for another."""
+    from sequence_models.models.compiled import compiled
+
+    refuse_missing_weights(run, fold, seed)
+    refuse_changed_weights(run, fold, seed)
+    twin = compiled(Architecture(run.settings, run.embedding_dim, run.num_classes))
+    twin.load_weights(run.model_path(fold, seed))
+    return twin
 
 
 def prediction_arrays(run: Run, truth: Sequence[Clip], predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:

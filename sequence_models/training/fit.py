@@ -30,7 +30,7 @@ from sequence_models.clips.batches import check_clips, class_weights, make_batch
 from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
-from sequence_models.models.compiled import CompiledModel, copy_variables
+from sequence_models.models.compiled import CompiledModel, assign_values, fresh_values, values_of
 from sequence_models.prediction.predict import PredictionBatch, forward, prediction_batches
 from sequence_models.records import Clip, PaddedBatch
 from sequence_models.scoring.predictions import labelled_steps, validation_score
@@ -53,7 +53,8 @@ class FitResult:
     """The result of `fit_model`.
 
     Args:
-        model: The model with its best weights; later fits do not change it.
+        architecture: What was trained.
+        values: The best weights, with statistics and dropout state.
         best_update: The update with the best weights; without validation clips the last.
         best_score: Validation score at that update, or None without validation clips.
         updates: Number of updates made.
@@ -62,13 +63,22 @@ class FitResult:
         history: One record per validation, with the keys `LOG_COLUMNS`.
     """
 
-    model: keras.Model
+    architecture: Architecture
+    values: tuple[np.ndarray, ...]
     best_update: int
     best_score: float | None
     updates: int
     overfits_from: int | None
     seconds: float
     history: tuple[dict[str, float | int | None], ...]
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The trained model, of its own; see `predict`."""
+        parts = self.architecture
+        model = build_model(parts.settings, embedding_dim=parts.embedding_dim, num_classes=parts.num_classes)
+        assign_values(model, self.values)
+        return model
 
 
 def fit_model(
@@ -113,18 +123,20 @@ def fit_model(
         raise LabelError("No training clip has a label; label some, or use another split.")
     embedding_dim = check_clips([*train, *validation], num_classes=num_classes)
     train, validation = with_derived(train, settings), with_derived(validation, settings)
-    model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
-    if settings.on_frames:
-        start_training(model, settings, train, head=head)
-    else:
-        model.get_layer("standardise").set_statistics(*embedding_statistics(train))
-    steps = trainer(Architecture(settings, embedding_dim, num_classes))
-    steps.twin.load(model)
+    architecture = Architecture(settings, embedding_dim, num_classes)
+    steps = trainer(architecture)
     steps.reset()
+    if settings.on_frames:
+        model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
+        start_training(model, settings, train, head=head)
+        steps.twin.load(model)
+    else:
+        steps.twin.assign(fresh_values(architecture, seed))
+        steps.twin.set_statistics(*embedding_statistics(train))
     weights = None
     if not settings.multi_label:
         weights = class_weights(labelled_steps(train), num_classes=num_classes, power=settings.class_weight_power)
-    best = _Best(model, checkpoint)
+    best = _Best(steps.twin, checkpoint)
     job = _Job(steps, train, validation, weights, seed, budget_for(train, validation, settings))
     history = _train(job, best, log=log, stop_after=stop_after or job.budget.updates, quiet=quiet)
     best.save()
@@ -132,7 +144,7 @@ def fit_model(
         write_events(tensorboard, history)
     seconds = time.perf_counter() - started
     told = (best.update, best.score, history[-1]["update"], _overfits_from(history))
-    return FitResult(model, *told, seconds, tuple(history))
+    return FitResult(architecture, best.values, *told, seconds, tuple(history))
 
 
 def _overfits_from(history: Sequence[dict]) -> int | None:
@@ -190,10 +202,11 @@ class _Job:
 
 
 class _Best:
-    """Keeps the best weights so far in the model that the caller gets, and writes them to the checkpoint."""
+    """Keeps the best weights so far, and writes them to the checkpoint."""
 
-    def __init__(self, model: keras.Model, checkpoint: Path):
-        self.model, self.checkpoint = model, checkpoint
+    def __init__(self, twin: CompiledModel, checkpoint: Path):
+        self._twin, self._checkpoint = twin, checkpoint
+        self.values: tuple[np.ndarray, ...] = ()
         self.update, self.score = 0, None
         self.last_progress = 0  # the update with the best score or the lowest loss, whichever is later
         self._rank: tuple[float, ...] | None = None
@@ -201,7 +214,7 @@ class _Best:
         self._recent: list[float] = []
         self._saved = time.perf_counter()
 
-    def offer(self, twin: CompiledModel, record: dict) -> None:
+    def offer(self, record: dict) -> None:
         """Take the weights of the twin if they are better; without a score, later ones are."""
         score = record["validation_score"]
         if score is None:
@@ -215,16 +228,20 @@ class _Best:
             return
         self.update, self.score, self._rank = record["update"], score, rank
         self.last_progress = record["update"]
-        copy_variables(twin.model, self.model)
+        self.values = values_of(self._twin.model)
         if time.perf_counter() - self._saved > SECONDS_PER_CHECKPOINT:
-            self.save()
+            self._write()
 
     def save(self) -> None:
-        """Write the checkpoint atomically."""
-        make_folder(self.checkpoint.parent)
+        """Load the best weights into the twin, and write the checkpoint atomically."""
+        self._twin.assign(self.values)
+        self._write()
+
+    def _write(self) -> None:
+        make_folder(self._checkpoint.parent)
         whole = _WeightsInMemory()
-        self.model.save_weights(whole)
-        write_bytes(self.checkpoint, whole.getvalue())
+        self._twin.model.save_weights(whole)
+        write_bytes(self._checkpoint, whole.getvalue())
         self._saved = time.perf_counter()
 
 
@@ -262,7 +279,7 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
             record = (update, number, loss, validation_loss, score, rate, now - began)
             history.append(dict(zip(LOG_COLUMNS, record, strict=True)))
             began = now
-            best.offer(job.trainer.twin, history[-1])
+            best.offer(history[-1])
             rates.note(update, best.last_progress)
             log_line(log, history[-1].values(), mode="a")
             if job.validation and update - best.last_progress >= job.budget.patience:
