@@ -41,6 +41,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     from extract.system.terminal import progress_bar
     from extract.text import counted
     from sequence_models.experiments.grid import fitting, grid_points, parse_grid
+    from sequence_models.experiments.pool import threads_per_task
     from sequence_models.experiments.prepare import DataSource, check_input, data_source_of, frame_sources, prepare
     from sequence_models.experiments.summary import choosing_score, data_text, fit_text, near_duplicate_lines
     from sequence_models.runs.results import begin_comparison
@@ -61,7 +62,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
         check_input(settings, seen.data, seen.run.stores)
     run, clips = whole
     print(data_text(run, clips.notes, clips.unlabelled))
-    _import_keras()
+    on_frames = any(settings.on_frames for settings in wanted)
+    _import_keras(threads=None if on_frames else threads_per_task(len(wanted) * len(run.folds) * run.seeds))
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
 
@@ -215,6 +217,7 @@ def train_with_bar(
 ) -> Run:
     """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
     from extract.system.terminal import progress_bar
+    from sequence_models.experiments.pool import threads_per_task
     from sequence_models.experiments.prepare import prepare
     from sequence_models.experiments.summary import choosing_score, data_text, fit_text, overfitting_lines, score_table
     from sequence_models.runs.checks import refuse_training_into_comparison
@@ -222,7 +225,7 @@ def train_with_bar(
     refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(data_text(prepared, clips.notes, clips.unlabelled))
-    _import_keras()
+    _import_keras(threads=None if settings.on_frames else threads_per_task(len(prepared.folds) * prepared.seeds))
     from sequence_models.experiments.train import forecast_run, train
 
     print(forecast_run(prepared, clips))
@@ -270,10 +273,10 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return run | {"data": DataSettings(**given)}
 
 
-def _import_keras() -> None:
+def _import_keras(*, threads: int | None = None) -> None:
     from extract.system.quiet_start import import_keras_quietly
 
-    import_keras_quietly()
+    import_keras_quietly(threads=threads)
 
 
 def _lines(path: Path) -> list[str]:

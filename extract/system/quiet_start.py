@@ -19,12 +19,20 @@ _CHATTER = re.compile(
     rb"E\d{4} .*Unable to register cu\w+ factory|INFO: |To enable the following instructions: |\s*$"
 )
 _STDERR = 2
+TENSORFLOW_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _redirecting = threading.RLock()
 
 
-def import_keras_quietly() -> None:
-    """Import Keras and its backend; call it before the first module that needs them."""
+def import_keras_quietly(*, threads: int | None = None) -> None:
+    """Import Keras and its backend; call it before the first module that needs them.
+
+    Args:
+        threads: How many TensorFlow may use, unless the environment says so; None = one per core.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if threads is not None and "tensorflow" not in sys.modules:
+        for name in TENSORFLOW_THREADS:
+            os.environ.setdefault(name, str(threads))
     if "keras" not in sys.modules:
         with without_chatter():  # TensorFlow 2.21 prints two lines despite that variable
             import keras  # noqa: F401

@@ -28,16 +28,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from extract.errors import RunError, UsageError
 from extract.system.cores import usable_cores
 from extract.system.memory import available_bytes
-from extract.system.quiet_start import has_gpu, import_keras_quietly
+from extract.system.quiet_start import TENSORFLOW_THREADS, has_gpu, import_keras_quietly
 from sequence_models.records import Clip
 
 WORTH_PROCESSES = 20.0  # seconds of work below which starting Keras several times costs more than it saves
 ALIGNED = 64
-THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = (*TENSORFLOW_THREADS, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Task(Protocol):
@@ -129,7 +130,8 @@ class Pool:
         for task in tasks:
             if not (self._workers and self._shared[task.source]):
                 began = time.perf_counter()
-                result = task.do(self._clips[task.source])
+                with threadpool_limits(self._threads):  # as in other processes
+                    result = task.do(self._clips[task.source])
                 self.busy_seconds += time.perf_counter() - began
                 yield task, result
 
