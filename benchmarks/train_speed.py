@@ -82,10 +82,10 @@ def compare(clips: list[Clip], reading: float, *, passes: int) -> None:
     """Time passes of both kinds by turns, so that a busy machine slows both."""
     import_keras_quietly()
     from sequence_models.models.build import Architecture
-    from sequence_models.models.compiled import CompiledModel
+    from sequence_models.training.step import trainer
 
     settings = TrainSettings(model="bilstm", readout="mean")
-    twin = CompiledModel(Architecture(settings, CHANNELS, CLASSES))
+    steps_of = trainer(Architecture(settings, CHANNELS, CLASSES))
     longest = max(map(len, clips))
     seconds: dict[str, list[float]] = {"bucketed": [], "padded": []}
     padded_steps: dict[str, int] = {}
@@ -93,7 +93,7 @@ def compare(clips: list[Clip], reading: float, *, passes: int) -> None:
         for kind, pad_to in (("bucketed", None), ("padded", longest)):
             began, steps = time.perf_counter(), 0
             for batch in make_batches(clips, batch_size=BATCH, seed=(0, number), pad_to=pad_to):
-                twin.train(batch)
+                steps_of.update(steps_of.twin.standardised(batch))
                 steps += batch.mask.size
             if number:  # the first one compiles
                 seconds[kind].append(time.perf_counter() - began)

@@ -112,13 +112,22 @@ def compare(
     each_run = [each for of_model in runs.values() for each in of_model]
     parts = [(each, data_source_of(each.settings, sources).data) for each in each_run]
     with open_pool(parts, jobs=jobs, sources=[source.data for source in sources]) as pool:
-        validation = _train(sources, runs, pool, on_fit)
+        spent = {"updates": 0.0, "validation": 0.0}
+
+        def note_fit(name: str, fold: str, seed: int, result: FitResult | None) -> None:
+            if result is not None:
+                spent["updates"] += result.update_seconds
+                spent["validation"] += result.look_seconds
+            on_fit(name, fold, seed, result)
+
+        validation = _train(sources, runs, pool, note_fit)
         for task, result in pool.each(_final_tasks(sources, runs)):
-            on_fit(task.run.path.name, task.fold, task.seed, result.result)
+            note_fit(task.run.path.name, task.fold, task.seed, result.result)
         validation |= read_validation(run)
         run = note_test_opened(run)
         extraction = {source.run.stores: _extraction_seconds(source.run) for source in sources}
         entries = _model_entries(sources, runs, pool, extraction)
+        time_spent = {"wall": pool.seconds, "processes": pool.jobs, **pool.busy_seconds, **spent}
     entries += [
         _baseline_entry(name, run, data, extraction)
         for name in baseline_names(run.settings.task, causal=run.settings.causal)
@@ -128,6 +137,7 @@ def compare(
     record, final = comparison_record(run, entries, truth, validation=validation)
     if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
+    record["time"] = time_spent
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)
     write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record

@@ -99,7 +99,8 @@ class Pool:
         self._workers: list[ProcessPoolExecutor] = []
         self._processes: list[int] = []
         self._keys: list[str] = []  # of the last task of each worker
-        self.busy_seconds = 0.0
+        self.busy_seconds: dict[str, float] = {}  # by the name of the tasks' class
+        self._began = time.perf_counter()
 
     def __enter__(self) -> Pool:
         if self.jobs > 1:
@@ -132,8 +133,17 @@ class Pool:
                 began = time.perf_counter()
                 with threadpool_limits(self._threads):  # as in other processes
                     result = task.do(self._clips[task.source])
-                self.busy_seconds += time.perf_counter() - began
+                self._note(task, time.perf_counter() - began)
                 yield task, result
+
+    @property
+    def seconds(self) -> float:
+        """Since it was made."""
+        return time.perf_counter() - self._began
+
+    def _note(self, task: Task, seconds: float) -> None:
+        kind = type(task).__name__
+        self.busy_seconds[kind] = self.busy_seconds.get(kind, 0.0) + seconds
 
     def _start(self) -> None:
         file, name = tempfile.mkstemp(prefix="clipseq-")
@@ -178,7 +188,7 @@ class Pool:
                         "a process that trained was ended from outside, usually for want of memory; what is finished "
                         f"is kept: run the same command again, with --jobs {max(1, self.jobs // 2)}"
                     ) from error
-                self.busy_seconds += seconds
+                self._note(task, seconds)
                 yield task, result
 
     def _next_for(self, number: int, waiting: dict[str, deque[Task]]) -> Task:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from extract.system.terminal import table_text
+from extract.text import counted
 from sequence_models.experiments.summary import opened_text
 from sequence_models.models.baselines import CLOCKS, baseline_names
 from sequence_models.prediction.predict import average
@@ -165,7 +166,23 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     if record["verdict"]:
         lines.append(record["verdict"]["sentence"])
     lines.append(opened_text(record))
+    if "time" in record:
+        lines.append(_time_text(record["time"]))
     return "\n".join(lines)
+
+
+def _time_text(spent: Mapping[str, float]) -> str:
+    """Where the time went."""
+    fits, wall, processes = spent.get("FitTask", 0.0), spent["wall"], int(spent["processes"])
+    busy = sum(spent.get(kind, 0.0) for kind in ("FitTask", "BaselineTask", "TestTask")) / (wall * processes)
+    inside = ", ".join(f"{name} {spent[name] / fits:.0%}" for name in ("updates", "validation") if fits)
+    parts = [f"{fits:.0f} s of fits" + (f" ({inside}, the rest is compiling and files)" if inside else "")]
+    parts += [
+        f"{spent[kind]:.0f} s of {name}"
+        for kind, name in (("BaselineTask", "baselines"), ("TestTask", "test predictions"))
+        if kind in spent
+    ]
+    return f"took {wall:.0f} s in {counted(processes, 'process')}, busy {busy:.0%}: {', '.join(parts)}"
 
 
 def _scores(scores: Mapping[str, Any], main: str) -> list[str]:

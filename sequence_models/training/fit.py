@@ -60,6 +60,8 @@ class FitResult:
         updates: Number of updates made.
         overfits_from: The update with the lowest validation loss, if the loss rose clearly afterwards; else None.
         seconds: Total wall-clock time.
+        update_seconds: Of these, for updates and their batches.
+        look_seconds: Of these, for predicting and scoring the validation clips.
         history: One record per validation, with the keys `LOG_COLUMNS`.
     """
 
@@ -70,6 +72,8 @@ class FitResult:
     updates: int
     overfits_from: int | None
     seconds: float
+    update_seconds: float
+    look_seconds: float
     history: tuple[dict[str, float | int | None], ...]
 
     @cached_property
@@ -138,13 +142,13 @@ def fit_model(
         weights = class_weights(labelled_steps(train), num_classes=num_classes, power=settings.class_weight_power)
     best = _Best(steps.twin, checkpoint)
     job = _Job(steps, train, validation, weights, seed, budget_for(train, validation, settings))
-    history = _train(job, best, log=log, stop_after=stop_after or job.budget.updates, quiet=quiet)
+    history, spent = _train(job, best, log=log, stop_after=stop_after or job.budget.updates, quiet=quiet)
     best.save()
     if tensorboard is not None:
         write_events(tensorboard, history)
     seconds = time.perf_counter() - started
     told = (best.update, best.score, history[-1]["update"], _overfits_from(history))
-    return FitResult(architecture, best.values, *told, seconds, tuple(history))
+    return FitResult(architecture, best.values, *told, seconds, *spent, tuple(history))
 
 
 def _overfits_from(history: Sequence[dict]) -> int | None:
@@ -252,8 +256,12 @@ class _WeightsInMemory(io.BytesIO):
         return "in memory.weights.h5"  # Keras requires that ending
 
 
-def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -> list[dict]:
+def _train(
+    job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool
+) -> tuple[list[dict], tuple[float, float]]:
+    """The history, and the seconds spent on updates and on validation."""
     history: list[dict] = []
+    updating, looking = 0.0, 0.0
     rates, began, update = LearningRate(job.trainer.twin.settings, job.budget), time.perf_counter(), 0
     log_line(log, LOG_COLUMNS, mode="w")
     batches = _batches(job)
@@ -274,17 +282,19 @@ def _train(job: _Job, best: _Best, *, log: Path, stop_after: int, quiet: bool) -
                 sizes += [batch.sample_weight.sum() for batch in some]
                 update, number, rate = update + together, numbers[-1], at[-1]
                 bar.update(together)
+            updated = time.perf_counter()
             validation_loss, score = _validate(job)
             loss, now = float(np.average(losses, weights=sizes)), time.perf_counter()
             record = (update, number, loss, validation_loss, score, rate, now - began)
             history.append(dict(zip(LOG_COLUMNS, record, strict=True)))
-            began = now
+            updating, looking = updating + updated - began, looking + now - updated
             best.offer(history[-1])
             rates.note(update, best.last_progress)
             log_line(log, history[-1].values(), mode="a")
             if job.validation and update - best.last_progress >= job.budget.patience:
                 break
-    return history
+            began = time.perf_counter()
+    return history, (updating, looking)
 
 
 def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
