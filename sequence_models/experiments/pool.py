@@ -1,6 +1,6 @@
 """Spreads independent tasks over processes: the fits of folds, seeds and models, baselines, and test predictions.
 
-Every process starts Keras once and sees the clips through one file in memory that all share. The parent decides what is
+Every process starts Keras once and maps one file with the embeddings of all clips. The parent decides what is
 done and collects the results; tasks write only files of their own. How many threads a task gets depends on the number
 of tasks, not on the number of processes, so that `--jobs` changes no result.
 
@@ -11,9 +11,7 @@ parent ──tasks──▶ process 1 ─┐
 
 from __future__ import annotations
 
-import mmap
 import os
-import pickle
 import signal
 import tempfile
 import threading
@@ -23,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,14 +29,14 @@ from typing import Any, Protocol
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from extract.errors import RunError, UsageError
+from extract.errors import RunError, UsageError, WriteError
 from extract.system.cores import usable_cores
+from extract.system.files import reason_of
 from extract.system.memory import available_bytes
 from extract.system.quiet_start import TENSORFLOW_THREADS, has_gpu, import_keras_quietly
 from sequence_models.records import Clip
 
 WORTH_PROCESSES = 20.0  # seconds of work below which starting Keras several times costs more than it saves
-ALIGNED = 64
 THREAD_VARIABLES = (*TENSORFLOW_THREADS, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -146,25 +145,27 @@ class Pool:
         self.busy_seconds[kind] = self.busy_seconds.get(kind, 0.0) + seconds
 
     def _start(self) -> None:
-        file, name = tempfile.mkstemp(prefix="clipseq-")
-        try:
-            with os.fdopen(file, "wb") as stream:
-                _write_shared(
-                    [source if shared else () for source, shared in zip(self._sources, self._shared, strict=True)],
-                    stream,
-                )
-            with _threads_in_environment(self._threads):
-                self._workers = [
-                    ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(name, os.getpid()))
-                    for _ in range(self.jobs)
-                ]
-                self._keys = [""] * self.jobs
-                begun = [worker.submit(os.getpid) for worker in self._workers]
-                self._processes = [each.result() for each in begun]  # each has opened the file
-        finally:
-            Path(name).unlink()
+        shared = [source if can else () for source, can in zip(self._sources, self._shared, strict=True)]
+        bare = [[replace(clip, embeddings=clip.embeddings[:, :0]) for clip in source] for source in shared]
+        with tempfile.TemporaryDirectory(prefix="clipseq-") as folder, _threads_in_environment(self._threads):
+            files = [Path(folder) / str(number) for number in range(len(shared))]
+            try:
+                for source, file in zip(shared, files, strict=True):
+                    _write_rows(source, file)
+            except OSError as error:
+                raise WriteError(
+                    f"{folder} cannot hold the embeddings that processes share ({reason_of(error)}); set TMPDIR to "
+                    "another folder, or train with --jobs 1"
+                ) from error
+            given, spawn = (bare, files, os.getpid()), get_context("spawn")
+            self._workers = [
+                ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=given) for _ in range(self.jobs)
+            ]
+            self._keys = [""] * self.jobs
+            begun = [worker.submit(os.getpid) for worker in self._workers]
+            self._processes = [each.result() for each in begun]  # each has opened the files
         for worker in self._workers:
-            worker.submit(import_keras_quietly)
+            worker.submit(import_keras_quietly)  # before a task comes, which needs it
 
     def _in_workers(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
         waiting: dict[str, deque[Task]] = {}
@@ -176,7 +177,7 @@ class Pool:
             while idle and waiting:
                 number = idle.popleft()
                 task = self._next_for(number, waiting)
-                running[self._workers[number].submit(_do, pickle.dumps(task))] = (number, task)
+                running[self._workers[number].submit(_do, task)] = (number, task)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 number, task = running.pop(future)
@@ -221,11 +222,11 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
 _clips: list[dict[str, Clip]] = []  # in a worker
 
 
-def _begin(name: str, parent: int) -> None:
+def _begin(sources: Sequence[Sequence[Clip]], files: Sequence[Path], parent: int) -> None:
     """Runs first in every worker: an interrupt is the parent's business, and its end is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _clips[:] = [{clip.clip_id: clip for clip in source} for source in _read_shared(Path(name))]
+    _clips[:] = [_with_rows(*pair) for pair in zip(sources, files, strict=True)]
 
 
 def _end_with(parent: int) -> None:
@@ -234,34 +235,28 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(task: bytes) -> tuple[Any, float]:
-    import_keras_quietly()  # before the task's own modules
+def _do(task: Task) -> tuple[Any, float]:
     began = time.perf_counter()
-    given: Task = pickle.loads(task)
-    result = given.do(_clips[given.source])
+    result = task.do(_clips[task.source])
     return result, time.perf_counter() - began
 
 
-def _write_shared(value: Any, stream: Any) -> None:
-    """A pickle whose arrays lie beside it, so that a reader can map them instead of copying them."""
-    arrays: list[pickle.PickleBuffer] = []
-    body = pickle.dumps(value, protocol=5, buffer_callback=arrays.append)
-    sizes = [array.raw().nbytes for array in arrays]
-    head = np.array([len(body), len(sizes), *sizes], np.int64).tobytes()
-    place = 0
-    for part in (head, body, *(array.raw() for array in arrays)):
-        place += stream.write(b"\0" * (-place % ALIGNED))
-        place += stream.write(part)
+def _write_rows(source: Sequence[Clip], path: Path) -> None:
+    """The embeddings of all clips, one after the other; written, not mapped, so that a full disk is an error."""
+    with open(path, "wb") as file:
+        for clip in source:
+            file.write(np.ascontiguousarray(clip.embeddings, _kind_of(source)).data)
 
 
-def _read_shared(path: Path) -> Any:
-    with open(path, "rb") as file:
-        held = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    body, count = np.frombuffer(held[:16], np.int64).tolist()
-    sizes = np.frombuffer(held[16 : 16 + 8 * count], np.int64).tolist()
-    parts, place = [], 16 + 8 * count
-    for size in (body, *sizes):
-        place += -place % ALIGNED
-        parts.append(held[place : place + size])
-        place += size
-    return pickle.loads(parts[0], buffers=parts[1:])
+def _with_rows(source: Sequence[Clip], path: Path) -> dict[str, Clip]:
+    """clip_id -> the clip with its embeddings from the file; `source` has the same clips without theirs."""
+    if not source:
+        return {}
+    ends = np.cumsum([0, *map(len, source)])
+    rows = np.memmap(path, _kind_of(source), "r").reshape(ends[-1], -1)
+    found = zip(source, ends[:-1], ends[1:], strict=True)
+    return {clip.clip_id: replace(clip, embeddings=rows[first:last]) for clip, first, last in found}
+
+
+def _kind_of(source: Sequence[Clip]) -> np.dtype:
+    return np.result_type(*(clip.embeddings.dtype for clip in source))

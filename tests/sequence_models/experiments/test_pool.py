@@ -12,7 +12,7 @@ import pytest
 from clip_factory import make_clips
 from pool_tasks import Die, Sleep, Sum
 
-from extract.errors import RunError, UsageError
+from extract.errors import RunError, UsageError, WriteError
 from sequence_models.experiments import pool as pool_module
 from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
 
@@ -97,12 +97,19 @@ def test_threads_depend_on_the_tasks_alone(monkeypatch):
     assert [threads_per_task(tasks) for tasks in (1, 2, 5, 16, 90)] == [16, 8, 3, 1, 1]
 
 
-def test_shared_arrays_keep_their_kind(tmp_path):
-    value = [np.arange(5, dtype=np.float16), np.array(3), np.zeros((0, 4), np.float32), "text", None]
-    with open(tmp_path / "shared", "wb") as file:
-        pool_module._write_shared(value, file)
-    for mine, theirs in zip(pool_module._read_shared(tmp_path / "shared"), value, strict=True):
-        assert type(mine) is type(theirs)
-        if isinstance(mine, np.ndarray):
-            assert mine.dtype == theirs.dtype
-            np.testing.assert_array_equal(mine, theirs)
+def test_a_mapped_clip_is_the_clip(tmp_path):
+    pool_module._write_rows(CLIPS, tmp_path / "rows")
+    found = pool_module._with_rows(CLIPS, tmp_path / "rows")
+    for clip in CLIPS:
+        assert found[clip.clip_id].embeddings.dtype == clip.embeddings.dtype
+        np.testing.assert_array_equal(found[clip.clip_id].embeddings, clip.embeddings)
+        np.testing.assert_array_equal(found[clip.clip_id].labels, clip.labels)
+
+
+def test_a_full_disk_for_shared_embeddings_is_one_sentence(monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pool_module, "_write_rows", full)
+    with pytest.raises(WriteError, match=r"No space left on device\); set TMPDIR to another folder, or .* --jobs 1"):
+        Pool([CLIPS], jobs=2).__enter__()
