@@ -22,6 +22,7 @@ from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
 from sequence_models.settings import TrainSettings
+from sequence_models.training.step import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,7 @@ from extract.errors import UsageError
 from sequence_models.models.build import build_model
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.settings import TrainSettings
+from sequence_models.training.step import Trainer
 settings = TrainSettings("many-to-one", "td_convnet_gru", filters="2", units=2, dense="2")
 try:
     start_training(build_model(settings, embedding_dim=(8, 8, 3), num_classes=2), settings, [])
@@ -129,12 +131,13 @@ def trained(name, weights, *, lengths):
     twin, start = CompiledModel(architecture(name)), fresh(name)
     start.load_weights(weights)
     clips = (make_clips if name == "bilstm" else frame_clips)((3, 6, 1, 4), "many-to-many")
-    said = {}
+    said, trainer = {}, Trainer(twin)
     for steps in lengths:
         twin.load(start)
+        trainer.reset()
         batch = pad_clips(clips, rows=4, steps=steps)
         batch.embeddings[~batch.mask] = 77
-        said[f"losses{steps}"] = [twin.train(batch) for _ in range(8)]
+        said[f"losses{steps}"] = [trainer.update(batch) for _ in range(8)]
         said[f"logits{steps}"] = twin.logits(batch)[batch.mask]
     return said
 
