@@ -106,14 +106,10 @@ def operations(model, batch: int, steps: int) -> float:
 def time_update(steps, clips: list[Clip], batch_size: int, settings: TrainSettings) -> float:
     """Seconds of an update, the median of some calls of many."""
     from sequence_models.clips.batches import make_batches
+    from sequence_models.training.step import numbered
 
     table = steps.hold(steps.twin.standardised_rows(clips))
-    ends = np.cumsum([1, *map(len, clips)])
-    numbered = [
-        Clip(c.clip_id, np.arange(first, last, dtype=np.float32)[:, None], c.pts_seconds, c.frame_indices, c.labels)
-        for c, first, last in zip(clips, ends[:-1], ends[1:], strict=True)
-    ]
-    batches = list(make_batches(numbered, batch_size=batch_size, seed=0))
+    batches = list(make_batches(numbered(clips), batch_size=batch_size, seed=0))
     seconds = []
     for _ in range(REPEATS):
         began = time.perf_counter()

@@ -12,9 +12,9 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, islice, pairwise
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.budget import Budget, LearningRate, budget_for
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
-from sequence_models.training.step import Trainer, trainer
+from sequence_models.training.step import Trainer, numbered, trainer
 
 SECONDS_PER_CHECKPOINT = 10.0
 SMOOTHED_LOOKS = 5
+STACKED_VALUES = 1 << 24  # of the targets of updates that are one call
+MOST_ROWS = 1 << 24  # float32 numbers them exactly
 HELD_BYTES = 1 << 28  # of clips that are prepared once for all passes, as float32
 OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss comes that early, and the last one is that much higher
 PIECES = 1  # separates the random draws of windows and chunks from those of the batches
@@ -184,13 +186,16 @@ class _Job:
         return self.trainer.hold(self.trainer.twin.standardised_rows(self.train))
 
     @cached_property
-    def numbered(self) -> Sequence[Clip]:
+    def clips(self) -> Sequence[Clip]:
         """The training clips; with a table, row numbers take the place of their embeddings."""
-        if self.table is None:
-            return self.train
-        ends = np.cumsum([1, *map(len, self.train)])
-        numbers = [np.arange(first, last, dtype=np.float32)[:, None] for first, last in pairwise(ends)]
-        return [replace(clip, embeddings=each) for clip, each in zip(self.train, numbers, strict=True)]
+        return self.train if self.table is None else numbered(self.train)
+
+    @property
+    def together(self) -> int:
+        """How many updates may be one call."""
+        longest = self.budget.chunk or max(map(len, self.train))
+        values = self.budget.batch_size * longest * self.trainer.twin.num_classes
+        return 1 if self.table is None else max(1, STACKED_VALUES // values)
 
     @property
     def varies(self) -> bool:
@@ -272,7 +277,7 @@ def _train(
             losses, sizes, number = [], [], 0
             until = min(stop_after, update + job.budget.check_every)
             while update < until:
-                together = until - update if job.table is not None else 1
+                together = min(until - update, job.together)
                 numbers, some = zip(*islice(batches, together), strict=True)
                 at = [rates.at(each) for each in range(update + 1, update + together + 1)]
                 if job.table is None:
@@ -303,7 +308,7 @@ def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
     for number in count(1):
         rng = np.random.default_rng((job.seed, number, PIECES))
         batches = make_batches(
-            training_pieces(job.numbered, settings, rng, chunk=job.budget.chunk),
+            training_pieces(job.clips, settings, rng, chunk=job.budget.chunk),
             batch_size=job.budget.batch_size,
             seed=(job.seed, number),
             class_weights=job.class_weights,
@@ -326,7 +331,9 @@ def _validate(job: _Job) -> tuple[float | None, float | None]:
 
 def _is_small(clips: Sequence[Clip]) -> bool:
     """Whether all embeddings fit in HELD_BYTES; raw frames stay in their stores."""
-    return clips[0].embeddings.ndim == 2 and 4 * sum(clip.embeddings.size for clip in clips) <= HELD_BYTES
+    if clips[0].embeddings.ndim > 2:
+        return False
+    return sum(map(len, clips)) < MOST_ROWS and 4 * sum(clip.embeddings.size for clip in clips) <= HELD_BYTES
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from extract.system.quiet_start import import_tensorflow
 from sequence_models.clips.batches import check_batch
 from sequence_models.models.build import Architecture
 from sequence_models.models.compiled import KEPT, CompiledModel, compiled, input_signature
-from sequence_models.records import PaddedBatch
+from sequence_models.records import Clip, PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
 
 GRADIENT_NORM = 1.0  # one odd batch must not undo many good ones
@@ -92,13 +93,13 @@ class Trainer:
 
         Args:
             table: From `hold`, of `CompiledModel.standardised_rows`.
-            batches: Their embeddings are row numbers (B, T, 1), and 0 on padding.
+            batches: Of `numbered` clips: row numbers (B, T, 1), and 0 on padding.
             learning_rates: Of each update.
 
         Returns:
             The losses, as from `update`.
         """
-        if not hasattr(table, "device") or self.model.run_eagerly:  # not TensorFlow
+        if keras.backend.backend() != "tensorflow" or self.model.run_eagerly:
             rows = [np.asarray(table)[batch.embeddings[..., 0].astype(np.int64)] for batch in batches]
             taken = [replace(batch, embeddings=each) for batch, each in zip(batches, rows, strict=True)]
             return [self.update(batch, learning_rate=rate) for batch, rate in zip(taken, learning_rates, strict=True)]
@@ -125,6 +126,13 @@ class Trainer:
         check_batch(batch, embedding_dim=width, label_shape=label_shape)
         one_hot = np.eye(twin.num_classes, dtype=np.float32)
         return batch.labels if twin.settings.multi_label else one_hot[batch.labels]
+
+
+def numbered(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips with row numbers (T, 1) of `CompiledModel.standardised_rows` in place of their embeddings."""
+    ends = np.cumsum([1, *map(len, clips)])
+    numbers = [np.arange(first, last, dtype=np.float32)[:, None] for first, last in pairwise(ends)]
+    return [replace(clip, embeddings=each) for clip, each in zip(clips, numbers, strict=True)]
 
 
 @lru_cache(maxsize=KEPT)
