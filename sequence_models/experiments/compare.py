@@ -30,6 +30,7 @@ from sequence_models.experiments.tasks import (
     TestPredictions,
     TestTask,
     predict_also_shuffled,
+    without_clips,
 )
 from sequence_models.experiments.train import (
     Collected,
@@ -224,7 +225,7 @@ def _model_entries(
             entry.points[fold.name] = run.path.name
             if fold.name in choices[best]:
                 entry.choices[fold.name] = choices[best][fold.name]
-            tasks.append(TestTask(run, fold.name, fold.test, source=source))
+            tasks.append(TestTask(without_clips(run), fold.name, fold.test, source=source))
             belongs[run.path, fold.name] = model
         fits = [read_fit(each, f.name, s) for each in of_model for f in each.folds for s in range(each.seeds)]
         entry.seconds = float(sum(fit["seconds"] for fit in fits))

@@ -103,7 +103,11 @@ class Pool:
 
     def __enter__(self) -> Pool:
         if self.jobs > 1:
-            self._start()
+            try:
+                self._start()
+            except BaseException as error:
+                self.__exit__(type(error))
+                raise
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -125,15 +129,22 @@ class Pool:
         Raises:
             RunError: A process was ended from outside.
         """
-        sent = [task for task in tasks if self._workers and self._shared[task.source]]
-        yield from self._in_workers(sent)
+        sent, here = list[Task](), list[Task]()
         for task in tasks:
-            if not (self._workers and self._shared[task.source]):
-                began = time.perf_counter()
-                with threadpool_limits(self._threads):  # as in other processes
-                    result = task.do(self._clips[task.source])
-                self._note(task, time.perf_counter() - began)
-                yield task, result
+            (sent if self._workers and self._shared[task.source] else here).append(task)
+        try:
+            yield from self._in_workers(sent)
+        except BrokenProcessPool as error:
+            raise RunError(
+                "a process that trained was ended from outside, usually for want of memory; what is finished is kept: "
+                f"run the same command again, with --jobs {max(1, self.jobs // 2)}"
+            ) from error
+        for task in here:
+            began = time.perf_counter()
+            with threadpool_limits(self._threads):  # as in other processes
+                result = task.do(self._clips[task.source])
+            self._note(task, time.perf_counter() - began)
+            yield task, result
 
     @property
     def seconds(self) -> float:
@@ -182,13 +193,7 @@ class Pool:
             for future in done:
                 number, task = running.pop(future)
                 idle.append(number)
-                try:
-                    result, seconds = future.result()
-                except BrokenProcessPool as error:
-                    raise RunError(
-                        "a process that trained was ended from outside, usually for want of memory; what is finished "
-                        f"is kept: run the same command again, with --jobs {max(1, self.jobs // 2)}"
-                    ) from error
+                result, seconds = future.result()
                 self._note(task, seconds)
                 yield task, result
 

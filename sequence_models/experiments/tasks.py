@@ -28,6 +28,11 @@ from sequence_models.training.step import forget_compiled
 _measured: list[str] = []  # the run whose memory is being measured in this process
 
 
+def without_clips(run: Run) -> Run:
+    """The run without what grows with its clips, for tasks; all of it if a model starts from another run's folds."""
+    return run if run.settings.start_from else replace(run, clips={}, folds=())
+
+
 @dataclass(frozen=True)
 class FitDone:
     """A finished fit.
@@ -74,9 +79,9 @@ class FitTask:
 
     def do(self, clips: Mapping[str, Clip]) -> FitDone:
         """Fit, write weights, log and note, and predict the validation clips."""
-        if _measured != [self.key]:
+        if _measured and _measured != [self.key]:
             forget_compiled()  # so that the next model's memory is measured alone
-            _measured[:] = [self.key]
+        _measured[:] = [self.key]
         run, choosing = self.run, [clips[clip_id] for clip_id in self.validation]
         weights, note = run.model_path(self.fold, self.seed), run.fit_path(self.fold, self.seed)
         if note.exists() and weights.exists():

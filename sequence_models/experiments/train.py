@@ -6,7 +6,7 @@ Finished fits are recorded in the run directory, so an interrupted cross-validat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from extract.errors import RunError
 from extract.text import counted
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
-from sequence_models.experiments.tasks import BaselineTask, FitTask
+from sequence_models.experiments.tasks import BaselineTask, FitTask, without_clips
 from sequence_models.models.baselines import baseline_names
 from sequence_models.prediction.postprocess import choose_decision
 from sequence_models.prediction.predict import average
@@ -122,7 +122,7 @@ def forecast_run(run: Run, data: ClipSet) -> str:
 
 def fit_tasks(run: Run, *, source: int = 0, tensorboard: bool = False, quiet: bool = True) -> list[FitTask]:
     """The fits of every fold and seed."""
-    slim = _slim(run)
+    slim = without_clips(run)
     return [
         FitTask(
             slim,
@@ -146,12 +146,8 @@ def final_tasks(
     seeds = range(run.seeds if run.cv else 0)
     is_new = any(not run.fit_path(FINAL, seed).exists() for seed in seeds)
     everything, stop_after = tuple(clip.clip_id for clip in data.clips), _median_updates(run) if is_new else None
-    return [
-        FitTask(
-            _slim(run), FINAL, seed, everything, (), stop_after, tensorboard=tensorboard, quiet=quiet, source=source
-        )
-        for seed in seeds
-    ]
+    slim, how = without_clips(run), (tensorboard, quiet, source)
+    return [FitTask(slim, FINAL, seed, everything, (), stop_after, *how) for seed in seeds]
 
 
 def baseline_tasks(run: Run) -> list[BaselineTask]:
@@ -160,7 +156,7 @@ def baseline_tasks(run: Run) -> list[BaselineTask]:
     A baseline chooses nothing on validation clips, so the one that is kept is fitted on them too: a higher floor.
     """
     names = baseline_names(run.settings.task, causal=run.settings.causal)
-    return [BaselineTask(_slim(run), fold, name) for name in names for fold in run.folds]
+    return [BaselineTask(without_clips(run), fold, name) for name in names for fold in run.folds]
 
 
 class Collected:
@@ -210,11 +206,6 @@ class Collected:
     def _take(self, said: Validation, fold: Fold, predictions: Mapping[str, Prediction]) -> None:
         said.folds[fold.name] = [(clip, predictions[c]) for c, clip in self._clips.items() if c in predictions]
         _post_process(self._run, fold, said, self._clips)
-
-
-def _slim(run: Run) -> Run:
-    """The run without what grows with its clips, for tasks; all of it if a model starts from another run's folds."""
-    return run if run.settings.start_from else replace(run, clips={}, folds=())
 
 
 def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, dict]:

@@ -190,7 +190,7 @@ class _Job:
         """The training clips; with a table, row numbers take the place of their embeddings."""
         return self.train if self.table is None else numbered(self.train)
 
-    @property
+    @cached_property
     def together(self) -> int:
         """How many updates may be one call."""
         longest = self.budget.chunk or max(map(len, self.train))

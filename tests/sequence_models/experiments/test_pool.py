@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -48,6 +49,15 @@ def test_a_process_that_dies_is_one_sentence_and_ends_the_others():
             list(pool.each([Sleep("a"), Die()]))
     time.sleep(0.1)
     assert not any(map(is_running, processes))
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_before_its_first_task_is_the_same_sentence():
+    with Pool([CLIPS], jobs=2) as pool:
+        os.kill(pool._processes[0], signal.SIGKILL)
+        time.sleep(0.5)
+        with pytest.raises(RunError, match="ended from outside"):
+            list(pool.each([Sum(clip.clip_id) for clip in CLIPS]))
 
 
 def test_with_one_job_everything_happens_here():
