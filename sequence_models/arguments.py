@@ -207,4 +207,12 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
         metavar="N",
         help="models per fold, averaged when predicting; each validates on different training groups (1)",
     )
+    group.add_argument(
+        "--inner",
+        type=int,
+        metavar="K",
+        help="inner cross-validation: at least K models per fold, each of which validates on another Kth of the clips "
+        "that are not for testing, so that what is best is chosen on all of them; 1 = on the part of one seed "
+        "(train: 1; compare: 5 if that part has fewer than 100 clips with one label each, else 1)",
+    )
     return group

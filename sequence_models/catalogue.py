@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 FRAME_VARIATIONS = ("flip", "shift", "zoom", "rotation", "brightness", "contrast")
 
 
@@ -18,7 +19,8 @@ class ModelTraits:
         parts: A recurrent network that runs over the means of a few equal parts of the clip, not over its timesteps.
         causal: It can be made to see no later timesteps.
         order_free: Its output does not depend on the order of the timesteps.
-        on_request: `clipseq compare` trains it only if named: a similar model represents its kind.
+        compared: The tasks for which `clipseq compare` trains it unless other models are named. The rest never won on
+            the developers' sets against a simpler or quicker model of their kind.
         takes: Of the settings that only few models take, those it takes.
     """
 
@@ -27,24 +29,24 @@ class ModelTraits:
     parts: bool = False
     causal: bool = False
     order_free: bool = False
-    on_request: bool = False
+    compared: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 
 
 TRAITS = {
-    "lstm": ModelTraits(framewise=True, causal=True),
-    "bilstm": ModelTraits(framewise=True),
-    "gru": ModelTraits(framewise=True, causal=True, on_request=True),
-    "bigru": ModelTraits(framewise=True, on_request=True),
-    "lstm_parts": ModelTraits(parts=True, on_request=True),
-    "bilstm_parts": ModelTraits(parts=True),
-    "gru_parts": ModelTraits(parts=True, on_request=True),
+    "lstm": ModelTraits(framewise=True, causal=True, compared=(MANY_TO_MANY,)),
+    "bilstm": ModelTraits(framewise=True, compared=(MANY_TO_ONE, MANY_TO_MANY)),
+    "gru": ModelTraits(framewise=True, causal=True),
+    "bigru": ModelTraits(framewise=True),
+    "lstm_parts": ModelTraits(parts=True),
+    "bilstm_parts": ModelTraits(parts=True, compared=(MANY_TO_ONE,)),
+    "gru_parts": ModelTraits(parts=True),
     "bigru_parts": ModelTraits(parts=True),
-    "attention": ModelTraits(order_free=True),
-    "meanpool": ModelTraits(order_free=True),
+    "attention": ModelTraits(order_free=True, compared=(MANY_TO_ONE,)),
+    "meanpool": ModelTraits(order_free=True, compared=(MANY_TO_ONE,)),
     "maxpool": ModelTraits(order_free=True),
-    "pyramid": ModelTraits(),
-    "mstcn": ModelTraits(framewise=True, causal=True),
+    "pyramid": ModelTraits(compared=(MANY_TO_ONE,)),
+    "mstcn": ModelTraits(framewise=True, causal=True, compared=(MANY_TO_MANY,)),
     "td_cnn_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
     "td_cnn_flatten_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
     "td_convnet_gru": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
@@ -75,5 +77,5 @@ def takers(setting: str) -> tuple[str, ...]:
 SETTINGS_OF_FEW = (*FRAME_VARIATIONS, "fixed_frames", "start_from")
 MODEL_NAMES = models_with(on_frames=False)
 RAW_MODEL_NAMES = models_with(on_frames=True)
-COMPARED_MODELS = models_with(on_frames=False, on_request=False)
+COMPARED_MODELS = tuple(name for name, traits in TRAITS.items() if traits.compared)
 STREAM_MODELS = tuple(name for name in RAW_MODEL_NAMES if name != TWO_STREAM)

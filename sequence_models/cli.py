@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +13,8 @@ from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_pred
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
+
+log = logging.getLogger(__name__)
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -28,7 +31,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
     from sequence_models.settings import TrainSettings
 
-    settings, data = TrainSettings(**_settings(arguments)), _data_arguments(arguments)
+    settings = TrainSettings(**_settings(arguments))
+    data = _data_arguments(arguments) | {"inner": arguments.inner or 1}  # there is one model, so nothing to choose
     run = train_with_bar(
         arguments.stores, arguments.labels, settings, tensorboard=arguments.tensorboard, jobs=arguments.jobs, **data
     )
@@ -49,6 +53,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
     given, data = _settings(arguments), _data_arguments(arguments)
     frame_stores = arguments.frames_store
+    if frame_stores:
+        data["inner"] = arguments.inner or 1  # a fit on raw frames takes minutes
     default = _default_models(arguments.stores, frame_stores, given)
     models = arguments.models.split(",") if arguments.models else default
     points = grid_points(models, given, parse_grid(arguments.grid))
@@ -63,19 +69,20 @@ def run_compare(arguments: argparse.Namespace) -> int:
     run, clips = whole
     print(data_text(run, clips.notes, clips.unlabelled))
     on_frames = any(settings.on_frames for settings in wanted)
-    _import_keras(threads=None if on_frames else threads_per_task(len(wanted) * len(run.folds) * run.seeds))
+    _import_keras(threads=None if on_frames else threads_per_task(len(wanted) * len(run.folds) * run.fits))
     from sequence_models.experiments.compare import compare, sub_runs
     from sequence_models.experiments.verdict import comparison_text
 
     needed = max(_check_fit(settings, data_source_of(settings, sources).data, run) for settings in wanted)
     runs = sub_runs(sources, points)
-    fits = (sum(map(len, runs.values())) * len(run.folds) + bool(run.cv) * len(runs)) * run.seeds
+    fits = sum(map(len, runs.values())) * len(run.folds) * run.fits + bool(run.cv) * len(runs) * run.seeds
     score = choosing_score(run.settings)
     print(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB")
     with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {fit_text(result, score)}", refresh=False)
+            _log_cost(f"{name} {fold} seed {seed}", result)
             bar.update()
 
         record = compare(sources, runs, on_fit=on_fit, jobs=arguments.jobs)
@@ -86,12 +93,13 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 def _default_models(stores: Sequence[str], frame_stores: Sequence[str], given: dict[str, Any]) -> list[str]:
     """What is compared where no models are named: one of each kind on embeddings, and all that the frames allow."""
-    from sequence_models.catalogue import COMPARED_MODELS, RAW_MODEL_NAMES, TWO_STREAM
+    from sequence_models.catalogue import RAW_MODEL_NAMES, TRAITS, TWO_STREAM
     from sequence_models.experiments.grid import models_for
     from sequence_models.experiments.prepare import holds_frames
 
     raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or stores) > 1]
-    possible = models_for(given, among=raw if holds_frames(stores) else COMPARED_MODELS)
+    on_embeddings = [name for name, traits in TRAITS.items() if given["task"] in traits.compared]
+    possible = models_for(given, among=raw if holds_frames(stores) else on_embeddings)
     return possible + (models_for(given, among=raw) if frame_stores else [])
 
 
@@ -225,15 +233,15 @@ def train_with_bar(
     refuse_training_into_comparison(run)
     prepared, clips = prepare(stores, labels, settings, run=run, **data)
     print(data_text(prepared, clips.notes, clips.unlabelled))
-    _import_keras(threads=None if settings.on_frames else threads_per_task(len(prepared.folds) * prepared.seeds))
+    _import_keras(threads=None if settings.on_frames else threads_per_task(len(prepared.folds) * prepared.fits))
     from sequence_models.experiments.train import forecast_run, train
 
     print(forecast_run(prepared, clips))
-    fits = (len(prepared.folds) + bool(prepared.cv)) * prepared.seeds
-    with progress_bar(total=fits, unit=" fits") as bar:
+    with progress_bar(total=len(prepared.all_fits), unit=" fits") as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{fold} seed {seed}: {fit_text(result, choosing_score(settings))}", refresh=False)
+            _log_cost(f"{fold} seed {seed}", result)
             bar.update()
 
         scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard, jobs=jobs)
@@ -243,6 +251,16 @@ def train_with_bar(
     for line in overfitting_lines(prepared):
         print(line)
     return prepared
+
+
+def _log_cost(name: str, result: Any) -> None:
+    """With -v: what a fit cost, and how often it called the backend."""
+    from extract.text import counted
+
+    if result is not None:
+        calls, compiled = (counted(result.counts.get(kind, 0), kind[:-1]) for kind in ("calls", "compilations"))
+        updates = counted(result.updates, "update")
+        log.info("%s: %.1f s, %s in %s with validation, %s", name, result.seconds, updates, calls, compiled)
 
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -265,11 +283,14 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
+    if arguments.inner is not None and arguments.inner < 1:
+        raise UsageError(f"--inner {arguments.inner} must be at least 1")
     given = {field.name: getattr(arguments, field.name, None) for field in fields(DataSettings)} | {
         "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
         "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
     }
     run = {"run": arguments.run_directory, "cv": arguments.cv, "split_file": arguments.split, "seeds": arguments.seeds}
+    run["inner"] = arguments.inner
     return run | {"data": DataSettings(**given)}
 
 

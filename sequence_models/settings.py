@@ -9,6 +9,8 @@ from typing import Any
 from extract.errors import UsageError
 from extract.options import check_options, option
 from sequence_models.catalogue import (
+    MANY_TO_MANY,
+    MANY_TO_ONE,
     MODEL_NAMES,
     RAW_MODEL_NAMES,
     SETTINGS_OF_FEW,
@@ -19,7 +21,6 @@ from sequence_models.catalogue import (
     takers,
 )
 
-MANY_TO_ONE, MANY_TO_MANY = "many-to-one", "many-to-many"
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
 STRICT, TOLERANT = "strict", "tolerant"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"

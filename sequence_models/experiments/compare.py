@@ -157,7 +157,7 @@ def _train(
     for model, of_model in runs.items():
         for each in of_model:
             if read_choices(each):
-                for fold, seed in product(each.folds, range(each.seeds)):
+                for fold, seed in product(each.folds, range(each.fits)):
                     on_fit(each.path.name, fold.name, seed, None)
                 _note_done(run, model, each.path.name)
                 continue
@@ -215,7 +215,7 @@ def _model_entries(
     for model, of_model in runs.items():
         of_model = [note_test_opened(each) for each in of_model]
         ordered = any(not TRAITS[each.settings.sequence_model].order_free for each in of_model)
-        seeds: list[list[Prediction]] = [[] for _ in range(of_model[0].seeds)]
+        seeds: list[list[Prediction]] = [[] for _ in range(of_model[0].fits)]
         entry = entries[model] = Entry(model, ordered, extraction=extraction[of_model[0].stores], seeds=seeds)
         choices = [read_choices(each)[MODEL] for each in of_model]
         source = _number_of(data_source_of(of_model[0].settings, sources), sources)
@@ -227,7 +227,7 @@ def _model_entries(
                 entry.choices[fold.name] = choices[best][fold.name]
             tasks.append(TestTask(without_clips(run), fold.name, fold.test, source=source))
             belongs[run.path, fold.name] = model
-        fits = [read_fit(each, f.name, s) for each in of_model for f in each.folds for s in range(each.seeds)]
+        fits = [read_fit(each, f.name, s) for each in of_model for f in each.folds for s in range(each.fits)]
         entry.seconds = float(sum(fit["seconds"] for fit in fits))
         entry.peak_mb = max((fit["peak_mb"] for fit in fits if fit.get("peak_mb")), default=None)
     found = {(belongs[task.run.path, task.fold], task.fold): (task.run, said) for task, said in pool.each(tasks)}

@@ -47,7 +47,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     clips = reload_clips(run)
     run = note_test_opened(run)
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
-    seeds: list[list[Prediction]] = [[] for _ in range(run.seeds)]
+    seeds: list[list[Prediction]] = [[] for _ in range(run.fits)]
     said: dict[str, list[Prediction]] = {}
     for fold in run.folds:
         for name, predictions in _test_predictions(run, fold, [clips[clip_id] for clip_id in fold.test], seeds).items():
@@ -69,7 +69,7 @@ def _test_predictions(
     run: Run, fold: Fold, test: Sequence[Clip], seeds: Sequence[list[Prediction]]
 ) -> dict[str, list[Prediction]]:
     """Predictions of one fold's test clips by the model and every baseline; `seeds` collects those of each seed."""
-    of_seeds = [predict(load_fitted(run, fold.name, seed), test) for seed in range(run.seeds)]
+    of_seeds = [predict(load_fitted(run, fold.name, seed), test) for seed in range(run.fits)]
     for collected, predictions in zip(seeds, of_seeds, strict=True):
         collected += predictions
     said = {MODEL: average(of_seeds)}

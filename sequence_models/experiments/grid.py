@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from extract.errors import UsageError
-from sequence_models.catalogue import COMPARED_MODELS, SETTINGS_OF_FEW, takers
+from sequence_models.catalogue import SETTINGS_OF_FEW, takers
 from sequence_models.settings import TrainSettings
 
 YES_OR_NO = {"yes": True, "no": False}
@@ -87,12 +87,12 @@ def fitting(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if model in takers(name)}
 
 
-def models_for(given: Mapping[str, Any], *, among: Sequence[str] = COMPARED_MODELS) -> list[str]:
+def models_for(given: Mapping[str, Any], *, among: Sequence[str]) -> list[str]:
     """The models that can take some settings, in registry order.
 
     Args:
         given: Settings of all models.
-        among: Names of models; default: one of each kind on embeddings.
+        among: Names of models.
 
     Raises:
         UsageError: None can; the message says why the last one is refused.

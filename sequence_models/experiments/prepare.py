@@ -23,10 +23,11 @@ from sequence_models.labels.alignment import alignment_rows
 from sequence_models.records import Clip
 from sequence_models.runs.clip_records import changed_clips, clip_record
 from sequence_models.runs.run import OFFICIAL, Run, create_run
-from sequence_models.settings import MANY_TO_MANY, DataSettings, TrainSettings
-from sequence_models.splits.folds import make_folds
+from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, DataSettings, TrainSettings
+from sequence_models.splits.folds import VALIDATION_PARTS, Fold, make_folds
 from sequence_models.splits.official import official_lists
 
+FEW_TO_CHOOSE_ON = 100  # validation clips; with fewer, chance decides which model is best
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,7 @@ def prepare(
     cv: str | None = None,
     split_file: str | Path | None = None,
     seeds: int = 1,
+    inner: int | None = 1,
     data: DataSettings | None = None,
 ) -> tuple[Run, ClipSet]:
     """Load clips and labels, make the folds, and create (or continue) the run directory.
@@ -52,6 +54,8 @@ def prepare(
         split_file: A file of `clip_id,split`, or official lists such as "ucf101:DIR:1"; these also determine the groups
             if nothing else does.
         seeds: Number of seeds per fold.
+        inner: In how many parts the clips that are not for testing are held out for validation, one in each fit; 1: in
+            as many fits as there are seeds; None: 5 if the validation part has few labels, else 1.
         data: How labels and features are joined; None for the defaults.
 
     Raises:
@@ -73,7 +77,8 @@ def prepare(
         )
     check_input(settings, clips, stores)
     units = [replace(clip, group="") for clip in clips.clips] if joined.blocks else clips.clips
-    folds = make_folds(units, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary)
+    parts = inner if inner and inner > 1 else VALIDATION_PARTS
+    folds = make_folds(units, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary, parts=parts)
     wanted = Run(
         path=run,
         settings=settings,
@@ -86,6 +91,7 @@ def prepare(
         cv=OFFICIAL if lists is not None and len(lists.numbers) > 1 else cv or "",
         folds=tuple(folds),
         seeds=seeds,
+        inner=_inner_fits(inner, folds, settings),
         clips={clip.clip_id: clip_record(clip, clips.vocabulary) for clip in clips.clips},
         embedding_dim=clips.clips[0].embedding_dim,
         versions=library_versions(),
@@ -94,6 +100,25 @@ def prepare(
     if clips.alignment:
         write_csv(created.path / "alignment.csv", alignment_rows(clips.alignment))
     return created, clips
+
+
+def _inner_fits(inner: int | None, folds: Sequence[Fold], settings: TrainSettings) -> int:
+    """How many fits per fold hold out different clips; `inner` as for `prepare`.
+
+    Raises:
+        UsageError: More than one is asked for, but the folds have one validation part each, or none.
+    """
+    turns = max(1 + len(fold.rotation) for fold in folds)
+    if inner is None:
+        is_quick = settings.task == MANY_TO_ONE and not settings.on_frames
+        few = is_quick and min(len(fold.validation) for fold in folds) < FEW_TO_CHOOSE_ON
+        return turns if few else 1
+    if inner > 1 and turns == 1:
+        raise UsageError(
+            f"--inner {inner} holds out the training clips in turn, but the split has a fixed validation part, or too "
+            "few groups; leave --inner out, or the validation part of the split."
+        )
+    return min(inner, turns)
 
 
 def reload_clips(run: Run) -> dict[str, Clip]:

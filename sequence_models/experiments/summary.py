@@ -32,7 +32,7 @@ def overfitting_lines(run: Run) -> list[str]:
     """A warning if the validation loss rose during training in most fits of a run."""
     from sequence_models.runs.results import read_fit
 
-    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
+    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.fits)]
     from_updates = sorted(note["overfits_from"] for note in notes if note.get("overfits_from"))
     if 2 * len(from_updates) <= len(notes):
         return []

@@ -20,7 +20,6 @@ from sequence_models.runs.checks import weights_digest
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.fitted import load_fitted_twin
 from sequence_models.runs.run import Run
-from sequence_models.settings import MANY_TO_ONE
 from sequence_models.splits.folds import Fold
 from sequence_models.training.fit import FitResult, fit_model
 from sequence_models.training.step import forget_compiled
@@ -131,7 +130,8 @@ class BaselineTask:
         """Write the baseline, fitted on all clips but those for testing.
 
         Returns:
-            clip_id -> the prediction of one fitted without it; per frame only for the first validation part.
+            clip_id -> the prediction of one fitted without it; per frame, where fits take long, only for the first
+            validation part unless inner cross-validation is asked for.
         """
         run, fold = self.run, self.fold
         path = run.baseline_path(fold.name, self.name)
@@ -140,7 +140,7 @@ class BaselineTask:
             fitted = fit_baseline(self.name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
             arrays = fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)}
             write_arrays(path, arrays, run_id=run.run_id)
-        turns = range(min(run.seeds, 1 + len(fold.rotation))) if run.settings.task == MANY_TO_ONE else range(1)
+        turns = range(min(run.fits, 1 + len(fold.rotation)) if run.rotates else 1)
         validated: dict[str, Prediction] = {}
         for mine in map(fold.of_seed, turns):
             fitted = fit_baseline(self.name, [clips[c] for c in mine.train], run.num_classes, seed=0)
@@ -189,7 +189,7 @@ class TestTask:
     def do(self, clips: Mapping[str, Clip]) -> TestPredictions:
         """Load the models, and predict."""
         test = [clips[clip_id] for clip_id in self.test]
-        twins = (load_fitted_twin(self.run, self.fold, seed) for seed in range(self.run.seeds))
+        twins = (load_fitted_twin(self.run, self.fold, seed) for seed in range(self.run.fits))
         said = predict_also_shuffled((partial(predict_loaded, twin) for twin in twins), test)
         twin = compiled(Architecture(self.run.settings, self.run.embedding_dim, self.run.num_classes))
         parameters = sum(int(np.prod(variable.shape)) for variable in twin.model.trainable_variables)

@@ -92,9 +92,8 @@ def open_pool(parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None, sources
     """
     fits, seconds, needed = 0, 0.0, 0
     for run, data in parts:
-        names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
-        still = sum(not run.fit_path(name, seed).exists() for name in names for seed in range(run.seeds))
-        fits += len(run.folds) * run.seeds
+        still = sum(not run.fit_path(*fit).exists() for fit in run.all_fits)
+        fits += len(run.folds) * run.fits
         budget = budget_for(data.clips, (), run.settings)
         seconds += still * expected_seconds(data.clips, run.settings, budget)
         needed = max(needed, bytes_needed(data.clips, run.settings, budget, num_classes=run.num_classes))
@@ -109,8 +108,7 @@ def forecast_run(run: Run, data: ClipSet) -> str:
     Raises:
         UsageError: They would not fit in memory.
     """
-    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
-    open_fits = sum(not run.fit_path(name, seed).exists() for name in names for seed in range(run.seeds))
+    open_fits = sum(not run.fit_path(*fit).exists() for fit in run.all_fits)
     if not open_fits:
         return "all fits are already done"
     clips = {clip.clip_id: clip for clip in data.clips}
@@ -135,7 +133,7 @@ def fit_tasks(run: Run, *, source: int = 0, tensorboard: bool = False, quiet: bo
             source=source,
         )
         for fold in run.folds
-        for seed in range(run.seeds)
+        for seed in range(run.fits)
     ]
 
 
@@ -181,7 +179,7 @@ class Collected:
 
     def is_whole(self) -> bool:
         """Whether every fold and seed of the model is there."""
-        return sum(map(len, self._of_model.values())) == len(self._run.folds) * self._run.seeds
+        return sum(map(len, self._of_model.values())) == len(self._run.folds) * self._run.fits
 
     def validations(self) -> list[Validation]:
         """The predictions of the model, if it was fitted, and of each baseline, with post-processing chosen."""
@@ -228,7 +226,7 @@ def note_validation(run: Run, validations: Sequence[Validation]) -> dict[str, di
         comparable = {fold.name: _comparable(run, fold, said.folds[fold.name]) for fold in run.folds}
         choices[said.name] = {fold: validation_score(pairs) for fold, pairs in comparable.items() if pairs}
     write_record(run.path / "validation.json", scores, run_id=run.run_id)
-    write_record(run.path / CHOICES, {"seeds": run.seeds, "choices": choices}, run_id=run.run_id)
+    write_record(run.path / CHOICES, {"seeds": run.fits, "choices": choices}, run_id=run.run_id)
     return scores
 
 
@@ -241,12 +239,12 @@ def read_choices(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     record = (
         read_record(path, again="delete it and run the same command again", run_id=run.run_id) if path.exists() else {}
     )
-    return record["choices"] if record.get("seeds") == run.seeds else {}
+    return record["choices"] if record.get("seeds") == run.fits else {}
 
 
 def _comparable(run: Run, fold: Fold, pairs: Validated) -> Validated:
-    """The labelled validation clips that all models and baselines predicted; for frames only the first part."""
-    asked = set(fold.known if run.settings.task == MANY_TO_ONE else fold.validation)
+    """The labelled validation clips that all models and baselines predicted; without rotation of the first part."""
+    asked = set(fold.known if run.rotates else fold.validation)
     return [(clip, said) for clip, said in pairs if clip.clip_id in asked and clip.labels.max() >= 0]
 
 
@@ -273,7 +271,7 @@ def _post_process(run: Run, fold: Fold, said: Validation, clips: dict[str, Clip]
 
 
 def _median_updates(run: Run) -> int:
-    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.seeds)]
+    notes = [read_fit(run, fold.name, seed) for fold in run.folds for seed in range(run.fits)]
     if any("best_update" not in note for note in notes):
         raise RunError(
             f"{run.path} was trained by an older clipseq that counted epochs; train again into another --run"

@@ -45,8 +45,8 @@ def start_head(run: Run, fold: str, seed: int) -> keras.Model | None:
     _check_embeddings(run, earlier)
     _check_folds(run, earlier, fold, seed)
     _refuse_changed_clips(run.settings.start_from)
-    weights = earlier.model_path(fold, seed % earlier.seeds)
-    refuse_changed_weights(earlier, fold, seed % earlier.seeds)
+    weights = earlier.model_path(fold, seed % len(earlier.seeds_of(fold)))
+    refuse_changed_weights(earlier, fold, seed % len(earlier.seeds_of(fold)))
     return load_model(earlier.settings, weights, embedding_dim=earlier.embedding_dim, num_classes=earlier.num_classes)
 
 
@@ -99,9 +99,9 @@ def _check_folds(run: Run, earlier: Run, fold: str, seed: int) -> None:
             f"{earlier.path} was trained on {counted(seen, 'test clip')} of fold {fold} (first: {min(seen)}), so the "
             "test would be invalid; train both with the same labels and the same --cv or --split."
         )
-    learnt = set(known[fold].of_seed(seed % earlier.seeds).train).intersection(ours.of_seed(seed).validation)
+    learnt = set(known[fold].of_seed(seed % earlier.fits).train).intersection(ours.of_seed(seed).validation)
     if learnt:
         raise RunError(
-            f"{earlier.path} has {counted(earlier.seeds, 'seed')}, and the model that seed {seed} would start from was "
-            f"trained on {len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.seeds} first."
+            f"{earlier.path} has {counted(earlier.fits, 'fit')}, and the model that seed {seed} would start from was "
+            f"trained on {len(learnt)} of its validation clips in fold {fold}; train it with --seeds {run.fits} first."
         )

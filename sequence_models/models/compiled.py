@@ -10,6 +10,7 @@ and on wide embeddings it costs as much as the rest of a small model, so it is d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from extract.system.quiet_start import import_tensorflow
 from sequence_models.models.build import Architecture, build_model, output_stages, read_weights
 from sequence_models.records import Clip, PaddedBatch
 
+CALLS, COMPILATIONS = "calls", "compilations"
 KEPT = 8  # architectures; the least recently used is dropped
 
 
@@ -41,6 +43,7 @@ class CompiledModel:
             inputs[0] = self.model.get_layer("standardise").output
         self.stages = keras.Model(inputs, output_stages(self.model))  # from standardised embeddings to all logits
         self.width = self.model.inputs[0].shape[2:]
+        self.counts: Counter[str] = Counter()  # of calls into the backend, and of functions compiled for them
         self._forward: Callable | None = None
         self._read_statistics()
 
@@ -79,7 +82,8 @@ class CompiledModel:
     def logits(self, batch: PaddedBatch) -> np.ndarray:
         """Logits float32 (B, K) or (B, T, K) of a standardised batch, in inference mode."""
         if self._forward is None:
-            self._forward = _forward_of(self.stages)
+            self._forward = _forward_of(self.stages, self.counts)
+        self.counts[CALLS] += 1
         return self._forward(batch.embeddings, batch.mask)
 
     def _read_statistics(self) -> None:
@@ -128,12 +132,13 @@ def input_signature(model: keras.Model) -> list[Any]:
     return [tf.TensorSpec((None, None, *each.shape[2:]), each.dtype) for each in model.inputs]
 
 
-def _forward_of(stages: keras.Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _forward_of(stages: keras.Model, counts: Counter[str]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     if keras.backend.backend() != "tensorflow":
         return lambda inputs, mask: np.asarray(_last(stages.predict_on_batch([inputs, mask])), np.float32)
     tf = import_tensorflow()
 
     def forward(inputs, mask):
+        counts[COMPILATIONS] += 1  # TensorFlow runs this line while it traces
         return _last(stages([inputs, mask], training=False))
 
     if not stages.run_eagerly:

@@ -329,6 +329,7 @@ def _fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
         "embedding_dim": told.embedding_dim,
         "cross-validation": told.cv or "none, one split",
         "seeds": told.seeds,
+        "fits per fold": told.fits,
         **asdict(told.data),
     }
     compared = run.metrics.get("models")

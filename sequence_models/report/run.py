@@ -108,7 +108,7 @@ def _refuse_stale(run: Run) -> None:
     """Raises if features, labels or weights have changed since the run."""
     refuse_changed_clips(run)
     for fold in run.folds:
-        for seed in range(run.seeds):
+        for seed in range(run.fits):
             if run.model_path(fold.name, seed).exists():
                 refuse_changed_weights(run, fold.name, seed)
 

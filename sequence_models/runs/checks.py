@@ -24,7 +24,7 @@ def refuse_to_predict(run: Run) -> None:
         RunError: Names the file that is missing or changed, or the run to use instead.
     """
     refuse_comparison(run, "predict with")
-    for seed in range(run.seeds):
+    for seed in run.seeds_of(run.predicting_fold):
         refuse_missing_weights(run, run.predicting_fold, seed)
         refuse_changed_weights(run, run.predicting_fold, seed)
 

@@ -85,7 +85,7 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             counted(others, "clip"),
             first_few(others),
         )
-    models = [load_fitted(run, run.predicting_fold, seed) for seed in range(run.seeds)]
+    models = [load_fitted(run, run.predicting_fold, seed) for seed in run.seeds_of(run.predicting_fold)]
     predictions = average([predict(model, clips) for model in models])
     if all(run.decision_path(fold.name, MODEL).exists() for fold in run.folds):
         decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])

@@ -8,7 +8,7 @@ from typing import Any
 from extract.errors import RunError
 from extract.text import counted
 from sequence_models.runs.files import read_record, write_record
-from sequence_models.runs.run import COMPARISON, FINAL, Run, read_run
+from sequence_models.runs.run import COMPARISON, Run, read_run
 
 
 def read_fit(run: Run, fold: str, seed: int) -> dict[str, Any]:
@@ -74,11 +74,10 @@ def refuse_unfinished(run: Run) -> None:
     Raises:
         RunError: Says how to resume it.
     """
-    names = [fold.name for fold in run.folds] + ([FINAL] if run.cv else [])
-    missing = [name for name in names for seed in range(run.seeds) if not run.fit_path(name, seed).exists()]
+    missing = [fit for fit in run.all_fits if not run.fit_path(*fit).exists()]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise RunError(
-            f"{run.path} is not fully trained ({len(missing)} of {counted(len(names) * run.seeds, 'fit')} {verb} "
+            f"{run.path} is not fully trained ({len(missing)} of {counted(run.all_fits, 'fit')} {verb} "
             "missing); run the same clipseq train command again to resume"
         )

@@ -60,6 +60,7 @@ class Run:
         cv: "leave-one-group-out", a number of folds, OFFICIAL, or "" for one split.
         folds: The training, validation and test clips of each fold.
         seeds: Number of seeds, 0 to seeds - 1.
+        inner: At least so many fits per fold, each of which holds out other clips; see `fits`.
         clips: clip_id -> `clip_record`.
         embedding_dim: Width of the joined embeddings, or (H, W, C) of joined raw frames.
         test_opened: How often the test split was evaluated.
@@ -81,6 +82,7 @@ class Run:
     clips: dict[str, dict[str, str | int | None]]
     embedding_dim: int | tuple[int, ...]
     test_opened: int = 0
+    inner: int = 1
     versions: dict[str, str] = field(default_factory=dict)
     run_id: str = ""
 
@@ -107,6 +109,26 @@ class Run:
     def model_path(self, fold: str, seed: int) -> Path:
         """The best weights of one fold and seed."""
         return self.path / "models" / f"{fold}-seed{seed}.weights.h5"
+
+    @property
+    def fits(self) -> int:
+        """Number of fits per fold: one per seed, and more seeds if inner cross-validation needs them."""
+        return max(self.seeds, self.inner)
+
+    @property
+    def rotates(self) -> bool:
+        """Whether models are compared on all validation parts of a fold; else on the first."""
+        return self.settings.task == MANY_TO_ONE or self.inner > 1
+
+    def seeds_of(self, fold: str) -> range:
+        """The seeds of the fits of a fold, or of those on all clips after cross-validation."""
+        return range(self.seeds if fold == FINAL else self.fits)
+
+    @property
+    def all_fits(self) -> list[tuple[str, int]]:
+        """Fold and seed of every fit, those on all clips last."""
+        names = [fold.name for fold in self.folds] + ([FINAL] if self.cv else [])
+        return [(name, seed) for name in names for seed in self.seeds_of(name)]
 
     @property
     def predicting_fold(self) -> str:
@@ -212,6 +234,7 @@ def _check_whole(run: Run) -> None:
         "a fold holds clips that it does not list": not run.clips.keys() >= set(names),
         "a clip has no group or length": not all({"group", "timesteps"} <= clip.keys() for clip in run.clips.values()),
         "its seeds or the width of its features are below 1": min(run.seeds, *widths) < 1 or len(widths) not in (1, 3),
+        "its inner fits are below 1": run.inner < 1,
         "its recipes do not match its fingerprints": [*map(fingerprint, run.recipes)] != [*run.fingerprints],
         "its stores and recipes differ in number": len(run.stores) != len(run.recipes),
     }

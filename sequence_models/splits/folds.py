@@ -34,10 +34,8 @@ from sequence_models.splits.official import ListedClip, official_lists, read_off
 
 LEAVE_ONE_GROUP_OUT = "leave-one-group-out"
 VALIDATION, TEST = 1, 2
-DEFAULT_SHARES = (0.6, 0.2, 0.2)
-TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.2  # of what the test part of a fold leaves over
-VALIDATION_PARTS = 5  # held out by seeds in turn
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2  # of one split
+VALIDATION_PARTS = 5  # of what the test part of a fold leaves over; held out by seeds in turn
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +78,7 @@ def make_folds(
     split_file: str | Path | None,
     seed: int,
     vocabulary: Sequence[str] = (),
+    parts: int = VALIDATION_PARTS,
 ) -> list[Fold]:
     """Divides clips into folds.
 
@@ -90,6 +89,7 @@ def make_folds(
         split_file: `clip_id,split`, or official lists such as "ucf101:DIR:1" or "hmdb51:DIR:all", or None.
         seed: The same seed gives the same folds.
         vocabulary: Class names for messages; without it, classes are named by index.
+        parts: How many validation parts each fold has at most, of equal size, at least 2; not if they are given.
 
     Returns:
         The folds; every class is in every training part. Test parts overlap only if official lists do.
@@ -103,21 +103,30 @@ def make_folds(
         raise UsageError("--cv and --split exclude each other; give one of them.")
     groups = group_clips(clips, vocabulary)
     _refuse_lone_clips(clips, groups.vocabulary)
-    rng = np.random.default_rng(seed)
+    how = _Division(groups, np.random.default_rng(seed), parts)
     if cv is None and (split_file is not None or any(clip.split for clip in clips)):
-        folds = _given_splits(clips, split_file, groups, rng)
+        folds = _given_splits(clips, split_file, how)
     elif len(groups.names) < 2:
         raise SplitError(
             f"all clips are of one group, {groups.names[0]!r}, so nothing unseen is left to test on; add groups."
         )
     elif cv is None:
-        folds = [_stratified_split(groups, rng)]
+        folds = [_stratified_split(how)]
     else:
-        folds = _cross_validation(clips, groups, cv, rng)
+        folds = _cross_validation(clips, cv, how)
     order = {clip.clip_id: number for number, clip in enumerate(clips)}
     folds = [_in_order(fold, order) for fold in folds]
     _check_classes(folds, clips, groups.vocabulary)
     return folds
+
+
+@dataclass(frozen=True)
+class _Division:
+    """What is divided, the random draws, and how many validation parts there are."""
+
+    groups: GroupedClips
+    rng: np.random.Generator
+    parts: int
 
 
 def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None:
@@ -142,7 +151,8 @@ def _refuse_lone_clips(clips: Sequence[Clip], vocabulary: Sequence[str]) -> None
     raise SplitError(f"{said}, too few to train on and to test on; add clips{leave_out}.{misspelt}")
 
 
-def _cross_validation(clips: Sequence[Clip], groups: GroupedClips, cv: str, rng: np.random.Generator) -> list[Fold]:
+def _cross_validation(clips: Sequence[Clip], cv: str, how: _Division) -> list[Fold]:
+    groups = how.groups
     if cv == LEAVE_ONE_GROUP_OUT and not any(clip.group for clip in clips):
         raise SplitError(
             f"--cv {LEAVE_ONE_GROUP_OUT} needs groups, but no clip has one; give --group-from or a group column, or "
@@ -152,20 +162,22 @@ def _cross_validation(clips: Sequence[Clip], groups: GroupedClips, cv: str, rng:
         parts = np.arange(len(groups.names))
         names = _file_names(groups.names)
     elif cv.isdecimal() and int(cv) >= 2:
-        parts = assign_folds(groups, int(cv), rng)
+        parts = assign_folds(groups, int(cv), how.rng)
         names = [f"fold{number + 1}" for number in range(int(cv))]
     else:
         raise UsageError(f"--cv is {cv!r}; it must be {LEAVE_ONE_GROUP_OUT} or a whole number of folds >= 2.")
     _refuse_lone_classes(groups, parts)
-    return [_hold_out(name, groups, parts == number, rng) for number, name in enumerate(names)]
+    return [_hold_out(name, parts == number, how) for number, name in enumerate(names)]
 
 
-def _stratified_split(groups: GroupedClips, rng: np.random.Generator) -> Fold:
+def _stratified_split(how: _Division) -> Fold:
+    groups, rng = how.groups, how.rng
     everything = np.arange(len(groups.names))
     if len(everything) == 2:
         return _fold("split", groups, TEST * divide("split", groups, everything, (1 - TEST_SHARE, TEST_SHARE), rng))
-    parts = divide("split", groups, everything, DEFAULT_SHARES, rng)
-    return _with_rotation(_fold("split", groups, parts), groups, parts, rng)
+    held_out = VALIDATION_SHARE if how.parts == VALIDATION_PARTS else (1 - TEST_SHARE) / how.parts
+    parts = divide("split", groups, everything, (1 - held_out - TEST_SHARE, held_out, TEST_SHARE), rng)
+    return _with_rotation(_fold("split", groups, parts), parts, how)
 
 
 def _file_names(groups: Sequence[str]) -> list[str]:
@@ -188,23 +200,23 @@ def _refuse_lone_classes(groups: GroupedClips, parts: np.ndarray) -> None:
         )
 
 
-def _hold_out(name: str, groups: GroupedClips, test: np.ndarray, rng: np.random.Generator) -> Fold:
+def _hold_out(name: str, test: np.ndarray, how: _Division) -> Fold:
     """A fold with the given test groups (G,) and a validation part taken from the rest."""
-    kept = np.flatnonzero(~test)
+    groups, kept = how.groups, np.flatnonzero(~test)
     parts = np.full(len(groups.names), TEST)
     parts[kept] = TRAIN
     if len(kept) > 1:
-        parts[kept] = divide(name, groups, kept, (1 - VALIDATION_SHARE, VALIDATION_SHARE), rng)
-    return _with_rotation(_fold(name, groups, parts), groups, parts, rng)
+        parts[kept] = divide(name, groups, kept, (1 - 1 / how.parts, 1 / how.parts), how.rng)
+    return _with_rotation(_fold(name, groups, parts), parts, how)
 
 
-def _with_rotation(fold: Fold, groups: GroupedClips, parts: np.ndarray, rng: np.random.Generator) -> Fold:
+def _with_rotation(fold: Fold, parts: np.ndarray, how: _Division) -> Fold:
     """The fold with more validation parts from its training groups; none removes a class from training."""
-    training = np.flatnonzero(parts == TRAIN)
-    num_parts = min(VALIDATION_PARTS - 1, len(training))
-    if not fold.validation or num_parts < 2:
+    groups, training = how.groups, np.flatnonzero(parts == TRAIN)
+    num_parts = min(how.parts - 1, len(training))
+    if not fold.validation or len(training) < 2:
         return fold
-    turns = divide_evenly(groups, training, num_parts, rng.spawn(1)[0])
+    turns = divide_evenly(groups, training, num_parts, how.rng.spawn(1)[0])
     rotation = []
     for turn in range(num_parts):
         held_out, rest = training[turns == turn], (parts != TEST)
@@ -223,30 +235,27 @@ def _fold(name: str, groups: GroupedClips, parts: np.ndarray) -> Fold:
     return Fold(name, train, validation, test)
 
 
-def _given_splits(
-    clips: Sequence[Clip], split_file: str | Path | None, groups: GroupedClips, rng: np.random.Generator
-) -> list[Fold]:
+def _given_splits(clips: Sequence[Clip], split_file: str | Path | None, how: _Division) -> list[Fold]:
     """The splits given by official lists, a file or the clips themselves."""
     lists = official_lists(split_file)
     if lists is not None:
         listed = read_official(lists, [clip.clip_id for clip in clips])
         where = {name: f"{name} of {lists.folder}" for name in listed}
         named = {name: _find_listed(listed[name], clips, where=where[name]) for name in listed}
-        return [_given_split(clips, split_of, groups, rng, name=n, where=where[n]) for n, split_of in named.items()]
+        return [_given_split(clips, split_of, how, name=n, where=where[n]) for n, split_of in named.items()]
     if split_file is None:
         own = {clip.clip_id: clip.split for clip in clips}
-        return [_given_split(clips, own, groups, rng, name="split", where="the split column")]
+        return [_given_split(clips, own, how, name="split", where="the split column")]
     rows = read_split_file(Path(split_file))
     file = [ListedClip(row.clip_id, row.split, f"{split_file} line {row.line}") for row in rows]
     split_of = _find_listed(file, clips, where=str(split_file))
-    return [_given_split(clips, split_of, groups, rng, name="split", where=str(split_file))]
+    return [_given_split(clips, split_of, how, name="split", where=str(split_file))]
 
 
 def _given_split(
     clips: Sequence[Clip],
     split_of: Mapping[str, str],
-    groups: GroupedClips,
-    rng: np.random.Generator,
+    how: _Division,
     *,
     name: str,
     where: str,
@@ -265,8 +274,8 @@ def _given_split(
     if parts["validation"]:
         return Fold(name, tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]))
     inside = set(parts["train"])
-    training = group_clips([clip for clip in clips if clip.clip_id in inside], groups.vocabulary)
-    fold = _hold_out(name, training, np.zeros(len(training.names), bool), rng)
+    training = group_clips([clip for clip in clips if clip.clip_id in inside], how.groups.vocabulary)
+    fold = _hold_out(name, np.zeros(len(training.names), bool), replace(how, groups=training))
     return replace(fold, test=tuple(parts["test"]))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count, islice
 from pathlib import Path
@@ -65,6 +65,7 @@ class FitResult:
         update_seconds: Of these, for updates and their batches.
         look_seconds: Of these, for predicting and scoring the validation clips.
         history: One record per validation, with the keys `LOG_COLUMNS`.
+        counts: Calls into the backend, and functions that it compiled.
     """
 
     architecture: Architecture
@@ -77,6 +78,7 @@ class FitResult:
     update_seconds: float
     look_seconds: float
     history: tuple[dict[str, float | int | None], ...]
+    counts: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> keras.Model:
@@ -132,6 +134,7 @@ def fit_model(
     architecture = Architecture(settings, embedding_dim, num_classes)
     steps = trainer(architecture)
     steps.reset()
+    steps.twin.counts.clear()
     if settings.on_frames:
         model = build_model(settings, embedding_dim=embedding_dim, num_classes=num_classes, seed=seed)
         start_training(model, settings, train, head=head)
@@ -150,7 +153,7 @@ def fit_model(
         write_events(tensorboard, history)
     seconds = time.perf_counter() - started
     told = (best.update, best.score, history[-1]["update"], _overfits_from(history))
-    return FitResult(architecture, best.values, *told, seconds, *spent, tuple(history))
+    return FitResult(architecture, best.values, *told, seconds, *spent, tuple(history), dict(steps.twin.counts))
 
 
 def _overfits_from(history: Sequence[dict]) -> int | None:

@@ -7,6 +7,7 @@ the next validation are one call.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -19,7 +20,7 @@ import numpy as np
 from extract.system.quiet_start import import_tensorflow
 from sequence_models.clips.batches import check_batch
 from sequence_models.models.build import Architecture
-from sequence_models.models.compiled import KEPT, CompiledModel, compiled, input_signature
+from sequence_models.models.compiled import CALLS, COMPILATIONS, KEPT, CompiledModel, compiled, input_signature
 from sequence_models.records import Clip, PaddedBatch
 from sequence_models.settings import MANY_TO_MANY
 
@@ -81,7 +82,8 @@ class Trainer:
         if learning_rate is not None and learning_rate != self._learning_rate:
             self.model.optimizer.learning_rate = self._learning_rate = learning_rate
         if self._step is None:
-            self._step = _step_of(self.model, targets_shape=targets.shape)
+            self._step = _step_of(self.model, self.twin.counts, targets_shape=targets.shape)
+        self.twin.counts[CALLS] += 1
         return float(self._step(batch.embeddings, batch.mask, targets, batch.sample_weight))
 
     def hold(self, rows: np.ndarray) -> Any:
@@ -106,7 +108,9 @@ class Trainer:
         several = [self._targets(batch, is_numbered=True) for batch in batches]
         lengths = np.array([batch.mask.shape[1] for batch in batches], np.int32)
         if self._steps is None:
-            self._steps = _steps_of(self.model, targets_shape=several[0].shape, is_per_step=self._is_per_step)
+            shape, is_per_step = several[0].shape, self._is_per_step
+            self._steps = _steps_of(self.model, self.twin.counts, targets_shape=shape, is_per_step=is_per_step)
+        self.twin.counts[CALLS] += 1
         numbers = [batch.embeddings[..., 0].astype(np.int32) for batch in batches]
         masks, weights = [batch.mask for batch in batches], [batch.sample_weight for batch in batches]
         given = [_stacked(numbers), _stacked(masks), _stacked(several), _stacked(weights)]
@@ -147,22 +151,28 @@ def forget_compiled() -> None:
     compiled.cache_clear()
 
 
-def _step_of(model: keras.Model, *, targets_shape: tuple[int, ...]) -> Callable[..., Any]:
+def _step_of(model: keras.Model, counts: Counter[str], *, targets_shape: tuple[int, ...]) -> Callable[..., Any]:
     """A function (inputs, mask, targets, sample_weight) -> loss; every stage has the same targets."""
     if keras.backend.backend() != "tensorflow":
         return lambda inputs, mask, targets, weights: model.train_on_batch(
             [inputs, mask], _for_stages(model, targets), _for_stages(model, weights), return_dict=True
         )["loss"]
-    step = partial(_tensorflow_step, model)
     if model.run_eagerly:
-        return step
+        return partial(_tensorflow_step, model)
+
+    def step(*batch):
+        counts[COMPILATIONS] += 1  # TensorFlow runs this line while it traces
+        return _tensorflow_step(model, *batch)
+
     tf = import_tensorflow()
     lengths = (None,) * (len(targets_shape) - 1)
     labels = [tf.TensorSpec((*lengths, targets_shape[-1]), tf.float32), tf.TensorSpec(lengths, tf.float32)]
     return tf.function(step, input_signature=[*input_signature(model), *labels], autograph=False)
 
 
-def _steps_of(model: keras.Model, *, targets_shape: tuple[int, ...], is_per_step: bool) -> Callable[..., Any]:
+def _steps_of(
+    model: keras.Model, counts: Counter[str], *, targets_shape: tuple[int, ...], is_per_step: bool
+) -> Callable[..., Any]:
     """The function behind `Trainer.updates`: what it takes has an axis of updates in front."""
     tf = import_tensorflow()
     lengths = (None,) * len(targets_shape)
@@ -178,6 +188,8 @@ def _steps_of(model: keras.Model, *, targets_shape: tuple[int, ...], is_per_step
     ]
 
     def steps(table, lengths, numbers, masks, targets, weights, rates):
+        counts[COMPILATIONS] += 1
+
         def one(update, losses):
             length = lengths[update]
             part = (slice(None), slice(None, length)) if is_per_step else (slice(None),)

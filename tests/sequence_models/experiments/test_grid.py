@@ -1,7 +1,7 @@
 import pytest
 
 from extract.errors import UsageError
-from sequence_models.catalogue import COMPARED_MODELS, MODEL_NAMES, TRAITS
+from sequence_models.catalogue import MODEL_NAMES, TRAITS
 from sequence_models.experiments.grid import grid_points, models_for, parse_grid
 from sequence_models.settings import TrainSettings
 
@@ -52,15 +52,15 @@ def test_a_model_that_can_take_no_point_is_an_error():
 
 
 def test_the_models_of_a_task_are_those_that_can_do_it():
-    assert models_for({}) == list(COMPARED_MODELS)
-    assert models_for({"task": "many-to-many"}) == [n for n in COMPARED_MODELS if TRAITS[n].framewise]
-    assert models_for({"task": "many-to-many", "causal": True}) == ["lstm", "mstcn"]
+    framewise = [name for name in MODEL_NAMES if TRAITS[name].framewise]
+    assert models_for({"task": "many-to-many"}, among=MODEL_NAMES) == framewise
+    assert models_for({"task": "many-to-many", "causal": True}, among=MODEL_NAMES) == ["lstm", "gru", "mstcn"]
     assert models_for({}, among=MODEL_NAMES) == list(MODEL_NAMES)
 
 
 def test_settings_that_no_model_can_take_are_refused():
     with pytest.raises(UsageError, match="hidden must be at least 1, got 0"):
-        models_for({"hidden": 0})
+        models_for({"hidden": 0}, among=MODEL_NAMES)
 
 
 def test_what_only_raw_frame_models_take_is_left_to_them():
