@@ -5,6 +5,10 @@ position   where in its recording a timestep is. In an experiment with a protoco
            of the whole): the two nearest are active and sum to 1, so that a linear layer can pick any stretch.
 
    since the start   0 s /\\ 1 s /\\ 3 s /\\ 7 s /\\ ...
+
+delta      how much each channel has changed since the previous timestep, without its sign: motion, for free.
+windows    means and deviations of the channels and of delta over short, middle and long windows around each timestep,
+           or up to it for causal models: what a recurrence has to learn first. Wide embeddings are reduced before.
 """
 
 from __future__ import annotations

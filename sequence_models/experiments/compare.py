@@ -41,8 +41,8 @@ from sequence_models.experiments.train import (
     open_pool,
     read_choices,
 )
-from sequence_models.experiments.verdict import ORDERED_BASELINES, Entry, comparison_record, mean_rank, rank
-from sequence_models.models.baselines import baseline_names
+from sequence_models.experiments.verdict import Entry, comparison_record, mean_rank, rank
+from sequence_models.models.baselines import ORDERED_BASELINES, baseline_names
 from sequence_models.records import Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.fitted import load_baseline, post_process, prediction_arrays
@@ -166,7 +166,7 @@ def _train(
             tasks += fit_tasks(each, source=_number_of(source, sources), quiet=pool.jobs > 1)
             open_runs[str(each.path)] = (model, each, Collected(each, source.data))
     baselines = Collected(run, data)
-    if not read_choices(run):
+    if not read_choices(run).keys() >= set(baseline_names(run.settings.task, causal=run.settings.causal)):
         (run.path / CHOICES).unlink(missing_ok=True)
         tasks += baseline_tasks(run)
     for task, result in pool.each(tasks):
@@ -262,8 +262,7 @@ def _baseline_entry(name: str, run: Run, data: ClipSet, extraction: Seconds) -> 
     for fold in run.folds:
         baseline, seconds = load_baseline(run, fold, name)
         test = [clips[clip_id] for clip_id in fold.test]
-        size = baseline.weights.size + baseline.bias.size
         _add_predictions(entry, run, fold, predict_also_shuffled([baseline.predict], test))
         entry.seconds += seconds
-        entry.parameters = float(size)
+        entry.parameters = float(baseline.classifier.size)
     return entry

@@ -11,7 +11,7 @@ import numpy as np
 
 from sequence_models.clips.windows import select_steps
 from sequence_models.experiments.prepare import reload_clips
-from sequence_models.models.baselines import CLOCKS, baseline_names
+from sequence_models.models.baselines import ADDED_LATER, baseline_names
 from sequence_models.prediction.bouts import write_bouts
 from sequence_models.prediction.postprocess import CRITERION, MACRO_F1_CRITERION
 from sequence_models.prediction.predict import average, predict
@@ -74,8 +74,8 @@ def _test_predictions(
         collected += predictions
     said = {MODEL: average(of_seeds)}
     for name in baseline_names(run.settings.task, causal=run.settings.causal):
-        if name in CLOCKS and not run.baseline_path(fold.name, name).exists():
-            continue  # a run of an earlier version, without a clock
+        if name in ADDED_LATER and not run.baseline_path(fold.name, name).exists():
+            continue
         said[name] = load_baseline(run, fold, name)[0].predict(test)
     if run.settings.task == MANY_TO_ONE:
         return said | {MODEL: post_process(run, fold, MODEL, said[MODEL])}

@@ -11,7 +11,7 @@ import numpy as np
 
 from extract.system.memory import peak_mb, reset_peak
 from sequence_models.experiments.warm_start import start_head
-from sequence_models.models.baselines import fit_baseline
+from sequence_models.models.baselines import Baseline, fit_baseline
 from sequence_models.models.build import Architecture
 from sequence_models.models.compiled import compiled
 from sequence_models.prediction.predict import average, predict_loaded
@@ -20,6 +20,7 @@ from sequence_models.runs.checks import weights_digest
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.fitted import load_fitted_twin
 from sequence_models.runs.run import Run
+from sequence_models.settings import POSITION
 from sequence_models.splits.folds import Fold
 from sequence_models.training.fit import FitResult, fit_model
 from sequence_models.training.step import forget_compiled
@@ -137,15 +138,20 @@ class BaselineTask:
         path = run.baseline_path(fold.name, self.name)
         if not path.exists():
             began = time.perf_counter()
-            fitted = fit_baseline(self.name, [clips[clip_id] for clip_id in fold.known], run.num_classes, seed=0)
+            fitted = self._fitted([clips[clip_id] for clip_id in fold.known])
             arrays = fitted.to_arrays() | {"seconds": np.array(time.perf_counter() - began)}
             write_arrays(path, arrays, run_id=run.run_id)
         turns = range(min(run.fits, 1 + len(fold.rotation)) if run.rotates else 1)
         validated: dict[str, Prediction] = {}
         for mine in map(fold.of_seed, turns):
-            fitted = fit_baseline(self.name, [clips[c] for c in mine.train], run.num_classes, seed=0)
+            fitted = self._fitted([clips[c] for c in mine.train])
             validated |= {p.clip_id: p for p in fitted.predict([clips[c] for c in mine.validation])}
         return validated
+
+    def _fitted(self, known: Sequence[Clip]) -> Baseline:
+        settings = self.run.settings
+        seen = {"causal": settings.causal, "position": POSITION in settings.derived_names}
+        return fit_baseline(self.name, known, self.run.num_classes, seed=0, **seen)
 
 
 @dataclass(frozen=True)

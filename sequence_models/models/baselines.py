@@ -1,14 +1,14 @@
 """Baselines that need no sequence model: the floor under every score.
 
-Each baseline is one linear layer and a softmax on a fixed summary of the embeddings, fitted as an L2-penalised
-logistic regression on standardised summaries, so all are stored as the same four arrays. Raw frames are first averaged
-down to at most 16 x 16 pixels: a floor that needs no CNN and no memory.
+Most are one linear layer and a softmax on a fixed summary of the embeddings, fitted as an L2-penalised logistic
+regression on standardised summaries; `window_trees` is a forest. All are stored as plain arrays. Raw frames are first
+averaged down to at most 16 x 16 pixels: a floor that needs no CNN and no memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +17,14 @@ from scipy.special import expit, softmax
 
 from extract.errors import LabelError, UsageError
 from sequence_models.clips.derived import position_channels
+from sequence_models.clips.motion import Reduction, fit_reduction, sampled_rows, step_sizes, window_statistics
+from sequence_models.models.forest import Forest, fit_forest
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
 INVERSE_PENALTY = 0.01  # scikit-learn's C, for clips; there are far more channels than clips
 FRAME_INVERSE_PENALTY = 1.0
-MAX_FRAMES = 50_000
+MAX_FRAMES, MAX_WINDOWED = 50_000, 15_000
 MAX_FRAME_VALUES = 20_000_000
 MAX_ITERATIONS = 1000
 SMALL_SIDE = 16  # of raw frames after averaging
@@ -75,10 +77,16 @@ def mean_max_std(embeddings: np.ndarray) -> np.ndarray:
 
 
 def thirds(embeddings: np.ndarray) -> np.ndarray:
-    """The means of the first, middle and last third, (T, D) -> (1, 3 D); the only summary that depends on order."""
+    """The means of the first, middle and last third, (T, D) -> (1, 3 D)."""
     bounds = [number * len(embeddings) // 3 for number in range(4)]
     parts = [embeddings[start : max(end, start + 1)] for start, end in pairwise(bounds)]
     return np.concatenate([part.mean(axis=0) for part in parts])[None]
+
+
+def thirds_delta(embeddings: np.ndarray) -> np.ndarray:
+    """`thirds`, and how much every channel moves in each of them, (T, D) -> (1, 6 D)."""
+    moves = step_sizes(embeddings)[1:] if len(embeddings) > 1 else step_sizes(embeddings)
+    return np.concatenate([thirds(embeddings), thirds(moves)], axis=1)
 
 
 def each_frame(embeddings: np.ndarray) -> np.ndarray:
@@ -92,11 +100,15 @@ BASELINES: dict[str, dict[str, Summary]] = {
         "meanpool_logreg": mean_pool,
         "meanmaxstd_logreg": mean_max_std,
         "thirds_logreg": thirds,
+        "thirds_delta_logreg": thirds_delta,
     },
     MANY_TO_MANY: {"majority": no_summary, "framewise_logreg": each_frame},
 }
 CLOCK, CAUSAL_CLOCK = "clock_logreg", "clock_since_start_logreg"  # see only the time in the recording
 CLOCKS = {CLOCK: False, CAUSAL_CLOCK: True}  # whether it cannot see where the recording ends
+WINDOW_LOGREG, WINDOW_TREES = WINDOWED = ("window_logreg", "window_trees")
+ADDED_LATER = ("thirds_delta_logreg", *CLOCKS, *WINDOWED)  # runs of earlier versions lack them
+ORDERED_BASELINES = ("thirds_logreg", "thirds_delta_logreg", *CLOCKS, *WINDOWED)
 
 
 def baseline_names(task: str, *, causal: bool = False) -> list[str]:
@@ -107,28 +119,76 @@ def baseline_names(task: str, *, causal: bool = False) -> list[str]:
     """
     if task not in BASELINES:
         raise UsageError(f"task is {task!r}; it must be one of {', '.join(BASELINES)}.")
-    return [*BASELINES[task], *([] if task == MANY_TO_ONE else [CAUSAL_CLOCK if causal else CLOCK])]
+    return [*BASELINES[task], *([] if task == MANY_TO_ONE else [CAUSAL_CLOCK if causal else CLOCK, *WINDOWED])]
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """A fitted baseline on F features per summary.
+class View:
+    """What a baseline on windows sees of a clip, as a model does with the same settings.
 
     Args:
-        task: "many-to-one" or "many-to-many".
-        name: Name in `baseline_names`.
-        mean, scale: float32 (F,), of the training summaries.
+        reduction: Of its embeddings.
+        causal: Nothing after a timestep.
+        position: Also where in the recording it is.
+    """
+
+    reduction: Reduction
+    causal: bool
+    position: bool
+
+    def __call__(self, clip: Clip, steps: Any) -> np.ndarray:
+        """float32 (n, F) for some timesteps."""
+        values = self.reduction(frame_features(clip.embeddings))
+        parts = [values, window_statistics(values, causal=self.causal)]
+        if self.position:
+            parts.append(position_channels(clip.pts_seconds, causal=self.causal))
+        return np.concatenate([part[steps] for part in parts], axis=1)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic regression on F features.
+
+    Args:
+        mean, scale: float32 (F,), of the training examples.
         weights: float32 (F, K).
         bias: float32 (K,).
         multi_label: Every class has its own probability.
     """
 
-    task: str
-    name: str
     mean: np.ndarray
     scale: np.ndarray
     weights: np.ndarray
     bias: np.ndarray
+    multi_label: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers were fitted."""
+        return int(self.weights.size + self.bias.size)
+
+    def predict(self, examples: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (n, K) of examples (n, F)."""
+        logits = (examples - self.mean) / self.scale @ self.weights + self.bias
+        return np.asarray(expit(logits) if self.multi_label else softmax(logits, axis=-1), np.float32)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A fitted baseline.
+
+    Args:
+        task: "many-to-one" or "many-to-many".
+        name: Name in `baseline_names`.
+        classifier: Of its summaries.
+        view: Of clips, for baselines on windows.
+        multi_label: Every class has its own probability.
+    """
+
+    task: str
+    name: str
+    classifier: Linear | Forest
+    view: View | None = None
     multi_label: bool = False
 
     def predict(self, clips: Sequence[Clip]) -> list[Prediction]:
@@ -144,30 +204,47 @@ class Baseline:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for `numpy.savez`, no pickle."""
-        names = {"task": np.array(self.task), "name": np.array(self.name), "multi_label": np.array(self.multi_label)}
-        return names | {"mean": self.mean, "scale": self.scale, "weights": self.weights, "bias": self.bias}
+        arrays = {"task": np.array(self.task), "name": np.array(self.name), "multi_label": np.array(self.multi_label)}
+        names = [field.name for field in fields(self.classifier) if field.name != "multi_label"]
+        arrays |= {name: getattr(self.classifier, name) for name in names}
+        if self.view is not None:
+            arrays |= {"center": self.view.reduction.center, "axes": self.view.reduction.axes}
+            arrays |= {"causal": np.array(self.view.causal), "position": np.array(self.view.position)}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Baseline:
         """The inverse of `to_arrays`."""
-        numbers = {key: arrays[key] for key in ("mean", "scale", "weights", "bias")}
-        return cls(str(arrays["task"]), str(arrays["name"]), **numbers, multi_label=bool(arrays["multi_label"]))
+        multi_label, view = bool(arrays["multi_label"]), None
+        classifier: Linear | Forest
+        if "roots" in arrays:
+            classifier = Forest(**{field.name: arrays[field.name] for field in fields(Forest)})
+        else:
+            numbers = {key: arrays[key] for key in ("mean", "scale", "weights", "bias")}
+            classifier = Linear(**numbers, multi_label=multi_label)
+        if "axes" in arrays:
+            reduction = Reduction(arrays["center"], arrays["axes"])
+            view = View(reduction, bool(arrays["causal"]), bool(arrays["position"]))
+        return cls(str(arrays["task"]), str(arrays["name"]), classifier, view, multi_label)
 
     def _probabilities(self, clip: Clip) -> np.ndarray:
-        summary = _summary(self.name, clip, task=self.task)
-        logits = (summary - self.mean) / self.scale @ self.weights + self.bias
-        probabilities = np.asarray(expit(logits) if self.multi_label else softmax(logits, axis=-1), np.float32)
+        examples = _summary(self.name, clip, task=self.task, view=self.view)
+        probabilities = self.classifier.predict(examples)
         return probabilities if self.task == MANY_TO_MANY else probabilities[0]
 
 
-def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: int) -> Baseline:
+def fit_baseline(
+    name: str, clips: Sequence[Clip], num_classes: int, *, seed: int, causal: bool = False, position: bool = False
+) -> Baseline:
     """Fits a baseline.
 
     Args:
         name: Name in `baseline_names` of the task, from the shape of the labels; (T, K) is multi-label.
         clips: Training clips; unlabelled clips and timesteps are ignored.
         num_classes: K; classes that are not in the training clips get a probability near 0.
-        seed: Samples the frames of `framewise_logreg` if there are more than 50,000, or fewer for wide embeddings.
+        seed: Samples the timesteps if there are too many, or summaries are wide; grows the trees.
+        causal: Windows end at their timestep.
+        position: Baselines on windows also see where in the recording a timestep is.
 
     Returns:
         The baseline, reproducible for a given seed.
@@ -182,42 +259,63 @@ def fit_baseline(name: str, clips: Sequence[Clip], num_classes: int, *, seed: in
     known = dict.fromkeys([*baseline_names(task), *baseline_names(task, causal=True)])
     if name not in known:
         raise UsageError(f"baseline {name!r} is unknown for {task}; choose one of {', '.join(known)}.")
-    summaries, labels = _examples(name, clips, task=task, seed=seed)
-    mean, scale = summaries.mean(axis=0), summaries.std(axis=0)
+    labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
+    if not labelled:
+        raise LabelError("no training clip has a label; check the labels and the split.")
+    view = None
+    if name in WINDOWED:
+        few = [replace(clip, embeddings=frame_features(clip.embeddings)) for clip in labelled]
+        view = View(fit_reduction(sampled_rows(few)), causal, position)
+    examples, labels = _examples(name, labelled, task=task, seed=seed, view=view)
+    classifier: Linear | Forest
+    with threadpool_limits(1):  # many small products: threads wait for each other
+        if name == WINDOW_TREES:
+            classifier = fit_forest(examples, labels, num_classes, seed=seed)
+        else:
+            penalty = INVERSE_PENALTY if task == MANY_TO_ONE or view is not None else FRAME_INVERSE_PENALTY
+            classifier = _fit_standardised(examples, labels, num_classes, inverse_penalty=penalty)
+    return Baseline(task, name, classifier, view, multi_label=labels.ndim == 2)
+
+
+def _fit_standardised(examples: np.ndarray, labels: np.ndarray, num_classes: int, *, inverse_penalty: float) -> Linear:
+    mean, scale = examples.mean(axis=0), examples.std(axis=0)
     scale[scale < 1e-6] = 1.0
-    penalty = INVERSE_PENALTY if task == MANY_TO_ONE else FRAME_INVERSE_PENALTY
     fit = _fit_each_class if labels.ndim == 2 else _fit_linear
-    with threadpool_limits(1 if task == MANY_TO_ONE else None):  # threads do not pay off on a few dozen rows
-        weights, bias = fit((summaries - mean) / scale, labels, num_classes, inverse_penalty=penalty)
-    return Baseline(task, name, mean, scale, weights, bias, multi_label=labels.ndim == 2)
+    weights, bias = fit((examples - mean) / scale, labels, num_classes, inverse_penalty=inverse_penalty)
+    return Linear(mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 
-def _summary(name: str, clip: Clip, steps: Any = slice(None), *, task: str) -> np.ndarray:
+def _summary(name: str, clip: Clip, steps: Any = slice(None), *, task: str, view: View | None = None) -> np.ndarray:
     """float32 (n, F) for some timesteps, or (1, F) for a clip."""
+    if view is not None:
+        return view(clip, steps)
     if name in CLOCKS:
         return position_channels(clip.pts_seconds, causal=CLOCKS[name])[steps]
     return BASELINES[task][name](frame_features(clip.embeddings[steps]))
 
 
-def _examples(name: str, clips: Sequence[Clip], *, task: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _examples(
+    name: str, clips: Sequence[Clip], *, task: str, seed: int, view: View | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of labelled clips or timesteps."""
-    labelled = [clip for clip in clips if np.any(clip.labels >= 0)]
-    if not labelled:
-        raise LabelError("no training clip has a label; check the labels and the split.")
     if task == MANY_TO_ONE:
-        rows = [_summary(name, clip, task=task)[:1] for clip in labelled]
-        return np.concatenate(rows), np.array([int(clip.labels) for clip in labelled])
-    chosen = _chosen_frames(labelled, seed)
-    rows = [_summary(name, clip, steps, task=task) for clip, steps in zip(labelled, chosen, strict=True)]
-    return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(labelled, chosen, strict=True)])
+        rows = [_summary(name, clip, task=task)[:1] for clip in clips]
+        return np.concatenate(rows), np.array([int(clip.labels) for clip in clips])
+    width = None if view is None else _summary(name, clips[0], slice(1), task=task, view=view).shape[1]
+    chosen = _chosen_frames(clips, seed, width=width)
+    rows = [_summary(name, clip, steps, task=task, view=view) for clip, steps in zip(clips, chosen, strict=True)]
+    return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(clips, chosen, strict=True)])
 
 
-def _chosen_frames(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
-    """Labelled timesteps of each clip, a random sample if there are too many in total."""
+def _chosen_frames(clips: Sequence[Clip], seed: int, *, width: int | None = None) -> list[np.ndarray]:
+    """Labelled timesteps of each clip, a random sample if there are too many in total, or too wide ones."""
     known = [clip.labels >= 0 if clip.labels.ndim == 1 else clip.labels.min(axis=1) >= 0 for clip in clips]
     steps = [np.flatnonzero(each) for each in known]
     total = sum(map(len, steps))
-    most = min(MAX_FRAMES, MAX_FRAME_VALUES // frame_features(clips[0].embeddings[:1]).shape[1])
+    if width is None:
+        most = min(MAX_FRAMES, MAX_FRAME_VALUES // frame_features(clips[0].embeddings[:1]).shape[1])
+    else:
+        most = min(MAX_WINDOWED, MAX_FRAME_VALUES // width)
     if total <= most:
         return steps
     drawn = np.zeros(total, bool)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from clip_factory import make_clip, make_clips, ordered_clips
 from frame_clips import frame_clips
+from sklearn.ensemble import ExtraTreesClassifier
 
 from extract.errors import LabelError, UsageError
+from sequence_models.clips.motion import MOST_CHANNELS
 from sequence_models.clips.windows import select_steps
 from sequence_models.models import baselines
 from sequence_models.models.baselines import (
@@ -18,6 +20,7 @@ from sequence_models.models.baselines import (
     mean_pool,
     thirds,
 )
+from sequence_models.models.forest import fit_forest
 
 EVERY = [(task, name) for task in BASELINES for causal in (False, True) for name in baseline_names(task, causal=causal)]
 EVERY = list(dict.fromkeys(EVERY))
@@ -112,7 +115,7 @@ def test_majority_gives_the_class_frequencies_of_what_is_labelled(task):
     np.testing.assert_allclose(np.atleast_2d(probabilities)[0], [1 / 3, 2 / 3, 0], atol=1e-6)
 
 
-def test_only_thirds_know_the_order_of_a_clip():
+def test_of_the_simple_summaries_only_thirds_know_the_order_of_a_clip():
     train, test = ordered_clips(60, "many-to-one"), ordered_clips(40, "many-to-one", seed=1)
     assert _accuracy(fit_baseline("thirds_logreg", train, 2, seed=0), test) > 0.95
     assert _accuracy(fit_baseline("meanpool_logreg", train, 2, seed=0), test) < 0.75
@@ -155,8 +158,8 @@ def test_too_many_frames_are_thinned_alike_for_one_seed(monkeypatch):
     monkeypatch.setattr(baselines, "MAX_FRAMES", 40)
     clips = make_clips((90, 60, 70), "many-to-many")
     same, again, other = (fit_baseline("framewise_logreg", clips, 3, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(same.weights, again.weights)
-    assert not np.array_equal(same.weights, other.weights)
+    assert np.array_equal(same.classifier.weights, again.classifier.weights)
+    assert not np.array_equal(same.classifier.weights, other.classifier.weights)
     assert sum(map(len, baselines._chosen_frames(clips, 1))) == 40
 
 
@@ -182,3 +185,78 @@ def test_unknown_names_list_the_known_ones():
         baseline_names("x")
     with pytest.raises(LabelError, match="no training clip has a label; check the labels and the split"):
         fit_baseline("majority", [make_clip(4, -1)], 3, seed=0)
+
+
+def test_only_the_motion_of_thirds_tells_shaking_from_still_clips():
+    """Every clip has the same mean in every third; its class is whether it shakes."""
+
+    def clip(row, label):
+        rng = np.random.default_rng(row)
+        shaking = np.where(np.arange(12) % 2, 1.0, -1.0)[:, None] * label
+        embeddings = (rng.normal(0, 0.2, (12, 4)) + shaking).astype(np.float32)
+        return replace(make_clip(12), clip_id=f"{row}", embeddings=embeddings, labels=np.array(label))
+
+    train, test = ([clip(row, row % 2) for row in rows] for rows in (range(40), range(40, 80)))
+    assert _accuracy(fit_baseline("thirds_delta_logreg", train, 2, seed=0), test) > 0.95
+    assert _accuracy(fit_baseline("thirds_logreg", train, 2, seed=0), test) < 0.7
+
+
+def shaking_recordings(*lengths, channels=5):
+    """Frames look alike; the class is whether the last dozen shook. With many channels, all of them do alike."""
+    found = []
+    for clip in make_clips(lengths or (300, 260), "many-to-many"):
+        rng = np.random.default_rng(len(clip))
+        labels = (np.arange(len(clip)) // 40) % 2
+        shaking = np.where(rng.random(len(clip)) < 0.5, 1.0, -1.0) * labels
+        embeddings = rng.normal(0, 0.3, (len(clip), channels)) + shaking[:, None]
+        found.append(replace(clip, embeddings=embeddings.astype(np.float32), labels=labels))
+    return found
+
+
+@pytest.mark.parametrize("name", ["window_logreg", "window_trees"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_windows_know_what_a_single_frame_does_not(name, causal):
+    train, test = shaking_recordings()
+    fitted = fit_baseline(name, [train], 2, seed=0, causal=causal)
+    assert _accuracy(fitted, [test]) > 0.8
+    assert _accuracy(fit_baseline("framewise_logreg", [train], 2, seed=0), [test]) < 0.7
+    cut = select_steps(test, np.arange(100))
+    same = np.allclose(fitted.predict([cut])[0].probabilities, fitted.predict([test])[0].probabilities[:100], atol=1e-5)
+    assert same == causal
+
+
+@pytest.mark.parametrize("name", ["window_logreg", "window_trees"])
+def test_windows_of_wide_embeddings_are_those_of_their_main_axes(name):
+    train, test = shaking_recordings(2000, 300, channels=90)
+    fitted = fit_baseline(name, [train], 2, seed=0)
+    assert fitted.view.reduction.axes.shape == (90, MOST_CHANNELS)
+    assert _accuracy(fitted, [test]) > 0.8
+
+
+def test_baselines_on_windows_see_the_clock_only_where_models_do():
+    clips = make_clips((60, 80), "many-to-many")
+    for clip in clips:
+        clip.embeddings[:] = 0
+        clip.labels[:] = np.arange(len(clip)) >= 20
+    blind, seeing = (fit_baseline("window_logreg", clips, 2, seed=0, position=given) for given in (False, True))
+    assert _accuracy(seeing, clips) > 0.95 > _accuracy(blind, clips)
+
+
+def test_trees_from_arrays_answer_like_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    examples = rng.normal(size=(500, 6)).astype(np.float32)
+    labels = (examples[:, 0] * examples[:, 1] > 0).astype(np.int64) * 2
+    forest = fit_forest(examples, labels, 4, seed=3)
+    theirs = ExtraTreesClassifier(100, min_samples_leaf=10, max_features="sqrt", random_state=3).fit(examples, labels)
+    new = rng.normal(size=(200, 6)).astype(np.float32)
+    ours = forest.predict(new)
+    np.testing.assert_allclose(ours[:, [0, 2]], theirs.predict_proba(new), atol=1e-6)
+    assert not ours[:, [1, 3]].any()
+
+
+def test_trees_decide_overlapping_labels_each_by_itself():
+    rng = np.random.default_rng(0)
+    examples = rng.normal(size=(400, 4)).astype(np.float32)
+    labels = np.stack([examples[:, 0] > 0, examples[:, 1] > 1, np.zeros(400, bool)], axis=1).astype(np.int64)
+    said = fit_forest(examples, labels, 3, seed=0).predict(examples) > 0.5
+    assert np.mean(said == labels, axis=0).tolist() == pytest.approx([1, 1, 1], abs=0.1)

@@ -1,0 +1,86 @@
+"""How embeddings move: steps from timestep to timestep, and statistics over windows of several lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sequence_models.records import Clip
+
+REACHES = (8, 32, 128)  # timesteps to each side; causal windows are as long, but end at their timestep
+MOST_CHANNELS = 64  # wider embeddings are reduced before windows are computed
+SAMPLED_ROWS = 4_000
+WINDOWS_PER_CHANNEL = 2 * 2 * len(REACHES)  # mean and deviation, of the channel and of its steps
+
+
+def step_sizes(embeddings: np.ndarray) -> np.ndarray:
+    """|embedding(t) - embedding(t - 1)|, 0 at the first timestep; (T, D) -> float32 (T, D)."""
+    values = embeddings.astype(np.float32)
+    return np.abs(np.diff(values, axis=0, prepend=values[:1]))
+
+
+def window_statistics(values: np.ndarray, *, causal: bool) -> np.ndarray:
+    """Means and standard deviations of channels and of their steps over windows of `REACHES`.
+
+    Args:
+        values: (T, R), about 0, so that sums of squares stay exact.
+        causal: Windows end at their timestep; else it is in their middle. At the ends of a clip they are shorter.
+
+    Returns:
+        float32 (T, R * WINDOWS_PER_CHANNEL).
+    """
+    both = np.concatenate([values, step_sizes(values)], axis=1).astype(np.float64)
+    sums, squares = (np.cumsum(np.pad(each, ((1, 0), (0, 0))), axis=0) for each in (both, np.square(both)))
+    steps, found = np.arange(len(values)), []
+    for reach in REACHES:
+        first = np.maximum(steps - (2 * reach if causal else reach), 0)
+        end = steps + 1 if causal else np.minimum(steps + reach + 1, len(values))
+        count = (end - first)[:, None]
+        mean = (sums[end] - sums[first]) / count
+        variance = np.maximum((squares[end] - squares[first]) / count - np.square(mean), 0)
+        found += [mean.astype(np.float32), np.sqrt(variance).astype(np.float32)]
+    return np.concatenate(found, axis=1)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Few channels in place of many: standardised, and of wide embeddings the main axes of their variation.
+
+    Args:
+        center: float32 (D,).
+        axes: float32 (D, R), R at most `MOST_CHANNELS`.
+    """
+
+    center: np.ndarray
+    axes: np.ndarray
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """(T, D) -> float32 (T, R)."""
+        return (embeddings.astype(np.float32) - self.center) @ self.axes
+
+
+def fit_reduction(rows: np.ndarray) -> Reduction:
+    """A reduction for embeddings like some rows (n, D)."""
+    values = rows.astype(np.float64)
+    center, deviation = values.mean(axis=0), values.std(axis=0)
+    scale = 1 / np.where(deviation > 1e-6, deviation, 1)
+    axes = np.diag(scale)
+    if len(scale) > MOST_CHANNELS:
+        standard = (values - center) * scale
+        _, lengths, directions = np.linalg.svd(standard, full_matrices=False)
+        directions = directions[:MOST_CHANNELS]
+        largest = np.abs(directions).argmax(axis=1, keepdims=True)
+        directions *= np.sign(np.take_along_axis(directions, largest, axis=1))  # the sign of an axis is arbitrary
+        spread = np.maximum(lengths[:MOST_CHANNELS] / np.sqrt(len(rows)), 1e-6)
+        axes = scale[:, None] * directions.T / spread
+    return Reduction(center.astype(np.float32), axes.astype(np.float32))
+
+
+def sampled_rows(clips: Sequence[Clip], *, most: int = SAMPLED_ROWS) -> np.ndarray:
+    """Evenly spaced timesteps of all clips, float32 (n, D), n at most about `most`."""
+    stride = max(1, -(-sum(map(len, clips)) // most))
+    return np.concatenate([clip.embeddings[number % stride :: stride] for number, clip in enumerate(clips)]).astype(
+        np.float32
+    )
