@@ -28,8 +28,7 @@ PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are not fil
 ALL_LAYERS = "all"
 READOUTS = ("attention", "mean", "max", "last")
 CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
-POSITION = "position"
-DERIVED = (POSITION,)
+POSITION, DELTA, WINDOWS = DERIVED = ("position", "delta", "windows")
 OPTIMIZERS = ("adam", "adamw", "sgd", "adadelta")
 SHARE: dict[str, Any] = {"low": 0, "high": 0.95}
 
@@ -145,7 +144,11 @@ class TrainSettings:
         low=0,
     )
     derived: str = option(
-        "", f"channels to add to the embeddings, comma-separated: {', '.join(DERIVED)} (none)", metavar="A,B"
+        "",
+        "channels to add to the embeddings, comma-separated: position, where in its recording a timestep is; delta, "
+        "how much each channel has changed since the timestep before; windows, means and deviations over windows of 17, "
+        "65 and 257 timesteps (none)",
+        metavar="A,B",
     )
     causal: bool = option(
         False,

@@ -18,8 +18,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from sequence_models.clips.motion import (
+    MOST_CHANNELS,
+    WINDOWS_PER_CHANNEL,
+    Reduction,
+    step_sizes,
+    window_statistics,
+)
 from sequence_models.records import Clip
-from sequence_models.settings import POSITION, TrainSettings
+from sequence_models.settings import DELTA, POSITION, WINDOWS, TrainSettings
 
 DOUBLINGS = 15  # 2 ** 14 s is four and a half hours; later times are clipped
 SHARES = 16
@@ -44,23 +51,45 @@ def position_channels(pts_seconds: np.ndarray, *, causal: bool) -> np.ndarray:
     return np.concatenate(channels, axis=1)
 
 
-def derived_width(settings: TrainSettings) -> int:
-    """Number of channels that `with_derived` adds."""
+def derived_width(settings: TrainSettings, embedding_dim: int) -> int:
+    """Number of channels that `with_derived` adds to embeddings of width D."""
+    widths = {
+        POSITION: position_width(settings),
+        DELTA: embedding_dim,
+        WINDOWS: min(embedding_dim, MOST_CHANNELS) * WINDOWS_PER_CHANNEL,
+    }
+    return sum(widths[name] for name in settings.derived_names)
+
+
+def position_width(settings: TrainSettings) -> int:
+    """Number of channels that tell the position: models take them with the embeddings, and derive the others."""
     if POSITION not in settings.derived_names:
         return 0
     return DOUBLINGS + (0 if settings.causal else DOUBLINGS + SHARES)
 
 
-def with_derived(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:
-    """The clips with the channels in `derived`; clips must be whole, since a piece has lost its position."""
+def with_derived(clips: Sequence[Clip], settings: TrainSettings, reduction: Reduction | None = None) -> list[Clip]:
+    """The clips with the channels in `derived`; clips must be whole, since a piece has lost what is around it.
+
+    Args:
+        clips: Clips with embeddings (T, D).
+        settings: Name the channels.
+        reduction: Of embeddings, before windows are computed.
+    """
     if not settings.derived_names:
         return list(clips)
-    return [replace(clip, embeddings=_joined(clip, settings)) for clip in clips]
+    return [replace(clip, embeddings=_joined(clip, settings, reduction)) for clip in clips]
 
 
-def _joined(clip: Clip, settings: TrainSettings) -> np.ndarray:
-    channels = position_channels(clip.pts_seconds, causal=settings.causal)
-    return np.concatenate([clip.embeddings, channels.astype(clip.embeddings.dtype)], axis=1)
+def _joined(clip: Clip, settings: TrainSettings, reduction: Reduction | None) -> np.ndarray:
+    names, channels = settings.derived_names, [clip.embeddings]
+    if POSITION in names:
+        channels.append(position_channels(clip.pts_seconds, causal=settings.causal))
+    if DELTA in names:
+        channels.append(step_sizes(clip.embeddings))
+    if WINDOWS in names and reduction is not None:
+        channels.append(window_statistics(reduction(clip.embeddings), causal=settings.causal))
+    return np.concatenate([each.astype(clip.embeddings.dtype, copy=False) for each in channels], axis=1)
 
 
 def _hats(places: np.ndarray, count: int) -> np.ndarray:

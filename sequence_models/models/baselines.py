@@ -85,8 +85,7 @@ def thirds(embeddings: np.ndarray) -> np.ndarray:
 
 def thirds_delta(embeddings: np.ndarray) -> np.ndarray:
     """`thirds`, and how much every channel moves in each of them, (T, D) -> (1, 6 D)."""
-    moves = step_sizes(embeddings)[1:] if len(embeddings) > 1 else step_sizes(embeddings)
-    return np.concatenate([thirds(embeddings), thirds(moves)], axis=1)
+    return thirds(np.concatenate([embeddings, step_sizes(embeddings)], axis=1))
 
 
 def each_frame(embeddings: np.ndarray) -> np.ndarray:

@@ -10,11 +10,14 @@ import keras
 
 from extract.errors import RunError
 from extract.system.files import MALFORMED, reason_of
-from sequence_models.clips.derived import derived_width
+from sequence_models.clips.derived import position_width
+from sequence_models.models.derived_layer import DerivedChannels
 from sequence_models.models.on_embeddings import Seeds, embedding_logits
 from sequence_models.models.on_frames import frame_logits
 from sequence_models.records import EmbeddingDim
-from sequence_models.settings import TrainSettings
+from sequence_models.settings import DELTA, WINDOWS, TrainSettings
+
+DERIVING = "derive"  # the name of the layer that derives channels
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,13 @@ def build_model(
         inputs = keras.Input((None, *embedding_dim), dtype="uint8", name="frames")
         logits = frame_logits(inputs, mask, settings, num_classes, seeds)
     else:
-        inputs = keras.Input((None, embedding_dim + derived_width(settings)), name="embeddings")
-        logits = embedding_logits(inputs, mask, settings, num_classes, seeds, name=settings.model)
+        inputs = keras.Input((None, embedding_dim + position_width(settings)), name="embeddings")
+        delta, windows = DELTA in settings.derived_names, WINDOWS in settings.derived_names
+        channels = inputs
+        if delta or windows:
+            derive = DerivedChannels(embedding_dim, delta=delta, windows=windows, causal=settings.causal, name=DERIVING)
+            channels = derive(inputs, mask=mask)
+        logits = embedding_logits(channels, mask, settings, num_classes, seeds, name=settings.model)
     model = keras.Model([inputs, mask], logits, name=settings.model)
     model.architecture = Architecture(settings, embedding_dim, num_classes)
     return model

@@ -20,8 +20,11 @@ import keras
 import numpy as np
 
 from extract.system.quiet_start import import_tensorflow
-from sequence_models.models.build import Architecture, build_model, output_stages, read_weights
+from sequence_models.clips.derived import with_derived
+from sequence_models.clips.motion import Reduction, fit_reduction, sampled_rows
+from sequence_models.models.build import DERIVING, Architecture, build_model, output_stages, read_weights
 from sequence_models.records import Clip, PaddedBatch
+from sequence_models.settings import WINDOWS
 
 CALLS, COMPILATIONS = "calls", "compilations"
 KEPT = 8  # architectures; the least recently used is dropped
@@ -42,9 +45,11 @@ class CompiledModel:
         if not self.settings.on_frames:
             inputs[0] = self.model.get_layer("standardise").output
         self.stages = keras.Model(inputs, output_stages(self.model))  # from standardised embeddings to all logits
-        self.width = self.model.inputs[0].shape[2:]
+        self.width = self.stages.inputs[0].shape[2:]
         self.counts: Counter[str] = Counter()  # of calls into the backend, and of functions compiled for them
         self._forward: Callable | None = None
+        self._derives_windows = WINDOWS in self.settings.derived_names
+        self._reduction: Reduction | None = None
         self._read_statistics()
 
     def load(self, model: keras.Model) -> None:
@@ -60,6 +65,16 @@ class CompiledModel:
         """Take variables from `values_of`."""
         assign_values(self.model, values)
         self._read_statistics()
+
+    def derived(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Whole clips with their derived channels, as all other methods take them."""
+        return with_derived(clips, self.settings, self._reduction)
+
+    def fit_reduction(self, clips: Sequence[Clip]) -> None:
+        """Reduce embeddings like those of some clips from now on, where channels are derived from reduced ones."""
+        if self._derives_windows:
+            self.model.get_layer(DERIVING).set_reduction(fit_reduction(sampled_rows(clips)))
+            self._read_statistics()
 
     def set_statistics(self, mean: np.ndarray, deviation: np.ndarray) -> None:
         """Standardise with these from now on, both (D,)."""
@@ -90,6 +105,8 @@ class CompiledModel:
         if not self.settings.on_frames:
             layer = self.model.get_layer("standardise")
             self._mean, self._scale = layer.mean.numpy(), layer.scale.numpy()
+        if self._derives_windows:
+            self._reduction = self.model.get_layer(DERIVING).reduction()
 
     def _standardise(self, embeddings: np.ndarray) -> np.ndarray:
         embeddings -= self._mean

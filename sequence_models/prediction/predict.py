@@ -12,7 +12,6 @@ from scipy.special import expit, softmax
 
 from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
-from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
 from sequence_models.records import Clip, PaddedBatch, Prediction
 
@@ -46,7 +45,7 @@ def predict_loaded(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) ->
     if not clips:
         return []
     check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=twin.embedding_dim)
-    clips = with_derived(clips, twin.settings)
+    clips = twin.derived(clips)
     return forward(twin, clips, prediction_batches(twin, clips, batch_size=batch_size))
 
 

@@ -27,7 +27,6 @@ from extract.system.terminal import plain, progress_bar
 from sequence_models.catalogue import FRAME_VARIATIONS
 from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
 from sequence_models.clips.batches import check_clips, class_weights, make_batches
-from sequence_models.clips.derived import with_derived
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel, assign_values, fresh_values, values_of
@@ -130,7 +129,6 @@ def fit_model(
     if not train:
         raise LabelError("No training clip has a label; label some, or use another split.")
     embedding_dim = check_clips([*train, *validation], num_classes=num_classes)
-    train, validation = with_derived(train, settings), with_derived(validation, settings)
     architecture = Architecture(settings, embedding_dim, num_classes)
     steps = trainer(architecture)
     steps.reset()
@@ -141,6 +139,8 @@ def fit_model(
         steps.twin.load(model)
     else:
         steps.twin.assign(fresh_values(architecture, seed))
+        steps.twin.fit_reduction(train)
+        train, validation = steps.twin.derived(train), steps.twin.derived(validation)
         steps.twin.set_statistics(*embedding_statistics(train))
     weights = None
     if not settings.multi_label:

@@ -13,7 +13,7 @@ from extract.errors import UsageError
 from extract.system.memory import available_bytes
 from extract.text import counted
 from sequence_models.clips.batches import make_batches, padded_length
-from sequence_models.clips.derived import derived_width, with_derived
+from sequence_models.clips.derived import derived_width
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture
 from sequence_models.prediction.predict import FRAMES_PER_BATCH
@@ -114,7 +114,7 @@ def _bytes_per_step(settings: TrainSettings, width: EmbeddingDim, num_classes: i
         filters = max([16, *(int(each) for each in settings.filters.split(",") if each)])
         values = height * across * (channels + filters) * (COPIES_OF_UNITS if training else 1)
     else:
-        inputs = width + derived_width(settings)
+        inputs = width + derived_width(settings, width)
         units = 2 * settings.projection + 14 * settings.hidden * settings.layers  # 7 gates and states, both directions
         if settings.model == "mstcn":
             units = 4 * settings.hidden * settings.tcn_stages * settings.tcn_layers
@@ -128,7 +128,7 @@ def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: 
     steps = trainer(Architecture(settings, train[0].embedding_dim, num_classes))
     some, pieces = list[Clip](), list[Clip]()
     for clip in train:  # a piece without labels is left out
-        some += with_derived([clip], settings)
+        some += steps.twin.derived([clip])
         given = some if settings.on_frames else numbered(some)
         pieces += training_pieces(given[-1:], settings, np.random.default_rng(0), chunk=budget.chunk)
         if len(pieces) >= budget.batch_size:

@@ -20,14 +20,15 @@ def test_a_clip_gets_as_many_channels_as_the_model_expects(settings):
     clip = make_clip(7)
     (wider,) = with_derived([clip], settings)
     assert (
-        wider.embeddings.shape == (7, 5 + derived_width(settings)) and wider.embeddings.dtype == clip.embeddings.dtype
+        wider.embeddings.shape == (7, 5 + derived_width(settings, 5))
+        and wider.embeddings.dtype == clip.embeddings.dtype
     )
     assert np.array_equal(wider.embeddings[:, :5], clip.embeddings)
 
 
 def test_without_asking_there_is_none():
     clip = make_clip(3)
-    assert derived_width(TrainSettings()) == 0 and with_derived([clip], TrainSettings())[0] is clip
+    assert derived_width(TrainSettings(), 5) == 0 and with_derived([clip], TrainSettings())[0] is clip
 
 
 def test_each_place_is_shared_by_its_two_nearest_hats():
