@@ -146,8 +146,8 @@ class TrainSettings:
     derived: str = option(
         "",
         "channels to add to the embeddings, comma-separated: position, where in its recording a timestep is; delta, "
-        "how much each channel has changed since the timestep before; windows, means and deviations over windows of 17, "
-        "65 and 257 timesteps (none)",
+        "how much each channel has changed since the timestep before; windows, means and deviations over windows of "
+        "17, 65 and 257 timesteps (none)",
         metavar="A,B",
     )
     causal: bool = option(
