@@ -43,7 +43,7 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that determine the numbers, and thus the store's fingerprint."""
     group = parser.add_argument_group("recipe (one per store; another recipe needs another --output)")
-    add_options(group, ExtractSettings, ("backbone", "weights", "image_size", "channels"), actions=ACTIONS)
+    add_options(group, ExtractSettings, ("backbone", "weights", "pool", "image_size", "channels"), actions=ACTIONS)
     _add_sampling_flags(group)
     add_options(group, ExtractSettings, (*(each.name for each in fields(FrameSettings)), "precision"))
 

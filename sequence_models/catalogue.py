@@ -46,6 +46,7 @@ TRAITS = {
     "meanpool": ModelTraits(order_free=True, compared=(MANY_TO_ONE,)),
     "maxpool": ModelTraits(order_free=True),
     "pyramid": ModelTraits(compared=(MANY_TO_ONE,)),
+    "probe": ModelTraits(),
     "mstcn": ModelTraits(framewise=True, causal=True, compared=(MANY_TO_MANY,)),
     "td_cnn_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
     "td_cnn_flatten_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from extract.backbones.pooling import AVERAGE
 from extract.errors import BackboneError
 from extract.system.files import open_regular
 from extract.text import counted
@@ -30,6 +31,7 @@ class Backbone:
         build: Makes the Keras model: (B, S, S, 3) of any real dtype with 0..255 RGB -> (B, D) float32.
         channels: C, 3 or 1, for `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
             S x S x C; None for a model.
+        pool: How its feature map becomes a vector, see `pooling`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Backbone:
     embedding_dim: int
     build: Callable[[], keras.Model]
     channels: int | None = None
+    pool: str = AVERAGE
 
     @property
     def stored_dtype(self) -> np.dtype:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+from extract.backbones.pooling import AVERAGE, grid_of, pooled
 from extract.backbones.torch_weights import read_torch_weights
 from extract.errors import BackboneError
 from extract.system.cache import read_cached, write_cached
@@ -108,7 +109,12 @@ def lite_arrays(path: Path, *, digest: str) -> dict[str, np.ndarray]:
 
 
 def build_lite(
-    name: str, arrays: Mapping[str, np.ndarray] | None, *, image_size: int, classifier: bool = False
+    name: str,
+    arrays: Mapping[str, np.ndarray] | None,
+    *,
+    image_size: int,
+    pool: str = AVERAGE,
+    classifier: bool = False,
 ) -> keras.Model:
     """Builds a lite model, with its weights if they are given.
 
@@ -116,6 +122,7 @@ def build_lite(
         name: A key of `VARIANTS`.
         arrays: From `lite_arrays`; None leaves the weights random.
         image_size: Side of the images in pixels.
+        pool: How the feature map becomes a vector.
         classifier: Output the 1000 ImageNet probabilities instead of the embedding.
 
     Returns:
@@ -138,7 +145,10 @@ def build_lite(
             x = _block(x, f"blocks_{index}", kernel, stride if block == 0 else 1, channels * expansion, new_channels)
             index, channels = index + 1, new_channels
     x = _convolution(x, "conv_head", "bn1", EMBEDDING_DIM)
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(x)  # (B, D)
+    if pool == AVERAGE:
+        x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(x)  # (B, D)
+    else:
+        x = pooled(x, pool)
     if classifier:
         x = keras.layers.Dense(NUM_CLASSES, activation="softmax", dtype="float32", name="fc")(x)  # (B, K)
     model = keras.Model(images, x, name=name)
@@ -227,7 +237,7 @@ def lite_state(name: str) -> str:
     return "installed"
 
 
-def load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+def load_lite(name: str, *, weights: Path | None, image_size: int | None, pool: str = AVERAGE) -> Backbone:
     """A variant, described; uses the installed weights if no file is given."""
     size = VARIANTS[name].image_size if image_size is None else image_size
     check_image_size(name, size, smallest=SMALLEST_LITE)
@@ -235,6 +245,6 @@ def load_lite(name: str, *, weights: Path | None, image_size: int | None) -> Bac
     digest = digest_of_file(path)
 
     def build() -> keras.Model:
-        return build_lite(name, lite_arrays(path, digest=digest), image_size=size)
+        return build_lite(name, lite_arrays(path, digest=digest), image_size=size, pool=pool)
 
-    return Backbone(name, digest, size, EMBEDDING_DIM, build)
+    return Backbone(name, digest, size, EMBEDDING_DIM * math.prod(grid_of(pool)), build, pool=pool)

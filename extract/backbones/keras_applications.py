@@ -7,6 +7,7 @@ does nothing for the families that preprocess inside.
 from __future__ import annotations
 
 import hashlib
+import math
 import socket
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from extract.backbones.backbone import Backbone, check_image_size, digest_of_file
+from extract.backbones.pooling import AVERAGE, grid_of, pooled
 from extract.errors import BackboneError
 from extract.system.cache import cache_folder, read_cached, write_cached
 from extract.system.files import MALFORMED
@@ -92,14 +94,17 @@ FAMILIES = {
 }
 
 
-def build_family(name: str, *, image_size: int, weights: Path | Literal["imagenet"] | None) -> keras.Model:
-    """Builds a Keras Applications model without its top, averaged over the image, with preprocessing inside.
+def build_family(
+    name: str, *, image_size: int, weights: Path | Literal["imagenet"] | None, pool: str = AVERAGE
+) -> keras.Model:
+    """Builds a Keras Applications model without its top, pooled over the image, with preprocessing inside.
 
     Args:
         name: A key of `FAMILIES`.
         image_size: Side of the images in pixels.
         weights: A weights file of the model without its top, "imagenet" (downloaded at first use), or None for random
             weights.
+        pool: How the feature map becomes a vector.
 
     Returns:
         Keras model: (B, S, S, 3) with 0..255 RGB -> (B, D) float32.
@@ -114,13 +119,19 @@ def build_family(name: str, *, image_size: int, weights: Path | Literal["imagene
     source = "imagenet" if weights == "imagenet" else None
     with _explained_download(name, family):
         model = getattr(keras.applications, family.function)(
-            include_top=False, weights=source, input_shape=(image_size, image_size, 3), pooling="avg"
+            include_top=False,
+            weights=source,
+            input_shape=(image_size, image_size, 3),
+            pooling="avg" if pool == AVERAGE else None,
         )
     if isinstance(weights, Path):
         _load_weights(model, name, weights)
     images = keras.Input((image_size, image_size, 3), name="images")
     embedding = model(_preprocess(images, family.preprocessing))
-    embedding = keras.layers.Activation("linear", dtype="float32", name="embedding")(embedding)  # (B, D)
+    if pool == AVERAGE:
+        embedding = keras.layers.Activation("linear", dtype="float32", name="embedding")(embedding)  # (B, D)
+    else:
+        embedding = pooled(embedding, pool)
     return keras.Model(images, embedding, name=name)
 
 
@@ -201,7 +212,7 @@ def _explained_download(name: str, family: Family) -> Iterator[None]:
             keras.config.enable_interactive_logging()
 
 
-def load_family(name: str, *, weights: Path | None, image_size: int | None) -> Backbone:
+def load_family(name: str, *, weights: Path | None, image_size: int | None, pool: str = AVERAGE) -> Backbone:
     """A backbone of the Keras families, described; uses ImageNet weights if no file is given."""
     family = FAMILIES[name]
     size = family.image_size if image_size is None else image_size
@@ -213,15 +224,15 @@ def load_family(name: str, *, weights: Path | None, image_size: int | None) -> B
                 "with its own code, which is not run here. Save its weights with model.save_weights"
             )
         digest = digest_of_file(weights)
-        build = partial(build_family, name, image_size=size, weights=weights)
+        build = partial(build_family, name, image_size=size, weights=weights, pool=pool)
     else:
         digest = _imagenet_digest(name, size)
-        build = partial(_build_imagenet, name, size, digest)
-    return Backbone(name, digest, size, family.embedding_dim, build)
+        build = partial(_build_imagenet, name, size, digest, pool)
+    return Backbone(name, digest, size, family.embedding_dim * math.prod(grid_of(pool)), build, pool=pool)
 
 
-def _build_imagenet(name: str, image_size: int, digest: str) -> keras.Model:
-    model = build_family(name, image_size=image_size, weights="imagenet")
+def _build_imagenet(name: str, image_size: int, digest: str, pool: str) -> keras.Model:
+    model = build_family(name, image_size=image_size, weights="imagenet", pool=pool)
     if digest_of_weights(model) != digest:
         raise BackboneError(
             f"the downloaded ImageNet weights of {name} are not the same as last time; "

@@ -20,6 +20,7 @@ from extract.backbones.efficientnet_lite import (
 )
 from extract.backbones.keras_applications import FAMILIES, build_family, load_family
 from extract.backbones.pixels import PIXELS, PIXELS_SIZE, load_pixels
+from extract.backbones.pooling import AVERAGE, check_pool
 from extract.backbones.tiny import load_tiny
 from extract.errors import BackboneError
 from extract.system.terminal import table_text
@@ -47,7 +48,12 @@ def backbone_table() -> str:
 
 
 def load_backbone(
-    name: str, *, weights: Path | None = None, image_size: int | None = None, channels: int | None = None
+    name: str,
+    *,
+    weights: Path | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    pool: str = AVERAGE,
 ) -> Backbone:
     """Finds a backbone and its weights without building it.
 
@@ -56,6 +62,7 @@ def load_backbone(
         weights: A weights file to use instead of the ImageNet weights: `.pth` for efficientnet_lite*, else `.h5`.
         image_size: Side of the images in pixels, if not the backbone's own.
         channels: For `pixels`: 3 (RGB, the default) or 1 (grey).
+        pool: How the feature map becomes a vector: avg, max, or grid:RxC.
 
     Returns:
         The backbone.
@@ -66,15 +73,18 @@ def load_backbone(
     _check_name(name)
     if weights is not None and not weights.is_file():
         raise BackboneError(f"{weights}: there is no such weights file; check the path in --weights")
+    check_pool(pool)
     if name == PIXELS:
+        if pool != AVERAGE:
+            raise BackboneError(f"--pool {pool} does not go with --backbone {PIXELS}, which has no model; leave it out")
         return load_pixels(weights=weights, image_size=image_size, channels=channels)
     if channels is not None:
         raise BackboneError(f"--channels {channels} goes only with --backbone {PIXELS}, not with {name}; leave it out")
     if name == "tiny":
-        return load_tiny(weights=weights, image_size=image_size)
+        return load_tiny(weights=weights, image_size=image_size, pool=pool)
     if name in VARIANTS:
-        return load_lite(name, weights=weights, image_size=image_size)
-    return load_family(name, weights=weights, image_size=image_size)
+        return load_lite(name, weights=weights, image_size=image_size, pool=pool)
+    return load_family(name, weights=weights, image_size=image_size, pool=pool)
 
 
 def build_untrained(name: str, *, image_size: int) -> keras.Model:

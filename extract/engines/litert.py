@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extract.backbones.backbone import Backbone
+from extract.backbones.pooling import AVERAGE
 from extract.engines.engine import Engine, batch_for
 from extract.engines.keras_engine import CPU_BATCH, build_in_precision, tensorflow_function
 from extract.errors import BackboneError
@@ -77,8 +78,9 @@ def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
 
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:
     """The model in LiteRT's format, converted once per weights, image size and batch size."""
+    pool = "" if backbone.pool == AVERAGE else f"-{backbone.pool.replace(':', '')}"
     name = (
-        f"litert{_COMPILED_FORMAT}-{backbone.name}-{backbone.weights_digest[:16]}-{backbone.image_size}px"
+        f"litert{_COMPILED_FORMAT}-{backbone.name}-{backbone.weights_digest[:16]}-{backbone.image_size}px{pool}"
         f"-batch{batch_size}-keras{version('keras')}.tflite"
     )
     compiled = read_cached(name)

@@ -124,7 +124,11 @@ def extract(
 
 def _backbone_of(settings: ExtractSettings) -> Backbone:
     return load_backbone(
-        settings.backbone, weights=settings.weights, image_size=settings.image_size, channels=settings.channels
+        settings.backbone,
+        weights=settings.weights,
+        image_size=settings.image_size,
+        channels=settings.channels,
+        pool=settings.pool,
     )
 
 

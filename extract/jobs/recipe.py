@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from extract.backbones.backbone import Backbone
+from extract.backbones.pooling import AVERAGE
 from extract.backbones.registry import load_backbone
 from extract.decode.fit import RESIZE
 from extract.decode.settings import FrameSettings, frame_words
@@ -25,6 +26,8 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
         "embedding_dim": backbone.embedding_dim,
         "precision": settings.precision,
     }
+    if settings.pool != AVERAGE:  # it came later: the fingerprints of old stores hold
+        model["pool"] = settings.pool
     return {
         "schema_version": SCHEMA_VERSION,
         "backbone": backbone.name,
@@ -67,7 +70,7 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
             "or give a store of that version instead of videos"
         )
     words = [word.name for word in fields(FrameSettings) if word.name in recipe]
-    same = ("backbone", *words, *(() if "channels" in recipe else ("precision",)))
+    same = ("backbone", *words, *(name for name in ("precision", "pool") if name in recipe))
     return ExtractSettings(
         output=output,
         weights=_weights_of(recipe, weights),

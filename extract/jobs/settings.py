@@ -33,6 +33,12 @@ class ExtractSettings(FrameSettings):
     channels: int | None = option(
         None, "for --backbone pixels: 3 keeps colour, 1 is greyscale (3)", kind=int, choices=(3, 1)
     )
+    pool: str = option(
+        "avg",
+        "how the backbone's feature map becomes a vector: avg, max, or grid:RxC, the averages of R x C cells, which "
+        "keep where in the picture things are",
+        metavar="HOW",
+    )
     sampling: SamplingRule = SamplingRule("fps", 8.0)
     precision: str = option("float32", "what the backbone computes in", choices=PRECISIONS)
     engine: str = option("auto", "what runs the backbone", choices=ENGINES)

@@ -13,6 +13,7 @@ from sequence_models.models.recurrent import LSTM  # noqa: F401  registered with
 
 FRAMES_AT_ONCE = 64  # per CNN call at inference
 LARGEST_STEP = 16.0  # T-MSE per class is capped here, so that real changes of label cost little
+PLACES = 9  # in time, from the start of a clip to its end
 LOWEST = -1e9  # below any activation, but finite, so that the gradient of a masked step is zero and not NaN
 
 
@@ -251,6 +252,57 @@ class AttentionReadout(keras.layers.Layer):
         scores = self.score(self.hidden(sequence))  # (B, T, 1)
         weights = ops.softmax(ops.where(ops.expand_dims(mask, -1), scores, LOWEST), axis=1)
         return ops.sum(sequence * weights, axis=1)
+
+
+@keras.saving.register_keras_serializable(package="clipseq")
+class PlacedAttention(keras.layers.Layer):
+    """Weighted sums of the real timesteps of a clip, whose weights depend on what they show and where in it they are.
+
+    After the attentive probe STEP of Ponbagavathi and Roitberg, Order Matters (2025, arXiv 2503.24298): a learned code
+    for every place in time, one learned query for the whole clip, and attention without skip connection, normalisation
+    or feed-forward layer. Here places are fractions of the clip, since clips have different lengths, and the query,
+    which is the same for all clips, is part of the scoring matrix.
+
+    Args:
+        units: Width of the hidden layer of the scores.
+        heads: Number of weighted sums H.
+        seeds: One for each of its three matrices.
+    """
+
+    supports_masking = True
+
+    def __init__(self, units: int, heads: int, *, seeds: tuple[int, int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.heads, self.seeds = units, heads, tuple(seeds)
+        content, place, score = (keras.initializers.GlorotUniform(seed) for seed in seeds)
+        self.content = keras.layers.Dense(units, kernel_initializer=content)
+        self.place = keras.layers.Dense(units, use_bias=False, kernel_initializer=place)
+        self.score = keras.layers.Dense(heads, use_bias=False, kernel_initializer=score)
+
+    def get_config(self):
+        """What makes the layer again."""
+        return {**super().get_config(), "units": self.units, "heads": self.heads, "seeds": self.seeds}
+
+    def build(self, sequence_shape):
+        """Create the weights."""
+        self.content.build(sequence_shape)
+        self.place.build((*sequence_shape[:-1], PLACES))
+        self.score.build((*sequence_shape[:-1], self.units))
+
+    def compute_mask(self, sequence, mask=None):
+        """There is no time left to mask."""
+        return None
+
+    def call(self, sequence, mask):
+        """Read (B, T, C) out to (B, H C)."""
+        real = ops.cast(ops.expand_dims(mask, -1), sequence.dtype)  # (B, T, 1)
+        last = ops.maximum(ops.sum(real, axis=1, keepdims=True) - 1, 1)
+        share = (ops.cumsum(real, axis=1) - 1) / last  # 0 to 1
+        near = ops.relu(1 - ops.abs(share * (PLACES - 1) - ops.arange(PLACES, dtype=sequence.dtype)))  # (B, T, PLACES)
+        scores = self.score(ops.tanh(self.content(sequence) + self.place(near)))  # (B, T, H)
+        weights = ops.softmax(ops.where(ops.expand_dims(mask, -1), scores, LOWEST), axis=1)
+        sums = ops.matmul(ops.transpose(weights, (0, 2, 1)), sequence)  # (B, H, C)
+        return ops.reshape(sums, (-1, self.heads * sequence.shape[-1]))
 
 
 @keras.saving.register_keras_serializable(package="clipseq")

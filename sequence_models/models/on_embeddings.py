@@ -19,6 +19,7 @@ from sequence_models.models.layers import (
     AttentionReadout,
     Conv1D,
     Dropout,
+    PlacedAttention,
     Readout,
     SegmentMean,
     SmoothnessLoss,
@@ -28,6 +29,7 @@ from sequence_models.models.recurrent import LSTM
 from sequence_models.settings import MANY_TO_ONE, TrainSettings
 
 PYRAMID_LEVELS = (1, 2, 3)
+PROBE_HEADS = 4
 
 Builder = Callable  # (sequence (B, T, D), mask (B, T), settings, num_classes, seeds) -> logits
 
@@ -134,6 +136,14 @@ def _pyramid(sequence, mask, settings: TrainSettings, num_classes: int, seeds: S
     return last_layer(layers.Flatten()(parts), mask, settings, num_classes, seeds, name="logits")
 
 
+def _probe(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
+    """Attention over timesteps and their places, and one dense layer."""
+    projected = _project(sequence, settings, seeds)
+    of_layer = (seeds.next(), seeds.next(), seeds.next())
+    read = PlacedAttention(settings.hidden, PROBE_HEADS, seeds=of_layer)(projected, mask=mask)
+    return last_layer(read, mask, settings, num_classes, seeds, name="logits")
+
+
 def _mstcn(sequence, mask, settings: TrainSettings, num_classes: int, seeds: Seeds):
     """Stages of dilated residual layers, each on the class probabilities of the previous one (MS-TCN, CVPR 2019)."""
     features = _tcn_stage(sequence, mask, settings, seeds)
@@ -217,5 +227,6 @@ MODELS: dict[str, Builder] = {
     "meanpool": _pooled("mean"),
     "maxpool": _pooled("max"),
     "pyramid": _pyramid,
+    "probe": _probe,
     "mstcn": _mstcn,
 }

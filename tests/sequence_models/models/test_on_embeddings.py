@@ -11,6 +11,7 @@ from sequence_models.clips.batches import pad_clips
 from sequence_models.models.build import build_model, output_stages
 from sequence_models.models.layers import (
     AttentionReadout,
+    PlacedAttention,
     Readout,
     RealFrames,
     SegmentMean,
@@ -221,3 +222,17 @@ def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(UsageError) as caught:
         TrainSettings(**wrong)
     assert str(caught.value).startswith(message)
+
+
+def test_placed_attention_can_look_at_the_end_alone_whatever_the_length():
+    layer = PlacedAttention(4, 2, seeds=(0, 1, 2))
+    layer.build((None, None, 3))
+    places = np.zeros((9, 4), np.float32)
+    places[-1] = 50  # the last place wins, whatever is shown there
+    layer.place.set_weights([places])
+    layer.score.set_weights([np.full((4, 2), 50, np.float32)])
+    sequence = np.random.default_rng(0).normal(size=(3, 40, 3)).astype(np.float32)
+    lengths = np.array([40, 11, 1])
+    read = np.asarray(layer(sequence, mask=np.arange(40) < lengths[:, None]))
+    for row, length in enumerate(lengths):
+        np.testing.assert_allclose(read[row], np.tile(sequence[row, length - 1], 2), atol=1e-2)
