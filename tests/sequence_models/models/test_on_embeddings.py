@@ -228,9 +228,10 @@ def test_placed_attention_can_look_at_the_end_alone_whatever_the_length():
     layer = PlacedAttention(4, 2, seeds=(0, 1, 2))
     layer.build((None, None, 3))
     places = np.zeros((9, 4), np.float32)
-    places[-1] = 50  # the last place wins, whatever is shown there
+    places[-1] = 1  # the last place wins, whatever is shown there
+    layer.content.set_weights([np.zeros((3, 4)), np.zeros(4)])
     layer.place.set_weights([places])
-    layer.score.set_weights([np.full((4, 2), 50, np.float32)])
+    layer.score.set_weights([np.full((4, 2), 200, np.float32)])
     sequence = np.random.default_rng(0).normal(size=(3, 40, 3)).astype(np.float32)
     lengths = np.array([40, 11, 1])
     read = np.asarray(layer(sequence, mask=np.arange(40) < lengths[:, None]))
