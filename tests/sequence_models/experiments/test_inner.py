@@ -72,15 +72,17 @@ def test_a_split_with_its_own_validation_part_cannot_be_turned(store, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_comparison_chooses_on_every_clip_that_is_not_for_testing(store, tmp_path, capsys):
+def test_a_comparison_chooses_on_every_clip_that_is_not_for_testing(store, tmp_path, capsys, caplog):
     few = ["--models", "meanpool", "--updates", "4", "--jobs", "1"]
     how = ["--task", "many-to-one", "--cv", "2", "--inner", "2", *few]
-    assert pipeline.main(["compare", str(store), *how, "--run", str(tmp_path / "all")]) == 0
+    assert pipeline.main(["-v", "compare", str(store), *how, "--run", str(tmp_path / "all")]) == 0
     run = read_run(tmp_path / "all" / "meanpool")
     assert run.fits == 2 and run.path.joinpath("models", "final-seed0.json").exists()
     assert not run.path.joinpath("models", "final-seed1.json").exists()
     assert read_choices(run)["model"].keys() == {fold.name for fold in run.folds}
     assert "5 fits" in capsys.readouterr().out  # two folds with two parts each, and one of all clips
+    costs = [text for text in caplog.messages if "4 updates in" in text]
+    assert len(costs) == 5 and "calls with validation" in costs[0]
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "said.csv")]) == 0
 
 

@@ -46,6 +46,14 @@ def test_order_is_learned(fit, task):
     assert np.mean(hits) > 0.9
 
 
+def test_a_second_fit_of_the_same_model_compiles_nothing_and_few_calls_make_many_updates(fit):
+    settings = replace(SMALL, hidden=7)  # no other test has compiled it
+    train, validation = ordered_clips(12, "many-to-one"), ordered_clips(6, "many-to-one", seed=1)
+    first, second = (fit(some, validation, settings) for some in (train, train[:9]))
+    assert first.counts["compilations"] == 2 and second.counts.get("compilations", 0) == 0
+    assert 0 < second.counts["calls"] < second.updates
+
+
 def test_the_same_seed_gives_the_same_numbers(fit):
     clips = ordered_clips(12, "many-to-one")
     first, again, other = (fit(clips[:8], clips[8:], seed=seed) for seed in (1, 1, 2))
