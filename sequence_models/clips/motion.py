@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,9 +78,19 @@ def fit_reduction(rows: np.ndarray) -> Reduction:
     return Reduction(center.astype(np.float32), axes.astype(np.float32))
 
 
-def sampled_rows(clips: Sequence[Clip], *, most: int = SAMPLED_ROWS) -> np.ndarray:
-    """Evenly spaced timesteps of all clips, float32 (n, D), n at most about `most`."""
+def sampled_rows(
+    clips: Sequence[Clip], *, features: Callable[[np.ndarray], np.ndarray] | None = None, most: int = SAMPLED_ROWS
+) -> np.ndarray:
+    """Evenly spaced timesteps of all clips, float32 (n, D).
+
+    Args:
+        clips: At least one.
+        features: What is taken of a timestep, if not its embedding.
+        most: About how many to take.
+    """
     stride = max(1, -(-sum(map(len, clips)) // most))
-    return np.concatenate([clip.embeddings[number % stride :: stride] for number, clip in enumerate(clips)]).astype(
-        np.float32
-    )
+    rows = []
+    for number, clip in enumerate(clips):
+        chosen = clip.embeddings[np.arange(number % min(stride, len(clip)), len(clip), stride)]
+        rows.append(chosen.astype(np.float32) if features is None else features(chosen))
+    return np.concatenate(rows)

@@ -85,6 +85,11 @@ def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
     folds = counted(sizes, "fold") if run.cv else "one split"
     clips = "clip" if shown[0] == "1" else "clips"
     lines.append(f"{folds}: {shown[0]} {clips} for training, {shown[1]} for validation, {shown[2]} for testing")
+    if run.inner > 1:
+        lines.append(
+            f"inner cross-validation: {counted(run.fits, 'model')} per fold, each validates on another part of what is "
+            "not for testing"
+        )
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ averaged down to at most 16 x 16 pixels: a floor that needs no CNN and no memory
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -263,8 +263,7 @@ def fit_baseline(
         raise LabelError("no training clip has a label; check the labels and the split.")
     view = None
     if name in WINDOWED:
-        few = [replace(clip, embeddings=frame_features(clip.embeddings)) for clip in labelled]
-        view = View(fit_reduction(sampled_rows(few)), causal, position)
+        view = View(fit_reduction(sampled_rows(labelled, features=frame_features)), causal, position)
     examples, labels = _examples(name, labelled, task=task, seed=seed, view=view)
     classifier: Linear | Forest
     with threadpool_limits(1):  # many small products: threads wait for each other

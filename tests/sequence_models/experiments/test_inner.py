@@ -80,7 +80,9 @@ def test_a_comparison_chooses_on_every_clip_that_is_not_for_testing(store, tmp_p
     assert run.fits == 2 and run.path.joinpath("models", "final-seed0.json").exists()
     assert not run.path.joinpath("models", "final-seed1.json").exists()
     assert read_choices(run)["model"].keys() == {fold.name for fold in run.folds}
-    assert "5 fits" in capsys.readouterr().out  # two folds with two parts each, and one of all clips
+    said = capsys.readouterr().out
+    assert "inner cross-validation: 2 models per fold, each validates on another part" in said
+    assert "5 fits" in said  # two folds with two parts each, and one of all clips
     costs = [text for text in caplog.messages if "4 updates in" in text]
     assert len(costs) == 5 and "calls with validation" in costs[0]
     assert pipeline.main(["predict", str(run.path), str(store), "--output", str(tmp_path / "said.csv")]) == 0
