@@ -138,7 +138,7 @@ def test_frames_of_other_clips_are_no_frames_of_a_comparison(home, tmp_path, cap
             ["--model", "conv3d"],
             "model conv3d takes raw frames, but {home}/cache holds embeddings of width 16; choose one of lstm, "
             "bilstm, gru, bigru, lstm_parts, bilstm_parts, gru_parts, bigru_parts, attention, meanpool, maxpool, "
-            "pyramid, mstcn, or extract frames with --backbone pixels.",
+            "pyramid, probe, mstcn, or extract frames with --backbone pixels.",
         ),
         (
             ["frames", "flow"],

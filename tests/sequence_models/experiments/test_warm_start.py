@@ -119,7 +119,7 @@ def test_a_fold_that_the_head_does_not_have_is_refused(run):
 def test_a_head_that_learnt_from_validation_clips_of_another_seed_is_refused(run):
     assert run.folds[0].rotation
     message = (
-        r"cached has 1 seed, and the model that seed 1 would start from was trained on \d+ of its validation clips in "
+        r"cached has 1 fit, and the model that seed 1 would start from was trained on \d+ of its validation clips in "
         "fold fold1"
     )
     with pytest.raises(RunError, match=message + "; train it with --seeds 2 first"):
