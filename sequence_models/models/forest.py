@@ -9,6 +9,7 @@ import numpy as np
 TREES = 100
 SMALLEST_LEAF = 20
 LEAF = -1
+ROWS = 2048  # at a time
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Forest:
 
     def predict(self, examples: np.ndarray) -> np.ndarray:
         """Probabilities float32 (n, K) of examples (n, F), the mean over trees."""
-        rows, total = np.arange(len(examples)), np.zeros((len(examples), self.shares.shape[1]), np.float32)
-        for root in self.roots:
-            nodes = np.full(len(examples), root, np.int32)
-            while len(still := np.flatnonzero(self.feature[nodes] != LEAF)):
-                at = nodes[still]
-                goes_left = examples[rows[still], self.feature[at]] <= self.threshold[at]
-                nodes[still] = np.where(goes_left, self.left[at], self.right[at])
-            total += self.shares[nodes]
-        return total / len(self.roots)
+        parts = [self._predict(examples[start : start + ROWS]) for start in range(0, len(examples), ROWS)]
+        return np.concatenate(parts)
+
+    def _predict(self, examples: np.ndarray) -> np.ndarray:
+        nodes = np.tile(self.roots, (len(examples), 1))  # (n, trees)
+        while (inside := (feature := self.feature[nodes]) != LEAF).any():
+            values = np.take_along_axis(examples, np.maximum(feature, 0), axis=1)
+            further = np.where(values <= self.threshold[nodes], self.left[nodes], self.right[nodes])
+            nodes = np.where(inside, further, nodes)
+        return self.shares[nodes].mean(axis=1)
 
 
 def fit_forest(examples: np.ndarray, labels: np.ndarray, num_classes: int, *, seed: int) -> Forest:
