@@ -379,7 +379,7 @@ def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, caps
 def test_train_says_how_to_give_groups_and_counts_one_clip_as_one():
     fold = Fold("split", ("a",), (), ("b", "c"))
     clips, settings = {k: {"group": ""} for k in "abc"}, TrainSettings()
-    run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings)
+    run = SimpleNamespace(clips=clips, vocabulary=("x", "y"), folds=(fold,), cv="", settings=settings, inner=1)
     recordings = data_text(SimpleNamespace(**vars(run) | {"settings": TrainSettings("many-to-many")}), [], [])
     assert "every clip counts as its own group; if" in recordings and "near-duplicates" not in recordings
     assert data_text(run, [], ["d"]).splitlines() == [
