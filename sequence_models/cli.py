@@ -258,8 +258,8 @@ def _log_cost(name: str, result: Any) -> None:
     from extract.text import counted
 
     if result is not None:
-        calls, compiled = (counted(result.counts.get(kind, 0), kind[:-1]) for kind in ("calls", "compilations"))
-        updates = counted(result.updates, "update")
+        updates, calls = counted(result.updates, "update"), counted(result.counts["calls"], "call")
+        compiled = counted(result.counts.get("compilations", 0), "compilation")
         log.info("%s: %.1f s, %s in %s with validation, %s", name, result.seconds, updates, calls, compiled)
 
 

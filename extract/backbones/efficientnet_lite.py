@@ -145,10 +145,7 @@ def build_lite(
             x = _block(x, f"blocks_{index}", kernel, stride if block == 0 else 1, channels * expansion, new_channels)
             index, channels = index + 1, new_channels
     x = _convolution(x, "conv_head", "bn1", EMBEDDING_DIM)
-    if pool == AVERAGE:
-        x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(x)  # (B, D)
-    else:
-        x = pooled(x, pool)
+    x = pooled(x, pool)  # (B, D)
     if classifier:
         x = keras.layers.Dense(NUM_CLASSES, activation="softmax", dtype="float32", name="fc")(x)  # (B, K)
     model = keras.Model(images, x, name=name)

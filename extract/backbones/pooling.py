@@ -37,11 +37,11 @@ def pooled(feature_map: Any, pool: str) -> keras.KerasTensor:
     """
     import keras
 
+    if pool == AVERAGE:
+        return keras.layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(feature_map)
     values = keras.ops.cast(feature_map, "float32")
     if pool == MAXIMUM:
         flat = keras.ops.max(values, axis=(1, 2))
-    elif pool == AVERAGE:
-        flat = keras.ops.mean(values, axis=(1, 2))
     else:
         rows, columns = (_parts(side, count) for side, count in zip(values.shape[1:3], grid_of(pool), strict=True))
         cells = [values[:, top:bottom, left:right] for top, bottom in rows for left, right in columns]

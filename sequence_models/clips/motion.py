@@ -12,6 +12,7 @@ from sequence_models.records import Clip
 REACHES = (8, 32, 128)  # timesteps to each side; causal windows are as long, but end at their timestep
 MOST_CHANNELS = 64  # wider embeddings are reduced before windows are computed
 SAMPLED_ROWS = 4_000
+LEAST_SPREAD = 1e-4  # of an axis, relative to the first
 WINDOWS_PER_CHANNEL = 2 * 2 * len(REACHES)  # mean and deviation, of the channel and of its steps
 
 
@@ -73,8 +74,10 @@ def fit_reduction(rows: np.ndarray) -> Reduction:
         directions = directions[:MOST_CHANNELS]
         largest = np.abs(directions).argmax(axis=1, keepdims=True)
         directions *= np.sign(np.take_along_axis(directions, largest, axis=1))  # the sign of an axis is arbitrary
-        spread = np.maximum(lengths[:MOST_CHANNELS] / np.sqrt(len(rows)), 1e-6)
-        axes = scale[:, None] * directions.T / spread
+        spread = lengths[:MOST_CHANNELS] / np.sqrt(len(rows))
+        real = spread > LEAST_SPREAD * spread[0]  # few rows span few axes; the others stay 0
+        axes = np.zeros((len(scale), MOST_CHANNELS))
+        axes[:, : len(spread)][:, real] = scale[:, None] * directions[real].T / spread[real]
     return Reduction(center.astype(np.float32), axes.astype(np.float32))
 
 

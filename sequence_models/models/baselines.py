@@ -17,7 +17,14 @@ from scipy.special import expit, softmax
 
 from extract.errors import LabelError, UsageError
 from sequence_models.clips.derived import position_channels
-from sequence_models.clips.motion import Reduction, fit_reduction, sampled_rows, step_sizes, window_statistics
+from sequence_models.clips.motion import (
+    WINDOWS_PER_CHANNEL,
+    Reduction,
+    fit_reduction,
+    sampled_rows,
+    step_sizes,
+    window_statistics,
+)
 from sequence_models.models.forest import Forest, fit_forest
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
@@ -299,7 +306,7 @@ def _examples(
     if task == MANY_TO_ONE:
         rows = [_summary(name, clip, task=task)[:1] for clip in clips]
         return np.concatenate(rows), np.array([int(clip.labels) for clip in clips])
-    width = None if view is None else _summary(name, clips[0], slice(1), task=task, view=view).shape[1]
+    width = None if view is None else view.reduction.axes.shape[1] * (1 + WINDOWS_PER_CHANNEL)
     chosen = _chosen_frames(clips, seed, width=width)
     rows = [_summary(name, clip, steps, task=task, view=view) for clip, steps in zip(clips, chosen, strict=True)]
     return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(clips, chosen, strict=True)])

@@ -117,3 +117,11 @@ def test_another_fit_forgets_the_reduction_of_the_last_one(tmp_path):
 def test_models_without_derived_channels_have_no_such_layer():
     model = build_model(replace(ALL, derived="position"), embedding_dim=5, num_classes=3)
     assert DERIVING not in [layer.name for layer in model.layers]
+
+
+def test_a_handful_of_wide_rows_gives_axes_that_do_not_blow_up():
+    rows = np.random.default_rng(0).normal(size=(20, 100))
+    reduction = fit_reduction(rows)
+    assert reduction.axes.shape == (100, MOST_CHANNELS)
+    new = reduction(np.random.default_rng(1).normal(size=(50, 100)))
+    assert np.abs(new).max() < 100 and not new[:, 20:].any()
