@@ -30,10 +30,12 @@ def test_every_name_has_a_builder():
     assert set(RAW_MODELS) == set(RAW_MODEL_NAMES)
 
 
-def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), **sizes):
+def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), steps=6, **sizes):
     """Of clips that go left or right, on unseen ones; `counts` are for training, validation and test."""
     settings = TrainSettings("many-to-one", name, **{**LEARNING, **sizes})
-    train, validation, test = (moving_clips(count, seed=k, motion=motion) for k, count in enumerate(counts))
+    train, validation, test = (
+        moving_clips(count, seed=k, motion=motion, steps=steps) for k, count in enumerate(counts)
+    )
     fit = fit_model(
         *(train, validation, settings),
         **{"num_classes": 2, "seed": 0, "quiet": True},
@@ -50,12 +52,12 @@ def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), **sizes):
         ("td_cnn_lstm", 1e-2, 12),
         ("td_cnn_flatten_lstm", 3e-3, 12),
         ("conv3d", 1e-2, 12),
-        pytest.param("td_convnet_gru", 2e-3, 10, marks=NOT_WITH_JAX),  # by far the slowest: fewer clips
+        pytest.param("td_convnet_gru", 2e-3, 9, marks=NOT_WITH_JAX),  # by far the slowest: fewer, shorter clips
     ],
 )
 def test_a_model_of_the_listed_sizes_tells_left_from_right(name, learning_rate, epochs, tmp_path):
-    counts = (32, 8, 24) if name == "td_convnet_gru" else (64, 24, 64)
-    assert accuracy(name, tmp_path, learning_rate=learning_rate, epochs=epochs, counts=counts) >= 0.95
+    fewer = {"counts": (32, 8, 24), "steps": 4} if name == "td_convnet_gru" else {}
+    assert accuracy(name, tmp_path, learning_rate=learning_rate, epochs=epochs, **fewer) >= 0.95
 
 
 @pytest.mark.parametrize("name", ["td_cnn_avgpool", "td_cnn_maxpool"])
