@@ -107,7 +107,9 @@ def use_repetition() -> None:
 
     from extract.backbones.backbone import Backbone
     from extract.backbones.registry import load_backbone
-    from extract.engines import engine as engines
+    from extract.engines import registry
+    from extract.engines.engine import Engine
+    from extract.engines.keras_engine import CPU_BATCH
     from extract.jobs import job
 
     tiny = load_backbone("tiny")
@@ -118,8 +120,8 @@ def use_repetition() -> None:
         return np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
 
     job.load_backbone = lambda name, **more: wide  # type: ignore[assignment]
-    engines.make_engine = lambda backbone, *, batch_size, **more: engines.Engine(  # type: ignore[assignment]
-        "repetition", "keras", batch_size or engines.CPU_BATCH, backbone.image_size, compute
+    registry.make_engine = lambda backbone, *, batch_size, **more: Engine(  # type: ignore[assignment]
+        "repetition", "keras", batch_size or CPU_BATCH, backbone.frame_shape, compute
     )
 
 

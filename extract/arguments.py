@@ -6,14 +6,14 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from extract.command_line import BackboneName
+from extract.command_line import Appended, BackboneName
 from extract.decode.settings import FrameSettings
 from extract.errors import UsageError
 from extract.jobs.settings import ExtractSettings
 from extract.options import add_options, flag_of
 from extract.videos.rule import SamplingRule
 
-ACTIONS = {"backbone": BackboneName}
+ACTIONS: dict[str, type[argparse.Action]] = {"backbone": BackboneName, "spec": Appended}
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
 
@@ -43,7 +43,9 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that determine the numbers, and thus the store's fingerprint."""
     group = parser.add_argument_group("recipe (one per store; another recipe needs another --output)")
-    add_options(group, ExtractSettings, ("backbone", "weights", "pool", "image_size", "channels"), actions=ACTIONS)
+    add_options(
+        group, ExtractSettings, ("backbone", "spec", "weights", "pool", "image_size", "channels"), actions=ACTIONS
+    )
     _add_sampling_flags(group)
     add_options(group, ExtractSettings, (*(each.name for each in fields(FrameSettings)), "precision"))
 
@@ -122,6 +124,47 @@ def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return parser
 
 
+def add_inspect_backbone(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq inspect-backbone`."""
+    parser = verbs.add_parser(
+        "inspect-backbone",
+        help="what a model file takes and gives, and the spec that extract needs",
+        description="Read a model file's graph, guess how its pictures must be prepared and which output is the "
+        "embedding, and say what the guess rests on and what nothing says. Exit code 1 if something is unknown.",
+    )
+    parser.add_argument("file", type=Path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
+    parser.add_argument("--write", action="store_true", help="save the guess as MODEL.json beside it, to be completed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def add_check_backbone(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq check-backbone`."""
+    parser = verbs.add_parser(
+        "check-backbone",
+        help="whether a model file's spec prepares pictures as the model expects",
+        description="Embed built-in photographs as the spec says and as common mistakes would: colours swapped, "
+        "normalisation missing, doubled or of another kind, height and width swapped. With class outputs, or with a "
+        "vector that the original program gave for a picture, say which is right; else show how far apart they are. "
+        "Exit code 1 if another preparation is clearly better than the spec's.",
+    )
+    parser.add_argument("file", type=Path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
+    add_options(parser, ExtractSettings, ("spec",), actions=ACTIONS)
+    parser.add_argument(
+        "--classes", metavar="OUTPUT", help="an output with a score per class (one of 1,000 or so is found)"
+    )
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="VECTOR.npy",
+        help="what the original program gave for --picture",
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="the picture of --reference, as large as the model takes it"
+    )
+    return parser
+
+
 def add_why(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq why`."""
     parser = verbs.add_parser(
@@ -144,7 +187,7 @@ def add_scan(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_options(parser, ExtractSettings, ("backbone", "decode_threads"), actions=ACTIONS)
+    add_options(parser, ExtractSettings, ("backbone", "spec", "decode_threads"), actions=ACTIONS)
     _add_sampling_flags(parser)
     return parser
 

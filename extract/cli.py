@@ -36,6 +36,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parsers.add_pack(verbs).set_defaults(run=run_pack)
     parsers.add_import(verbs).set_defaults(run=run_import)
     parsers.add_export(verbs).set_defaults(run=run_export)
+    parsers.add_inspect_backbone(verbs).set_defaults(run=run_inspect_backbone)
+    parsers.add_check_backbone(verbs).set_defaults(run=run_check_backbone)
 
 
 def run_scan(arguments: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def run_scan(arguments: argparse.Namespace) -> int:
             records.append(scan_text.scanned_clip(result))
         else:
             print(scan_text.clip_line(result, width), flush=True)
-    backbone = load_backbone(arguments.backbone)
+    backbone = load_backbone(arguments.backbone, spec=arguments.spec)
     speed = {} if backbone.channels is None else {"frames_per_second": math.inf}
     cost = scan_text.estimate_cost(totals, row_bytes=backbone.row_bytes, threads=threads, **speed)
     if arguments.json:
@@ -267,6 +269,38 @@ def run_export(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def run_inspect_backbone(arguments: argparse.Namespace) -> int:
+    """`clipseq inspect-backbone`: exit code 1 if its spec lacks something."""
+    from extract.backbones.graph import read_graph
+    from extract.backbones.guess import guess_spec, guess_text
+    from extract.backbones.model_file import check_spec, missing
+    from extract.backbones.spec import write_spec
+
+    graph = read_graph(arguments.file)
+    guess = guess_spec(graph)
+    unknown = missing(guess.spec)
+    if not unknown:
+        check_spec(graph, guess.spec)
+    if arguments.json:
+        print(json.dumps({"spec": json.loads(guess.spec.json()), "from": guess.reasons, "unknown": unknown}))
+    else:
+        print(guess_text(graph, guess))
+    if arguments.write:
+        print(f"wrote {write_spec(graph.path, guess.spec)}" + (f"; add {', '.join(unknown)} to it" if unknown else ""))
+    return 1 if unknown else 0
+
+
+def run_check_backbone(arguments: argparse.Namespace) -> int:
+    """`clipseq check-backbone`: exit code 1 if another way of preparing pictures is clearly better than the spec's."""
+    from extract.preview.backbone_check import check_backbone
+
+    given = {name: getattr(arguments, name) for name in ("classes", "reference", "picture")}
+    check = check_backbone(arguments.file, arguments.spec, **given)
+    print(check.table())
+    print(check.sentence())
+    return 1 if check.is_right is False else 0
+
+
 def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     from dataclasses import replace
 
@@ -277,7 +311,7 @@ def _sheet_of_videos(arguments: argparse.Namespace, view: View) -> Sheet:
     from extract.preview.sheet import PictureChange, sheet_of_videos
     from extract.videos.listing import find_videos
 
-    own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels")}
+    own = {name: getattr(arguments, name) for name in ("weights", "image_size", "channels", "spec")}
     backbone = load_backbone(arguments.backbone, **own)
     if view.changes and backbone.channels is None:
         raise UsageError("--augment shows frames as raw-frame training sees them; add --backbone pixels")
@@ -322,7 +356,7 @@ def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
     from extract.text import counted
 
     rate = seconds.frames / max(wall_seconds, 1e-9)
-    return f"{counted(seconds.frames, 'frame')} in {wall_seconds:.1f} s ({rate:.0f} frames/s)"
+    return f"{counted(seconds.frames, seconds.rows)} in {wall_seconds:.1f} s ({rate:.0f} {seconds.rows}s/s)"
 
 
 class _FrameBar:

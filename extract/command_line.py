@@ -25,6 +25,16 @@ class BackboneName(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class Appended(argparse.Action):
+    """Collects the values of a repeated flag in a tuple."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Called by argparse with each value."""
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
+
+
 class Parser(argparse.ArgumentParser):
     """Like its parent, but reports unknown flags before missing ones, and leaves the usage to --help."""
 

@@ -81,7 +81,7 @@ def add_options(
         if told["choices"][:1] == ("none",):
             group.add_argument(flag, action="store_const", const=told["choices"][1], default="none", help=about)
             continue
-        if default not in (None, ""):
+        if default not in (None, "", ()):
             about += f" ({default:g})" if isinstance(default, float) else f" ({default})"
         how = {"action": actions[name]} if name in actions else {"type": told["kind"]}
         metavar = told["metavar"] or (None if told["choices"] else METAVARS.get(told["kind"]))

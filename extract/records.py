@@ -50,7 +50,7 @@ class SampledFrames:
     """Consecutive sampled frames of one clip, in output order.
 
     Args:
-        frames: uint8 (N, H, W, 3), RGB.
+        frames: uint8 (N, H, W, 3), RGB; or windows of F frames, (N, F, H, W, 3).
         frame_indices: int64 (N,), index of each frame among all decoded frames of the video.
         pts_seconds: float64 (N,), presentation time minus the stream's start.
     """
@@ -60,7 +60,7 @@ class SampledFrames:
     pts_seconds: np.ndarray
 
     def __post_init__(self) -> None:
-        _check("frames", self.frames, np.uint8, (None, None, None, 3))
+        _check("frames", self.frames, np.uint8, (*(None,) * (4 if self.frames.ndim == 5 else 3), 3))
         _check("frame_indices", self.frame_indices, np.int64, (len(self.frames),))
         _check("pts_seconds", self.pts_seconds, np.float64, (len(self.frames),))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extract.backbones.pooling import AVERAGE
+from extract.backbones.spec import ModelFile
 from extract.errors import BackboneError
 from extract.system.files import open_regular
 from extract.text import counted
@@ -32,6 +33,7 @@ class Backbone:
         channels: C, 3 or 1, for `pixels`, which has no model and keeps the pictures as uint8 (S, S, C), so that D is
             S x S x C; None for a model.
         pool: How its feature map becomes a vector, see `pooling`.
+        file: The model file and its spec, if it is the user's own.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Backbone:
     build: Callable[[], keras.Model]
     channels: int | None = None
     pool: str = AVERAGE
+    file: ModelFile | None = None
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of what one row is computed from: (S, S, 3), or for windows of F frames (F, S, S, 3)."""
+        return self.file.spec.frame_shape if self.file else (self.image_size, self.image_size, 3)
 
     @property
     def stored_dtype(self) -> np.dtype:

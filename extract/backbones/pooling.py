@@ -43,12 +43,12 @@ def pooled(feature_map: Any, pool: str) -> keras.KerasTensor:
     if pool == MAXIMUM:
         flat = keras.ops.max(values, axis=(1, 2))
     else:
-        rows, columns = (_parts(side, count) for side, count in zip(values.shape[1:3], grid_of(pool), strict=True))
+        rows, columns = (parts(side, count) for side, count in zip(values.shape[1:3], grid_of(pool), strict=True))
         cells = [values[:, top:bottom, left:right] for top, bottom in rows for left, right in columns]
         flat = keras.ops.concatenate([keras.ops.mean(cell, axis=(1, 2)) for cell in cells], axis=-1)
     return keras.layers.Activation("linear", dtype="float32", name="embedding")(flat)
 
 
-def _parts(side: int, count: int) -> list[tuple[int, int]]:
-    """Adaptive average pooling: [floor(k side / count), ceil((k + 1) side / count))."""
+def parts(side: int, count: int) -> list[tuple[int, int]]:
+    """Half-open spans of adaptive average pooling: [floor(k side / count), ceil((k + 1) side / count))."""
     return [(k * side // count, -(-(k + 1) * side // count)) for k in range(count)]

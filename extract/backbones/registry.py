@@ -6,6 +6,7 @@ Preprocessing is part of the built model only: it takes plain RGB images, 0 to 2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from extract.backbones.efficientnet_lite import (
     load_lite,
 )
 from extract.backbones.keras_applications import FAMILIES, build_family, load_family
+from extract.backbones.model_file import PREFIX, load_model_file
 from extract.backbones.pixels import PIXELS, PIXELS_SIZE, load_pixels
 from extract.backbones.pooling import AVERAGE, check_pool
 from extract.backbones.tiny import load_tiny
@@ -43,7 +45,10 @@ def backbone_table() -> str:
     rows.append((PIXELS, f"{PIXELS_SIZE} px", "", "none: the frames themselves are stored, as uint8"))
     for name, family in FAMILIES.items():
         rows.append((name, f"{family.image_size} px", f"{family.embedding_dim:,}", "downloaded at first use"))
-    hint = "All were trained on ImageNet. --weights PATH sets your own weights, --image-size another size."
+    hint = (
+        "All were trained on ImageNet. --weights PATH sets your own weights, --image-size another size.\n"
+        "A model of your own: file:MODEL.onnx, .tflite or .keras; clipseq inspect-backbone MODEL explains."
+    )
     return f"{table_text(rows)}\n\n{hint}"
 
 
@@ -54,15 +59,17 @@ def load_backbone(
     image_size: int | None = None,
     channels: int | None = None,
     pool: str = AVERAGE,
+    spec: Sequence[str] = (),
 ) -> Backbone:
     """Finds a backbone and its weights without building it.
 
     Args:
-        name: One of `backbone_names()`.
+        name: One of `backbone_names()`, or file:PATH of a model file.
         weights: A weights file to use instead of the ImageNet weights: `.pth` for efficientnet_lite*, else `.h5`.
         image_size: Side of the images in pixels, if not the backbone's own.
         channels: For `pixels`: 3 (RGB, the default) or 1 (grey).
         pool: How the feature map becomes a vector: avg, max, or grid:RxC.
+        spec: For a model file: KEY=VALUE, which win over the spec beside it.
 
     Returns:
         The backbone.
@@ -70,6 +77,11 @@ def load_backbone(
     Raises:
         BackboneError: The name is unknown, the weights are missing, or a setting does not go with this backbone.
     """
+    if name.startswith(PREFIX):
+        _refuse_with_file(weights=weights, channels=channels, pool=None if pool == AVERAGE else pool)
+        return load_model_file(Path(name.removeprefix(PREFIX)), spec, image_size=image_size)
+    if spec:
+        raise BackboneError(f"--spec {spec[0]} goes only with --backbone {PREFIX}MODEL, not with {name}; leave it out")
     _check_name(name)
     if weights is not None and not weights.is_file():
         raise BackboneError(f"{weights}: there is no such weights file; check the path in --weights")
@@ -114,7 +126,16 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
     return build_family(name, image_size=image_size, weights=None)
 
 
+def _refuse_with_file(**given: object) -> None:
+    for flag, value in given.items():
+        if value is not None:
+            instead = f"; use --spec {flag}=..." if flag == "pool" else "; leave it out"
+            raise BackboneError(f"--{flag} {value} does not go with --backbone {PREFIX}MODEL{instead}")
+
+
 def _check_name(name: str) -> None:
+    if name.startswith(PREFIX):
+        raise BackboneError(f"--backbone {name}: a model file embeds videos, but cannot be trained; use a built-in one")
     if name not in backbone_names():
         names = [known for known in backbone_names() if known != "tiny"]
         meant = did_you_mean(name, names, most=2)

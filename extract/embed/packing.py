@@ -16,9 +16,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from extract.decode.reader import ClipReader, open_clip
 from extract.decode.settings import DecodeSettings
 from extract.embed.ring import Ring, Span
 from extract.embed.timing import StageSeconds
+from extract.embed.windows import WindowCutter, WindowRule
 from extract.errors import VideoError
 from extract.records import SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.schema import Partial, same_source
@@ -61,7 +63,8 @@ class BatchEngine(Protocol):
         """Whether a call keeps one core busy, which decoding may need too."""
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Embed uint8 (B, S, S, 3): float32 (B, D), or the pictures themselves, uint8 (B, S, S, C)."""
+        """Embed uint8 (B, S, S, 3), or windows of frames (B, F, S, S, 3): float32 (B, D); or the pictures themselves,
+        uint8 (B, S, S, C)."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,9 @@ def embed_clips(
     *,
     decode_threads: int,
     seconds: StageSeconds,
+    windows: WindowRule | None = None,
 ) -> Iterator[Event]:
-    """Embed every sampled frame of every clip.
+    """Embed every sampled frame, or every window of sampled frames, of every clip.
 
     Args:
         work: Clips, each with the beginning that is already done and is not embedded again, unless the file has
@@ -138,11 +142,12 @@ def embed_clips(
         engine: The backbone; it is called with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
         seconds: Filled with the time of each stage.
+        windows: For an engine that takes windows of frames: which.
 
     Yields:
         Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave.
     """
-    packer = _Packer(work, settings, engine, decode_threads, seconds)
+    packer = _Packer(work, settings, engine, decode_threads, seconds, windows)
     try:
         yield from packer.events()
     finally:
@@ -159,6 +164,7 @@ class _Packer:
         engine: BatchEngine,
         decode_threads: int,
         seconds: StageSeconds,
+        windows: WindowRule | None,
     ) -> None:
         if settings.image_size is None:
             raise ValueError("frames of different sizes cannot share a batch: the decode settings need an image_size")
@@ -168,13 +174,18 @@ class _Packer:
         self._settings = replace(settings, threads=threads)
         self._engine = engine
         self._seconds = seconds
+        self._windows = windows
+        seconds.rows = "frame" if windows is None else "window"
         seconds.decode_threads = decode_threads
         fewest, most = SPARE_BATCHES
-        spare = max(fewest, min(most, SPARE_BYTES // (engine.batch_size * 3 * settings.image_size**2)))
+        frame_shape: tuple[int, ...] = (settings.image_size, settings.image_size, 3)
+        if windows is not None:
+            frame_shape = (windows.frames, *frame_shape)
+        spare = max(fewest, min(most, SPARE_BYTES // (engine.batch_size * prod(frame_shape))))
         self._ring = Ring(
             batches=engine.streams + spare,
             batch_size=engine.batch_size,
-            image_size=settings.image_size,
+            frame_shape=frame_shape,
             writers=decode_threads,
         )
         self._queue: queue.Queue[Opened | _Ended | _Embedded | BaseException | None] = queue.Queue(QUEUED_EVENTS)
@@ -258,9 +269,10 @@ class _Packer:
 
     def _write(self, clip_id: str, source: Source, reader: ClipReader, done: int) -> None:
         is_open, skip_rows = False, done
-        for chunk in reader:
+        for chunk in reader if self._windows is None else _cut(reader, WindowCutter(self._windows)):
             if not is_open:
-                self._put(Opened(clip_id, source, reader.expected_frames or 0, done))
+                expected = reader.expected_frames or 0
+                self._put(Opened(clip_id, source, self._windows.count(expected) if self._windows else expected, done))
                 is_open = True
             skipped = min(skip_rows, len(chunk))
             skip_rows -= skipped
@@ -298,6 +310,12 @@ def _rows(embedded: _Embedded) -> Iterator[Rows]:
     for span in embedded.spans:
         rows = embedded.embeddings[span.row : span.row + len(span.frame_indices)]
         yield Rows(span.clip_id, rows, span.frame_indices, span.pts_seconds)
+
+
+def _cut(frames: Iterable[SampledFrames], cutter: WindowCutter) -> Iterator[SampledFrames]:
+    for chunk in frames:
+        yield from cutter.take(chunk)
+    yield from cutter.end()
 
 
 def _without_first(chunk: SampledFrames, count: int) -> SampledFrames:

@@ -29,7 +29,7 @@ class Span:
 
 @dataclass
 class Batch:
-    """One batch of the ring: frames (B, S, S, 3), its number since the start, their owners, how many are written."""
+    """One batch of the ring: frames (B, *frame_shape), its number, their owners, how many are written."""
 
     frames: np.ndarray
     number: int = 0
@@ -43,12 +43,12 @@ class Ring:
     Args:
         batches: How many batches are held in memory.
         batch_size: B, rows of a batch.
-        image_size: S, side of the pictures in pixels.
+        frame_shape: Shape of one row: (S, S, 3), or for windows (F, S, S, 3).
         writers: Threads that will call `writer_done`.
     """
 
-    def __init__(self, *, batches: int, batch_size: int, image_size: int, writers: int) -> None:
-        shape = (batch_size, image_size, image_size, 3)
+    def __init__(self, *, batches: int, batch_size: int, frame_shape: tuple[int, ...], writers: int) -> None:
+        shape = (batch_size, *frame_shape)
         self._batches = [Batch(np.zeros(shape, np.uint8)) for _ in range(batches)]
         self._batch_size = batch_size
         self._writers = writers

@@ -29,7 +29,8 @@ class StageSeconds:
         backbone_waited: The rest of the time, waiting for a full batch: decoding was slower.
         backbone_held: The rest of the time, waiting for rows to be taken: writing was slower.
         computing: The part of `backbone` not spent waiting for a core.
-        frames: How many frames were embedded.
+        frames: How many frames, or windows of frames, were embedded.
+        rows: What they are: "frame" or "window".
         decode_threads: How many videos were decoded at once.
     """
 
@@ -41,6 +42,7 @@ class StageSeconds:
     backbone_held: float = 0.0
     computing: float = 0.0
     frames: int = 0
+    rows: str = "frame"
     decode_threads: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _taken: dict[str, float] = field(default_factory=dict, repr=False)
@@ -54,7 +56,7 @@ class StageSeconds:
             setattr(self, stage, getattr(self, stage) + seconds)
 
     def embedded(self, frames: int) -> None:
-        """Count embedded frames."""
+        """Count embedded frames, or windows of frames."""
         with self._lock:
             self.frames += frames
 
@@ -131,8 +133,9 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
     model = seconds.frames / max(seconds.computing, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
-    rates = f"the backbone could take {model:,.0f} frames/s, " if has_model else ""
-    rates += f"decoding {decoding:,.0f} frames/s on {counted(seconds.decode_threads, 'thread')}"
+    unit = f"{seconds.rows}s/s"
+    rates = f"the backbone could take {model:,.0f} {unit}, " if has_model else ""
+    rates += f"decoding {decoding:,.0f} {unit} on {counted(seconds.decode_threads, 'thread')}"
     if max(waited, held) <= BOUND_SHARE and has_model:
         if model <= decoding:
             name = "model-bound"

@@ -1,4 +1,4 @@
-"""A Backbone in, a fast function out: uint8 (B, H, W, 3) -> float32 (B, D), with a fixed batch size.
+"""A Backbone in, a fast function out: uint8 (B, *frame_shape) -> float32 (B, D), with a fixed batch size.
 
 The backbone `pixels` is not a model: its engine returns the pictures themselves, uint8 (B, H, W, C).
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -30,10 +31,10 @@ class Engine:
 
     Args:
         name: What computes, with versions: "litert (ai-edge-litert 2.3.0, CPU, 2 interpreters of 1 thread, float32)".
-        kind: "keras", "litert" or "pixels".
+        kind: "keras", "litert", "onnx" or "pixels".
         batch_size: B, the number of rows per call.
-        image_size: S, the side of the images.
-        compute: uint8 (B, S, S, 3) -> float32 (B, D), unchecked; for `pixels` uint8 (B, S, S, C).
+        frame_shape: Shape of what a row is computed from: (S, S, 3), or for windows of F frames (F, S, S, 3).
+        compute: uint8 (B, *frame_shape) -> float32 (B, D), unchecked; for `pixels` uint8 (B, S, S, C).
         streams: How many threads may call it at once, and should, to keep it busy.
         units: How many of these calls are computed at the same time: a GPU takes one after the other.
         on_one_core: A call keeps one core busy, which decoding may need too.
@@ -42,7 +43,7 @@ class Engine:
     name: str
     kind: str
     batch_size: int
-    image_size: int
+    frame_shape: tuple[int, ...]
     compute: Compute
     streams: int = 1
     units: int = 1
@@ -52,17 +53,17 @@ class Engine:
         """Embeds one full batch; a row does not depend on the other rows, within the limits given by the class.
 
         Args:
-            frames: uint8 (B, S, S, 3), RGB.
+            frames: uint8 (B, *frame_shape), RGB.
 
         Returns:
             float32 (B, D), or for `pixels` uint8 (B, S, S, C), owned by the caller.
         """
-        expected = (self.batch_size, self.image_size, self.image_size, 3)
+        expected = (self.batch_size, *self.frame_shape)
         if frames.shape != expected or frames.dtype != np.uint8:
             raise ValueError(f"frames must be uint8{expected}, got {frames.dtype}{frames.shape}")
         return self.compute(frames)
 
 
-def batch_for(image_size: int, *, at_224_px: int, fewest: int, most: int) -> int:
-    """How many images of this size have as many pixels as `at_224_px` images of 224 px."""
-    return max(fewest, min(most, at_224_px * 224**2 // image_size**2))
+def batch_for(frame_shape: tuple[int, ...], *, at_224_px: int, fewest: int, most: int) -> int:
+    """How many rows of this shape have as many pixels as `at_224_px` images of 224 px."""
+    return max(fewest, min(most, at_224_px * 3 * 224**2 // prod(frame_shape)))

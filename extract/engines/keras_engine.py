@@ -31,15 +31,16 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
     if backend not in makers:
         raise BackboneError(f"KERAS_BACKEND={backend} cannot embed videos: use one of {', '.join(makers)}")
     on_gpu = has_gpu()
-    by_pixels = batch_for(backbone.image_size, at_224_px=GPU_BATCH, fewest=8, most=GPU_BATCH)
+    shape = backbone.frame_shape
+    by_pixels = batch_for(shape, at_224_px=GPU_BATCH, fewest=8, most=GPU_BATCH)
     batch_size = batch_size or (by_pixels if on_gpu else CPU_BATCH)
     with without_chatter():
         _forbid_tf32(backend)
         model = build_in_precision(backbone, precision)
-        compute, device = makers[backend](model, batch_size, backbone.image_size)
+        compute, device = makers[backend](model, batch_size, shape)
         # A dummy batch: what the backend compiles (and logs) at the first call happens now.
         try:
-            compute(np.zeros((batch_size, backbone.image_size, backbone.image_size, 3), np.uint8))
+            compute(np.zeros((batch_size, *shape), np.uint8))
         except Exception as error:  # each backend has its own exceptions for unsupported number formats
             if precision == "float32":
                 raise
@@ -48,7 +49,7 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
                 f"--precision {precision} cannot be computed on this machine's {device} ({reason}); use float32"
             ) from error
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
-    return Engine(name, "keras", batch_size, backbone.image_size, compute, streams=GPU_STREAMS if on_gpu else 1)
+    return Engine(name, "keras", batch_size, shape, compute, streams=GPU_STREAMS if on_gpu else 1)
 
 
 def _forbid_tf32(backend: str) -> None:
@@ -77,23 +78,23 @@ def build_in_precision(backbone: Backbone, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
-def _tensorflow_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
+def _tensorflow_compute(model: keras.Model, batch_size: int, shape: tuple[int, ...]) -> tuple[Compute, str]:
     tf = import_tensorflow()
-    function = tensorflow_function(model, batch_size, image_size)
+    function = tensorflow_function(model, batch_size, shape)
     device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     return lambda frames: function(tf.constant(frames)).numpy(), device
 
 
-def tensorflow_function(model: Callable[..., Any], batch_size: int, image_size: int) -> Any:
+def tensorflow_function(model: Callable[..., Any], batch_size: int, shape: tuple[int, ...]) -> Any:
     """One static shape, so that nothing is traced or compiled twice; without XLA, which is 40 times slower on a CPU."""
     tf = import_tensorflow()
-    shape = tf.TensorSpec((batch_size, image_size, image_size, 3), tf.uint8)
+    batch = tf.TensorSpec((batch_size, *shape), tf.uint8)
     return tf.function(
-        lambda frames: model(tf.cast(frames, tf.float32), training=False), input_signature=[shape], autograph=False
+        lambda frames: model(tf.cast(frames, tf.float32), training=False), input_signature=[batch], autograph=False
     )
 
 
-def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
+def _jax_compute(model: keras.Model, batch_size: int, shape: tuple[int, ...]) -> tuple[Compute, str]:
     import jax
 
     variables = [[v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]]
@@ -105,7 +106,7 @@ def _jax_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[
     return lambda frames: np.array(compiled(variables, frames)), jax.default_backend().upper()
 
 
-def _torch_compute(model: keras.Model, batch_size: int, image_size: int) -> tuple[Compute, str]:
+def _torch_compute(model: keras.Model, batch_size: int, shape: tuple[int, ...]) -> tuple[Compute, str]:
     import keras
     import torch
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
-import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from queue import SimpleQueue
@@ -19,6 +19,7 @@ from extract.engines.keras_engine import CPU_BATCH, build_in_precision, tensorfl
 from extract.errors import BackboneError
 from extract.system.cache import read_cached, write_cached
 from extract.system.cores import usable_cores
+from extract.system.litert_runtime import litert_runtime
 from extract.system.quiet_start import import_tensorflow, keras_backend, without_chatter
 from extract.text import counted
 
@@ -38,12 +39,12 @@ class ConversionError(BackboneError):
 
 def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
     """One interpreter per core: threads of a single one would wait for each other, and for decoding, at every layer."""
-    batch_size = batch_size or batch_for(backbone.image_size, at_224_px=LITERT_BATCH, fewest=1, most=CPU_BATCH)
+    batch_size = batch_size or batch_for(backbone.frame_shape, at_224_px=LITERT_BATCH, fewest=1, most=CPU_BATCH)
     compiled = _compiled(backbone, batch_size)
     cores = usable_cores()
     threads = math.ceil(cores / max(1, min(cores, LITERT_COPIES_BYTES // len(compiled))))
     interpreters = cores // threads
-    make_interpreter, runtime = _litert_runtime()
+    make_interpreter, runtime = litert_runtime()
     idle: SimpleQueue[Any] = SimpleQueue()
     with without_chatter():
         for _ in range(interpreters):
@@ -68,7 +69,7 @@ def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
         name,
         "litert",
         batch_size,
-        backbone.image_size,
+        backbone.frame_shape,
         compute,
         streams=interpreters,
         units=interpreters,
@@ -79,8 +80,9 @@ def make_litert_engine(backbone: Backbone, batch_size: int | None) -> Engine:
 def _compiled(backbone: Backbone, batch_size: int) -> bytes:
     """The model in LiteRT's format, converted once per weights, image size and batch size."""
     pool = "" if backbone.pool == AVERAGE else f"-{backbone.pool.replace(':', '')}"
+    known_as = f"file-{_digest(backbone.file.spec.texts())[:16]}" if backbone.file else backbone.name
     name = (
-        f"litert{_COMPILED_FORMAT}-{backbone.name}-{backbone.weights_digest[:16]}-{backbone.image_size}px{pool}"
+        f"litert{_COMPILED_FORMAT}-{known_as}-{backbone.weights_digest[:16]}-{backbone.image_size}px{pool}"
         f"-batch{batch_size}-keras{version('keras')}.tflite"
     )
     compiled = read_cached(name)
@@ -89,6 +91,10 @@ def _compiled(backbone: Backbone, batch_size: int) -> bytes:
         compiled = _convert(backbone, batch_size)
         write_cached(name, compiled)
     return compiled
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _convert(backbone: Backbone, batch_size: int) -> bytes:
@@ -100,7 +106,7 @@ def _convert(backbone: Backbone, batch_size: int) -> bytes:
     tf = import_tensorflow()
     with without_chatter():
         model = build_in_precision(backbone, "float32")
-        function = tensorflow_function(_frozen(model), batch_size, backbone.image_size)
+        function = tensorflow_function(_frozen(model), batch_size, backbone.frame_shape)
         try:
             concrete = function.get_concrete_function()
             # From the graph itself: freezing variables and writing a SavedModel would double the time.
@@ -123,22 +129,3 @@ def _frozen(model: keras.Model) -> Callable[..., Any]:
             return model(images, training=training)
 
     return compute
-
-
-def _litert_runtime() -> tuple[Callable[..., Any], str]:
-    """The interpreter of ai-edge-litert, which loads in a tenth of a second, or else TensorFlow's."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        tf = import_tensorflow()
-        return _without_deprecation(tf.lite.Interpreter), f"tensorflow {tf.__version__}"
-    return Interpreter, f"ai-edge-litert {version('ai-edge-litert')}"
-
-
-def _without_deprecation(interpreter_class: Callable[..., Any]) -> Callable[..., Any]:
-    def make(**arguments: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-            return interpreter_class(**arguments)
-
-    return make

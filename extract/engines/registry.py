@@ -9,6 +9,7 @@ import numpy as np
 from extract.backbones.backbone import Backbone
 from extract.backbones.pixels import grey
 from extract.engines.engine import Engine
+from extract.engines.file_engine import make_file_engine
 from extract.engines.keras_engine import CPU_BATCH, make_keras_engine
 from extract.engines.litert import ConversionError, make_litert_engine
 from extract.engines.names import ENGINES, PRECISIONS
@@ -44,6 +45,11 @@ def make_engine(
         raise BackboneError(f"--batch-size {batch_size} must be 1 or more")
     if backbone.channels is not None:
         return _pixels_engine(backbone, batch_size, kind=kind, precision=precision)
+    if backbone.file is not None and backbone.file.kind != ".keras":
+        for flag, value, default in (("--engine", kind, "auto"), ("--precision", precision, "float32")):
+            if value != default:
+                raise BackboneError(f"{flag} {value} does not go with {backbone.name}: leave it out")
+        return make_file_engine(backbone, backbone.file, batch_size)
     if kind == "litert" and precision != "float32":
         raise BackboneError(f"--engine litert computes in float32 only: --precision {precision} needs --engine keras")
     if kind == "litert":
@@ -62,7 +68,9 @@ def _pixels_engine(backbone: Backbone, batch_size: int | None, *, kind: str, pre
             raise BackboneError(f"{flag} {value} does not go with {backbone.name}, which has no model; leave it out")
     size = backbone.image_size
     batch_size = batch_size or max(1, min(CPU_BATCH, PIXELS_BATCH_BYTES // (3 * size * size)))
-    return Engine(backbone.name, "pixels", batch_size, size, np.copy if backbone.channels == 3 else grey)
+    return Engine(
+        backbone.name, "pixels", batch_size, backbone.frame_shape, np.copy if backbone.channels == 3 else grey
+    )
 
 
 def _check_choice(flag: str, value: str, known: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from extract.backbones.registry import load_backbone
 from extract.decode import rules
 from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.embed.timing import StageSeconds
+from extract.embed.windows import window_rule
 from extract.errors import TooManyFailuresError, VideoError
 from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.recipe import recipe_of
@@ -129,6 +130,7 @@ def _backbone_of(settings: ExtractSettings) -> Backbone:
         image_size=settings.image_size,
         channels=settings.channels,
         pool=settings.pool,
+        spec=settings.spec,
     )
 
 
@@ -186,7 +188,10 @@ class _Run:
         decode = settings.decode_settings(self._backbone.image_size)
         threads = settings.decode_threads or default_decode_threads()
         events = embed_clips(
-            self._work, decode, engine, decode_threads=min(threads, len(self._work)), seconds=self._seconds
+            *(self._work, decode, engine),
+            decode_threads=min(threads, len(self._work)),
+            seconds=self._seconds,
+            windows=window_rule(self._backbone),
         )
         callers_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # each decode thread computes its own flow; more threads would compete

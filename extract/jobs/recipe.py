@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from extract.backbones.backbone import Backbone
+from extract.backbones.graph import FORMATS, read_graph
+from extract.backbones.model_file import PREFIX, digest_of
 from extract.backbones.pooling import AVERAGE
 from extract.backbones.registry import load_backbone
 from extract.decode.fit import RESIZE
@@ -28,6 +30,8 @@ def recipe_of(settings: ExtractSettings, backbone: Backbone) -> dict[str, object
     }
     if settings.pool != AVERAGE:  # it came later: the fingerprints of old stores hold
         model["pool"] = settings.pool
+    if backbone.file is not None:
+        model["spec"] = backbone.file.spec.texts()
     return {
         "schema_version": SCHEMA_VERSION,
         "backbone": backbone.name,
@@ -70,14 +74,29 @@ def settings_from_recipe(recipe: dict[str, object], output: Path, *, weights: Se
             "or give a store of that version instead of videos"
         )
     words = [word.name for word in fields(FrameSettings) if word.name in recipe]
-    same = ("backbone", *words, *(name for name in ("precision", "pool") if name in recipe))
+    same = (*words, *(name for name in ("precision", "pool") if name in recipe))
     return ExtractSettings(
         output=output,
-        weights=_weights_of(recipe, weights),
+        **_model_of(recipe, weights),  # type: ignore[arg-type]
         image_size=int(str(recipe["image_size"])),
         channels=int(str(recipe["channels"])) if "channels" in recipe else None,
         sampling=SamplingRule.parse(str(recipe["sampling"])),
         **{key: str(recipe[key]) for key in same},  # type: ignore[arg-type]
+    )
+
+
+def _model_of(recipe: dict[str, object], files: Sequence[Path]) -> dict[str, object]:
+    """The settings that name the model: its name and weights, or its file and spec."""
+    name = str(recipe["backbone"])
+    if not name.startswith(PREFIX):
+        return {"backbone": name, "weights": _weights_of(recipe, files)}
+    for file in files:
+        if file.suffix.lower() in FORMATS and digest_of(read_graph(file)) == recipe["weights_digest"]:
+            return {"backbone": f"{PREFIX}{file}", "spec": tuple(recipe["spec"])}  # type: ignore[arg-type]
+    given = f", which {', '.join(map(str, files))} {'is' if len(files) == 1 else 'are'} not" if files else ""
+    raise UsageError(
+        f"these embeddings were made by your model file {name.removeprefix(PREFIX)} with SHA-256 "
+        f"{str(recipe['weights_digest'])[:12]}...{given}; give it with --weights PATH"
     )
 
 

@@ -24,7 +24,15 @@ class ExtractSettings(FrameSettings):
     output: Path
     backbone: str = option(
         "efficientnet_lite0",
-        "a pretrained backbone (--backbone help lists all), or pixels: no model, stores the frames themselves",
+        "a pretrained backbone (--backbone help lists all), file:MODEL.onnx (.tflite, .keras) for a model of your own, "
+        "or pixels: no model, stores the frames themselves",
+    )
+    spec: tuple[str, ...] = option(
+        (),
+        "for a model file: what its pictures must look like, such as mean=0.5,0.5,0.5; repeatable; wins over the file "
+        "MODEL.json beside it (clipseq inspect-backbone MODEL explains)",
+        kind=str,
+        metavar="KEY=VALUE",
     )
     weights: Path | None = option(None, "a weights file for that backbone, for use offline", kind=Path, metavar="PATH")
     image_size: int | None = option(

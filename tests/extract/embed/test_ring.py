@@ -17,7 +17,7 @@ def chunk(*values):
 
 
 def ring(*, batches=2, batch_size=4, writers=1):
-    return Ring(batches=batches, batch_size=batch_size, image_size=2, writers=writers)
+    return Ring(batches=batches, batch_size=batch_size, frame_shape=(2, 2, 3), writers=writers)
 
 
 def content(batch):
