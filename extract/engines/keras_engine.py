@@ -12,7 +12,14 @@ import numpy as np
 from extract.backbones.backbone import Backbone
 from extract.engines.engine import Compute, Engine, batch_for
 from extract.errors import BackboneError
-from extract.system.quiet_start import has_gpu, import_tensorflow, keras_backend, quiet_tensorflow, without_chatter
+from extract.system.quiet_start import (
+    allow_tf32,
+    has_gpu,
+    import_tensorflow,
+    keras_backend,
+    quiet_tensorflow,
+    without_chatter,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -35,8 +42,8 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
     by_pixels = batch_for(shape, at_224_px=GPU_BATCH, fewest=8, most=GPU_BATCH)
     batch_size = batch_size or (by_pixels if on_gpu else CPU_BATCH)
     with without_chatter():
-        _forbid_tf32(backend)
-        model = build_in_precision(backbone, precision)
+        allow_tf32(precision == "tf32")
+        model = build_in_precision(backbone, "float32" if precision == "tf32" else precision)
         compute, device = makers[backend](model, batch_size, shape)
         # A dummy batch: what the backend compiles (and logs) at the first call happens now.
         try:
@@ -50,20 +57,6 @@ def make_keras_engine(backbone: Backbone, batch_size: int | None, precision: str
             ) from error
     name = f"keras {version('keras')} ({backend} {sys.modules[backend].__version__}, {device}, {precision})"
     return Engine(name, "keras", batch_size, shape, compute, streams=GPU_STREAMS if on_gpu else 1)
-
-
-def _forbid_tf32(backend: str) -> None:
-    """By default, Ampere and later GPUs multiply float32 with a 10-bit mantissa."""
-    if backend == "tensorflow":
-        import_tensorflow().config.experimental.enable_tensor_float_32_execution(False)
-    elif backend == "jax":
-        import jax
-
-        jax.config.update("jax_default_matmul_precision", "highest")
-    else:
-        import torch
-
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def build_in_precision(backbone: Backbone, precision: str) -> keras.Model:

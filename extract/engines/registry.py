@@ -31,7 +31,8 @@ def make_engine(
         kind: "keras", "litert", or "auto": litert if TensorFlow would run on a CPU, else keras.
         batch_size: B, fixed for the life of the engine; None: for LiteRT 4 images of 224 px per core, for Keras 32 on
             a CPU or what fits on a GPU, for `pixels` what fits in 1 MiB.
-        precision: "float32", "mixed_float16" or "mixed_bfloat16"; the embeddings are float32 in any case.
+        precision: "float32", "tf32" (on GPUs of NVIDIA, float32 with products of a 10-bit mantissa), "mixed_float16" or
+            "mixed_bfloat16"; the embeddings are float32 in any case.
 
     Returns:
         The engine.

@@ -38,6 +38,22 @@ def import_keras_quietly(*, threads: int | None = None) -> None:
             import keras  # noqa: F401
         for name in ("absl", "tensorflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        allow_tf32(False)
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether GPUs may compute float32 products with a 10-bit mantissa, as Ampere and later do by default."""
+    backend = keras_backend()
+    if backend == "tensorflow":
+        import_tensorflow().config.experimental.enable_tensor_float_32_execution(allowed)
+    elif backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32" if allowed else "highest")
+    elif backend == "torch":
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextmanager

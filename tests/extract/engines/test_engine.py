@@ -198,6 +198,15 @@ def test_auto_takes_keras_for_other_precisions():
     assert bfloat16_engine(load_backbone("tiny")).kind == "keras"
 
 
+def test_only_tf32_shortens_products_on_a_gpu():
+    """By default the libraries do it where float32 is asked for."""
+    import tensorflow as tf
+
+    for precision, is_short in (("tf32", True), ("float32", False), ("mixed_float16", False)):
+        make_engine(load_backbone("tiny"), kind="keras", batch_size=1, precision=precision)
+        assert tf.config.experimental.tensor_float_32_execution_enabled() is is_short
+
+
 def test_a_precision_that_the_processor_lacks_is_said(monkeypatch):
     """oneDNN below AVX-512 has no bfloat16: TensorFlow fails at the first batch."""
 
@@ -261,7 +270,10 @@ def test_precision_does_not_stay_set_after_building():
     ("arguments", "message"),
     [
         ({"kind": "onnx", "batch_size": 2}, "--engine onnx is unknown: use one of auto, keras, litert"),
-        ({"precision": "int8", "batch_size": 2}, "--precision int8 is unknown: use one of float32, mixed_float16"),
+        (
+            {"precision": "int8", "batch_size": 2},
+            "--precision int8 is unknown: use one of float32, tf32, mixed_float16",
+        ),
         ({"batch_size": 0}, "--batch-size 0 must be 1 or more"),
         (
             {"kind": "litert", "precision": "mixed_float16", "batch_size": 2},
