@@ -272,7 +272,7 @@ def test_precision_does_not_stay_set_after_building():
         ({"kind": "onnx", "batch_size": 2}, "--engine onnx is unknown: use one of auto, keras, litert"),
         (
             {"precision": "int8", "batch_size": 2},
-            "--precision int8 is unknown: use one of float32, tf32, mixed_float16",
+            "--precision int8 is unknown: use one of float32, tf32, mixed",
         ),
         ({"batch_size": 0}, "--batch-size 0 must be 1 or more"),
         (
