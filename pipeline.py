@@ -27,6 +27,7 @@ except KeyboardInterrupt:  # Ctrl-C while Python starts
     raise SystemExit(130) from None
 
 if TYPE_CHECKING:
+    from extract.jobs.settings import ExtractSettings
     from extract.preview.rows import WindowCut
     from extract.preview.sheet import PictureChange
     from sequence_models.settings import TrainSettings
@@ -134,7 +135,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
         print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0: every sampled frame, once")
         settings = ExtractSettings(output=folder / f"features_{part}")
-        if extract_with_bar(folder / part, settings)["failed"]:
+        if extract_with_bar(folder / part, settings).num_failed:
             return 1
     clips = TrainSettings("many-to-one", "lstm_parts", learning_rate=3e-3, updates=400)  # better here than lstm
     frames = TrainSettings(  # only 32 recordings: a small model
@@ -204,39 +205,24 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or directly from videos with the recipe stored in the run."""
     from extract.store.recipe import is_store
+    from sequence_models.runs.run import read_run
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
     sequence_models.cli.check_predictions_path(arguments.output)
-    if all(is_store(target) for target in arguments.target):
-        return sequence_models.cli.predict_from_stores(arguments, arguments.target)
-    if len(arguments.target) > 1:
-        raise UsageError("give one VIDEOS, or one store for each store that the run was trained on")
-    return _predict_from_videos(arguments, arguments.target[0])
-
-
-def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
-    import tempfile
-
+    from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
-    from extract.jobs.recipe import settings_from_recipe
-    from sequence_models.runs.checks import refuse_to_predict
-    from sequence_models.runs.run import read_run
+
+    failed = 0
+
+    def embed(videos: str | Path, settings: ExtractSettings) -> None:
+        nonlocal failed
+        failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
-    refuse_to_predict(run)  # before extracting the videos in vain
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
-        home = arguments.features or Path(scratch)
-        stores = []
-        all_settings = [
-            settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
-            for number, recipe in enumerate(run.recipes)
-        ]
-        for settings in all_settings:
-            failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features))["failed"]
-            stores.append(settings.output)
+    how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}
+    with stores_to_predict(run, arguments.target, **how) as stores:
         code = sequence_models.cli.predict_from_stores(arguments, stores)
     return code or (1 if failed else 0)
 

@@ -62,6 +62,9 @@ def prepare(
         LabelError, SplitError, StoreError, RunError, UsageError: The data, or data and settings, are inconsistent; the
             message says how.
     """
+    for name, value in (("seeds", seeds), ("inner", inner)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} {value} must be at least 1")
     lists = official_lists(split_file)
     joined = DataSettings() if data is None else data
     if lists is not None and not joined.group_from:
