@@ -16,6 +16,7 @@ try:
     from pathlib import Path
     from typing import TYPE_CHECKING, Any
 
+    import clipseq  # noqa: F401 (first: it says which file in the user's folder hides one of our packages)
     import extract.cli
     import sequence_models.cli
     from extract import __version__
@@ -25,6 +26,10 @@ try:
     from extract.system.terminal import plain_output
 except KeyboardInterrupt:  # Ctrl-C while Python starts
     raise SystemExit(130) from None
+except ImportError as error:
+    if error.name in ("extract", "sequence_models"):  # hidden
+        raise SystemExit(f"clipseq: {error}") from None
+    raise
 
 if TYPE_CHECKING:
     from extract.jobs.settings import ExtractSettings

@@ -14,7 +14,7 @@ Nothing is loaded before it is used, and nothing is printed unless asked for (`p
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from clipseq import neighbours
+from clipseq.neighbours import refuse_hidden
 
 if TYPE_CHECKING:
     from clipseq.estimator import SequenceEstimator
@@ -75,7 +75,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "RunError",
 ]
 
-neighbours.refuse_hidden()
+refuse_hidden()
 
 if not TYPE_CHECKING:  # so that type checkers know the names above and no others
 

@@ -23,6 +23,11 @@ class Extraction:
         skipped: Number of clips that were already in the store.
         failed: clip_id -> why it could not be embedded; also folders that cannot be read.
         notes: What was left out or is odd, one sentence each.
+
+    Example:
+        >>> found = clipseq.extract("videos", "features", backbone="tiny", every=2)
+        >>> found.done + found.skipped, found.failed, len(found.store)
+        (24, {}, 24)
     """
 
     path: Path
@@ -61,7 +66,7 @@ def extract(
 
     Example:
         >>> clipseq.extract("videos", "features", backbone="tiny", every=2)
-        Extraction(path=PosixPath('features'), done=24, skipped=0, failed={}, notes=())
+        Extraction(path=...Path('features'), done=0, skipped=24, failed={}, notes=())
     """
     arguments = arguments_of(add_extract, {"videos": str(videos), "output": store, **options})
     settings = extract_settings(arguments)

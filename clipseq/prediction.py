@@ -72,6 +72,11 @@ class Predictions(Sequence[Prediction]):
 
     Attributes:
         classes: Class names, in the order of the probabilities.
+
+    Example:
+        >>> predictions = clipseq.open_run("runs/first").predict("features")
+        >>> predictions[0].clip_id, predictions[0].probabilities.shape, predictions.failed
+        ('fall/0.avi', (2,), {})
     """
 
     def __init__(

@@ -61,7 +61,7 @@ def train(
     Example:
         >>> run = clipseq.train("features", "labels.csv", task="many-to-one", run="runs/first", updates=60)
         >>> run
-        Run('runs/first', bilstm, many-to-one, 24 clips, classes fall, rise; validation macro-F1 1.000; not evaluated)
+        Run('runs/first', bilstm, many-to-one, 24 clips, classes fall, rise; validation macro-F1 ...)
     """
     given = {"jobs": 1, **options, "stores": _paths(store), "labels": labels, "task": task, "run": run}
     said: list[str] = []
@@ -89,7 +89,8 @@ def compare(
         As for `train`.
 
     Example:
-        >>> found = clipseq.compare("features", task="many-to-one", run="runs/all", models="meanpool,lstm", updates=60)
+        >>> options = {"models": ["meanpool", "lstm"], "updates": 9, "inner": 1}
+        >>> found = clipseq.compare("features", task="many-to-one", run="runs/all", **options)
         >>> found
         Comparison('runs/all', models meanpool, lstm)
         >>> list(found.to_pandas().columns)[:3]
@@ -126,6 +127,11 @@ class Run:
         path, notes: The same.
         settings: How its models are built and trained.
         classes: Class names, in the order of the probabilities.
+
+    Example:
+        >>> run = clipseq.Run("runs/first")
+        >>> run.classes, run.settings.updates, sorted(run.metrics["validation"])[:2]
+        (('fall', 'rise'), 60, ['majority', 'meanmaxstd_logreg'])
     """
 
     def __init__(self, path: str | Path, *, notes: tuple[str, ...] = ()) -> None:
@@ -165,8 +171,8 @@ class Run:
 
         Example:
             >>> scores = clipseq.open_run("runs/first").evaluate()
-            >>> sorted(scores["test"]["accuracy"])[:3]
-            ['ci95', 'protocol', 'value']
+            >>> scores["test"]["accuracy"]["protocol"]
+            'share of clips ...'
         """
         import_keras_quietly()
         from sequence_models.experiments.evaluate import evaluate

@@ -33,7 +33,7 @@ def open_store(path: str | Path) -> FeatureStore:
     Example:
         >>> store = clipseq.open_store("features")
         >>> store
-        FeatureStore('features': 24 clips, 126 timesteps, embeddings of tiny, 16 numbers each)
+        FeatureStore('features': 24 clips, 122 timesteps, embeddings of tiny, 16 numbers each)
         >>> store["rise/0.avi"].embeddings.shape
         (4, 16)
         >>> "rise/0.avi" in store, len(store), sorted(store)[:2]
@@ -51,6 +51,11 @@ class FeatureStore(Mapping[str, ClipEmbeddings]):
     Attributes:
         path: The same.
         recipe: What determines the numbers: backbone, sampling and so on.
+
+    Example:
+        >>> store = clipseq.FeatureStore("features")
+        >>> [len(clip) for clip_id, clip in store.items() if clip_id.endswith("/0.avi")], store.embedding_dim
+        ([4, 4], 16)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -138,7 +143,7 @@ class FeatureStore(Mapping[str, ClipEmbeddings]):
 
         Example:
             >>> clipseq.open_store("features").to_pandas().shape
-            (126, 19)
+            (122, 19)
         """
         numbers = range(self.embedding_dim)
         clips = list(self.values())

@@ -24,9 +24,10 @@ def tf_dataset(clips: Sequence[Clip], *, num_classes: int, batch_size: int, seed
         seed: Shuffles the clips anew in every pass; None keeps their order.
 
     Returns:
-        A tf.data.Dataset of ((embeddings, mask), y): float32 (B, T, D) padded with zeros, bool (B, T), True = real, and
-        int32 (B,) or (B, T), multi-label float32 (B, T, K). y is -1 on padding and where there is no label, which
-        `keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)` leaves out. Raw frames are uint8 (B, T, H, W, C).
+        A tf.data.Dataset of known length, of ((embeddings, mask), y): float32 (B, T, D) padded with zeros, or raw frames
+        uint8 (B, T, H, W, C); bool (B, T), True = real; int32 (B,) or (B, T), multi-label float32 (B, T, K). y is -1 on
+        padding and where there is no label, which `keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)` leaves
+        out.
 
     Raises:
         UsageError: batch_size is below 1.
@@ -52,4 +53,5 @@ def tf_dataset(clips: Sequence[Clip], *, num_classes: int, batch_size: int, seed
             known = batch.sample_weight.reshape(batch.sample_weight.shape + (1,) * (batch.labels.ndim > 2)) > 0
             yield (batch.embeddings, batch.mask), np.where(known, batch.labels, batch.labels.dtype.type(UNLABELLED))
 
-    return tf.data.Dataset.from_generator(batches, output_signature=((inputs, mask), labels))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=((inputs, mask), labels))
+    return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(clips) // batch_size)))
