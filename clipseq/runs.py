@@ -172,7 +172,7 @@ class Run:
         Example:
             >>> scores = clipseq.open_run("runs/first").evaluate()
             >>> scores["test"]["accuracy"]["protocol"]
-            'share of clips ...'
+            'share of 5 clips whose most probable class is right, ...'
         """
         import_keras_quietly()
         from sequence_models.experiments.evaluate import evaluate

@@ -24,8 +24,8 @@ def tf_dataset(clips: Sequence[Clip], *, num_classes: int, batch_size: int, seed
         seed: Shuffles the clips anew in every pass; None keeps their order.
 
     Returns:
-        A tf.data.Dataset of known length, of ((embeddings, mask), y): float32 (B, T, D) padded with zeros, or raw frames
-        uint8 (B, T, H, W, C); bool (B, T), True = real; int32 (B,) or (B, T), multi-label float32 (B, T, K). y is -1 on
+        A tf.data.Dataset of known length, of ((embeddings, mask), y): float32 (B, T, D) padded with zeros, or uint8
+        (B, T, H, W, C); bool (B, T), True = real; int32 (B,) or (B, T), multi-label float32 (B, T, K). y is -1 on
         padding and where there is no label, which `keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)` leaves
         out.
 

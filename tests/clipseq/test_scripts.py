@@ -43,7 +43,7 @@ def test_a_grid_over_groups(call, tmp_path):
     lines = Path("labels.csv").read_text().splitlines()
     grouped = [lines[0] + ",group", *(f"{line},{line.split('/')[1].split('.')[0]}" for line in lines[1:])]
     (tmp_path / "grouped.csv").write_text("\n".join(grouped))
-    assert [line.split(":")[0] for line in call("grid_search.py", "features", tmp_path / "grouped.csv")] == [
+    assert [line.rpartition(":")[0] for line in call("grid_search.py", "features", tmp_path / "grouped.csv")] == [
         "{'hidden': 16}",
         "{'hidden': 48}",
     ]
