@@ -4,6 +4,7 @@ from __future__ import annotations
 
 try:
     import argparse
+    import contextlib
     import functools
     import itertools
     import logging
@@ -65,10 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
     """
     with plain_output():
-        if not (sys.argv[1:] if argv is None else argv):
+        given = sys.argv[1:] if argv is None else list(argv)
+        if not given:
             make_parser().print_help(sys.stderr)
             return 2
-        arguments, unknown = make_parser().parse_known_args(argv)
+        if given[0].endswith(".toml"):
+            given = ["run", *given]
+        arguments, unknown = make_parser().parse_known_args(given)
         if unknown:
             arguments.parser.error(arguments.parser.unknown_text(unknown))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -232,6 +236,21 @@ def run_predict(arguments: argparse.Namespace) -> int:
     return code or (1 if failed else 0)
 
 
+def run_job(arguments: argparse.Namespace) -> int:
+    """`clipseq run`: does what is stale in a job file; with --from writes the file that repeats a run."""
+    from clipseq.job import run_job
+    from clipseq.job_file import read_job
+    from clipseq.job_from_run import write_job
+
+    if arguments.from_run is not None:
+        for path in write_job(arguments.from_run, arguments.job):
+            print(f"wrote {path}")
+        return 0
+    job = read_job(arguments.job)
+    with contextlib.chdir(job.path.parent):
+        return run_job(job, say=functools.partial(print, flush=True), predict=run_predict, dry_run=arguments.dry_run)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line: all verbs with their flags and help."""
     parser = Parser(
@@ -251,11 +270,38 @@ def make_parser() -> argparse.ArgumentParser:
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
     _add_training_view(verbs.choices["show"])
+    _add_job(verbs)
     for verb in verbs.choices.values():
         verb.set_defaults(parser=verb)
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
+
+
+def _add_job(verbs: argparse._SubParsersAction) -> None:
+    job = verbs.add_parser(
+        "run",
+        help="a whole job from a file: extract or import, train or compare, evaluate, predict, report",
+        description="Do what a job file says, and only what is stale: what is made from data or settings that have not "
+        "changed is left alone. Its sections are verbs, its keys their flags without the leading dashes; relative "
+        "paths start at its folder. clipseq JOB.toml is short for it.",
+        epilog="example:\n"
+        "  [extract]\n"
+        '  videos = "videos"\n'
+        '  output = "features"\n\n'
+        "  [train]\n"
+        '  labels = "labels.csv"\n'
+        '  task = "many-to-one"\n'
+        '  run = "runs/first"\n\n'
+        "  [predict]\n"
+        '  target = "new_videos"\n'
+        '  output = "predictions.csv"\n',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    job.add_argument("job", type=Path, metavar="JOB.toml", help="the file; with --from, the file to write")
+    job.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
+    job.add_argument("--from", dest="from_run", type=Path, metavar="RUN", help="write the file that repeats this run")
+    job.set_defaults(run=run_job)
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:

@@ -286,8 +286,7 @@ def test_no_verb_at_all_gets_the_help(capsys):
 
 
 def test_ctrl_c_while_python_starts_prints_no_traceback(tmp_path):
-    (tmp_path / "sequence_models").mkdir()
-    (tmp_path / "sequence_models" / "__init__.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "signal.py").write_text("raise KeyboardInterrupt")  # is imported where it would come
     code = "import sys; sys.path[:0] = sys.argv[1:]; import pipeline"
     done = subprocess.run([sys.executable, "-c", code, tmp_path, ROOT], cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stderr) == (130, b"")

@@ -106,7 +106,7 @@ def compare_models(
         data["inner"] = 1  # a fit on raw frames takes minutes
     default = _default_models(stores, frame_stores, given)
     points = grid_points(models or default, given, parse_grid(grid))
-    whole = prepare(stores, labels, TrainSettings(**fitting(default[0], given), model=default[0]), **data)
+    whole = prepare(stores, labels, settings_of_comparison(stores, given, frame_stores=frame_stores), **data)
     begin_comparison(whole[0])
     sources = [DataSource(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
     wanted = [settings for of_model in points.values() for settings in of_model.values()]
@@ -135,6 +135,14 @@ def compare_models(
         record = compare(sources, runs, on_fit=on_fit, jobs=jobs)
     say("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
     return run
+
+
+def settings_of_comparison(
+    stores: Sequence[str | Path], given: Mapping[str, Any], *, frame_stores: Sequence[str | Path] = ()
+) -> TrainSettings:
+    """The settings of the run that holds a comparison: those of the first default model; raises like `models_for`."""
+    first = _default_models(stores, frame_stores, given)[0]
+    return TrainSettings(**fitting(first, given), model=first)
 
 
 def _default_models(

@@ -9,6 +9,25 @@ import numpy as np
 
 import pipeline
 
+JOB = """\
+[extract]
+videos = "videos"
+output = "features"
+backbone = "tiny"
+every = 2
+
+[train]
+labels = "labels.csv"
+task = "many-to-one"
+run = "runs/first"
+model = "meanpool"
+updates = 5
+
+[predict]
+target = "videos"
+output = "predictions.csv"
+"""
+
 
 def write_ramp(path: Path, *, rising: bool, frames: int, level: int) -> None:
     """Grey levels that rise or fall: the same frames in opposite order."""
