@@ -119,7 +119,7 @@ class _Reader:
             try:
                 named_arguments(parser, {known[key]: value})
             except UsageError as error:
-                raise self.error(verb, key, str(error), number) from None
+                raise self.error(verb, key, str(error).replace(known[key], key, 1), number) from None
             given[known[key]] = value
         actions = named_actions(parser)
         needed = [key for key, name in known.items() if actions[name].required and name not in given]

@@ -6,17 +6,15 @@ LABELS is a CSV of clip_id,label. The batches are padded; the mask says what is 
 import sys
 
 import clipseq
-from extract.system.quiet_start import import_keras_quietly
 
 
 def main(store_path: str, labels: str) -> None:
     """Print the loss of every pass."""
-    import_keras_quietly()
-    import keras
-
     store = clipseq.open_store(store_path)
     classes = store.labelled(labels).vocabulary
     batches = store.to_tf_dataset(labels, batch_size=16, seed=0)
+    import keras  # after the line that starts TensorFlow without its chatter
+
     embeddings, mask = keras.Input((None, store.embedding_dim)), keras.Input((None,), dtype="bool")
     last = keras.layers.GRU(32)(embeddings, mask=mask)
     model = keras.Model([embeddings, mask], keras.layers.Dense(len(classes))(last))
