@@ -4,6 +4,7 @@ from __future__ import annotations
 
 try:
     import argparse
+    import contextlib
     import functools
     import itertools
     import logging
@@ -16,6 +17,7 @@ try:
     from pathlib import Path
     from typing import TYPE_CHECKING, Any
 
+    import clipseq  # noqa: F401 (first: it says which file in the user's folder hides one of our packages)
     import extract.cli
     import sequence_models.cli
     from extract import __version__
@@ -25,8 +27,13 @@ try:
     from extract.system.terminal import plain_output
 except KeyboardInterrupt:  # Ctrl-C while Python starts
     raise SystemExit(130) from None
+except ImportError as error:
+    if error.name in ("extract", "sequence_models"):  # hidden
+        raise SystemExit(f"clipseq: {error}") from None
+    raise
 
 if TYPE_CHECKING:
+    from extract.jobs.settings import ExtractSettings
     from extract.preview.rows import WindowCut
     from extract.preview.sheet import PictureChange
     from sequence_models.settings import TrainSettings
@@ -59,10 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 all done, 1 something failed or is wrong, 2 usage, 130 and 143 when interrupted or terminated.
     """
     with plain_output():
-        if not (sys.argv[1:] if argv is None else argv):
+        given = sys.argv[1:] if argv is None else list(argv)
+        if not given:
             make_parser().print_help(sys.stderr)
             return 2
-        arguments, unknown = make_parser().parse_known_args(argv)
+        if given[0].endswith(".toml"):
+            given = ["run", *given]
+        arguments, unknown = make_parser().parse_known_args(given)
         if unknown:
             arguments.parser.error(arguments.parser.unknown_text(unknown))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -134,7 +144,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
         print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0: every sampled frame, once")
         settings = ExtractSettings(output=folder / f"features_{part}")
-        if extract_with_bar(folder / part, settings)["failed"]:
+        if extract_with_bar(folder / part, settings).num_failed:
             return 1
     clips = TrainSettings("many-to-one", "lstm_parts", learning_rate=3e-3, updates=400)  # better here than lstm
     frames = TrainSettings(  # only 32 recordings: a small model
@@ -204,41 +214,41 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or directly from videos with the recipe stored in the run."""
     from extract.store.recipe import is_store
+    from sequence_models.runs.run import read_run
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
     sequence_models.cli.check_predictions_path(arguments.output)
-    if all(is_store(target) for target in arguments.target):
-        return sequence_models.cli.predict_from_stores(arguments, arguments.target)
-    if len(arguments.target) > 1:
-        raise UsageError("give one VIDEOS, or one store for each store that the run was trained on")
-    return _predict_from_videos(arguments, arguments.target[0])
-
-
-def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:
-    import tempfile
-
+    from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
-    from extract.jobs.recipe import settings_from_recipe
-    from sequence_models.runs.checks import refuse_to_predict
-    from sequence_models.runs.run import read_run
+
+    failed = 0
+
+    def embed(videos: str | Path, settings: ExtractSettings) -> None:
+        nonlocal failed
+        failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
-    refuse_to_predict(run)  # before extracting the videos in vain
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="clipseq-") as scratch:
-        home = arguments.features or Path(scratch)
-        stores = []
-        all_settings = [
-            settings_from_recipe(recipe, home / f"{number}", weights=arguments.weights)
-            for number, recipe in enumerate(run.recipes)
-        ]
-        for settings in all_settings:
-            failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features))["failed"]
-            stores.append(settings.output)
+    how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}
+    with stores_to_predict(run, arguments.target, **how) as stores:
         code = sequence_models.cli.predict_from_stores(arguments, stores)
     return code or (1 if failed else 0)
+
+
+def run_job(arguments: argparse.Namespace) -> int:
+    """`clipseq run`: does what is stale in a job file; with --from writes the file that repeats a run."""
+    from clipseq.job import run_job
+    from clipseq.job_file import read_job
+    from clipseq.job_from_run import write_job
+
+    if arguments.from_run is not None:
+        for path in write_job(arguments.from_run, arguments.job):
+            print(f"wrote {path}")
+        return 0
+    job = read_job(arguments.job)
+    with contextlib.chdir(job.path.parent):
+        return run_job(job, say=functools.partial(print, flush=True), predict=run_predict, dry_run=arguments.dry_run)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -260,11 +270,38 @@ def make_parser() -> argparse.ArgumentParser:
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
     _add_training_view(verbs.choices["show"])
+    _add_job(verbs)
     for verb in verbs.choices.values():
         verb.set_defaults(parser=verb)
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
     return parser
+
+
+def _add_job(verbs: argparse._SubParsersAction) -> None:
+    job = verbs.add_parser(
+        "run",
+        help="a whole job from a file: extract or import, train or compare, evaluate, predict, report",
+        description="Do what a job file says, and only what is stale: what is made from data or settings that have not "
+        "changed is left alone. Its sections are verbs, its keys their flags without the leading dashes; relative "
+        "paths start at its folder. clipseq JOB.toml is short for it.",
+        epilog="example:\n"
+        "  [extract]\n"
+        '  videos = "videos"\n'
+        '  output = "features"\n\n'
+        "  [train]\n"
+        '  labels = "labels.csv"\n'
+        '  task = "many-to-one"\n'
+        '  run = "runs/first"\n\n'
+        "  [predict]\n"
+        '  target = "new_videos"\n'
+        '  output = "predictions.csv"\n',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    job.add_argument("job", type=Path, metavar="JOB.toml", help="the file; with --from, the file to write")
+    job.add_argument("--dry-run", action="store_true", help="only say what would be done, and why")
+    job.add_argument("--from", dest="from_run", type=Path, metavar="RUN", help="write the file that repeats this run")
+    job.set_defaults(run=run_job)
 
 
 def _add_training_view(show: argparse.ArgumentParser) -> None:

@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import extract.cli
+import extract.jobs.batch
 import extract.jobs.job  # so that the forked processes need not
 from extract.decode import rules
 from extract.records import ClipEmbeddings
@@ -259,13 +259,13 @@ def preload() -> None:
 
 def _share_frames(frames: Count) -> None:
     """Lets the parent of this process know how many rows it has embedded and appended."""
-    show = extract.cli._FrameBar.show
+    show = extract.jobs.batch._FrameBar.show
 
     def show_and_share(bar: object, progress: extract.jobs.job.Progress) -> None:
         frames.value = progress.frames
         show(bar, progress)
 
-    extract.cli._FrameBar.show = show_and_share
+    extract.jobs.batch._FrameBar.show = show_and_share
 
 
 def report(tally: Tally, seconds: float) -> None:

@@ -246,12 +246,14 @@ def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:
         UsageError: a value is not greater than 0, or two flags exclude each other.
     """
     check_positive(arguments, "fps", "every", "num_frames", "first_frames")
+    rules = [name for name in ("fps", "every", "num_frames") if getattr(arguments, name) is not None]
+    if len(rules) > 1:  # from Python or a job file; the parser refuses it by itself
+        raise UsageError(f"{rules[0]} and {rules[1]} exclude each other; give one of them")
     kind, value = "fps", 8.0
     if arguments.first_frames is not None:
         kind, value = "every", 1
-    for name in ("fps", "every", "num_frames"):
-        if getattr(arguments, name) is not None:
-            kind, value = name, getattr(arguments, name)
+    if rules:
+        kind, value = rules[0], getattr(arguments, rules[0])
     return SamplingRule(kind, value, skip_frames=arguments.skip_frames, first_frames=arguments.first_frames)
 
 

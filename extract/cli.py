@@ -6,10 +6,8 @@ import argparse
 import json
 import math
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from extract import arguments as parsers
 from extract.arguments import check_positive, extract_settings, sampling_rule
@@ -17,8 +15,7 @@ from extract.arguments import check_positive, extract_settings, sampling_rule
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from extract.embed.timing import StageSeconds
-    from extract.jobs.job import ClipResult, Progress
+    from extract.jobs.batch import Batch
     from extract.jobs.settings import ExtractSettings
     from extract.preview.rows import WindowCut
     from extract.preview.sheet import PictureChange, Sheet, View
@@ -43,11 +40,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 def run_scan(arguments: argparse.Namespace) -> int:
     """`clipseq scan`: exit code 1 if a video cannot be decoded."""
     from extract.backbones.registry import load_backbone
+    from extract.jobs.batch import refuse_store
     from extract.preview import scan, scan_text
     from extract.system.cores import default_decode_threads
     from extract.videos.listing import search_videos
 
-    _refuse_store(arguments.videos)
+    refuse_store(arguments.videos)
     check_positive(arguments, "decode_threads")
     (items, left_out), totals, records = search_videos(arguments.videos), scan.ScanTotals(), []
     threads = arguments.decode_threads or default_decode_threads()
@@ -133,66 +131,33 @@ def run_why(arguments: argparse.Namespace) -> int:
 
 def run_extract(arguments: argparse.Namespace) -> int:
     """`clipseq extract`: exit code 0 if every clip is in the store, 1 if any failed."""
-    _refuse_store(arguments.videos)
     settings = extract_settings(arguments)
-    return 1 if extract_with_bar(arguments.videos, settings)["failed"] else 0
+    return 1 if extract_with_bar(arguments.videos, settings).num_failed else 0
 
 
-def _refuse_store(videos: str) -> None:
-    from extract.errors import UsageError
-    from extract.store.recipe import is_store
-
-    if is_store(videos):
-        raise UsageError(
-            f"{videos} is a feature store, not videos; give the videos, or train on it: clipseq train {videos}"
-        )
-
-
-def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: bool = True) -> Counter:
+def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: bool = True) -> Batch:
     """Run a job with a progress bar in frames, list its failures and lost frames, and print the closing line.
 
     Args:
         videos: As `search_videos` takes them.
         settings: What to do with them.
         is_kept: Whether the store still exists afterwards, so that users can inspect it.
-
-    Returns:
-        How many clips are done, skipped and failed; a folder that cannot be read counts as failed.
     """
-    from dataclasses import replace
-
-    from extract.embed.timing import StageSeconds, bottleneck_line
-    from extract.jobs.job import extract
+    from extract.embed.timing import bottleneck_line
+    from extract.jobs.batch import extract_videos
     from extract.text import lost_frames_text, remark_lines
-    from extract.videos.listing import is_list, search_videos
 
-    items, left_out = search_videos(videos)
-    settings = replace(settings, clips_from="list" if is_list(videos) else "")
-    lost, remarks = [], list[tuple[str, str]]()
-    counts: Counter = Counter(done=0, skipped=0, failed=0)
-    seconds = StageSeconds()
-    bar = _FrameBar(len(items))
-    try:
-        with closing(extract(items, settings, on_progress=bar.show, seconds=seconds)) as results:
-            for result in results:
-                counts[result.status] += 1
-                if result.lost_spans:
-                    lost.append((result.clip_id, result.lost_spans))
-                remarks += [(result.clip_id, remark) for remark in result.remarks]
-                if result.status == "failed":
-                    bar.write(_failure_line(result))
-    finally:
-        bar.close()
-    if counts["done"]:
-        print(_speed_line(seconds, bar.seconds))
-        print(bottleneck_line(seconds, has_model=settings.backbone != "pixels"))
-    if lost:
-        print(lost_frames_text(lost, store=str(settings.output) if is_kept else ""))
-    for line in remark_lines(remarks):
+    batch = extract_videos(videos, settings, tell=lambda line: print(line, file=sys.stderr))
+    if batch.done:
+        print(_speed_line(batch))
+        print(bottleneck_line(batch.stages, has_model=settings.backbone != "pixels"))
+    if batch.lost:
+        print(lost_frames_text(batch.lost, store=str(settings.output) if is_kept else ""))
+    for line in remark_lines(batch.remarks):
         print(line)
-    counts["failed"] += _tell(left_out)
-    print(f"done {counts['done']}  skipped {counts['skipped']}  failed {counts['failed']}")
-    return counts
+    _tell(batch.left_out)
+    print(f"done {batch.done}  skipped {batch.skipped}  failed {batch.num_failed}")
+    return batch
 
 
 def run_info(arguments: argparse.Namespace) -> int:
@@ -348,49 +313,9 @@ def _tell(left_out: LeftOut) -> int:
     return len(left_out.unreadable)
 
 
-def _failure_line(result: ClipResult) -> str:
-    return f"failed  {result.clip_id}: {result.reason}"
-
-
-def _speed_line(seconds: StageSeconds, wall_seconds: float) -> str:
+def _speed_line(batch: Batch) -> str:
     from extract.text import counted
 
-    rate = seconds.frames / max(wall_seconds, 1e-9)
-    return f"{counted(seconds.frames, seconds.rows)} in {wall_seconds:.1f} s ({rate:.0f} {seconds.rows}s/s)"
-
-
-class _FrameBar:
-    """A progress bar in frames, with rate and ETA, starting at the first embedded frame; only on a terminal."""
-
-    def __init__(self, clips: int) -> None:
-        import time
-
-        self._clips = clips
-        self._clock = time.perf_counter
-        self._began = self._clock()
-        self._bar: Any = None
-
-    @property
-    def seconds(self) -> float:
-        return self._clock() - self._began
-
-    def show(self, progress: Progress) -> None:
-        if self._bar is None:
-            from extract.system.terminal import progress_bar
-
-            self._bar = progress_bar(unit=" frames", smoothing=0.1, mininterval=0.2)
-        self._bar.total = progress.expected_frames
-        self._bar.set_postfix_str(f"{progress.clips} of {self._clips} clips", refresh=False)
-        self._bar.update(progress.frames - self._bar.n)
-
-    def write(self, line: str) -> None:
-        from extract.system.terminal import plain
-
-        if self._bar is None or self._bar.disable:
-            print(line, file=sys.stderr)
-        else:
-            self._bar.write(plain(line), file=self._bar.fp)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    stages, seconds = batch.stages, batch.seconds
+    rate = stages.frames / max(seconds, 1e-9)
+    return f"{counted(stages.frames, stages.rows)} in {seconds:.1f} s ({rate:.0f} {stages.rows}s/s)"

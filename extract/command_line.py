@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, NoReturn
 
+from extract.errors import UsageError
 from extract.text import did_you_mean
+
+KINDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 class BackboneName(argparse.Action):
@@ -81,3 +86,74 @@ class Parser(argparse.ArgumentParser):
             meant = did_you_mean(str(value), known)
             which = f"{meant} There are" if meant else "there are"
             raise argparse.ArgumentError(action, f"{str(value)!r} is unknown: {which} {', '.join(known)}")
+
+
+def named_arguments(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> argparse.Namespace:
+    """What a verb's parser gives for values that have names instead of flags, with the defaults of the rest.
+
+    Args:
+        parser: Of the verb.
+        given: Name -> value; names are those of the flags without dashes, such as batch_size. Comma-separated text may
+            be a list. None is the default.
+
+    Returns:
+        As from `parse_args`.
+
+    Raises:
+        UsageError: A name is unknown, or a value has the wrong type or is not among the choices; names the most
+            similar name, or the rule.
+    """
+    known = named_actions(parser)
+    arguments = {action.dest: action.default for action in known.values()}
+    for name, value in given.items():
+        if name not in known:
+            meant = did_you_mean(name, known)
+            raise UsageError(f"{name} is unknown; {meant or 'known are ' + ', '.join(known)}")
+        if value is not None:
+            arguments[known[name].dest] = _checked(name, value, known[name])
+    return argparse.Namespace(**arguments)
+
+
+def named_actions(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The arguments of a verb by name: of a flag without dashes, or of a positional argument."""
+    actions = [action for action in parser._actions if action.dest != "help"]
+    return {_name_of(action): action for action in actions}
+
+
+def _name_of(action: argparse.Action) -> str:
+    flag = action.option_strings[-1] if action.option_strings else action.dest
+    return flag.lstrip("-").replace("-", "_")
+
+
+def _checked(name: str, value: Any, action: argparse.Action) -> Any:
+    """A value as the action would store it."""
+    if action.nargs in ("+", "*") or isinstance(action, (argparse._AppendAction, Appended)):
+        several = value if isinstance(value, (list, tuple)) else [value]
+        values = [_single(name, each, action) for each in several]
+        return tuple(values) if isinstance(action, Appended) else values
+    if isinstance(value, (list, tuple)) and action.type in (None, str):  # such as classes
+        return ",".join(str(_single(name, each, action)) for each in value)
+    return _single(name, value, action)
+
+
+def _single(name: str, value: Any, action: argparse.Action) -> Any:
+    kind: Any = action.type or str
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {value!r}, which is not True or False")
+        return action.const if value else action.default
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if kind in (str, Path) and isinstance(value, (str, Path)):
+        value = kind(value)
+    elif kind is str and is_number:  # such as cv
+        value = str(value)
+    elif kind is int and is_number and isinstance(value, Integral):
+        value = int(value)
+    elif kind is float and is_number:
+        value = float(value)
+    else:
+        raise UsageError(f"{name} is {value!r}, which is not {KINDS[kind]}")
+    if action.choices is not None and value not in action.choices:
+        known = [str(choice) for choice in action.choices]
+        raise UsageError(f"{name} {value!r} is unknown; {did_you_mean(str(value), known)} There are {', '.join(known)}")
+    return value

@@ -15,6 +15,7 @@ ClipseqError                 any of those below; its text is one sentence that n
 ├── StoreError               a feature store cannot be read or made
 │   ├── RecipeMismatchError    the store was made with another recipe
 │   ├── SchemaError            the file is not a clipseq store, or has a newer schema
+│   ├── UnknownClipError       it has no such clip
 │   └── DamagedShardError      a shard cannot be read, or its digest is wrong
 ├── TooManyFailuresError     --max-failures was reached
 ├── LabelError               labels and clips do not match
@@ -101,6 +102,12 @@ class RecipeMismatchError(StoreError):
 
 class SchemaError(StoreError):
     """The file is not a clipseq store, or has a newer schema."""
+
+
+class UnknownClipError(StoreError, KeyError):
+    """The store has no such clip; also a KeyError, for those who use it as a mapping."""
+
+    __str__ = Exception.__str__  # that of KeyError adds quotes
 
 
 class DamagedShardError(StoreError):

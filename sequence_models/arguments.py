@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from extract.command_line import BackboneName
+from extract.errors import UsageError
 from extract.options import add_options
 from sequence_models.settings import TASKS, DataSettings, TrainSettings
 
@@ -216,3 +218,59 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, without: tuple[str, ...
         "(train: 1; compare: 5 if that part has fewer than 100 clips with one label each, else 1)",
     )
     return group
+
+
+def train_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `train_run` takes, from the arguments of train.
+
+    Raises:
+        UsageError: A value is out of range, or two exclude each other.
+    """
+    return {
+        **_data_arguments(arguments),
+        "settings": TrainSettings(**_given_settings(arguments)),
+        "inner": 1 if arguments.inner is None else arguments.inner,  # there is one model, so nothing to choose
+        "tensorboard": arguments.tensorboard,
+    }
+
+
+def compare_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `compare_models` takes, from the arguments of compare; raises as `train_arguments`."""
+    return {
+        **_data_arguments(arguments),
+        "given": _given_settings(arguments),
+        "models": arguments.models.split(",") if arguments.models else (),
+        "grid": arguments.grid,
+        "frame_stores": arguments.frames_store,
+    }
+
+
+def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of TrainSettings that arguments give."""
+    names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
+    settings = {name: getattr(arguments, name) for name in names}
+    if settings["start_from"]:
+        settings["start_from"] = str(Path(settings["start_from"]).resolve())
+    return settings
+
+
+def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What train and compare take alike."""
+    given = {field.name: getattr(arguments, field.name, None) for field in fields(DataSettings)} | {
+        "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
+        "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
+    }
+    names = ("stores", "labels", "cv", "seeds", "inner", "jobs")
+    same = {name: getattr(arguments, name) for name in names}
+    return same | {"run": arguments.run_directory, "split_file": arguments.split, "data": DataSettings(**given)}
+
+
+def _lines(path: Path) -> list[str]:
+    from extract.system.files import read_text, reason_of
+
+    try:
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id per line"
+        ) from None

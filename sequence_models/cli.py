@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
-
-if TYPE_CHECKING:
-    from sequence_models.runs.run import Run
-
-log = logging.getLogger(__name__)
+from sequence_models.arguments import (
+    TASKS,
+    add_compare,
+    add_evaluate,
+    add_predict,
+    add_report,
+    add_score,
+    add_train,
+    compare_arguments,
+    train_arguments,
+)
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -29,89 +32,20 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
-    from sequence_models.settings import TrainSettings
+    from sequence_models.experiments.verbs import train_run
 
-    settings = TrainSettings(**_settings(arguments))
-    data = _data_arguments(arguments) | {"inner": arguments.inner or 1}  # there is one model, so nothing to choose
-    run = train_with_bar(
-        arguments.stores, arguments.labels, settings, tensorboard=arguments.tensorboard, jobs=arguments.jobs, **data
-    )
+    run = train_run(**train_arguments(arguments), say=print)
     print(f"next: clipseq evaluate {run.path}")
     return 0
 
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
-    from extract.system.terminal import progress_bar
-    from extract.text import counted
-    from sequence_models.experiments.grid import fitting, grid_points, parse_grid
-    from sequence_models.experiments.pool import threads_per_task
-    from sequence_models.experiments.prepare import DataSource, check_input, data_source_of, frame_sources, prepare
-    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, near_duplicate_lines
-    from sequence_models.runs.results import begin_comparison
-    from sequence_models.settings import TrainSettings
+    from sequence_models.experiments.verbs import compare_models
 
-    given, data = _settings(arguments), _data_arguments(arguments)
-    frame_stores = arguments.frames_store
-    if frame_stores:
-        data["inner"] = arguments.inner or 1  # a fit on raw frames takes minutes
-    default = _default_models(arguments.stores, frame_stores, given)
-    models = arguments.models.split(",") if arguments.models else default
-    points = grid_points(models, given, parse_grid(arguments.grid))
-    first = TrainSettings(**fitting(default[0], given), model=default[0])
-    whole = prepare(arguments.stores, arguments.labels, first, **data)
-    begin_comparison(whole[0])
-    sources = [DataSource(*whole), *(frame_sources(*whole, frame_stores) if frame_stores else [])]
-    wanted = [settings for of_model in points.values() for settings in of_model.values()]
-    for settings in wanted:
-        seen = data_source_of(settings, sources)
-        check_input(settings, seen.data, seen.run.stores)
-    run, clips = whole
-    print(data_text(run, clips.notes, clips.unlabelled))
-    on_frames = any(settings.on_frames for settings in wanted)
-    _import_keras(threads=None if on_frames else threads_per_task(len(wanted) * len(run.folds) * run.fits))
-    from sequence_models.experiments.compare import compare, sub_runs
-    from sequence_models.experiments.verdict import comparison_text
-
-    needed = max(_check_fit(settings, data_source_of(settings, sources).data, run) for settings in wanted)
-    runs = sub_runs(sources, points)
-    fits = sum(map(len, runs.values())) * len(run.folds) * run.fits + bool(run.cv) * len(runs) * run.seeds
-    score = choosing_score(run.settings)
-    print(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB")
-    with progress_bar(total=fits, unit=" fits") as bar:
-
-        def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{name} {fold} seed {seed}: {fit_text(result, score)}", refresh=False)
-            _log_cost(f"{name} {fold} seed {seed}", result)
-            bar.update()
-
-        record = compare(sources, runs, on_fit=on_fit, jobs=arguments.jobs)
-    print("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
+    run = compare_models(**compare_arguments(arguments), say=print)
     print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
     return 0
-
-
-def _default_models(stores: Sequence[str], frame_stores: Sequence[str], given: dict[str, Any]) -> list[str]:
-    """What is compared where no models are named: one of each kind on embeddings, and all that the frames allow."""
-    from sequence_models.catalogue import RAW_MODEL_NAMES, TRAITS, TWO_STREAM
-    from sequence_models.experiments.grid import models_for
-    from sequence_models.experiments.prepare import holds_frames
-
-    raw = [name for name in RAW_MODEL_NAMES if name != TWO_STREAM or len(frame_stores or stores) > 1]
-    on_embeddings = [name for name, traits in TRAITS.items() if given["task"] in traits.compared]
-    possible = models_for(given, among=raw if holds_frames(stores) else on_embeddings)
-    return possible + (models_for(given, among=raw) if frame_stores else [])
-
-
-def _check_fit(settings: Any, data: Any, run: Run) -> int:
-    """Refuse what this backend or the memory cannot do; returns the bytes that fits with these settings take."""
-    from sequence_models.training.budget import budget_for
-    from sequence_models.training.fine_tuning import check_backend
-    from sequence_models.training.forecast import refuse_too_large
-
-    check_backend(settings)
-    budget = budget_for(data.clips, (), settings)
-    return refuse_too_large(data.clips, settings, budget, num_classes=run.num_classes)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -206,107 +140,15 @@ def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, r
     _import_keras()
     from sequence_models.experiments.evaluate import evaluate
     from sequence_models.experiments.summary import evaluation_text
+    from sequence_models.experiments.verbs import train_run
     from sequence_models.report.page import write_report
 
-    train_with_bar(stores, labels, settings, run=run, cv=cv, seeds=seeds)
+    train_run(stores, labels, settings, run=run, cv=cv, seeds=seeds, say=print)
     print(evaluation_text(evaluate(run)))
     return write_report(run)
-
-
-def train_with_bar(
-    stores: Sequence[str | Path],
-    labels: Path | None,
-    settings: Any,
-    *,
-    run: Path,
-    tensorboard: bool = False,
-    jobs: int | None = None,
-    **data: Any,
-) -> Run:
-    """Prepare and train a run with a progress bar over its fits; prints notes and validation scores."""
-    from extract.system.terminal import progress_bar
-    from sequence_models.experiments.pool import threads_per_task
-    from sequence_models.experiments.prepare import prepare
-    from sequence_models.experiments.summary import choosing_score, data_text, fit_text, overfitting_lines, score_table
-    from sequence_models.runs.checks import refuse_training_into_comparison
-
-    refuse_training_into_comparison(run)
-    prepared, clips = prepare(stores, labels, settings, run=run, **data)
-    print(data_text(prepared, clips.notes, clips.unlabelled))
-    _import_keras(threads=None if settings.on_frames else threads_per_task(len(prepared.folds) * prepared.fits))
-    from sequence_models.experiments.train import forecast_run, train
-
-    print(forecast_run(prepared, clips))
-    with progress_bar(total=len(prepared.all_fits), unit=" fits") as bar:
-
-        def on_fit(fold: str, seed: int, result: Any) -> None:
-            bar.set_postfix_str(f"{fold} seed {seed}: {fit_text(result, choosing_score(settings))}", refresh=False)
-            _log_cost(f"{fold} seed {seed}", result)
-            bar.update()
-
-        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard, jobs=jobs)
-    print(
-        score_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()})
-    )
-    for line in overfitting_lines(prepared):
-        print(line)
-    return prepared
-
-
-def _log_cost(name: str, result: Any) -> None:
-    """With -v: what a fit cost, and how often it called the backend."""
-    from extract.text import counted
-
-    if result is not None:
-        updates, calls = counted(result.updates, "update"), counted(result.counts["calls"], "call")
-        compiled = counted(result.counts.get("compilations", 0), "compilation")
-        log.info("%s: %.1f s, %s in %s with validation, %s", name, result.seconds, updates, calls, compiled)
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of TrainSettings that the command line gives."""
-    from sequence_models.settings import TrainSettings
-
-    names = [field.name for field in fields(TrainSettings) if hasattr(arguments, field.name)]
-    settings = {name: getattr(arguments, name) for name in names}
-    if settings["start_from"]:
-        settings["start_from"] = str(Path(settings["start_from"]).resolve())
-    return settings
-
-
-def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `prepare` about a run and its data."""
-    from dataclasses import fields
-
-    from extract.errors import UsageError
-    from sequence_models.settings import DataSettings
-
-    if arguments.seeds < 1:
-        raise UsageError(f"--seeds {arguments.seeds} must be at least 1")
-    if arguments.inner is not None and arguments.inner < 1:
-        raise UsageError(f"--inner {arguments.inner} must be at least 1")
-    given = {field.name: getattr(arguments, field.name, None) for field in fields(DataSettings)} | {
-        "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
-        "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
-    }
-    run = {"run": arguments.run_directory, "cv": arguments.cv, "split_file": arguments.split, "seeds": arguments.seeds}
-    run["inner"] = arguments.inner
-    return run | {"data": DataSettings(**given)}
 
 
 def _import_keras(*, threads: int | None = None) -> None:
     from extract.system.quiet_start import import_keras_quietly
 
     import_keras_quietly(threads=threads)
-
-
-def _lines(path: Path) -> list[str]:
-    from extract.errors import UsageError
-    from extract.system.files import read_text, reason_of
-
-    try:
-        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id per line"
-        ) from None

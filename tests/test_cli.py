@@ -286,8 +286,7 @@ def test_no_verb_at_all_gets_the_help(capsys):
 
 
 def test_ctrl_c_while_python_starts_prints_no_traceback(tmp_path):
-    (tmp_path / "sequence_models").mkdir()
-    (tmp_path / "sequence_models" / "__init__.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "signal.py").write_text("raise KeyboardInterrupt")  # is imported where it would come
     code = "import sys; sys.path[:0] = sys.argv[1:]; import pipeline"
     done = subprocess.run([sys.executable, "-c", code, tmp_path, ROOT], cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stderr) == (130, b"")
@@ -352,26 +351,26 @@ def test_both_opencv_packages_at_once_are_refused_where_pictures_do_not_decode(c
 
 @pytest.mark.parametrize(("number", "code"), ((signal.SIGTERM, 143), (signal.SIGINT, 130)))
 def test_a_signal_seals_what_is_gathered(tmp_path, make_video, monkeypatch, capsys, request, number, code):
-    import extract.cli
+    import extract.jobs.batch
     from extract.store.reader import open_store
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     for k in range(3):
         make_video(tmp_path / "videos" / f"{k}.avi", frames=20, step=5)
-    show = extract.cli._FrameBar.show
+    show = extract.jobs.batch._FrameBar.show
 
     def show_and_signal(bar, progress):
         show(bar, progress)
         if progress.frames == 32:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(extract.cli._FrameBar, "show", show_and_signal)
+    monkeypatch.setattr(extract.jobs.batch._FrameBar, "show", show_and_signal)
     command = ["extract", tmp_path / "videos", "--output", tmp_path / "features", *FAST, "--decode-threads", "1"]
     assert run(capsys, *command, "--batch-size", "8")[0] == code
     store = open_store(tmp_path / "features")
     assert store.clip_ids == ["0.avi"] and store.unfinished() == {"1.avi": 12}
-    monkeypatch.setattr(extract.cli._FrameBar, "show", show)
+    monkeypatch.setattr(extract.jobs.batch._FrameBar, "show", show)
     code, out, _ = run(capsys, *command)
     assert code == 0 and out.splitlines()[-1] == "done 2  skipped 1  failed 0"
 

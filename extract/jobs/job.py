@@ -91,7 +91,7 @@ def extract(
     if settings.part is not None:
         items = [item for item in items if in_part(item.clip_id, settings.part)]
     limit = failure_limit(settings.max_failures, len(items))
-    backbone = _backbone_of(settings)
+    backbone = backbone_of(settings)
     recipe = recipe_of(settings, backbone)
     check_recipe(settings.output, recipe)
     store = open_made_with(recipe, settings.output)
@@ -123,7 +123,8 @@ def extract(
                 yield from run.results(engine)
 
 
-def _backbone_of(settings: ExtractSettings) -> Backbone:
+def backbone_of(settings: ExtractSettings) -> Backbone:
+    """The backbone that settings name; raises like `load_backbone`."""
     return load_backbone(
         settings.backbone,
         weights=settings.weights,

@@ -123,6 +123,25 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
     return Imported(num_done, len(files) - num_done - len(failed), failed, left_out, settings.nan or "error")
 
 
+def import_work(folder: str | Path, output: str | Path, settings: ImportSettings) -> list[tuple[str, str]]:
+    """The clips that `import_features` would import now, each with the reason; raises like it."""
+    folder, output = Path(folder), Path(output)
+    files = _find(folder, output, LeftOut(folder))
+    settings = _with_policy(settings, list(files.values()), output)
+    check_recipe(output, settings.recipe())
+    store = open_made_with(settings.recipe(), output)
+    found = []
+    for clip_id, path in files.items():
+        if store is None or clip_id not in store:
+            found.append((clip_id, "it is not in the store"))
+        elif not any(
+            _is_current(store, clip_id, source_of(VideoItem(clip_id, path), with_digest=digest))
+            for digest in (False, True)
+        ):
+            found.append((clip_id, "the file has changed since it was imported"))
+    return found
+
+
 def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     """The features in one file as they will be stored, block by block; held as a whole only to interpolate gaps.
 

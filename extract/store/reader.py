@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
+from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnknownClipError
 from extract.records import ClipEmbeddings, Source, VideoTruth
 from extract.store.failures import Failure, latest_failures, parse_ledger, read_ledgers
 from extract.store.index import ShardIndex
@@ -29,7 +29,7 @@ from extract.store.provenance import made_of, mixture_warnings, stored_recipe
 from extract.store.recipe import fingerprint, read_recipe, recipe_differences
 from extract.store.schema import SCHEMA_VERSION, SHARD_PATTERN, TRUTH, Partial, no_store
 from extract.store.shard import Shard, ShardFile, damaged, open_shard
-from extract.text import counted, lost_frames_text
+from extract.text import counted, did_you_mean, lost_frames_text
 
 MAX_OPEN_FILES = 64
 _NO_LOSS = re.compile(rb'"lost_spans"\s*:\s*\[\s*\]')
@@ -179,10 +179,12 @@ class Store:
         """Where the parts of a complete clip are, in order.
 
         Raises:
-            StoreError: The store has no such clip.
+            UnknownClipError: The store has no such clip.
         """
         if clip_id not in self:
-            raise StoreError(f"{self.path} has no clip {clip_id!r} among its {counted(len(self), 'clip')}.")
+            meant = did_you_mean(clip_id, self.clip_ids)
+            held = f"{self.path} has no clip {clip_id!r} among its {counted(len(self), 'clip')}"
+            raise UnknownClipError(f"{held}; {meant}" if meant else f"{held}.")
         return self._rows.parts(clip_id)
 
     def truth_bytes(self, part: Segment) -> bytes:

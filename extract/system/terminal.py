@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from extract.text import aligned
@@ -77,9 +78,28 @@ def table_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
+_asked: ContextVar[bool | None] = ContextVar("progress bars", default=None)
+
+
+@contextmanager
+def progress_bars(shown: bool) -> Iterator[None]:
+    """In this block, every bar is shown, in notebooks as theirs, or none is; elsewhere bars are shown on terminals."""
+    before = _asked.set(shown)
+    try:
+        yield
+    finally:
+        _asked.reset(before)
+
+
 def progress_bar(**settings: Any) -> Any:
-    """A tqdm bar on standard error, if that is a terminal; text written to it must be `plain`."""
+    """A tqdm bar on standard error, if that is a terminal, or as `progress_bars` says; text for it must be `plain`."""
+    shown = _asked.get()
+    if shown:
+        from tqdm.auto import tqdm as bar_for_notebooks
+
+        return bar_for_notebooks(**{"dynamic_ncols": True, **settings, "disable": bool(settings.get("disable"))})
     from tqdm import tqdm
 
     file = getattr(sys.stderr, "raw_stream", sys.stderr)
-    return tqdm(**{"disable": None, "dynamic_ncols": True, "file": file, **settings})
+    hidden = {} if shown is None else {"disable": True}
+    return tqdm(**{"disable": None, "dynamic_ncols": True, "file": file, **settings, **hidden})

@@ -43,7 +43,34 @@ def prepare(
     inner: int | None = 1,
     data: DataSettings | None = None,
 ) -> tuple[Run, ClipSet]:
-    """Load clips and labels, make the folds, and create (or continue) the run directory.
+    """Load clips and labels, make the folds, and create (or continue) the run directory; arguments as for `plan_run`.
+
+    Raises:
+        LabelError, SplitError, StoreError, RunError, UsageError: The data, or data and settings, are inconsistent; the
+            message says how.
+    """
+    wanted, clips = plan_run(
+        stores, labels, settings, run=run, cv=cv, split_file=split_file, seeds=seeds, inner=inner, data=data
+    )
+    created = create_run(wanted)
+    if clips.alignment:
+        write_csv(created.path / "alignment.csv", alignment_rows(clips.alignment))
+    return created, clips
+
+
+def plan_run(
+    stores: Sequence[str | Path],
+    labels: Path | None,
+    settings: TrainSettings,
+    *,
+    run: Path,
+    cv: str | None = None,
+    split_file: str | Path | None = None,
+    seeds: int = 1,
+    inner: int | None = 1,
+    data: DataSettings | None = None,
+) -> tuple[Run, ClipSet]:
+    """The run that `prepare` would create, and its clips; writes nothing.
 
     Args:
         stores: Feature stores of the same clips, joined per frame.
@@ -62,6 +89,9 @@ def prepare(
         LabelError, SplitError, StoreError, RunError, UsageError: The data, or data and settings, are inconsistent; the
             message says how.
     """
+    for name, value in (("seeds", seeds), ("inner", inner)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} {value} must be at least 1")
     lists = official_lists(split_file)
     joined = DataSettings() if data is None else data
     if lists is not None and not joined.group_from:
@@ -96,10 +126,7 @@ def prepare(
         embedding_dim=clips.clips[0].embedding_dim,
         versions=library_versions(),
     )
-    created = create_run(wanted)
-    if clips.alignment:
-        write_csv(created.path / "alignment.csv", alignment_rows(clips.alignment))
-    return created, clips
+    return wanted, clips
 
 
 def _inner_fits(inner: int | None, folds: Sequence[Fold], settings: TrainSettings) -> int:

@@ -100,7 +100,7 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     run = read_run(path)
     _refuse_stale(run)
     metrics = read_metrics(path)
-    clips = _read_predictions(path / "predictions.npz", run)
+    clips = read_predictions(run)
     return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
 
 
@@ -131,7 +131,13 @@ def _group_of(run: Run, clip_id: str) -> str:
     return str(run.clips.get(clip_id, {}).get("group") or "")
 
 
-def _read_predictions(path: Path, run: Run) -> tuple[ReportedClip, ...]:
+def read_predictions(run: Run) -> tuple[ReportedClip, ...]:
+    """The test clips of an evaluated run, in the order of predictions.npz, without those that have no step.
+
+    Raises:
+        RunError: The run was not evaluated, or its files do not match.
+    """
+    path = run.path / "predictions.npz"
     arrays = read_arrays(path, again=evaluate_first(run.path), run_id=run.run_id)
     try:
         arrays["pts_seconds"] = arrays[run.times_name]

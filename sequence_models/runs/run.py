@@ -175,12 +175,11 @@ def create_run(run: Run) -> Run:
         remove_stale_temporaries(run.path / folder)
     remove_stale_temporaries(run.path)
     if not (run.path / RUN_NAME).exists():
-        run = replace(run, run_id=_id_of(run))
+        run = replace(run, run_id=run_digest(run))
         write_json(run.path / RUN_NAME, _to_record(run))
         return run
     old = read_run(run.path)
-    before, now = _to_record(old), _to_record(run)
-    differing = [text for key in COMPARED if before[key] != now[key] for text in _differences(key, before, now)]
+    differing = run_differences(old, run)
     if differing:
         raise RunError(
             f"{run.path} holds another experiment: {'; '.join(differing)}. Use another --run, or delete that directory"
@@ -188,6 +187,18 @@ def create_run(run: Run) -> Run:
     run = replace(run, test_opened=old.test_opened, run_id=old.run_id)
     write_json(run.path / RUN_NAME, _to_record(run))
     return run
+
+
+def run_differences(old: Run, new: Run) -> list[str]:
+    """In which settings and data two runs differ, in command-line terms; none: the old one can be continued."""
+    before, now = _to_record(old), _to_record(new)
+    return [text for key in COMPARED if before[key] != now[key] for text in _differences(key, before, now)]
+
+
+def run_digest(run: Run) -> str:
+    """16 hexadecimal digits from the settings and data of a run, independent of paths."""
+    record = {name: value for name, value in _to_record(run).items() if name not in ("stores", "labels", "versions")}
+    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
 
 def read_run(path: str | Path) -> Run:
@@ -280,12 +291,6 @@ def _settings_of_schema_2(settings: dict[str, Any]) -> dict[str, Any]:
             f"its model, {model} with steps {steps} and readout {readout}, no longer exists: train it again"
         )
     return settings
-
-
-def _id_of(run: Run) -> str:
-    """16 hexadecimal digits from the settings and data of a run, independent of paths."""
-    record = {name: value for name, value in _to_record(run).items() if name not in ("stores", "labels", "versions")}
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()[:16]
 
 
 def _to_record(run: Run) -> dict[str, Any]:
