@@ -11,7 +11,7 @@ from extract.errors import LabelError, UsageError
 from extract.text import counted
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.groups import groups_of
-from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
+from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable, ToolFacts
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS, DataSettings
 
 
@@ -102,6 +102,9 @@ def targets_from_table(
         LabelError: Labels of unknown clips; a name that matches several clips; two names for one clip.
     """
     found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
+    matched = {name for target in found.values() for name in (target.rows[0].clip_id,)}
+    views = table.tool.views if table.tool else ()
+    unknown = [name for name in unknown if not any(name in view and view & matched for view in views)]
     if unknown and missing == "error":
         raise LabelError(
             f"{table.path} labels {counted(unknown, 'clip')} without features: {quoted(unknown)}; "
@@ -144,7 +147,7 @@ def targets_from_folders(
 
 
 def vocabulary_of(
-    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None
+    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None, nothing: str = ""
 ) -> tuple[str, ...]:
     """The classes in the order of their indices.
 
@@ -152,6 +155,7 @@ def vocabulary_of(
         targets: All clips with a label.
         classes: The classes to use, in this order; None for all, sorted by name.
         background: The class of unlabelled timesteps; added if it is not a label.
+        nothing: A label that says that none of the classes is there, so not one of them.
 
     Returns:
         Class names.
@@ -159,7 +163,7 @@ def vocabulary_of(
     Raises:
         LabelError: A class is named twice or has no label; the background is not among the classes.
     """
-    labels = {row.label for target in targets for row in target.rows}
+    labels = {row.label for target in targets for row in target.rows} - {nothing}
     known = sorted(labels | {background} if background else labels)
     if classes is None:
         return tuple(known)
@@ -201,8 +205,8 @@ def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list
     found: dict[str, Target] = {}
     unknown: list[str] = []
     for name, rows in table.rows_by_clip().items():
-        where = f"{table.path} line {rows[0].line}"
-        clip_id = names.find(name, where=where)
+        where = table.where(rows[0])
+        clip_id = names.find(name, where=where) or (_of_tool(table.tool, name, names, where) if table.tool else None)
         if clip_id is None:
             unknown.append(name)
         elif clip_id in found:
@@ -212,6 +216,13 @@ def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list
         else:
             found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
     return found, unknown
+
+
+def _of_tool(tool: ToolFacts, name: str, names: ClipNames, where: str) -> str | None:
+    """The clip that a tool means, whose folders are those of another computer."""
+    bare = name.rpartition("/")[2]
+    found = names.find(bare, where=where)
+    return names.find(f"{tool.name_prefix}{bare}", where=where) if not found and tool.name_prefix else found
 
 
 def _with_groups(targets: dict[str, Target], group_from: str | None) -> dict[str, Target]:

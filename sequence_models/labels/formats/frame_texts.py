@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from extract.errors import LabelError, UsageError
@@ -56,6 +56,11 @@ def read_frame_labels(path: Path) -> list[str]:
     Raises:
         LabelError: The file is not text, has no label, or has an empty line between labels.
     """
+    return [label for _, label in label_lines(path)]
+
+
+def label_lines(path: Path, known: Collection[str] = ()) -> list[tuple[int, str]]:
+    """As `read_frame_labels`, each label with its line; a single line may be a known class with spaces."""
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -65,12 +70,12 @@ def read_frame_labels(path: Path) -> list[str]:
     labels = [line.strip() for line in lines[first:]]
     if not labels:
         raise LabelError(f"{path} has no labels; write one for every frame, or remove the file.")
-    if len(labels) == 1:
-        return labels[0].split()
+    if len(labels) == 1 and labels[0] not in known:
+        return [(first + 1, label) for label in labels[0].split()]
     if "" in labels:
         line = first + labels.index("") + 1
         raise LabelError(f"{path} line {line} is empty, so the frames after it would shift; write a label there.")
-    return labels
+    return list(enumerate(labels, start=first + 1))
 
 
 def _by_video(paths: Iterable[Path]) -> dict[str, Path]:
