@@ -147,8 +147,8 @@ def add_show_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParse
         "show-labels",
         help="what a label file holds, and how far two annotators agree",
         description="Print what was understood of a label file or folder, and how often and how long each class is "
-        "there, who labelled what, overlaps and gaps. With --against, or if one file has several annotators, also how far "
-        "they agree: Cohen's kappa frame by frame, and the F1 of segments that overlap by half.",
+        "there, who labelled what, overlaps and gaps. With --against, or if one file has several annotators, also "
+        "how far they agree: Cohen's kappa frame by frame, and the F1 of segments that overlap by half.",
     )
     parser.add_argument("labels", type=Path, metavar="IN", help="a label file or folder, as for --labels of train")
     parser.add_argument("--against", type=Path, metavar="IN2", help="labels of the same videos by somebody else")

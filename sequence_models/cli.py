@@ -9,7 +9,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
+from sequence_models.arguments import (
+    TASKS,
+    add_compare,
+    add_convert_labels,
+    add_evaluate,
+    add_predict,
+    add_report,
+    add_score,
+    add_show_labels,
+    add_train,
+)
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
@@ -25,6 +35,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_predict(verbs)
     add_report(verbs).set_defaults(run=run_report)
     add_score(verbs).set_defaults(run=run_score)
+    add_convert_labels(verbs).set_defaults(run=run_convert_labels)
+    add_show_labels(verbs).set_defaults(run=run_show_labels)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -150,6 +162,63 @@ def run_score(arguments: argparse.Namespace) -> int:
     )
     print(json.dumps(record, indent=1, ensure_ascii=False) if arguments.json else score_text(record))
     return 0
+
+
+def run_convert_labels(arguments: argparse.Namespace) -> int:
+    """`clipseq convert-labels`: prints what was read and written."""
+    from sequence_models.labels.reading import read_chosen, understood
+    from sequence_models.labels.writing import check_output, options_for, write_labels, written_format
+
+    used = written_format(arguments.to)
+    check_output(arguments.output)
+    table = read_chosen(arguments.labels, _label_settings(arguments))
+    options = options_for(table, fps=arguments.labels_fps, background=arguments.background, stores=arguments.features)
+    done = write_labels(table, arguments.output, used, options)
+    print(f"{arguments.labels}: {understood(table)}")
+    print(written_text(arguments.output, done))
+    return 0
+
+
+def written_text(output: Path, done: Any) -> str:
+    """What was written, and what the format could not hold."""
+    from extract.text import counted
+
+    left_out = ", ".join(counted(number, noun) for noun, number in done.left_out.items())
+    said = f"wrote {output}: {counted(done.files, 'file')}, {counted(done.rows, 'interval')}"
+    return said + (f"; {left_out} left out" if left_out else "")
+
+
+def run_show_labels(arguments: argparse.Namespace) -> int:
+    """`clipseq show-labels`: prints counts, durations, overlaps and gaps, and the agreement of two annotators."""
+    from itertools import combinations
+
+    from sequence_models.labels.overview import overview_text
+    from sequence_models.labels.reading import read_chosen
+    from sequence_models.scoring.agreement import agreement, agreement_text, by_annotator
+
+    settings = _label_settings(arguments)
+    table = read_chosen(arguments.labels, settings)
+    print(overview_text(table))
+    if arguments.against:
+        other = read_chosen(arguments.against, settings)
+        print(f"\n{overview_text(other)}")
+        pairs = [((str(arguments.labels), table), (str(arguments.against), other))]
+    else:
+        pairs = list(combinations(by_annotator(table).items(), 2))
+    for (name, first), (other_name, second) in pairs:
+        found = agreement(first, second, rate=arguments.labels_fps)
+        print(f"\n{agreement_text(found, names=(name, other_name))}")
+    return 0
+
+
+def _label_settings(arguments: argparse.Namespace) -> Any:
+    """The settings that say how labels are read."""
+    from sequence_models.settings import DataSettings
+
+    given = {
+        field.name: getattr(arguments, field.name) for field in fields(DataSettings) if hasattr(arguments, field.name)
+    }
+    return DataSettings(**given)
 
 
 def check_predictions_path(path: Path) -> None:
