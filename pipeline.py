@@ -208,7 +208,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
-    sequence_models.cli.check_predictions_path(arguments.output)
+    sequence_models.cli.check_predictions(arguments)
     if all(is_store(target) for target in arguments.target):
         return sequence_models.cli.predict_from_stores(arguments, arguments.target)
     if len(arguments.target) > 1:

@@ -95,7 +95,13 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
+        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame; see --to"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FORMAT",
+        help="write predictions per frame as labels that a tool opens, a file or a folder with a file per video: "
+        f"{', '.join(WRITTEN_FORMATS)}, or a plug-in's; intervals can be given to --labels",
     )
     parser.add_argument(
         "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for next time"

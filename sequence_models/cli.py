@@ -166,26 +166,18 @@ def run_score(arguments: argparse.Namespace) -> int:
 
 def run_convert_labels(arguments: argparse.Namespace) -> int:
     """`clipseq convert-labels`: prints what was read and written."""
-    from sequence_models.labels.reading import read_chosen, understood
-    from sequence_models.labels.writing import check_output, options_for, write_labels, written_format
+    from sequence_models.labels.writing import convert_labels
 
-    used = written_format(arguments.to)
-    check_output(arguments.output)
-    table = read_chosen(arguments.labels, _label_settings(arguments))
-    options = options_for(table, fps=arguments.labels_fps, background=arguments.background, stores=arguments.features)
-    done = write_labels(table, arguments.output, used, options)
-    print(f"{arguments.labels}: {understood(table)}")
-    print(written_text(arguments.output, done))
+    print(
+        convert_labels(
+            arguments.labels,
+            arguments.output,
+            to=arguments.to,
+            settings=_label_settings(arguments),
+            stores=arguments.features,
+        )
+    )
     return 0
-
-
-def written_text(output: Path, done: Any) -> str:
-    """What was written, and what the format could not hold."""
-    from extract.text import counted
-
-    left_out = ", ".join(counted(number, noun) for noun, number in done.left_out.items())
-    said = f"wrote {output}: {counted(done.files, 'file')}, {counted(done.rows, 'interval')}"
-    return said + (f"; {left_out} left out" if left_out else "")
 
 
 def run_show_labels(arguments: argparse.Namespace) -> int:
@@ -221,17 +213,23 @@ def _label_settings(arguments: argparse.Namespace) -> Any:
     return DataSettings(**given)
 
 
-def check_predictions_path(path: Path) -> None:
-    """Reject a path that predictions cannot be written to, before they are made.
+def check_predictions(arguments: argparse.Namespace) -> None:
+    """Reject a path or format that predictions cannot be written to, before they are made.
 
     Raises:
-        UsageError: It does not end in .csv.
+        UsageError: It does not end in .csv, or exists already; with --to, an unknown format or a run on whole clips.
         WriteError: It cannot be written.
     """
     from extract.errors import UsageError
     from extract.system.files import check_target
 
-    if path.suffix.lower() != ".csv":
+    path = arguments.output
+    if arguments.to:
+        from sequence_models.runs.exported import refuse_to_export
+        from sequence_models.runs.run import read_run
+
+        refuse_to_export(read_run(arguments.run_directory), path, to=arguments.to)
+    elif path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
     check_target(path)
 
@@ -246,6 +244,11 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
 
     run = read_run(arguments.run_directory)
     clips, predictions = predict_clips(run, stores)
+    if arguments.to:
+        from sequence_models.runs.exported import export_predictions
+
+        print(export_predictions(run, stores[0], clips, predictions, arguments.output, to=arguments.to))
+        return 0
     has_seconds = run.time_unit == "seconds"
     rows = prediction_rows(
         clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds

@@ -75,6 +75,11 @@ def span_of(clip_id: str) -> tuple[float, float]:
     return _split_span(clip_id)[1:]
 
 
+def is_whole(clip_id: str) -> bool:
+    """Whether a clip is a whole video, not a span of one."""
+    return span_of(clip_id) == (0.0, float("inf"))
+
+
 def without_ending(path: str) -> str:
     """A path without the ending of its file, such as ".mp4"; a number after a point is none."""
     return _EXTENSION.sub("", path)

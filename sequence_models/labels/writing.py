@@ -10,10 +10,13 @@ from pathlib import Path, PurePosixPath
 from extract.errors import LabelError, UsageError
 from extract.store.reader import open_store
 from extract.system.files import make_folder, write_text
+from extract.text import counted
 from sequence_models.labels.clip_names import ClipNames, without_ending
 from sequence_models.labels.formats.contract import LabelFormat, WriteOptions
 from sequence_models.labels.formats.registry import WRITTEN, format_named
+from sequence_models.labels.reading import read_chosen, understood
 from sequence_models.labels.table import BY_SECONDS, PER_CLIP, LabelRow, LabelTable
+from sequence_models.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,37 @@ def written_format(name: str) -> LabelFormat:
     if found.write is None:
         raise UsageError(f"--to {name} is only read, not written; choose one of {', '.join(WRITTEN)}.")
     return found
+
+
+def convert_labels(source: Path, output: Path, *, to: str, settings: DataSettings, stores: Sequence[str] = ()) -> str:
+    """Reads labels in one format and writes them in another.
+
+    Args:
+        source: A file or folder, as for `read_chosen`.
+        output: Must not exist.
+        to: A format that is written.
+        settings: How to read; `labels_fps` also converts between seconds and frames.
+        stores: Feature stores that know the videos.
+
+    Returns:
+        What was read and what was written, a line each.
+
+    Raises:
+        LabelError, UsageError, StoreError, WriteError: As for `read_chosen`, `options_for` and `write_labels`.
+    """
+    used = written_format(to)
+    check_output(output)
+    table = read_chosen(source, settings)
+    options = options_for(table, fps=settings.labels_fps, background=settings.background, stores=stores)
+    done = write_labels(table, output, used, options)
+    return f"{source}: {understood(table)}\n{written_text(output, done)}"
+
+
+def written_text(output: Path, done: Written) -> str:
+    """What was written, and what the format could not hold."""
+    left_out = ", ".join(counted(number, noun) for noun, number in done.left_out.items())
+    said = f"wrote {output}: {counted(done.files, 'file')}, {counted(done.rows, 'interval')}"
+    return said + (f"; {left_out} left out" if left_out else "")
 
 
 def options_for(

@@ -58,4 +58,13 @@ def write(table: LabelTable, options: WriteOptions) -> dict[str, str]:
     return files
 
 
-FORMAT = LabelFormat("audacity", "Audacity label track", recognise, read, write, holds_points=True, ending=".txt")
+FORMAT = LabelFormat(
+    "audacity",
+    "Audacity label track",
+    recognise,
+    read,
+    write,
+    holds_points=True,
+    gaps_are_background=True,
+    ending=".txt",
+)

@@ -60,6 +60,8 @@ class LabelFormat:
             are in `unit`. None: the format is only read.
         unit: BY_SECONDS or BY_FRAMES, of the intervals that `write` takes; "" for both.
         holds_points: Whether it is written with events without a length.
+        has_background: Whether it has a value for a frame that was watched and has none of the classes.
+        gaps_are_background: Whether its users write nothing where there is nothing.
         is_folder: Whether a data set is a folder, not each of its files.
         ending: Of the file written.
     """
@@ -71,5 +73,7 @@ class LabelFormat:
     write: Callable[[LabelTable, WriteOptions], dict[str, str]] | None = None
     unit: str = BY_SECONDS
     holds_points: bool = False
+    has_background: bool = False
+    gaps_are_background: bool = False
     is_folder: bool = False
     ending: str = ".csv"

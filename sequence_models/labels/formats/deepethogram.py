@@ -107,5 +107,12 @@ def _classes_of(where: str, cells: dict[str, str]) -> frozenset[str] | None:
 
 
 FORMAT = LabelFormat(
-    "deepethogram", "DeepEthogram labels", recognise, read, write, unit=BY_FRAMES, ending=f"{SUFFIX}.csv"
+    "deepethogram",
+    "DeepEthogram labels",
+    recognise,
+    read,
+    write,
+    unit=BY_FRAMES,
+    has_background=True,
+    ending=f"{SUFFIX}.csv",
 )
