@@ -229,6 +229,8 @@ def check_predictions(arguments: argparse.Namespace) -> None:
         from sequence_models.runs.run import read_run
 
         refuse_to_export(read_run(arguments.run_directory), path, to=arguments.to)
+        if path.is_dir():
+            return
     elif path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
     check_target(path)

@@ -297,6 +297,8 @@ def _framewise_clips(
 def _check_numbering(how: _Joining) -> list[str]:
     """Notes on how the label file seems to count frames; in strict mode, refuses counting that leaves gaps."""
     table = how.table
+    if table.tool is not None:  # its format says how it counts
+        return []
     if found := inclusive_ends(table):
         if how.data.alignment == STRICT:
             raise LabelError(f"{table.path}: {found}, or --alignment tolerant if one frame between them has no label.")

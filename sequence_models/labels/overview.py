@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from extract.text import aligned, counted, first_few
 from sequence_models.labels.intervals import pieces_of
-from sequence_models.labels.reading import understood
+from sequence_models.labels.reading import understood, unused_columns
 from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
 
 MOST_PEOPLE = 9
@@ -22,7 +22,7 @@ def overview_text(table: LabelTable) -> str:
     Returns:
         The line of `understood`, a table with a line per class, and lines on subjects, annotators, overlaps and gaps.
     """
-    lines = [f"{table.path}: {understood(table)}", *aligned(_class_rows(table))]
+    lines = [f"{table.path}: {understood(table)}", *unused_columns(table), *aligned(_class_rows(table))]
     lines += _who("subject", table.rows) + _who("annotator", table.rows)
     if table.kind != PER_CLIP:
         lines += [_overlap_line(table), _gap_line(table)]
@@ -66,7 +66,9 @@ def _who(what: str, rows: Iterable[LabelRow]) -> list[str]:
         counts[name] = counts.get(name, 0) + 1
     if not counts.keys() - {""}:
         return []
-    named = [f"{name or f'no {what}'} {number:,}" for name, number in sorted(counts.items(), key=lambda item: -item[1])]
+    named = [
+        f"{name or f'no {what}'} ({number:,})" for name, number in sorted(counts.items(), key=lambda item: -item[1])
+    ]
     return [f"labels per {what}: {first_few(named, MOST_PEOPLE)}"]
 
 

@@ -36,7 +36,7 @@ def read_label_source(path: Path, data: DataSettings) -> LabelTable:
         UsageError: An option is missing, or does not suit the format.
     """
     table = read_chosen(path, data)
-    _refuse_several_annotators(table)
+    refuse_several_annotators(table)
     return _with_lengths(table, data.point_width)
 
 
@@ -68,7 +68,7 @@ def read_everything(path: Path, data: DataSettings) -> LabelTable:
         merged = replace(merged, tool=replace(merged.tool, left_out={**merged.tool.left_out, "unknown file": others}))
     if not merged.rows:
         raise LabelError(f"{path} holds no labels; annotate something first.")
-    return merged
+    return _with_short_names(merged)
 
 
 def understood(table: LabelTable) -> str:
@@ -90,6 +90,11 @@ def understood(table: LabelTable) -> str:
         parts.append(" and ".join(f"{rate:g}" for rate in sorted(tool.rates)) + " fps")
     left_out = ", ".join(counted(number, noun) for noun, number in (tool.left_out if tool else {}).items())
     return ", ".join(parts) + (f"; {left_out} left out" if left_out else "")
+
+
+def unused_columns(table: LabelTable) -> list[str]:
+    """A line on the columns of the file that are not used, if there are any."""
+    return [f"columns that are not used: {first_few(table.ignored, 9)}"] if table.ignored else []
 
 
 def _found(path: Path, name: str | None) -> tuple[list[Path], LabelFormat, int]:
@@ -169,6 +174,24 @@ def _merged(path: Path, tables: Sequence[LabelTable]) -> LabelTable:
     )
 
 
+def _with_short_names(table: LabelTable) -> LabelTable:
+    """Paths of another computer become names of files, with as many folders as tell them apart."""
+    views = table.tool.views if table.tool else ()
+    names = {row.clip_id for row in table.rows}.union(*views)
+    long = sorted(name for name in names if name.startswith("/"))
+    if not long or table.tool is None:
+        return table
+    short = {}
+    for name in long:
+        parts = name.strip("/").split("/")
+        alike = [other for other in long if other != name and other.rpartition("/")[2] == parts[-1]]
+        fewest = (k for k in range(1, len(parts)) if not any(o.endswith("/" + "/".join(parts[-k:])) for o in alike))
+        short[name] = "/".join(parts[-next(fewest, len(parts)) :])
+    rows = tuple(replace(row, clip_id=short.get(row.clip_id, row.clip_id)) for row in table.rows)
+    renamed = tuple(frozenset(short.get(name, name) for name in view) for view in views)
+    return replace(table, rows=rows, tool=replace(table.tool, views=renamed))
+
+
 def _refuse_two_files(rows: Iterable[LabelRow]) -> None:
     """Two files may share a clip, but not a subject in it: they are of two people, or copies."""
     first: dict[tuple[str, str], LabelRow] = {}
@@ -232,7 +255,8 @@ def _of_one(table: LabelTable, rows: Sequence[LabelRow], what: str, wanted: str 
     return found
 
 
-def _refuse_several_annotators(table: LabelTable) -> None:
+def refuse_several_annotators(table: LabelTable) -> None:
+    """UsageError if two people labelled one clip: their labels must not be mixed."""
     first: dict[str, LabelRow] = {}
     for row in table.rows:
         other = first.setdefault(row.clip_id, row)

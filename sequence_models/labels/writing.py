@@ -14,7 +14,7 @@ from extract.text import counted
 from sequence_models.labels.clip_names import ClipNames, without_ending
 from sequence_models.labels.formats.contract import LabelFormat, WriteOptions
 from sequence_models.labels.formats.registry import WRITTEN, format_named
-from sequence_models.labels.reading import read_chosen, understood
+from sequence_models.labels.reading import read_chosen, refuse_several_annotators, understood, unused_columns
 from sequence_models.labels.table import BY_SECONDS, PER_CLIP, LabelRow, LabelTable
 from sequence_models.settings import DataSettings
 
@@ -61,9 +61,10 @@ def convert_labels(source: Path, output: Path, *, to: str, settings: DataSetting
     used = written_format(to)
     check_output(output)
     table = read_chosen(source, settings)
+    refuse_several_annotators(table)
     options = options_for(table, fps=settings.labels_fps, background=settings.background, stores=stores)
     done = write_labels(table, output, used, options)
-    return f"{source}: {understood(table)}\n{written_text(output, done)}"
+    return "\n".join([f"{source}: {understood(table)}", *unused_columns(table), written_text(output, done)])
 
 
 def written_text(output: Path, done: Written) -> str:
@@ -132,6 +133,9 @@ def write_labels(table: LabelTable, output: Path, used: LabelFormat, options: Wr
     rows = [row for row in table.rows if used.holds_points or not row.is_point]
     if len(rows) < len(table.rows):
         left_out["point event"] = len(table.rows) - len(rows)
+    for what in ("subject", "group", "split", "annotator"):
+        if what not in used.holds and (values := {getattr(row, what) for row in rows} - {""}):
+            left_out[what] = len(values)
     converted = _converted(replace(table, rows=tuple(rows)), used.unit or table.kind, options, left_out)
     if not converted.rows:
         raise LabelError(f"{table.path} has no interval that {used.title} can hold; nothing was written.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from extract.errors import LabelError
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions
@@ -66,7 +66,7 @@ def _movie(lines: list[str]) -> str:
     """The first movie, which stands on the line of its heading or on the next one."""
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if line.lower().startswith("movie file"):
-            return PurePosixPath(video_name(line.partition(":")[2].strip() or after)).name
+            return video_name(line.partition(":")[2].strip() or after)
     return ""
 
 

@@ -353,4 +353,13 @@ def _refuse_two_observers(path: Path, found: Iterable[tuple[LabelRow, str]]) -> 
             latest[key] = (row, observation)
 
 
-FORMAT = LabelFormat("boris", "BORIS events", recognise, read, write, holds_points=True, gaps_are_background=True)
+FORMAT = LabelFormat(
+    "boris",
+    "BORIS events",
+    recognise,
+    read,
+    write,
+    holds_points=True,
+    holds=frozenset({"subject"}),
+    gaps_are_background=True,
+)

@@ -60,6 +60,7 @@ class LabelFormat:
             are in `unit`. None: the format is only read.
         unit: BY_SECONDS or BY_FRAMES, of the intervals that `write` takes; "" for both.
         holds_points: Whether it is written with events without a length.
+        holds: Which of subject, group, split and annotator it is written with.
         has_background: Whether it has a value for a frame that was watched and has none of the classes.
         gaps_are_background: Whether its users write nothing where there is nothing.
         is_folder: Whether a data set is a folder, not each of its files.
@@ -73,6 +74,7 @@ class LabelFormat:
     write: Callable[[LabelTable, WriteOptions], dict[str, str]] | None = None
     unit: str = BY_SECONDS
     holds_points: bool = False
+    holds: frozenset[str] = frozenset()
     has_background: bool = False
     gaps_are_background: bool = False
     is_folder: bool = False

@@ -251,4 +251,6 @@ def _mime(clip_id: str) -> str:
     return kinds.get(PurePosixPath(clip_id).suffix.lower(), "video/*")
 
 
-FORMAT = LabelFormat("elan", "ELAN", recognise, read, write, gaps_are_background=True, ending=".eaf")
+FORMAT = LabelFormat(
+    "elan", "ELAN", recognise, read, write, holds=frozenset({"subject"}), gaps_are_background=True, ending=".eaf"
+)

@@ -9,6 +9,7 @@ from extract.errors import LabelError, UsageError
 from extract.system.files import read_text, reason_of
 
 HEADING = "###"
+TRUTH = "groundTruth"
 Files = dict[str, dict[str, Path]]  # split -> video -> file; the only split of a flat folder is ""
 
 
@@ -16,7 +17,7 @@ def find_label_files(folder: Path) -> Files:
     """Lists the label files of a folder.
 
     Args:
-        folder: Holds files, or one sub-folder of files per split; hidden files are ignored.
+        folder: Holds files, or a sub-folder of them per split, or groundTruth/ with either; hidden files are ignored.
 
     Returns:
         Split -> video -> file; the only split of a flat folder is "".
@@ -27,6 +28,8 @@ def find_label_files(folder: Path) -> Files:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give one that holds a text file per video.")
+    if (folder / TRUTH).is_dir():
+        folder = folder / TRUTH
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not entries or 0 < len(folders) < len(entries):

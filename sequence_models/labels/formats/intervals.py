@@ -11,6 +11,8 @@ from sequence_models.labels.formats.contract import LabelFormat, ReadOptions, Wr
 from sequence_models.labels.formats.plain_csv import read_labels
 from sequence_models.labels.table import BY_SECONDS, LabelTable
 
+COLUMNS = ("group", "split", "subject")  # where a row has any
+
 
 def recognise(path: Path, head: str) -> bool:
     """Whether the header has the columns clip_id or path, and no frame."""
@@ -26,7 +28,7 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
 def write(table: LabelTable, options: WriteOptions) -> dict[str, str]:
     """One file; groups, splits and subjects where there are any."""
     unit = ("start_seconds", "end_seconds") if table.kind == BY_SECONDS else ("start_frame", "end_frame")
-    more = [name for name in ("group", "split", "subject") if any(getattr(row, name) for row in table.rows)]
+    more = [name for name in COLUMNS if any(getattr(row, name) for row in table.rows)]
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(["clip_id", *unit, "label", *more])
@@ -37,4 +39,4 @@ def write(table: LabelTable, options: WriteOptions) -> dict[str, str]:
     return {"": file.getvalue()}
 
 
-FORMAT = LabelFormat("intervals", "our CSV", recognise, read, write, unit="")
+FORMAT = LabelFormat("intervals", "our CSV", recognise, read, write, unit="", holds=frozenset(COLUMNS))

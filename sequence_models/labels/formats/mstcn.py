@@ -12,11 +12,10 @@ from extract.errors import LabelError
 from extract.system.files import reason_of
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions, WriteOptions
 from sequence_models.labels.formats.frame_runs import end_of, frames_of, runs_of
-from sequence_models.labels.formats.frame_texts import HEADING, label_lines, video_name
+from sequence_models.labels.formats.frame_texts import HEADING, TRUTH, label_lines, video_name
 from sequence_models.labels.formats.tool_files import read_tool_text
 from sequence_models.labels.table import BY_FRAMES, LabelRow, LabelTable, ToolFacts
 
-TRUTH = "groundTruth"
 MAPPING = "mapping.txt"
 _BUNDLE = re.compile(r"(train|test)\.split(\d+)\.bundle")
 

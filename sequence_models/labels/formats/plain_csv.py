@@ -133,6 +133,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise LabelError(f"{path} line {reader.line_num} is not valid CSV ({error}); check its quotes.") from error
+    if not lines:
+        raise LabelError(f"{path} has only empty cells; the first line must be its header: {HEADERS}.")
     header = [name.strip().lower() for name in lines[0][1]]
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:

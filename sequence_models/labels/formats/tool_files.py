@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 from xml.parsers import expat
@@ -19,7 +19,7 @@ from extract.system.typed_json import parse_json
 MAX_BYTES = 64 * 2**20
 HEAD_BYTES = 1 << 16
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:/")
+_WINDOWS_DRIVE = re.compile(r"^/*[A-Za-z]:/+")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -119,22 +119,23 @@ def refuse_reversed(start: float, end: float, *, where: str) -> None:
 
 
 def video_name(text: str) -> str:
-    """The video that a path or address of another machine means.
+    """The video that a path or address means.
 
     Args:
-        text: A relative path, which is kept, or an absolute one or an address, which says only the file name.
+        text: A relative path, or an absolute one or an address, whose first folders are those of another computer.
 
     Returns:
-        With forward slashes; "" if there is none.
+        With forward slashes, and one in front if the first folders may be strange; "" if there is none.
     """
     name = text.strip()
     scheme, mark, rest = name.partition("://")
     if mark and scheme.isalpha():
         name = "/" + unquote(rest)
-    name = name.replace("\\", "/")
-    if name.startswith("/") or _WINDOWS_DRIVE.match(name) or ".." in name.split("/"):
-        return PurePosixPath(name).name
-    return name.removeprefix("./")
+    parts = _WINDOWS_DRIVE.sub("/", name.replace("\\", "/")).split("/")
+    if ".." in parts:
+        parts = ["", *parts[len(parts) - parts[::-1].index("..") :]]
+    kept = [part for part in parts if part not in ("", ".")]
+    return "/" * (parts[0] == "" and bool(kept)) + "/".join(kept)
 
 
 def read_tool_json(path: Path) -> Any:

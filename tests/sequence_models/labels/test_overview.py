@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 from label_examples import write_store
@@ -41,7 +42,7 @@ def test_show_labels_counts_measures_and_finds_overlaps_and_gaps(events, capsys)
         "run    3          2      10.500   3.500   1.000       5.500      0",
         "bite   0          1      -        -       -           -          1",
         "dig    1          1      6.500    6.500   6.500       6.500      0",
-        "labels per subject: A 3, B 1, no subject 1",
+        "labels per subject: A (3), B (1), no subject (1)",
         "overlaps of different classes: 2.500 s in 1 clip; the first: 'rig.mp4' is 'dig' and 'run' from 3 to 5.5",
         "gaps between labels: 1, 2.000 s in 1 clip; the longest: 2.000 s from 2 in 'yard.mp4'",
     ]
@@ -75,6 +76,27 @@ def test_convert_labels_writes_a_row_for_every_frame_that_the_store_knows(events
         rows[1] == ["0", "0", "1", "0"] and rows[165] == ["164", "0", "1", "1"] and rows[166] == ["165", "0", "0", "1"]
     )
     assert rows[300] == ["299", "1", "0", "0"]
+
+
+def test_what_a_format_cannot_hold_is_counted(events, tmp_path, capsys):
+    given = EVENTS.replace("Behavior type", "Modifier #1,Behavior type").replace(",STATE", ",floor,STATE")
+    events.write_text(given.replace(",POINT", ",,POINT"), encoding="utf-8")
+    code, out, _ = run(capsys, "convert-labels", events, tmp_path / "tracks", "--to", "audacity")
+    assert code == 0 and out.splitlines()[1:] == [
+        "columns that are not used: Modifier #1",
+        f"wrote {tmp_path / 'tracks'}: 2 files, 5 intervals; 2 subjects left out",
+    ]
+
+
+def test_labels_of_two_people_are_not_mixed(tmp_path, capsys):
+    spans = [{"value": {"ranges": [{"start": 1, "end": n}], "timelinelabels": ["x"]}} for n in (10, 12)]
+    people = [{"completed_by": n, "result": [span]} for n, span in enumerate(spans)]
+    (tmp_path / "ls.json").write_text(json.dumps([{"id": 1, "data": {"video": "v.mp4"}, "annotations": people}]))
+    told = tmp_path / "ls.json", "--labels-fps", "25"
+    code, _, err = run(capsys, "convert-labels", told[0], tmp_path / "o.csv", "--to", "intervals", *told[1:])
+    assert code == 2 and "'v.mp4' was labelled by '0' and by '1'; choose one with --annotator" in err
+    code, out, _ = run(capsys, "show-labels", *told)
+    assert code == 0 and "labels per annotator: 0 (1), 1 (1)" in out and "0 against 1: 1 clip, 12 frames" in out
 
 
 def test_one_class_per_frame_is_refused_for_two_at_once(events, tmp_path, capsys):

@@ -225,6 +225,11 @@ def test_files_of_annotation_tools_are_named_and_not_asked_for_clip_id_and_label
     assert said.endswith(".")
 
 
+def test_a_file_of_empty_quotes_is_refused(written):
+    with pytest.raises(LabelError, match="has only empty cells; the first line must be its header"):
+        read_labels(written('""\n'))
+
+
 def test_a_pickle_is_never_opened(tmp_path):
     path = tmp_path / "labels.pickle"
     path.write_bytes(pickle.dumps({"a": [[0, 3]]}))

@@ -8,6 +8,7 @@ from label_examples import joined, write_store
 
 from extract.errors import ClipseqError, LabelError, UsageError
 from extract.records import VideoTruth
+from sequence_models.labels.formats.tool_files import video_name
 from sequence_models.labels.reading import read_everything, read_label_source, understood
 from sequence_models.settings import DataSettings
 
@@ -210,3 +211,47 @@ def test_a_missing_file_is_named_as_before(tmp_path):
 def test_a_textgrid_is_refused_by_name(written):
     with pytest.raises(ClipseqError, match=r"is a Praat TextGrid; open it in ELAN"):
         read_everything(written("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n'), DataSettings())
+
+
+def boris(*spans):
+    lines = [f"o {media},,{label},STATE,{start},{end},{media},30\n" for media, label, start, end in spans]
+    return "".join(
+        ["Observation id,Subject,Behavior,Behavior type,Start (s),Stop (s),Media file name,FPS (frame/s)\n", *lines]
+    )
+
+
+def test_files_of_one_name_in_two_folders_stay_two_clips(tmp_path, written):
+    two = written(
+        "e.csv", boris(("/lab/d1/cam.mp4", "a", 0, 1), ("/lab/d2/cam.mp4", "b", 0, 1), ("C:\\x\\y.mp4", "a", 0, 1))
+    )
+    table = read_everything(two, DataSettings())
+    assert [row.clip_id for row in table.rows] == ["d1/cam.mp4", "d2/cam.mp4", "y.mp4"]
+    store = write_store(
+        tmp_path / "s", {"all/d1/cam.mp4": 30, "all/d2/cam.mp4": 30, "all/y.mp4": 30}, truth=TRUTH, fps=30.0
+    )
+    data = joined([store], two, task=FRAMES)
+    assert [data.vocabulary[clip.labels[0]] for clip in data.clips] == ["a", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("rig.mp4", "rig.mp4"),
+        ("./day/rig.mp4", "day/rig.mp4"),
+        ("C:\\lab\\rig 1.mp4", "/lab/rig 1.mp4"),
+        ("file:///D:/lab/rig%201.mp4", "/lab/rig 1.mp4"),
+        ("../videos/rig.mp4", "/videos/rig.mp4"),
+        ("https://host/a/rig.mp4", "/host/a/rig.mp4"),
+        ("", ""),
+        ("/", ""),
+    ],
+)
+def test_what_is_left_of_a_path_of_another_computer(text, name):
+    assert video_name(text) == name
+
+
+def test_gaps_of_one_frame_are_no_sign_of_inclusive_ends_where_the_format_says_how_it_counts(store, written):
+    rows = "".join(f"{k},{int(k % 5 == 4)},{int(k % 5 != 4)}\n" for k in range(30))
+    path = written("rig_labels.csv", ",background,x\n" + rows)
+    data = joined([store], path, task=FRAMES, multi_label=True)
+    assert data.clips[0].labels[:, 0].tolist() == [1, 1, 1, 1, 0] * 6

@@ -174,11 +174,11 @@ def test_boris_unpaired_start_names_the_observation(written):
         (aggregated("sniff", "1", "2", offset="5"), "line 2: it starts at 1 s, before the time offset of 5 s"),
         (
             aggregated("a", "1", "2") + aggregated("b", "3", "4", fps="25.000"),
-            "line 3: 'rig2.avi' has 25 frames/s, on line 2 it has 30; keep one",
+            "line 3: '/lab/rig2.avi' has 25 frames/s, on line 2 it has 30; keep one",
         ),
         (
             aggregated("a", "1", "4") + aggregated("a", "3", "5", observation="dawn 3 bis"),
-            "the observations 'dawn 3' and 'dawn 3 bis' both have 'a' in 'rig2.avi' at 3 s, as of two observers",
+            "the observations 'dawn 3' and 'dawn 3 bis' both have 'a' in '/lab/rig2.avi' at 3 s, as of two observers",
         ),
         (
             aggregated("a", "1", "2", duration="60.0;30.0", source="player #1:a;b;c.avi"),

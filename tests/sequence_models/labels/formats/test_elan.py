@@ -126,7 +126,7 @@ def test_elan_entities_cannot_blow_up(written):
         (
             [tier("p", annotation("a"))],
             {"media": MEDIA.format(more=' TIME_ORIGIN="-2000"')},
-            "0.48 s before 'yard.mov'",
+            "0.48 s before '/rec/day 2/yard.mov'",
         ),
         ([tier("p", annotation("a") + "<")], {}, "line 12 is not well-formed XML"),
     ],
