@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unicodedata import category, normalize
 
 from extract.errors import LabelError, UsageError
-from extract.text import counted
+from extract.text import counted, first_few
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.groups import groups_of
 from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable, ToolFacts
@@ -101,8 +101,8 @@ def targets_from_table(
     Raises:
         LabelError: Labels of unknown clips; a name that matches several clips; two names for one clip.
     """
-    found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
-    matched = {name for target in found.values() for name in (target.rows[0].clip_id,)}
+    found, unknown, loose = _match(table, ClipNames([*clip_ids, *known, *failed]))
+    matched = {target.rows[0].clip_id for target in found.values()}
     views = table.tool.views if table.tool else ()
     unknown = [name for name in unknown if not any(name in view and view & matched for view in views)]
     if unknown and missing == "error":
@@ -112,7 +112,9 @@ def targets_from_table(
         )
     wanted = set(clip_ids)
     labelled = {key: target for key, target in found.items() if key in wanted and target.rows[0].label}
-    notes = _notes(table, unknown, [key for key in found if key in failed])
+    notes = _notes(table, unknown, [key for key in found if key in failed]) + loose
+    if alike := [sorted(view & matched) for view in views if len(view & matched) > 1]:
+        notes.append(f"{quoted(alike[0])} show one scene and have the same labels: put such videos in one group")
     if group_from is not None and labelled and all(target.group for target in labelled.values()):
         notes.append(f"--group-from is not used: {table.path} has a group for every clip")
     return _with_groups(labelled, group_from), notes
@@ -200,13 +202,17 @@ def _told_apart(name: str) -> str:
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"
 
 
-def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:
-    """The clip of every row, and the names that match none."""
+def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str], list[str]]:
+    """The clip of every row, the names that match none, and a note on those that match only without their folders."""
     found: dict[str, Target] = {}
     unknown: list[str] = []
+    loose: list[str] = []
     for name, rows in table.rows_by_clip().items():
         where = table.where(rows[0])
-        clip_id = names.find(name, where=where) or (_of_tool(table.tool, name, names, where) if table.tool else None)
+        clip_id = names.find(name, where=where)
+        if clip_id is None and table.tool:
+            clip_id = _of_tool(table.tool, name, names, where)
+            loose += [f"{name!r} is {clip_id!r}"] if clip_id and "/" in name else []
         if clip_id is None:
             unknown.append(name)
         elif clip_id in found:
@@ -215,7 +221,8 @@ def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list
             )
         else:
             found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
-    return found, unknown
+    several = f"{counted(loose, 'video')} by the name of the file, in another folder: {first_few(loose)}"
+    return found, unknown, [f"{table.path} names {several}"] if loose else []
 
 
 def _of_tool(tool: ToolFacts, name: str, names: ClipNames, where: str) -> str | None:

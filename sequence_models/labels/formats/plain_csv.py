@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from extract.errors import LabelError
 from extract.system.files import read_regular, unguarded
 from extract.system.separators import separator_hint
+from sequence_models.labels.formats.tool_files import UTF16
 from sequence_models.labels.formats.tool_hints import pickle_hint, tool_hint
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
 
@@ -107,6 +108,8 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise LabelError(f"{path} cannot be read ({error.strerror}); give an existing CSV file.") from error
     if hint := pickle_hint(content):
+        raise LabelError(f"{path} {hint}.")
+    if content.startswith(UTF16) and (hint := tool_hint(content.decode("utf-16", "replace"))):
         raise LabelError(f"{path} {hint}.")
     try:
         text = content.decode("utf-8-sig")

@@ -20,14 +20,14 @@ MAX_BYTES = 64 * 2**20
 HEAD_BYTES = 1 << 16
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _WINDOWS_DRIVE = re.compile(r"^/*[A-Za-z]:/+")
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def first_characters(path: Path) -> str:
     """The beginning of a file, to recognise its format; raises OSError."""
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
-    return head.decode("utf-16" if head.startswith(_UTF16) else "utf-8-sig", "replace")
+    return head.decode("utf-16" if head.startswith(UTF16) else "utf-8-sig", "replace")
 
 
 def read_tool_text(path: Path) -> str:
@@ -44,7 +44,7 @@ def read_tool_text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise LabelError(f"{path} is larger than {MAX_BYTES >> 20} MB, too large for a label file; split it by video.")
     try:
-        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise LabelError(f"{path} line {line} is not UTF-8 text; save or export it as UTF-8.") from None

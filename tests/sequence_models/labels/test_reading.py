@@ -16,6 +16,13 @@ FRAMES = "many-to-many"
 TRUTH = VideoTruth(
     "pyav", "h264", 64, 48, declared_frames=30, decoded_frames=30, average_rate=30.0, duration_seconds=1.0
 )
+MEDIA = "".join(f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///{name}.mp4"/>' for name in ("side", "rig"))
+TWO_CAMERAS = (
+    f"<ANNOTATION_DOCUMENT><HEADER>{MEDIA}</HEADER><TIME_ORDER><TIME_SLOT TIME_SLOT_ID='a' TIME_VALUE='0'/>"
+    "<TIME_SLOT TIME_SLOT_ID='b' TIME_VALUE='500'/></TIME_ORDER><TIER TIER_ID='t'><ANNOTATION>"
+    "<ALIGNABLE_ANNOTATION TIME_SLOT_REF1='a' TIME_SLOT_REF2='b'><ANNOTATION_VALUE>run</ANNOTATION_VALUE>"
+    "</ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>"
+)
 
 
 @pytest.fixture
@@ -65,6 +72,14 @@ def test_a_path_of_another_computer_is_the_file_of_that_name(tmp_path, written):
     assert [clip.clip_id for clip in data.clips] == ["day/rig.mp4", "day/yard.mp4"]
 
 
+def test_a_file_found_in_another_folder_is_said(store, written):
+    path = written("e.csv", boris(("raw/rig.mp4", "a", 0, 1)))
+    assert (
+        f"{path} names 1 video by the name of the file, in another folder: 'raw/rig.mp4' is 'day/rig.mp4'"
+        in joined([store], path, task=FRAMES).notes
+    )
+
+
 def test_two_videos_of_one_name_are_both_named(tmp_path, written):
     store = write_store(tmp_path / "s", {"day/rig.mp4": 30, "night/rig.mp4": 30}, truth=TRUTH, fps=30.0)
     with pytest.raises(LabelError, match=r"rig.txt line 1: clip_id 'rig' matches 'day/rig.mp4', 'night/rig.mp4'"):
@@ -78,15 +93,8 @@ def test_activitynet_names_lack_the_prefix_of_the_files(tmp_path, written):
 
 
 def test_one_of_two_cameras_is_enough(store, written):
-    media = "".join(f'<MEDIA_DESCRIPTOR MEDIA_URL="file:///{name}.mp4"/>' for name in ("side", "rig"))
-    path = written(
-        "x.eaf",
-        f"<ANNOTATION_DOCUMENT><HEADER>{media}</HEADER><TIME_ORDER><TIME_SLOT TIME_SLOT_ID='a' TIME_VALUE='0'/>"
-        "<TIME_SLOT TIME_SLOT_ID='b' TIME_VALUE='500'/></TIME_ORDER><TIER TIER_ID='t'><ANNOTATION>"
-        "<ALIGNABLE_ANNOTATION TIME_SLOT_REF1='a' TIME_SLOT_REF2='b'><ANNOTATION_VALUE>run</ANNOTATION_VALUE>"
-        "</ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>",
-    )
-    assert labels_of(joined([store], path, task=FRAMES)) == ["run"] * 15 + [""] * 15
+    data = joined([store], written("x.eaf", TWO_CAMERAS), task=FRAMES)
+    assert labels_of(data) == ["run"] * 15 + [""] * 15
 
 
 def test_deepethogram_row_count_differs_from_decoder(store, written):
@@ -208,6 +216,13 @@ def test_a_missing_file_is_named_as_before(tmp_path):
         read_everything(tmp_path / "nowhere.csv", DataSettings())
 
 
+def test_textgrid_utf16(tmp_path):
+    path = tmp_path / "x.TextGrid"
+    path.write_text('File type = "ooTextFile"\nObject class = "TextGrid"\n', encoding="utf-16")
+    with pytest.raises(LabelError, match=r"is a Praat TextGrid; open it in ELAN"):
+        read_everything(path, DataSettings())
+
+
 def test_a_textgrid_is_refused_by_name(written):
     with pytest.raises(ClipseqError, match=r"is a Praat TextGrid; open it in ELAN"):
         read_everything(written("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n'), DataSettings())
@@ -231,6 +246,13 @@ def test_files_of_one_name_in_two_folders_stay_two_clips(tmp_path, written):
     )
     data = joined([store], two, task=FRAMES)
     assert [data.vocabulary[clip.labels[0]] for clip in data.clips] == ["a", "b", "a"]
+
+
+def test_two_cameras_of_one_scene_belong_in_one_group(tmp_path, written):
+    store = write_store(tmp_path / "s", {"side.mp4": 30, "rig.mp4": 30}, truth=TRUTH, fps=30.0)
+    path = written("x.eaf", TWO_CAMERAS)
+    notes = joined([store], path, task=FRAMES).notes
+    assert "'rig.mp4', 'side.mp4' show one scene and have the same labels: put such videos in one group" in notes
 
 
 @pytest.mark.parametrize(
