@@ -9,6 +9,7 @@ from extract.errors import LabelError
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions
 from sequence_models.labels.formats.frame_runs import MAX_FRAMES
 from sequence_models.labels.formats.tool_files import (
+    LARGEST_FRAME,
     frame_of,
     number_of,
     read_tool_text,
@@ -76,8 +77,8 @@ def _span(where: str, cells: list[str], rate: float) -> tuple[int, int]:
         raise LabelError(f"{where}: it has {len(cells)} cells; a row has a start, a stop and a duration.")
     if any("." in cell for cell in cells):
         start, end = (round(rate * seconds_of(cell, where=where, name="a time")) for cell in cells[:2])
-        if start < 0:
-            raise LabelError(f"{where}: it starts at {cells[0]} s, before the video; correct it.")
+        if start < 0 or end > LARGEST_FRAME:
+            raise LabelError(f"{where}: {cells[0]} to {cells[1]} s are no times of a video; correct them.")
     else:
         start = frame_of(cells[0], where=where, name="Start", first=1)
         end = frame_of(cells[1], where=where, name="Stop", first=1) + 1

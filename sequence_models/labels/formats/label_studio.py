@@ -13,7 +13,7 @@ from typing import Any
 
 from extract.errors import LabelError, UsageError
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions
-from sequence_models.labels.formats.tool_files import read_tool_json, video_name
+from sequence_models.labels.formats.tool_files import LARGEST_FRAME, read_tool_json, video_name
 from sequence_models.labels.table import BY_FRAMES, LabelRow, LabelTable, ToolFacts
 
 KEY = "timelinelabels"
@@ -104,7 +104,7 @@ def _rows(where: str, value: dict[str, Any], clip_id: str, annotator: str, at: s
     for span in ranges if isinstance(ranges, list) else [ranges]:
         start, end = (span.get("start"), span.get("end")) if isinstance(span, dict) else (None, None)
         frames: list[int] = [number for number in (start, end) if type(number) is int]
-        if len(frames) < 2 or frames != sorted(frames) or frames[0] < 1:
+        if len(frames) < 2 or not 1 <= frames[0] <= frames[1] <= LARGEST_FRAME:
             raise LabelError(f"{where}: the range {start} to {end} is not two frames from 1 on, the first one first.")
         for name in names:
             yield LabelRow(clip_id, name.strip(), 0, start=frames[0] - 1, end=frames[1], annotator=annotator, at=at)

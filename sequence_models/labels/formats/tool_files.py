@@ -16,6 +16,7 @@ from extract.errors import LabelError
 from extract.system.files import open_regular, reason_of
 from extract.system.typed_json import parse_json
 
+LARGEST_FRAME = 10**9
 MAX_BYTES = 64 * 2**20
 HEAD_BYTES = 1 << 16
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -107,8 +108,9 @@ def seconds_of(text: str, *, where: str, name: str) -> float:
 def frame_of(text: str, *, where: str, name: str, first: int = 0) -> int:
     """A frame number from 0, of a text that counts from `first`; LabelError if it is none."""
     value = number_of(text)
-    if value is None or not value.is_integer() or value < first:
-        raise LabelError(f"{where}: {name} is {text.strip()!r}; it must be a whole number >= {first}.")
+    most = f" and at most {LARGEST_FRAME:,}" if value is not None and value > LARGEST_FRAME else ""
+    if value is None or not value.is_integer() or not first <= value <= LARGEST_FRAME:
+        raise LabelError(f"{where}: {name} is {text.strip()!r}; it must be a whole number >= {first}{most}.")
     return int(value) - first
 
 

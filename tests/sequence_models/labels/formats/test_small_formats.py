@@ -126,6 +126,7 @@ def test_label_studio_json_min(written):
     [
         (task({"result": [region("a", 0, 5)]}), "task 41, result 'r0': the range 0 to 5 is not two frames from 1 on"),
         (task({"result": [region("a", 9, 5)]}), "the range 9 to 5 is not two frames"),
+        (task({"result": [region("a", 1, 10**30)]}), "is not two frames from 1 on"),
         (task({"result": [region("", 1, 5)]}), r"timelinelabels is \[''\]; it must be a list of names"),
         (task({"result": "x"}), "task 41: result is not a list of objects"),
         (task({"result": [region("a", 1, 5)]}, video=""), "task 41 names no video"),
@@ -201,6 +202,8 @@ def test_annot_times_with_a_point_are_seconds(written):
     [
         ("101\t150", "160\t150", "line 20: it ends at 150, before it begins at 159"),
         ("101\t150", "0\t150", "line 20: Start is '0'; it must be a whole number >= 1"),
+        ("101\t150", "101\t1e20", "line 20: Stop is '1e20'; it must be a whole number >= 1 and at most 1,000,000,000"),
+        ("101\t150", "1.5\t1e20", "line 20: 1.5 to 1e20 s are no times of a video"),
         ("101\t150", "101\t950", "line 20: it ends at frame 950, but the file's last frame is 900"),
         (">chase\n", "", "line 19: '101.t150.t50' stands under no >class"),
     ],
