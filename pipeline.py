@@ -219,7 +219,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
-    sequence_models.cli.check_predictions_path(arguments.output)
+    sequence_models.cli.check_predictions(arguments)
     from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
 

@@ -49,6 +49,12 @@ class ExperimentOptions(TypedDict, total=False):
     classes: str | Sequence[str] | None
     clips: str | Path | None
     missing: str
+    label_format: str | None
+    subject: str | None
+    annotator: str | None
+    tier: str | None
+    tiers_as_classes: bool
+    point_width: float | None
     labels_fps: float | None
     labels_from: int
     labels_end: str

@@ -10,7 +10,7 @@ from typing import Any
 from extract.command_line import BackboneName
 from extract.errors import UsageError
 from extract.options import add_options
-from sequence_models.settings import TASKS, DataSettings, TrainSettings
+from sequence_models.settings import TASKS, WRITTEN_FORMATS, DataSettings, TrainSettings
 
 
 def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -97,7 +97,13 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame"
+        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame; see --to"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FORMAT",
+        help="write predictions per frame as labels that a tool opens, a file or a folder with a file per video: "
+        f"{', '.join(WRITTEN_FORMATS)}, or a plug-in's; intervals can be given to --labels",
     )
     parser.add_argument(
         "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for next time"
@@ -111,6 +117,57 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="the weights file of a backbone that was extracted with one; repeat for each such backbone",
     )
     return parser
+
+
+def add_convert_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq convert-labels`."""
+    parser = verbs.add_parser(
+        "convert-labels",
+        help="write labels of any tool in the format of another",
+        description="Read labels in any known format and write them in another. Nothing existing is overwritten, and "
+        "what the other format cannot hold is refused or counted.",
+        epilog="examples:\n"
+        "  clipseq convert-labels events.csv labels.csv --to intervals        (BORIS, to look at or to edit)\n"
+        "  clipseq convert-labels labels.csv eaf/ --to elan                   (a file per video)\n"
+        "  clipseq convert-labels eaf/ DATA/ --to deepethogram --background background --features features/\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("labels", type=Path, metavar="IN", help="a label file or folder, as for --labels of train")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="a file, or a folder for formats with a file per video"
+    )
+    parser.add_argument("--to", required=True, metavar="FORMAT", help=f"{', '.join(WRITTEN_FORMATS)}, or a plug-in's")
+    parser.add_argument(
+        "--features",
+        nargs="+",
+        default=[],
+        metavar="STORE",
+        help="feature stores of the videos, which know their rates and numbers of frames",
+    )
+    _add_label_flags(parser)
+    add_options(parser, DataSettings, ["background"])
+    return parser
+
+
+def add_show_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq show-labels`."""
+    parser = verbs.add_parser(
+        "show-labels",
+        help="what a label file holds, and how far two annotators agree",
+        description="Print what was understood of a label file or folder, and how often and how long each class is "
+        "there, who labelled what, overlaps and gaps. With --against, or if one file has several annotators, also "
+        "how far they agree: Cohen's kappa frame by frame, and the F1 of segments that overlap by half.",
+    )
+    parser.add_argument("labels", type=Path, metavar="IN", help="a label file or folder, as for --labels of train")
+    parser.add_argument("--against", type=Path, metavar="IN2", help="labels of the same videos by somebody else")
+    _add_label_flags(parser)
+    return parser
+
+
+def _add_label_flags(parser: argparse.ArgumentParser) -> None:
+    """What the format of a label file may leave open, as for train."""
+    names = ("label_format", "subject", "annotator", "tier", "tiers_as_classes", "point_width")
+    add_options(parser, DataSettings, [*names, "labels_fps", "labels_from", "labels_end"])
 
 
 def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -179,8 +236,9 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels",
         type=Path,
-        metavar="FILE",
-        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; default: the folders are the classes",
+        metavar="FILE_OR_FOLDER",
+        help="CSV: clip_id,label or clip_id,start_seconds,end_seconds,label; or what BORIS, ELAN, DeepEthogram, "
+        "Audacity and others write; default: the folders are the classes",
     )
     group.add_argument("--classes", metavar="A,B,C", help="use only these classes, in this order")
     group.add_argument("--clips", type=Path, metavar="FILE", help="use only these clip_ids, one per line")

@@ -10,10 +10,12 @@ from typing import Any
 from sequence_models.arguments import (
     TASKS,
     add_compare,
+    add_convert_labels,
     add_evaluate,
     add_predict,
     add_report,
     add_score,
+    add_show_labels,
     add_train,
     compare_arguments,
     train_arguments,
@@ -28,6 +30,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_predict(verbs)
     add_report(verbs).set_defaults(run=run_report)
     add_score(verbs).set_defaults(run=run_score)
+    add_convert_labels(verbs).set_defaults(run=run_convert_labels)
+    add_show_labels(verbs).set_defaults(run=run_show_labels)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -86,17 +90,76 @@ def run_score(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check_predictions_path(path: Path) -> None:
-    """Reject a path that predictions cannot be written to, before they are made.
+def run_convert_labels(arguments: argparse.Namespace) -> int:
+    """`clipseq convert-labels`: prints what was read and written."""
+    from sequence_models.labels.writing import convert_labels
+
+    print(
+        convert_labels(
+            arguments.labels,
+            arguments.output,
+            to=arguments.to,
+            settings=_label_settings(arguments),
+            stores=arguments.features,
+        )
+    )
+    return 0
+
+
+def run_show_labels(arguments: argparse.Namespace) -> int:
+    """`clipseq show-labels`: prints counts, durations, overlaps and gaps, and the agreement of two annotators."""
+    from itertools import combinations
+
+    from sequence_models.labels.overview import overview_text
+    from sequence_models.labels.reading import read_chosen
+    from sequence_models.scoring.agreement import agreement, agreement_text, by_annotator
+
+    settings = _label_settings(arguments)
+    table = read_chosen(arguments.labels, settings)
+    print(overview_text(table))
+    if arguments.against:
+        other = read_chosen(arguments.against, settings)
+        print(f"\n{overview_text(other)}")
+        pairs = [((str(arguments.labels), table), (str(arguments.against), other))]
+    else:
+        pairs = list(combinations(by_annotator(table).items(), 2))
+    for (name, first), (other_name, second) in pairs:
+        found = agreement(first, second, rate=arguments.labels_fps)
+        print(f"\n{agreement_text(found, names=(name, other_name))}")
+    return 0
+
+
+def _label_settings(arguments: argparse.Namespace) -> Any:
+    """The settings that say how labels are read."""
+    from dataclasses import fields
+
+    from sequence_models.settings import DataSettings
+
+    given = {
+        field.name: getattr(arguments, field.name) for field in fields(DataSettings) if hasattr(arguments, field.name)
+    }
+    return DataSettings(**given)
+
+
+def check_predictions(arguments: argparse.Namespace) -> None:
+    """Reject a path or format that predictions cannot be written to, before they are made.
 
     Raises:
-        UsageError: It does not end in .csv.
+        UsageError: It does not end in .csv, or exists already; with --to, an unknown format or a run on whole clips.
         WriteError: It cannot be written.
     """
     from extract.errors import UsageError
     from extract.system.files import check_target
 
-    if path.suffix.lower() != ".csv":
+    path = arguments.output
+    if arguments.to:
+        from sequence_models.runs.exported import refuse_to_export
+        from sequence_models.runs.run import read_run
+
+        refuse_to_export(read_run(arguments.run_directory), path, to=arguments.to)
+        if path.is_dir():
+            return
+    elif path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
     check_target(path)
 
@@ -111,6 +174,11 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
 
     run = read_run(arguments.run_directory)
     clips, predictions = predict_clips(run, stores)
+    if arguments.to:
+        from sequence_models.runs.exported import export_predictions
+
+        print(export_predictions(run, stores[0], clips, predictions, arguments.output, to=arguments.to))
+        return 0
     has_seconds = run.time_unit == "seconds"
     rows = prediction_rows(
         clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds

@@ -18,7 +18,7 @@ class Clip:
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
         labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for
-            many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 only in clips without labels.
+            many-to-many; for multi-label int8 (T, K) of 0 and 1, rows of -1 where unlabelled.
         group: Clips of one group always stay on the same side of a split; "" without groups.
         split: "train", "validation", "test", or "" if the labels give none.
         label_steps: int32 (F,), the timestep that stands for each original frame 0 to F - 1: the last one at or before

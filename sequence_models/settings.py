@@ -22,6 +22,7 @@ from sequence_models.catalogue import (
 )
 
 TASKS = (MANY_TO_ONE, MANY_TO_MANY)
+WRITTEN_FORMATS = ("intervals", "frames", "boris", "deepethogram", "mstcn", "elan", "audacity")  # of labels
 STRICT, TOLERANT = "strict", "tolerant"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are not files
@@ -43,6 +44,15 @@ class DataSettings:
 
     missing: str = option("error", "labels that match no clip: an error, or skipped", choices=("error", "skip"))
     classes: tuple[str, ...] | None = None  # in index order; None: all, sorted by name
+    label_format: str | None = option(None, "format of the label file, if it is not recognised by itself", kind=str)
+    subject: str | None = option(None, "use the labels of this subject only (BORIS, ELAN participant)", kind=str)
+    annotator: str | None = option(None, "use the labels of this annotator only", kind=str)
+    tier: str | None = option(None, "the ELAN tier whose texts are the classes", kind=str)
+    tiers_as_classes: bool = option(False, "the names of ELAN tiers are the classes")
+    point_width: float | None = option(
+        None, "make point events intervals of this length around them; without it they are left out", kind=float,
+        metavar="SECONDS",
+    )  # fmt: skip
     labels_fps: float | None = option(
         None, "rate at which the label file counts frames, if not the video's own", kind=float
     )
@@ -75,6 +85,8 @@ class DataSettings:
         check_options(self)
         if self.labels_fps is not None and not 0 < self.labels_fps < float("inf"):
             raise UsageError(f"--labels-fps is {self.labels_fps:g}; it must be greater than 0.")
+        if self.point_width is not None and not 0 < self.point_width < float("inf"):
+            raise UsageError(f"--point-width is {self.point_width:g}; it must be greater than 0.")
 
     @property
     def renumbers(self) -> bool:

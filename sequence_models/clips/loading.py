@@ -21,9 +21,9 @@ from extract.text import counted
 from sequence_models.clips.blocks import blocks_note, cut_into_blocks
 from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
-from sequence_models.labels.formats.plain_csv import read_labels
 from sequence_models.labels.intervals import (
     UNLABELLED,
+    Timeline,
     empty_labels,
     label_positions,
     original_frames,
@@ -31,7 +31,8 @@ from sequence_models.labels.intervals import (
     refuse_overlaps,
     timeline_of,
 )
-from sequence_models.labels.numbering import counts_from_one, inclusive_ends
+from sequence_models.labels.numbering import check_frame_count, counts_from_one, inclusive_ends
+from sequence_models.labels.reading import read_label_source, understood
 from sequence_models.labels.table import BY_SECONDS, LabelTable
 from sequence_models.labels.targets import (
     Target,
@@ -42,7 +43,7 @@ from sequence_models.labels.targets import (
     vocabulary_of,
 )
 from sequence_models.records import Clip
-from sequence_models.settings import INCLUSIVE, MANY_TO_ONE, STRICT, DataSettings
+from sequence_models.settings import MANY_TO_ONE, STRICT, DataSettings
 
 PTS_TOLERANCE_SECONDS = 1e-3
 LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
@@ -92,8 +93,8 @@ def load_clips(
 
     Args:
         stores: Feature stores; embeddings of several stores are joined side by side, timestep by timestep.
-        labels: A label file (see labels/formats/plain_csv.py); None takes the first folder of the clip_id as the class
-            of the clip.
+        labels: A label file or folder in any of the formats of labels/formats/; None takes the first folder of the
+            clip_id as the class of the clip.
         task: "many-to-one" or "many-to-many".
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
         data: How to join them; None for the defaults.
@@ -109,8 +110,7 @@ def load_clips(
         ClipError: A clip holds a number that cannot be a feature.
     """
     data = DataSettings() if data is None else data
-    inclusive = data.labels_end == INCLUSIVE
-    table = None if labels is None else read_labels(Path(labels), first_frame=data.labels_from, inclusive=inclusive)
+    table = None if labels is None else read_label_source(Path(labels), data)
     check_task(table, task=task, data=data, multi_label=multi_label)
     opened = [open_store(path) for path in stores]
     rated = all(has_rate(store.recipe) for store in opened)
@@ -120,6 +120,8 @@ def load_clips(
             f"{stores[0]} have no rate, only timestep numbers; import them again with --fps."
         )
     everything, failed, notes = _common_clips(opened, missing=data.missing)
+    if table is not None and table.tool:
+        notes.insert(0, f"{table.path}: {understood(table)}")
     clip_ids = _kept(everything, data.keep)
     if table is None:
         are_listed = all(store.are_listed() for store in opened)
@@ -131,7 +133,8 @@ def load_clips(
         )
     notes += more
     _refuse_none(targets, stores=stores, labels=labels)
-    vocabulary = vocabulary_of(targets.values(), classes=data.classes, background=data.background)
+    nothing = table.background if table is not None and multi_label else ""
+    vocabulary = vocabulary_of(targets.values(), classes=data.classes, background=data.background, nothing=nothing)
     notes += look_alikes(vocabulary)
     if table is None or task == MANY_TO_ONE:
         clips, more = _whole_clips(opened, targets, vocabulary)
@@ -282,8 +285,8 @@ def _framewise_clips(
 ) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
     """The clips that have a label, how all labels line up with them, and notes."""
     joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
-    clips, measured = [clip for clip, _ in joined], [alignment for _, alignment in joined]
-    numbering = _check_numbering(how)
+    clips, measured = [clip for clip, _, _ in joined], [alignment for _, alignment, _ in joined]
+    numbering = [*_check_numbering(how), *(note for _, _, note in joined if note)]
     notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.data.alignment)
     background = how.data.background
     if background and not any(np.any(clip.labels == how.vocabulary.index(background)) for clip in clips):
@@ -294,6 +297,8 @@ def _framewise_clips(
 def _check_numbering(how: _Joining) -> list[str]:
     """Notes on how the label file seems to count frames; in strict mode, refuses counting that leaves gaps."""
     table = how.table
+    if table.tool is not None:  # its format says how it counts
+        return []
     if found := inclusive_ends(table):
         if how.data.alignment == STRICT:
             raise LabelError(f"{table.path}: {found}, or --alignment tolerant if one frame between them has no label.")
@@ -301,10 +306,11 @@ def _check_numbering(how: _Joining) -> list[str]:
     return [f"{table.path}: {found}"] if (found := counts_from_one(table)) else []
 
 
-def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment]:
-    """One clip with the labels of its timesteps and original frames, and how they line up."""
+def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, ClipAlignment, str]:
+    """One clip with the labels of its timesteps and original frames, how they line up, and a note or ""."""
     index = {name: number for number, name in enumerate(how.vocabulary)}
-    timeline = timeline_of(joined, kind=how.table.kind, labels_fps=how.data.labels_fps, has_rate=how.has_rate)
+    timeline = _timeline(joined, how)
+    note = check_frame_count(how.table, target.rows[0], timeline, is_strict=how.data.alignment == STRICT)
     if how.data.alignment == STRICT and not how.multi_label:
         used = [row for row in target.rows if row.label in index]
         refuse_overlaps(used, clip_id=joined.clip_id, where=str(how.table.path), unit=timeline.unit)
@@ -313,14 +319,28 @@ def _join(joined: ClipEmbeddings, target: Target, how: _Joining) -> tuple[Clip, 
 
     def labels_at(positions: np.ndarray) -> np.ndarray:
         empty = empty_labels(timeline, positions, gap=gap, num_classes=len(index) if how.multi_label else None)
+        if how.multi_label and how.table.background:  # the file says where nothing is, so gaps are unlabelled
+            empty[:] = UNLABELLED
         return label_positions(pieces, positions, index, empty=empty)
 
     labels = labels_at(timeline.positions)
-    measured = measure_alignment(joined.clip_id, target.rows, pieces, timeline, labels, classes=index)
+    said = {*index, how.table.background} if how.multi_label else index
+    measured = measure_alignment(joined.clip_id, target.rows, pieces, timeline, labels, classes=said)
     frames = original_frames(joined, timeline, label_end=measured.label_end)
     frame_labels = labels_at(frames.positions)
     small = frame_labels if how.multi_label else frame_labels.astype(np.int32)
-    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured
+    return replace(_clip(joined, labels, target), label_steps=frames.steps, frame_labels=small), measured, note
+
+
+def _timeline(joined: ClipEmbeddings, how: _Joining) -> Timeline:
+    tool = how.table.tool
+    return timeline_of(
+        joined,
+        kind=how.table.kind,
+        labels_fps=how.data.labels_fps,
+        has_rate=how.has_rate,
+        is_rounded=tool is not None and tool.times_are_rounded,
+    )
 
 
 def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], labels: Path | None) -> None:

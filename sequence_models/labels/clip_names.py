@@ -33,7 +33,7 @@ class ClipNames:
         self._by_stem: dict[_Key, list[str]] = defaultdict(list)
         for clip_id in sorted(self._ids):
             path, start, end = _split_span(clip_id)
-            self._by_stem[_file_name(_stem(path)), start, end].append(clip_id)
+            self._by_stem[_file_name(without_ending(path)), start, end].append(clip_id)
 
     def find(self, name: str, *, where: str) -> str | None:
         """The clip that a name refers to.
@@ -51,8 +51,8 @@ class ClipNames:
         if name in self._ids:
             return name
         path, start, end = _split_span(name.replace("\\", "/").removeprefix("./"))
-        candidates = self._by_stem.get((_file_name(_stem(path)), start, end), [])
-        for ending in (_same, _stem):
+        candidates = self._by_stem.get((_file_name(without_ending(path)), start, end), [])
+        for ending in (_same, without_ending):
             found = [
                 clip_id for clip_id in candidates if _one_ends_other(ending(path), ending(_split_span(clip_id)[0]))
             ]
@@ -75,6 +75,16 @@ def span_of(clip_id: str) -> tuple[float, float]:
     return _split_span(clip_id)[1:]
 
 
+def is_whole(clip_id: str) -> bool:
+    """Whether a clip is a whole video, not a span of one."""
+    return span_of(clip_id) == (0.0, float("inf"))
+
+
+def without_ending(path: str) -> str:
+    """A path without the ending of its file, such as ".mp4"; a number after a point is none."""
+    return _EXTENSION.sub("", path)
+
+
 def _split_span(clip_id: str) -> _Key:
     clip_id = normalize("NFC", clip_id)
     found = _SPAN.match(clip_id)
@@ -89,10 +99,6 @@ def _one_ends_other(name: str, clip_id: str) -> bool:
 
 def _same(path: str) -> str:
     return path
-
-
-def _stem(path: str) -> str:
-    return _EXTENSION.sub("", path)
 
 
 def _file_name(path: str) -> str:

@@ -72,7 +72,9 @@ class OriginalFrames:
     steps: np.ndarray
 
 
-def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, has_rate: bool = True) -> Timeline:
+def timeline_of(
+    clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, has_rate: bool = True, is_rounded: bool = False
+) -> Timeline:
     """Puts the timesteps of a clip on its label axis.
 
     Args:
@@ -80,6 +82,7 @@ def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, ha
         kind: BY_SECONDS or BY_FRAMES.
         labels_fps: Rate of the frames that BY_FRAMES counts; None if they are the video's own.
         has_rate: Whether the clip's times are seconds; if they only count timesteps, only frame labels can be used.
+        is_rounded: Whether seconds are times of frames, rounded by the tool: they mean the nearest frame of the video.
 
     Returns:
         The positions (T,), and the end: as seen by the decoder, else one median interval after the last position.
@@ -89,7 +92,8 @@ def timeline_of(clip: ClipEmbeddings, *, kind: str, labels_fps: float | None, ha
     duration = min(truth.duration_seconds, span_end) if truth else None
     if kind == BY_SECONDS:
         frame = 1 / truth.average_rate if truth and truth.average_rate else 0.0
-        timeline = _timeline(times, duration, "s", rate=1.0, tolerance=CLOCK_TOLERANCE_SECONDS)
+        rounding = (frame / 2 or FRAME_CLOCK_TOLERANCE_SECONDS) if is_rounded else CLOCK_TOLERANCE_SECONDS
+        timeline = _timeline(times, duration, "s", rate=1.0, tolerance=rounding)
         return replace(timeline, end_tolerance=max(frame, FRAME_CLOCK_TOLERANCE_SECONDS))
     if labels_fps is not None:
         end = duration * labels_fps if duration else None
@@ -221,10 +225,12 @@ def refuse_overlaps(rows: Sequence[LabelRow], *, clip_id: str, where: str, unit:
     latest: LabelRow | None = None
     for row in sorted(rows, key=lambda row: (row.start, row.end)):
         if latest is not None and row.start < latest.end and row.label != latest.label:
+            places = f"lines {latest.line} and {row.line}" if not row.at else f"{latest.at} and {row.at}"
+            choice = "choose one subject with --subject, " if row.subject != latest.subject else ""
             raise LabelError(
-                f"{where} lines {latest.line} and {row.line}: clip {clip_id!r} is both {latest.label!r} and "
+                f"{row.file or where} {places}: clip {clip_id!r} is both {latest.label!r} and "
                 f"{row.label!r} from {row.start:g} to {min(row.end, latest.end):g} {unit}; "
-                "a timestep has only one label, so shorten one of the two, give --multi-label, "
+                f"a timestep has only one label, so {choice}shorten one of the two, give --multi-label, "
                 "or leave such timesteps unlabelled with --alignment tolerant."
             )
         if latest is None or row.end > latest.end:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from unicodedata import category, normalize
 
 from extract.errors import LabelError, UsageError
-from extract.text import counted
+from extract.text import counted, first_few
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.groups import groups_of
-from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable
+from sequence_models.labels.table import BY_FRAMES, PER_CLIP, LabelRow, LabelTable, ToolFacts
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, TASKS, DataSettings
 
 
@@ -101,7 +101,10 @@ def targets_from_table(
     Raises:
         LabelError: Labels of unknown clips; a name that matches several clips; two names for one clip.
     """
-    found, unknown = _match(table, ClipNames([*clip_ids, *known, *failed]))
+    found, unknown, loose = _match(table, ClipNames([*clip_ids, *known, *failed]))
+    matched = {target.rows[0].clip_id for target in found.values()}
+    views = table.tool.views if table.tool else ()
+    unknown = [name for name in unknown if not any(name in view and view & matched for view in views)]
     if unknown and missing == "error":
         raise LabelError(
             f"{table.path} labels {counted(unknown, 'clip')} without features: {quoted(unknown)}; "
@@ -109,7 +112,9 @@ def targets_from_table(
         )
     wanted = set(clip_ids)
     labelled = {key: target for key, target in found.items() if key in wanted and target.rows[0].label}
-    notes = _notes(table, unknown, [key for key in found if key in failed])
+    notes = _notes(table, unknown, [key for key in found if key in failed]) + loose
+    if alike := [sorted(view & matched) for view in views if len(view & matched) > 1]:
+        notes.append(f"{quoted(alike[0])} show one scene and have the same labels: put such videos in one group")
     if group_from is not None and labelled and all(target.group for target in labelled.values()):
         notes.append(f"--group-from is not used: {table.path} has a group for every clip")
     return _with_groups(labelled, group_from), notes
@@ -144,7 +149,7 @@ def targets_from_folders(
 
 
 def vocabulary_of(
-    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None
+    targets: Iterable[Target], *, classes: Sequence[str] | None, background: str | None, nothing: str = ""
 ) -> tuple[str, ...]:
     """The classes in the order of their indices.
 
@@ -152,6 +157,7 @@ def vocabulary_of(
         targets: All clips with a label.
         classes: The classes to use, in this order; None for all, sorted by name.
         background: The class of unlabelled timesteps; added if it is not a label.
+        nothing: A label that says that none of the classes is there, so not one of them.
 
     Returns:
         Class names.
@@ -159,7 +165,7 @@ def vocabulary_of(
     Raises:
         LabelError: A class is named twice or has no label; the background is not among the classes.
     """
-    labels = {row.label for target in targets for row in target.rows}
+    labels = {row.label for target in targets for row in target.rows} - {nothing}
     known = sorted(labels | {background} if background else labels)
     if classes is None:
         return tuple(known)
@@ -196,13 +202,17 @@ def _told_apart(name: str) -> str:
     return repr(name) if name.isascii() else f"{name!r} ({name!a})"
 
 
-def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str]]:
-    """The clip of every row, and the names that match none."""
+def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list[str], list[str]]:
+    """The clip of every row, the names that match none, and a note on those that match only without their folders."""
     found: dict[str, Target] = {}
     unknown: list[str] = []
+    loose: list[str] = []
     for name, rows in table.rows_by_clip().items():
-        where = f"{table.path} line {rows[0].line}"
+        where = table.where(rows[0])
         clip_id = names.find(name, where=where)
+        if clip_id is None and table.tool:
+            clip_id = _of_tool(table.tool, name, names, where)
+            loose += [f"{name!r} is {clip_id!r}"] if clip_id and "/" in name else []
         if clip_id is None:
             unknown.append(name)
         elif clip_id in found:
@@ -211,7 +221,15 @@ def _match(table: LabelTable, names: ClipNames) -> tuple[dict[str, Target], list
             )
         else:
             found[clip_id] = Target(clip_id, tuple(rows), rows[0].group, rows[0].split)
-    return found, unknown
+    several = f"{counted(loose, 'video')} by the name of the file, in another folder: {first_few(loose)}"
+    return found, unknown, [f"{table.path} names {several}"] if loose else []
+
+
+def _of_tool(tool: ToolFacts, name: str, names: ClipNames, where: str) -> str | None:
+    """The clip that a tool means, whose folders are those of another computer."""
+    bare = name.rpartition("/")[2]
+    found = names.find(bare, where=where)
+    return names.find(f"{tool.name_prefix}{bare}", where=where) if not found and tool.name_prefix else found
 
 
 def _with_groups(targets: dict[str, Target], group_from: str | None) -> dict[str, Target]:

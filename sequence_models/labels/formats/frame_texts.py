@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from extract.errors import LabelError, UsageError
 from extract.system.files import read_text, reason_of
 
 HEADING = "###"
+TRUTH = "groundTruth"
 Files = dict[str, dict[str, Path]]  # split -> video -> file; the only split of a flat folder is ""
 
 
@@ -16,7 +17,7 @@ def find_label_files(folder: Path) -> Files:
     """Lists the label files of a folder.
 
     Args:
-        folder: Holds files, or one sub-folder of files per split; hidden files are ignored.
+        folder: Holds files, or a sub-folder of them per split, or groundTruth/ with either; hidden files are ignored.
 
     Returns:
         Split -> video -> file; the only split of a flat folder is "".
@@ -27,6 +28,8 @@ def find_label_files(folder: Path) -> Files:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give one that holds a text file per video.")
+    if (folder / TRUTH).is_dir():
+        folder = folder / TRUTH
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not entries or 0 < len(folders) < len(entries):
@@ -56,6 +59,11 @@ def read_frame_labels(path: Path) -> list[str]:
     Raises:
         LabelError: The file is not text, has no label, or has an empty line between labels.
     """
+    return [label for _, label in label_lines(path)]
+
+
+def label_lines(path: Path, known: Collection[str] = ()) -> list[tuple[int, str]]:
+    """As `read_frame_labels`, each label with its line; a single line may be a known class with spaces."""
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -65,12 +73,12 @@ def read_frame_labels(path: Path) -> list[str]:
     labels = [line.strip() for line in lines[first:]]
     if not labels:
         raise LabelError(f"{path} has no labels; write one for every frame, or remove the file.")
-    if len(labels) == 1:
-        return labels[0].split()
+    if len(labels) == 1 and labels[0] not in known:
+        return [(first + 1, label) for label in labels[0].split()]
     if "" in labels:
         line = first + labels.index("") + 1
         raise LabelError(f"{path} line {line} is empty, so the frames after it would shift; write a label there.")
-    return labels
+    return list(enumerate(labels, start=first + 1))
 
 
 def _by_video(paths: Iterable[Path]) -> dict[str, Path]:

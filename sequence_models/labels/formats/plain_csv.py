@@ -2,8 +2,8 @@
 
 clip_id,label[,group,split]                               per clip
 path[,clip_id,start_seconds,end_seconds,label,group,split]  a list of clips, its labels are per clip
-clip_id,start_seconds,end_seconds,label[,group,split]     intervals, half-open, joined by time
-clip_id,start_frame,end_frame,label[,group,split]         intervals by frame index, half-open and from 0 by default
+clip_id,start_seconds,end_seconds,label[,group,split,subject]  intervals, half-open, joined by time
+clip_id,start_frame,end_frame,label[,group,split,subject]      intervals by frame index, half-open and from 0 by default
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from pathlib import Path, PurePosixPath
 from extract.errors import LabelError
 from extract.system.files import read_regular, unguarded
 from extract.system.separators import separator_hint
-from sequence_models.labels.formats.tool_hints import tool_hint
+from sequence_models.labels.formats.tool_files import UTF16
+from sequence_models.labels.formats.tool_hints import pickle_hint, tool_hint
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
 
 KNOWN_COLUMNS = frozenset(
-    {"clip_id", "path", "label", "group", "split", "start_seconds", "end_seconds", "start_frame", "end_frame"}
+    {"clip_id", "path", "label", "group", "split", "subject"}
+    | {"start_seconds", "end_seconds", "start_frame", "end_frame"}
 )
 HEADERS = (
     "clip_id,label for whole clips, clip_id,start_seconds,end_seconds,label or clip_id,start_frame,end_frame,label "
@@ -105,6 +107,10 @@ def _read_text(path: Path) -> str:
         content = read_regular(path)
     except OSError as error:
         raise LabelError(f"{path} cannot be read ({error.strerror}); give an existing CSV file.") from error
+    if hint := pickle_hint(content):
+        raise LabelError(f"{path} {hint}.")
+    if content.startswith(UTF16) and (hint := tool_hint(content.decode("utf-16", "replace"))):
+        raise LabelError(f"{path} {hint}.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -130,6 +136,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise LabelError(f"{path} line {reader.line_num} is not valid CSV ({error}); check its quotes.") from error
+    if not lines:
+        raise LabelError(f"{path} has only empty cells; the first line must be its header: {HEADERS}.")
     header = [name.strip().lower() for name in lines[0][1]]
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
@@ -184,7 +192,8 @@ def _row(path: Path, kind: str, line: int, cells: dict[str, str], numbering: tup
         start, end = _interval(path, line, cells, ("start_seconds", "end_seconds"))
     if kind == BY_FRAMES:
         start, end = _interval(path, line, cells, ("start_frame", "end_frame"), numbering)
-    return LabelRow(clip_id, label, line, cells.get("group", ""), _split(path, line, cells), start, end)
+    group, split, subject = cells.get("group", ""), _split(path, line, cells), cells.get("subject", "")
+    return LabelRow(clip_id, label, line, group, split, start, end, subject)
 
 
 def _filled(path: Path, line: int, cells: dict[str, str], name: str) -> str:

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from extract.errors import LabelError
@@ -207,6 +209,11 @@ def test_clip_ids_come_from_lines_or_from_a_column(written, content):
         ("Bento annotation file\nMovie file(s):\n", "a Bento or MARS file"),
         ("scorer,DLC_x,DLC_x\nbodyparts,nose,nose\ncoords,x,y\n", "a DeepLabCut key point file"),
         ("12.480000\t15.920000\tgroom\n", "an Audacity label track"),
+        ("Caltech Behavior Annotator - Annotation File\n", "a Bento or MARS file of the old kind"),
+        (
+            ",Nose_x,Nose_y,Nose_p,Tail_x,Tail_y,Tail_p,attack\n0,1,2,1,3,4,1,0\n",
+            "a SimBA table of features and classes",
+        ),
         ("narration_id,video_id,start_timestamp,verb\n", "an EPIC-KITCHENS list"),
     ],
 )
@@ -216,6 +223,18 @@ def test_files_of_annotation_tools_are_named_and_not_asked_for_clip_id_and_label
     said = str(caught.value).partition(".csv ")[2]
     assert said.startswith(f"is {tool}; ")
     assert said.endswith(".")
+
+
+def test_a_file_of_empty_quotes_is_refused(written):
+    with pytest.raises(LabelError, match="has only empty cells; the first line must be its header"):
+        read_labels(written('""\n'))
+
+
+def test_a_pickle_is_never_opened(tmp_path):
+    path = tmp_path / "labels.pickle"
+    path.write_bytes(pickle.dumps({"a": [[0, 3]]}))
+    with pytest.raises(LabelError, match="is a Python pickle, such as DLC2Action writes; pickles can run code"):
+        read_labels(path)
 
 
 def test_a_label_file_of_ours_is_taken_for_no_other(written):

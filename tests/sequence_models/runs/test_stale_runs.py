@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 
@@ -178,3 +179,28 @@ def test_a_copy_of_the_labels_under_another_name_goes_on(home):
     shutil.move(home / "labels.csv", home / "same.csv")
     arguments = [word.replace("labels.csv", "same.csv") for word in words(home, "train")]
     assert pipeline.main(arguments) == 0
+
+
+@pytest.mark.slow
+def test_a_folder_of_partly_labelled_videos_is_scored_where_labelled_and_compared_file_by_file(home, capsys):
+    rows = ["-1,-1,-1", "-1,-1,-1", *["0,1,0"] * 4, *["0,1,1"] * 2, *["1,0,0"] * 4]
+    text = ",background,a,b\n" + "".join(f"{k},{row}\n" for k, row in enumerate(rows))
+    files = [home / "frames" / f"{clip_id}_labels.csv" for clip_id in CLIPS]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    paths = ["--labels", str(home / "frames"), "--run", str(home / "many")]
+    train = ["train", str(home / "store"), *paths, "--model", "gru", "--multi-label", *FLAGS]
+    assert pipeline.main(train) == 0
+    out = capsys.readouterr().out
+    assert f"{home / 'frames'}: DeepEthogram labels, 8 clips, 3 classes" in out
+    assert "without a label, so not trained on or scored: 16 of 96 timesteps" in out
+    assert pipeline.main(["evaluate", str(home / "many")]) == 0
+    record = json.loads((home / "many" / "metrics.json").read_text(encoding="utf-8"))
+    majority = record["baselines"]["majority"]["mean_average_precision"]["value"]
+    assert majority == pytest.approx((6 / 10 + 2 / 10) / 2)  # of the 10 frames that are labelled, not of 12
+    files[3].write_text(text.replace("5,0,1,0", "5,1,0,0"), encoding="utf-8")
+    for words_of_verb in (train, ["evaluate", str(home / "many")], ["report", str(home / "many")]):
+        capsys.readouterr()
+        assert pipeline.main(words_of_verb) == 1
+        assert f"1 clip has other labels ({CLIPS[3]})" in capsys.readouterr().err

@@ -125,6 +125,14 @@ def test_videos_of_nothing_but_background_are_all_right(tmp_path):
     assert values(record, "per_video") == values(record, "per_split") == dict.fromkeys(record["per_video"], 100.0)
 
 
+def test_the_truth_may_be_a_whole_data_set(tmp_path):
+    write_videos(tmp_path / "predictions", v="a a b b")
+    write_videos(tmp_path / "set" / "groundTruth", v="a b b b")
+    (tmp_path / "set" / "mapping.txt").write_text("0 a\n1 b\n")
+    record = score_files(tmp_path / "predictions", tmp_path / "set")
+    assert record["videos"] == 1 and record["per_video"]["accuracy"]["value"] == 75
+
+
 def test_json_holds_protocols_and_intervals(two_splits, capsys):
     assert pipeline.main(["score", str(two_splits / "predicted"), str(two_splits / "truth"), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
