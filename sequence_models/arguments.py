@@ -8,6 +8,7 @@ from pathlib import Path
 
 from extract.command_line import BackboneName
 from extract.options import add_options
+from sequence_models.export.names import FORMATS, RUN_FILE_ENDING
 from sequence_models.settings import TASKS, DataSettings, TrainSettings
 
 
@@ -120,6 +121,27 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
+    return parser
+
+
+def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq export`."""
+    parser = verbs.add_parser(
+        "export",
+        help="a run as files for programs without Clipseq, or as one file for predict",
+        description="Write what predict does with a run into a new folder, in one or several formats, with a model "
+        "card and a script that needs no Clipseq. Every file is loaded again in another process and compared with "
+        f"predict before it is kept. Or write the run as one {RUN_FILE_ENDING} file, which predict takes like the run.",
+        epilog="examples:\n"
+        "  clipseq export runs/first exported/ --format savedmodel onnx\n"
+        f"  clipseq export runs/first first{RUN_FILE_ENDING}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument("target", type=Path, metavar="TO", help=f"a new folder, or a new {RUN_FILE_ENDING} file")
+    parser.add_argument(
+        "--format", nargs="+", choices=tuple(FORMATS), default=[], dest="formats", help="formats of the files"
+    )
     return parser
 
 

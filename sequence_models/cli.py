@@ -9,7 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sequence_models.arguments import TASKS, add_compare, add_evaluate, add_predict, add_report, add_score, add_train
+from sequence_models.arguments import (
+    TASKS,
+    add_compare,
+    add_evaluate,
+    add_export,
+    add_predict,
+    add_report,
+    add_score,
+    add_train,
+)
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
@@ -24,6 +33,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_compare(verbs).set_defaults(run=run_compare)
     add_predict(verbs)
     add_report(verbs).set_defaults(run=run_report)
+    add_export(verbs).set_defaults(run=run_export)
     add_score(verbs).set_defaults(run=run_score)
 
 
@@ -133,6 +143,29 @@ def run_report(arguments: argparse.Namespace) -> int:
 
     print(f"wrote {write_report(arguments.run_directory)}")
     return 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """`clipseq export`: writes a folder of files, or one file; exit code 1 if a format could not be kept."""
+    import sys
+
+    from extract.errors import UsageError
+    from sequence_models.export.names import FORMATS
+    from sequence_models.runs.run import read_run
+
+    run, target, formats = read_run(arguments.run_directory), arguments.target, list(dict.fromkeys(arguments.formats))
+    if not formats:
+        raise UsageError(f"give --format with one or more of {', '.join(FORMATS)}, or a TO that ends in .clipseq")
+    _import_keras()
+    from sequence_models.export.export import export_run
+
+    exported = export_run(run, target, formats)
+    for name, difference in exported.differences.items():
+        print(f"{target / FORMATS[name]}: at most {difference:.1e} from clipseq predict")
+    print(f"wrote {target}; next: python {target / 'run_model.py'} CLIP.npy, and read {target / 'README.md'}")
+    for sentence in exported.failures.values():
+        print(f"clipseq export: {sentence}", file=sys.stderr)
+    return 1 if exported.failures else 0
 
 
 def run_score(arguments: argparse.Namespace) -> int:

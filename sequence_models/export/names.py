@@ -1,0 +1,4 @@
+"""The formats by name, for the command line; imports nothing heavy."""
+
+FORMATS = {"keras": "model.keras", "savedmodel": "saved_model", "onnx": "model.onnx", "litert": "model.tflite"}
+RUN_FILE_ENDING = ".clipseq"
