@@ -204,16 +204,18 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or directly from videos with the recipe stored in the run."""
     from extract.store.recipe import is_store
+    from sequence_models.runs.run_file import run_folder
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
     sequence_models.cli.check_predictions_path(arguments.output)
-    if all(is_store(target) for target in arguments.target):
-        return sequence_models.cli.predict_from_stores(arguments, arguments.target)
-    if len(arguments.target) > 1:
-        raise UsageError("give one VIDEOS, or one store for each store that the run was trained on")
-    return _predict_from_videos(arguments, arguments.target[0])
+    with run_folder(arguments.run_directory) as arguments.run_directory:
+        if all(is_store(target) for target in arguments.target):
+            return sequence_models.cli.predict_from_stores(arguments, arguments.target)
+        if len(arguments.target) > 1:
+            raise UsageError("give one VIDEOS, or one store for each store that the run was trained on")
+        return _predict_from_videos(arguments, arguments.target[0])
 
 
 def _predict_from_videos(arguments: argparse.Namespace, videos: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from extract.command_line import BackboneName
 from extract.options import add_options
-from sequence_models.export.names import FORMATS, RUN_FILE_ENDING
+from sequence_models.export.names import FORMATS
 from sequence_models.settings import TASKS, DataSettings, TrainSettings
 
 
@@ -91,7 +91,9 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="predict clips of a store, or videos directly",
         description="Predict with a trained run. Videos are embedded first, with the recipe stored in the run.",
     )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument(
+        "run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote, or a .clipseq file of it"
+    )
     parser.add_argument(
         "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
     )
@@ -131,14 +133,14 @@ def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="a run as files for programs without Clipseq, or as one file for predict",
         description="Write what predict does with a run into a new folder, in one or several formats, with a model "
         "card and a script that needs no Clipseq. Every file is loaded again in another process and compared with "
-        f"predict before it is kept. Or write the run as one {RUN_FILE_ENDING} file, which predict takes like the run.",
+        "predict before it is kept. Or write the run as one .clipseq file, which predict takes like the run.",
         epilog="examples:\n"
         "  clipseq export runs/first exported/ --format savedmodel onnx\n"
-        f"  clipseq export runs/first first{RUN_FILE_ENDING}\n",
+        "  clipseq export runs/first first.clipseq\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
-    parser.add_argument("target", type=Path, metavar="TO", help=f"a new folder, or a new {RUN_FILE_ENDING} file")
+    parser.add_argument("target", type=Path, metavar="TO", help="a new folder, or a new .clipseq file")
     parser.add_argument(
         "--format", nargs="+", choices=tuple(FORMATS), default=[], dest="formats", help="formats of the files"
     )

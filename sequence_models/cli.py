@@ -147,17 +147,34 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """`clipseq export`: writes a folder of files, or one file; exit code 1 if a format could not be kept."""
-    import sys
-
     from extract.errors import UsageError
     from sequence_models.export.names import FORMATS
     from sequence_models.runs.run import read_run
+    from sequence_models.runs.run_file import ENDING, run_folder, write_run_file
 
-    run, target, formats = read_run(arguments.run_directory), arguments.target, list(dict.fromkeys(arguments.formats))
-    if not formats:
-        raise UsageError(f"give --format with one or more of {', '.join(FORMATS)}, or a TO that ends in .clipseq")
+    target, formats = arguments.target, list(dict.fromkeys(arguments.formats))
+    if bool(formats) == (target.suffix == ENDING):
+        raise UsageError(
+            f"give a folder and --format with one or more of {', '.join(FORMATS)}, or a file that ends in {ENDING} "
+            "without --format"
+        )
+    with run_folder(arguments.run_directory) as folder:
+        run = read_run(folder)
+        if not formats:
+            write_run_file(run, target)
+            print(
+                f"wrote {target}: {target.stat().st_size / 1e6:.1f} MB; next: clipseq predict {target} STORE_OR_VIDEOS"
+            )
+            return 0
+        return _export_formats(run, target, formats)
+
+
+def _export_formats(run: Run, target: Path, formats: Sequence[str]) -> int:
+    import sys
+
     _import_keras()
     from sequence_models.export.export import export_run
+    from sequence_models.export.names import FORMATS
 
     exported = export_run(run, target, formats)
     for name, difference in exported.differences.items():

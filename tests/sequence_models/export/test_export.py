@@ -120,7 +120,7 @@ def test_what_is_in_the_way_or_not_asked_for_is_one_sentence(home, tmp_path, cap
     code, err = export(capsys, home / "run_frames", tmp_path / "full", "--format", "keras")
     assert code == 1 and "full holds files: choose a new or empty folder" in err
     code, err = export(capsys, home / "run_frames", tmp_path / "out")
-    assert code == 2 and "--format with one or more of keras, savedmodel, onnx, litert" in err
+    assert code == 2 and "a folder and --format with one or more of keras, savedmodel, onnx, litert" in err
     code, err = export(capsys, home / "store", tmp_path / "out", "--format", "keras")
     assert code == 1 and "is a feature store, not a run directory" in err
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
