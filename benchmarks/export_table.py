@@ -22,10 +22,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from extract.system.quiet_start import import_keras_quietly
-
-import_keras_quietly()
-
 from sequence_models.catalogue import MANY_TO_MANY, MANY_TO_ONE, TRAITS, TWO_STREAM
 from sequence_models.export import export
 from sequence_models.export.check import TOLERANCE, differences, make_trial

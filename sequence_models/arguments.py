@@ -144,6 +144,12 @@ def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", nargs="+", choices=tuple(FORMATS), default=[], dest="formats", help="formats of the files"
     )
+    parser.add_argument(
+        "--with-backbone", action="store_true", help="put the backbone inside: frames in, in place of embeddings"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="PATH", help="the weights file of that backbone, if it was extracted with one"
+    )
     return parser
 
 

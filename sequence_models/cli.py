@@ -158,6 +158,8 @@ def run_export(arguments: argparse.Namespace) -> int:
             f"give a folder and --format with one or more of {', '.join(FORMATS)}, or a file that ends in {ENDING} "
             "without --format"
         )
+    if (arguments.weights and not arguments.with_backbone) or (arguments.with_backbone and not formats):
+        raise UsageError("--with-backbone goes with --format, and --weights with --with-backbone")
     with run_folder(arguments.run_directory) as folder:
         run = read_run(folder)
         if not formats:
@@ -166,17 +168,18 @@ def run_export(arguments: argparse.Namespace) -> int:
                 f"wrote {target}: {target.stat().st_size / 1e6:.1f} MB; next: clipseq predict {target} STORE_OR_VIDEOS"
             )
             return 0
-        return _export_formats(run, target, formats)
+        return _export_formats(run, target, formats, arguments)
 
 
-def _export_formats(run: Run, target: Path, formats: Sequence[str]) -> int:
+def _export_formats(run: Run, target: Path, formats: Sequence[str], arguments: argparse.Namespace) -> int:
     import sys
 
     _import_keras()
     from sequence_models.export.export import export_run
     from sequence_models.export.names import FORMATS
 
-    exported = export_run(run, target, formats)
+    how = {"with_backbone": arguments.with_backbone, "weights": arguments.weights}
+    exported = export_run(run, target, formats, **how)
     for name, difference in exported.differences.items():
         print(f"{target / FORMATS[name]}: at most {difference:.1e} from clipseq predict")
     print(f"wrote {target}; next: python {target / 'run_model.py'} CLIP.npy, and read {target / 'README.md'}")

@@ -60,6 +60,7 @@ def describe(run: Run, files: Mapping[str, Mapping[str, Any]], *, width: int | t
 
 def card(run: Run, facts: Mapping[str, Any]) -> str:
     """README.md of an export, from its run and its model.json."""
+    has_backbone = FRAMES in facts["inputs"] and not run.settings.on_frames
     parts = [
         f"# {run.settings.model} of {run.path.resolve().name}",
         _task_text(run),
@@ -68,8 +69,8 @@ def card(run: Run, facts: Mapping[str, Any]) -> str:
         "## Data and splits\n\n" + _data_text(run),
         "## Scores\n\n" + _scores_text(run),
         "## Recipe of the features\n\n" + "\n\n".join(map(_recipe_text, run.recipes)),
-        "## Limits\n\n" + _limits_text(run),
-        "## Licences\n\n" + _licence_text(run),
+        "## Limits\n\n" + _limits_text(run, has_backbone=has_backbone),
+        "## Licences\n\n" + _licence_text(run, has_backbone=has_backbone),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -108,6 +109,8 @@ def _use_text(run: Run, facts: Mapping[str, Any]) -> str:
 
 def _meaning(name: str, run: Run) -> str:
     unit = "seconds" if run.time_unit == "seconds" else "timesteps"
+    if name == FRAMES and not run.settings.on_frames:
+        return "pictures as the recipe below fits, resizes and transforms them, RGB, 0 to 255; the backbone is inside"
     joined = f" of {len(run.recipes)} stores, side by side in the order below" if len(run.recipes) > 1 else ""
     return {
         EMBEDDINGS: f"features{joined}, as stored: standardising is inside; clips are padded at their end in any way",
@@ -198,13 +201,15 @@ def _recipe_text(recipe: Mapping[str, Any]) -> str:
     return f"{kind_of_features(recipe)}:\n\n| setting | value |\n|---|---|\n{rows}"
 
 
-def _limits_text(run: Run) -> str:
+def _limits_text(run: Run, *, has_backbone: bool) -> str:
     lines = [
         "- It knows its classes only: a clip of anything else gets one of them.",
         "- It was tested on clips like those above; elsewhere its scores may be worse.",
         "- Features made by another recipe, another sampling rate or another crop give wrong answers without an error.",
         "- A clip is predicted whole: memory grows with the longest clip of a batch.",
     ]
+    if has_backbone:
+        lines.append("- All frames of a batch go through the backbone at once: give few clips at a time.")
     if run.settings.derived_names:
         lines.append("- Derived channels are exact here; from a store of float16 they are rounded to float16.")
     if not run.settings.causal and run.settings.task != MANY_TO_ONE:
@@ -212,11 +217,13 @@ def _limits_text(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _licence_text(run: Run) -> str:
+def _licence_text(run: Run, *, has_backbone: bool) -> str:
     names = {str(recipe.get("backbone", "")) for recipe in run.recipes} | (
         {run.settings.backbone} if run.settings.model == "td_backbone_rnn" else set()
     )
     lines = [_backbone_licence(name) for name in sorted(names)]
+    if has_backbone:
+        lines.append("- The weights of that backbone are inside the files of this folder, and are passed on with them.")
     return "\n".join([*lines, "- The weights in this folder: the licence is up to whoever trained them."])
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy as np
 from sequence_models.export.graph import EMBEDDINGS, FRAMES, LENGTHS, SECONDS
 from sequence_models.prediction.predict import average, predict
 from sequence_models.records import Clip, Prediction
-from sequence_models.settings import MANY_TO_ONE, POSITION
+from sequence_models.settings import MANY_TO_ONE, POSITION, TrainSettings
 
 TOLERANCE = 1e-3  # largest difference of a probability
 CLIP_LENGTHS = (1, 17, 41)  # timesteps
+BACKBONE_LENGTHS = (1, 3, 7)  # with a backbone, which takes much longer
 PADDING, FILLER = 6, 7  # timesteps past the longest clip, and what they hold
 # Argument 1 is the folder of the export, 2 the clips, 3 where the answers go. Files by name come on standard input.
 CHILD = """
@@ -71,24 +72,40 @@ class Trial:
         return largest if np.isfinite(largest) else float("inf")
 
 
-def make_trial(models: Sequence[Any], *, seed: int = 0) -> Trial:
+def make_trial(models: Sequence[Any], *, backbone: Any = None, seed: int = 0) -> Trial:
     """Random clips like those that some models were trained on, and the mean of what the models say.
 
     Args:
         models: At least one, from `load_model`.
+        backbone: A Keras model, whose embeddings of random frames are the clips; the trial then holds the frames.
         seed: Of the clips.
     """
     settings, shape = models[0].architecture.settings, models[0].architecture.embedding_dim
+    if backbone is not None:
+        return _frame_trial(models, backbone, np.random.default_rng(seed))
     lengths = (settings.fixed_frames,) * 3 if settings.fixed_frames else CLIP_LENGTHS
     rng = np.random.default_rng(seed)
     clips = []
-    for number, steps in enumerate(lengths):
+    for steps in lengths:
         rows = _frames(rng, steps, shape) if isinstance(shape, tuple) else _embeddings(rng, steps, shape, models[0])
-        labels = np.array(-1) if settings.task == MANY_TO_ONE else np.full(steps, -1)
-        seconds = np.cumsum(rng.uniform(0.05, 0.2, steps))
-        clips.append(Clip(f"clip{number}", rows, seconds, np.arange(steps), labels))
+        clips.append(_clip(rows, rng, settings))
     expected = average([predict(model, clips) for model in models])
     return trial_of(clips, expected, with_seconds=POSITION in settings.derived_names)
+
+
+def _frame_trial(models: Sequence[Any], backbone: Any, rng: np.random.Generator) -> Trial:
+    settings = models[0].architecture.settings
+    pictures = [_clip(_frames(rng, steps, backbone.input_shape[1:]), rng, settings) for steps in BACKBONE_LENGTHS]
+    stored = [backbone.predict_on_batch(clip.embeddings).astype(np.float16).astype(np.float32) for clip in pictures]
+    clips = [replace(clip, embeddings=rows) for clip, rows in zip(pictures, stored, strict=True)]
+    expected = average([predict(model, clips) for model in models])
+    return trial_of(pictures, expected, with_seconds=POSITION in settings.derived_names)
+
+
+def _clip(rows: np.ndarray, rng: np.random.Generator, settings: TrainSettings) -> Clip:
+    labels = np.array(-1) if settings.task == MANY_TO_ONE else np.full(len(rows), -1)
+    seconds = np.cumsum(rng.uniform(0.05, 0.2, len(rows)))
+    return Clip(f"of {len(rows)}", rows, seconds, np.arange(len(rows)), labels)
 
 
 def trial_of(clips: Sequence[Clip], expected: Sequence[Prediction], *, with_seconds: bool) -> Trial:

@@ -15,9 +15,10 @@ from extract.errors import ExportError, UsageError
 from extract.system.files import reason_of, write_json, write_text
 from extract.system.folders import refuse_taken_folder, sealed_folder
 from extract.system.quiet_start import keras_backend
+from sequence_models.export.backbone import backbone_of
 from sequence_models.export.card import card, describe
 from sequence_models.export.check import TOLERANCE, Trial, differences, make_trial
-from sequence_models.export.graph import prediction_graph
+from sequence_models.export.graph import FRAMES, prediction_graph
 from sequence_models.export.keras import write_keras
 from sequence_models.export.litert import has_recurrence, write_litert
 from sequence_models.export.names import FORMATS
@@ -46,13 +47,17 @@ class Exported:
     failures: dict[str, str]
 
 
-def export_run(run: Run, folder: Path, formats: Sequence[str]) -> Exported:
+def export_run(
+    run: Run, folder: Path, formats: Sequence[str], *, with_backbone: bool = False, weights: Path | None = None
+) -> Exported:
     """Write what `predict` does with a run as files of some formats, with a script and a model card.
 
     Args:
         run: A trained run.
         folder: A new folder, or an empty one.
         formats: Keys of `FORMATS`.
+        with_backbone: Take frames in place of embeddings.
+        weights: The backbone's weights file, if it was extracted with one.
 
     Returns:
         What was kept. The folder is there if that is anything.
@@ -61,15 +66,17 @@ def export_run(run: Run, folder: Path, formats: Sequence[str]) -> Exported:
         UsageError: A library that a format needs is not installed, or another Keras backend is in use.
         RunError: The run is not trained, or changed since.
         ExportError: The run cannot be exported, in none of the formats.
+        BackboneError: The weights of the backbone are missing.
         WriteError: The folder cannot be written, or is not empty.
     """
     refuse_taken_folder(folder)
     refuse_to_predict(run)
     _check_formats(formats)
     _check_settings(run)
+    backbone = backbone_of(run, weights=weights).build() if with_backbone else None
     models = predicting_models(run)
-    graph = prediction_graph(models)
-    return _export(run, graph, make_trial(models), folder, formats)
+    graph = prediction_graph(models, backbone=backbone)
+    return _export(run, graph, make_trial(models, backbone=backbone), folder, formats)
 
 
 def _export(run: Run, graph: Any, trial: Trial, folder: Path, formats: Sequence[str]) -> Exported:
@@ -88,8 +95,8 @@ def _export(run: Run, graph: Any, trial: Trial, folder: Path, formats: Sequence[
         if not kept:
             raise ExportError("; ".join(failures.values()))
         files = {name: _file_facts(temporary / FORMATS[name], kept[name]) for name in kept}
-        main = graph.inputs[0].shape[2:]
-        facts = describe(run, files, width=main[0] if len(main) == 1 else tuple(main))
+        main = trial.batches[0].get(FRAMES)
+        facts = describe(run, files, width=run.embedding_dim if main is None else main.shape[2:])
         write_json(temporary / "model.json", facts)
         write_text(temporary / "README.md", card(run, facts))
     return Exported(folder, kept, failures)

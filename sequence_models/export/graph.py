@@ -20,13 +20,12 @@ from sequence_models.settings import MANY_TO_ONE, POSITION, TrainSettings
 EMBEDDINGS, FRAMES, LENGTHS, SECONDS, PROBABILITIES = "embeddings", "frames", "lengths", "seconds", "probabilities"
 
 
-def prediction_graph(models: Sequence[Any], *, backbone: Any = None, half: bool = True) -> keras.Model:
+def prediction_graph(models: Sequence[Any], *, backbone: Any = None) -> keras.Model:
     """What `predict` computes with some models of one architecture, and the mean of their probabilities.
 
     Args:
         models: At least one, from `load_model`.
         backbone: A Keras model from `Backbone.build`; the graph then takes frames in place of embeddings.
-        half: Whether its embeddings were stored as float16, and are rounded like that here.
 
     Returns:
         A model of plain Keras on a dict of arrays, padded in any way: embeddings float32 (B, T, D), or frames uint8
@@ -46,8 +45,8 @@ def prediction_graph(models: Sequence[Any], *, backbone: Any = None, half: bool 
         steps = _steps(sequence[:, :, 0])
     inputs = {sequence.name: sequence, LENGTHS: lengths}
     if backbone is not None:
-        sequence = frames_through(backbone, sequence)
-        sequence = ops.cast(ops.cast(sequence, "float16"), "float32") if half else sequence
+        stored = ops.cast(frames_through(backbone, sequence), "float16")  # as in a store
+        sequence = ops.cast(stored, "float32")
     mask = steps < ops.expand_dims(lengths, -1)  # (B, T)
     if POSITION in settings.derived_names:
         inputs[SECONDS] = keras.Input((None,), dtype="float32", name=SECONDS)
