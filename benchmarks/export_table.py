@@ -75,7 +75,7 @@ def fitted(name: str, task: str) -> Any:
     size = (SIDE, SIDE, 6 if name == TWO_STREAM else 3) if settings.on_frames else WIDTH
     model, rng = build_model(settings, embedding_dim=size, num_classes=CLASSES), np.random.default_rng(0)
     for variable in model.trainable_variables:
-        variable.assign(variable + rng.normal(0, 0.2, variable.shape))
+        variable.assign(variable + rng.normal(0, 0.05, variable.shape))
     for layer in _layers_named(model, "standardise"):
         layer.set_statistics(rng.normal(size=layer.mean.shape), rng.uniform(0.5, 2, layer.mean.shape))
     for layer in _layers_named(model, DERIVING):

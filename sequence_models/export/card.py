@@ -175,7 +175,7 @@ def _scores_text(run: Run) -> str:
     lines = ["| score | test | 95 % interval | protocol |", "|---|---|---|---|"]
     lines += [_score_row(name, score) for name, score in record["test"].items() if _is_score(score)]
     lines += ["", "| baseline | score | test | 95 % interval |", "|---|---|---|---|"]
-    for name, scores in record["baselines"].items():
+    for name, scores in record.get("baselines", {}).items():
         shown = [(metric, scores[metric]) for metric in ("accuracy", "frame_accuracy", "macro_f1") if metric in scores]
         lines += [f"| {name} | {metric} | {score['value']:.3f} | {_interval(score)} |" for metric, score in shown]
     opened = f"{counted(record['test_clips'], 'test clip')}; the test split was opened {record['test_opened']} time(s)."

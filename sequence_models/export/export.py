@@ -25,7 +25,8 @@ from sequence_models.export.names import FORMATS
 from sequence_models.export.onnx import import_onnx, write_onnx
 from sequence_models.export.savedmodel import traced_function, write_savedmodel
 from sequence_models.runs.checks import refuse_to_predict
-from sequence_models.runs.fitted import predicting_models
+from sequence_models.runs.fitted import predicting_decision, predicting_models
+from sequence_models.runs.results import read_metrics
 from sequence_models.runs.run import Run
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def export_run(
     refuse_taken_folder(folder)
     refuse_to_predict(run)
     _check_formats(formats)
-    _check_settings(run)
+    _check_run(run)
     backbone = backbone_of(run, weights=weights).build() if with_backbone else None
     models = predicting_models(run)
     graph = prediction_graph(models, backbone=backbone)
@@ -149,7 +150,10 @@ def _check_formats(formats: Sequence[str]) -> None:
         import_onnx()
 
 
-def _check_settings(run: Run) -> None:
+def _check_run(run: Run) -> None:
+    predicting_decision(run)  # damaged records are better found before the work
+    if (run.path / "metrics.json").exists():
+        read_metrics(run.path)
     if run.settings.window:
         raise ExportError(
             f"{run.path} was trained with --window {run.settings.window:g}, and no exported file cuts clips into "

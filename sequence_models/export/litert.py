@@ -28,9 +28,9 @@ def write_litert(traced: Callable[[], Any], path: Path) -> None:
         path: The file.
     """
     tf = import_tensorflow()
-    concrete = traced().get_concrete_function()
+    function = traced()
+    concrete, [signature] = function.get_concrete_function(), function.input_signature
     with without_chatter():
-        inputs = [each for each in concrete.inputs if each not in concrete.captured_inputs]
-        graph = concrete.graph.as_graph_def()
+        graph, inputs = concrete.graph.as_graph_def(), concrete.inputs[: len(signature)]
         content = tf.compat.v1.lite.TFLiteConverter(graph, inputs, concrete.outputs).convert()
     write_bytes(path, content)
