@@ -302,7 +302,9 @@ class PlacedAttention(keras.layers.Layer):
         real = ops.cast(ops.expand_dims(mask, -1), sequence.dtype)  # (B, T, 1)
         last = ops.maximum(ops.sum(real, axis=1, keepdims=True) - 1, 1)
         share = (ops.cumsum(real, axis=1) - 1) / last  # 0 to 1
-        near = ops.relu(1 - ops.abs(share * (PLACES - 1) - np.arange(PLACES, dtype=np.float32)))  # (B, T, PLACES)
+        near = ops.relu(
+            1 - ops.abs(ops.subtract(share * (PLACES - 1), np.arange(PLACES, dtype=np.float32)))
+        )  # (B, T, PLACES)
         scores = self.score(ops.tanh(self.content(sequence) + self.place(near)))  # (B, T, H)
         weights = ops.softmax(ops.where(ops.expand_dims(mask, -1), scores, LOWEST), axis=1)
         sums = ops.matmul(ops.transpose(weights, (0, 2, 1)), sequence)  # (B, H, C)
@@ -339,9 +341,9 @@ class SegmentMean(keras.layers.Layer):
         position = ops.expand_dims(ops.cumsum(real, axis=1) - 1, 1)  # (B, 1, T)
         total = ops.expand_dims(ops.sum(real, axis=1, keepdims=True), -1)  # (B, 1, 1)
         part = np.arange(self.steps, dtype=np.int32).reshape(1, self.steps, 1)
-        start = ops.floor_divide(total * part, self.steps)
+        start = ops.floor_divide(ops.multiply(part, total), self.steps)
         # Ceiling without negative numbers: runtimes divide those differently.
-        end = ops.floor_divide(total * (part + 1) + self.steps - 1, self.steps)
+        end = ops.floor_divide(ops.multiply(part + 1, total) + self.steps - 1, self.steps)
         inside = (position >= start) & (position < end) & ops.expand_dims(mask, 1)
         weights = ops.cast(inside, sequence.dtype)  # (B, S, T)
         return ops.matmul(weights / ops.sum(weights, axis=-1, keepdims=True), sequence)
