@@ -214,14 +214,20 @@ def _window_cut(settings: TrainSettings) -> WindowCut:
 def run_predict(arguments: argparse.Namespace) -> int:
     """`clipseq predict`: from a store, or directly from videos with the recipe stored in the run."""
     from extract.store.recipe import is_store
-    from sequence_models.runs.run import read_run
+    from sequence_models.runs.run_file import run_folder
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
         run, store = arguments.target[0], arguments.run_directory
         raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
-    sequence_models.cli.check_predictions(arguments)
+    with run_folder(arguments.run_directory) as arguments.run_directory:
+        sequence_models.cli.check_predictions(arguments)
+        return _predict(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
     from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
+    from sequence_models.runs.run import read_run
 
     failed = 0
 

@@ -21,6 +21,7 @@ ClipseqError                 any of those below; its text is one sentence that n
 ├── LabelError               labels and clips do not match
 ├── ClipError                a clip cannot be batched: no timesteps, not finite, or not as wide as the rest
 ├── SplitError               no fair split can be made of these clips
+├── ExportError              a model cannot be exported, or what was exported gives other numbers
 └── RunError                 a run directory is missing, incomplete or of the wrong kind
 """
 
@@ -128,6 +129,10 @@ class ClipError(ClipseqError):
 
 class SplitError(ClipseqError):
     """No fair split can be made of these clips."""
+
+
+class ExportError(ClipseqError):
+    """A model cannot be exported in a format, or what was exported gives other numbers."""
 
 
 class RunError(ClipseqError):

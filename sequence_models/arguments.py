@@ -10,6 +10,7 @@ from typing import Any
 from extract.command_line import BackboneName
 from extract.errors import UsageError
 from extract.options import add_options
+from sequence_models.export.names import FORMATS
 from sequence_models.settings import TASKS, WRITTEN_FORMATS, DataSettings, TrainSettings
 
 
@@ -92,7 +93,9 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="predict clips of a store, or videos directly",
         description="Predict with a trained run. Videos are embedded first, with the recipe stored in the run.",
     )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument(
+        "run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote, or a .clipseq file of it"
+    )
     parser.add_argument(
         "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
     )
@@ -179,6 +182,33 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
+    return parser
+
+
+def add_export(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq export`."""
+    parser = verbs.add_parser(
+        "export",
+        help="a run as files for programs without Clipseq, or as one file for predict",
+        description="Write what predict does with a run into a new folder, in one or several formats, with a model "
+        "card and a script that needs no Clipseq. Every file is loaded again in another process and compared with "
+        "predict before it is kept. Or write the run as one .clipseq file, which predict takes like the run.",
+        epilog="examples:\n"
+        "  clipseq export runs/first exported/ --format savedmodel onnx\n"
+        "  clipseq export runs/first first.clipseq\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    parser.add_argument("target", type=Path, metavar="TO", help="a new folder, or a new .clipseq file")
+    parser.add_argument(
+        "--format", nargs="+", choices=tuple(FORMATS), default=[], dest="formats", help="formats of the files"
+    )
+    parser.add_argument(
+        "--with-backbone", action="store_true", help="put the backbone inside: frames in, in place of embeddings"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="PATH", help="the weights file of that backbone, if it was extracted with one"
+    )
     return parser
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sequence_models.arguments import (
     TASKS,
     add_compare,
     add_convert_labels,
     add_evaluate,
+    add_export,
     add_predict,
     add_report,
     add_score,
@@ -21,6 +22,9 @@ from sequence_models.arguments import (
     train_arguments,
 )
 
+if TYPE_CHECKING:
+    from sequence_models.runs.run import Run
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the stage-two commands to the parser; `predict` gets its function from pipeline.py."""
@@ -29,6 +33,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_compare(verbs).set_defaults(run=run_compare)
     add_predict(verbs)
     add_report(verbs).set_defaults(run=run_report)
+    add_export(verbs).set_defaults(run=run_export)
     add_score(verbs).set_defaults(run=run_score)
     add_convert_labels(verbs).set_defaults(run=run_convert_labels)
     add_show_labels(verbs).set_defaults(run=run_show_labels)
@@ -71,6 +76,49 @@ def run_report(arguments: argparse.Namespace) -> int:
 
     print(f"wrote {write_report(arguments.run_directory)}")
     return 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """`clipseq export`: writes a folder of files, or one file; exit code 1 if a format could not be kept."""
+    from extract.errors import UsageError
+    from sequence_models.export.names import FORMATS
+    from sequence_models.runs.run import read_run
+    from sequence_models.runs.run_file import ENDING, run_folder, write_run_file
+
+    target, formats = arguments.target, list(dict.fromkeys(arguments.formats))
+    if bool(formats) == (target.suffix == ENDING):
+        raise UsageError(
+            f"give a folder and --format with one or more of {', '.join(FORMATS)}, or a file that ends in {ENDING} "
+            "without --format"
+        )
+    if (arguments.weights and not arguments.with_backbone) or (arguments.with_backbone and not formats):
+        raise UsageError("--with-backbone goes with --format, and --weights with --with-backbone")
+    with run_folder(arguments.run_directory) as folder:
+        run = read_run(folder)
+        if not formats:
+            write_run_file(run, target)
+            print(
+                f"wrote {target}: {target.stat().st_size / 1e6:.1f} MB; next: clipseq predict {target} STORE_OR_VIDEOS"
+            )
+            return 0
+        return _export_formats(run, target, formats, arguments)
+
+
+def _export_formats(run: Run, target: Path, formats: Sequence[str], arguments: argparse.Namespace) -> int:
+    import sys
+
+    _import_keras()
+    from sequence_models.export.export import export_run
+    from sequence_models.export.names import FORMATS
+
+    how = {"with_backbone": arguments.with_backbone, "weights": arguments.weights}
+    exported = export_run(run, target, formats, **how)
+    for name, difference in exported.differences.items():
+        print(f"{target / FORMATS[name]}: at most {difference:.1e} from clipseq predict")
+    print(f"wrote {target}; next: python {target / 'run_model.py'} CLIP.npy, and read {target / 'README.md'}")
+    for sentence in exported.failures.values():
+        print(f"clipseq export: {sentence}", file=sys.stderr)
+    return 1 if exported.failures else 0
 
 
 def run_score(arguments: argparse.Namespace) -> int:

@@ -22,10 +22,15 @@ STAGE_ONE = (
 )
 STAGE_TWO = (
     *("catalogue", "settings", "records", "labels", "scoring", "clips", "splits", "models", "prediction", "runs"),
-    *("training", "experiments", "report", "arguments", "cli"),
+    *("training", "experiments", "report", "export", "arguments", "cli"),
 )
 SEAM = ("errors", "options", "text", "records", "system", "store", "command_line")
-WIDER_SEAM = {"models": ("backbones", "engines"), "training": ("backbones", "engines"), "report": ("decode",)}
+WIDER_SEAM = {
+    "models": ("backbones", "engines"),
+    "training": ("backbones", "engines"),
+    "report": ("decode",),
+    "export": ("backbones",),
+}
 HOMES = {
     "h5py": ("extract/store/",),
     "av": ("extract/decode/",),

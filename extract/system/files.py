@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import struct
@@ -226,7 +227,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Removes files that dead writers left half written; keeps whatever may belong to a live one.
+    """Removes files and folders that dead writers left half written; keeps whatever may belong to a live one.
 
     A file is removed if its writer ran on this host, is gone, and the file was not touched for 10 minutes (containers
     may share a host name but not process ids), or if nobody touched it for a week.
@@ -237,7 +238,7 @@ def remove_stale_temporaries(folder: Path) -> None:
             age_seconds = time.time() - path.stat().st_mtime
             dead = match and match["host"] == _host() and not _is_alive(int(match["pid"]))
             if match and age_seconds > (DEAD_WRITER_SECONDS if dead else ABANDONED_SECONDS):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         except OSError:
             continue  # another writer was faster, or we may not remove it; readers ignore it
 

@@ -53,29 +53,46 @@ class DerivedChannels(keras.layers.Layer):
 
     def call(self, embeddings, mask):
         """The embeddings with more channels, (B, T, D + ...); 0 on padding."""
-        values, parts = ops.where(ops.expand_dims(mask, -1), embeddings[..., : self.width], 0.0), [embeddings]
-        real = ops.expand_dims(ops.cast(mask, values.dtype), -1)  # (B, T, 1)
-        if self.delta:
-            parts.append(_steps_of(values) * real)
-        if self.windows:
-            reduced = ops.matmul(values - self.center, self.axes)
-            both = ops.concatenate([reduced, _steps_of(reduced)], axis=-1) * real
-            for reach in REACHES:
-                parts += [each * real for each in self._statistics(both, real, reach)]
-        return ops.concatenate(parts, axis=-1)
+        reduction = (self.center, self.axes) if self.windows else None
+        return derived_channels(embeddings, mask, reduction, width=self.width, delta=self.delta, causal=self.causal)
 
-    def _statistics(self, values, real, reach):
-        """Means and deviations (B, T, C) over a window of real timesteps around or before each."""
-        before, after = (2 * reach, 0) if self.causal else (reach, reach)
 
-        def total(each):
-            padded = ops.pad(each, ((0, 0), (before, after), (0, 0)))
-            return ops.average_pool(padded, before + after + 1, strides=1) * (before + after + 1)
+def derived_channels(embeddings, mask, reduction, *, width: int, delta: bool, causal: bool):
+    """What the layer computes.
 
-        count = ops.maximum(total(real), 1)
-        mean = total(values) / count
-        variance = ops.maximum(total(ops.square(values)) / count - ops.square(mean), 0)
-        return mean, ops.sqrt(variance)
+    Args:
+        embeddings: (B, T, D) or (B, T, D + position).
+        mask: (B, T).
+        reduction: Center and axes for the windows; None = no windows.
+        width: D.
+        delta: Add |embedding(t) - embedding(t - 1)|.
+        causal: Windows end at their timestep.
+    """
+    values, parts = ops.where(ops.expand_dims(mask, -1), embeddings[..., :width], 0.0), [embeddings]
+    real = ops.expand_dims(ops.cast(mask, values.dtype), -1)  # (B, T, 1)
+    if delta:
+        parts.append(_steps_of(values) * real)
+    if reduction is not None:
+        center, axes = reduction
+        reduced = ops.matmul(values - center, axes)
+        both = ops.concatenate([reduced, _steps_of(reduced)], axis=-1) * real
+        for reach in REACHES:
+            before, after = (2 * reach, 0) if causal else (reach, reach)
+            parts += [each * real for each in _statistics(both, real, before, after)]
+    return ops.concatenate(parts, axis=-1)
+
+
+def _statistics(values, real, before: int, after: int):
+    """Means and deviations (B, T, C) over a window of real timesteps around or before each."""
+
+    def total(each):
+        padded = ops.pad(each, ((0, 0), (before, after), (0, 0)))
+        return ops.average_pool(padded, before + after + 1, strides=1) * (before + after + 1)
+
+    count = ops.maximum(total(real), 1)
+    mean = total(values) / count
+    variance = ops.maximum(total(ops.square(values)) / count - ops.square(mean), 0)
+    return mean, ops.sqrt(variance)
 
 
 def _steps_of(values):

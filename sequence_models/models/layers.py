@@ -40,8 +40,12 @@ class Standardise(keras.layers.Layer):
 
     def call(self, embeddings, mask):
         """Standardise (B, T, D)."""
-        standard = (embeddings - self.mean) * self.scale
-        return ops.where(ops.expand_dims(mask, -1), standard, 0.0)
+        return standardised(embeddings, mask, self.mean, self.scale)
+
+
+def standardised(embeddings, mask, mean, scale):
+    """What `Standardise` computes from (B, T, D), (B, T) and twice (D,)."""
+    return ops.where(ops.expand_dims(mask, -1), (embeddings - mean) * scale, 0.0)
 
 
 @keras.saving.register_keras_serializable(package="clipseq")
@@ -206,11 +210,11 @@ class Readout(keras.layers.Layer):
         return self._last(sequence, ops.cumsum(weights, axis=1), weights)
 
     def _last(self, sequence, position, weights):
-        is_last = weights * ops.cast(position == ops.sum(weights, axis=1, keepdims=True), sequence.dtype)
+        is_last = weights * ops.cast(ops.equal(position, ops.sum(weights, axis=1, keepdims=True)), sequence.dtype)
         last = ops.sum(sequence * is_last, axis=1)
         if not self.backward:
             return last
-        first = ops.sum(sequence * weights * ops.cast(position == 1, sequence.dtype), axis=1)
+        first = ops.sum(sequence * weights * ops.cast(ops.equal(position, 1), sequence.dtype), axis=1)
         return ops.concatenate([last[:, : -self.backward], first[:, -self.backward :]], axis=-1)
 
 
@@ -298,7 +302,9 @@ class PlacedAttention(keras.layers.Layer):
         real = ops.cast(ops.expand_dims(mask, -1), sequence.dtype)  # (B, T, 1)
         last = ops.maximum(ops.sum(real, axis=1, keepdims=True) - 1, 1)
         share = (ops.cumsum(real, axis=1) - 1) / last  # 0 to 1
-        near = ops.relu(1 - ops.abs(share * (PLACES - 1) - ops.arange(PLACES, dtype=sequence.dtype)))  # (B, T, PLACES)
+        near = ops.relu(
+            1 - ops.abs(ops.subtract(share * (PLACES - 1), np.arange(PLACES, dtype=np.float32)))
+        )  # (B, T, PLACES)
         scores = self.score(ops.tanh(self.content(sequence) + self.place(near)))  # (B, T, H)
         weights = ops.softmax(ops.where(ops.expand_dims(mask, -1), scores, LOWEST), axis=1)
         sums = ops.matmul(ops.transpose(weights, (0, 2, 1)), sequence)  # (B, H, C)
@@ -334,10 +340,10 @@ class SegmentMean(keras.layers.Layer):
         real = ops.cast(mask, "int32")
         position = ops.expand_dims(ops.cumsum(real, axis=1) - 1, 1)  # (B, 1, T)
         total = ops.expand_dims(ops.sum(real, axis=1, keepdims=True), -1)  # (B, 1, 1)
-        part = ops.reshape(ops.arange(self.steps, dtype="int32"), (1, self.steps, 1))
-        start = ops.floor_divide(part * total, self.steps)
+        part = np.arange(self.steps, dtype=np.int32).reshape(1, self.steps, 1)
+        start = ops.floor_divide(ops.multiply(part, total), self.steps)
         # Ceiling without negative numbers: runtimes divide those differently.
-        end = ops.floor_divide((part + 1) * total + self.steps - 1, self.steps)
+        end = ops.floor_divide(ops.multiply(part + 1, total) + self.steps - 1, self.steps)
         inside = (position >= start) & (position < end) & ops.expand_dims(mask, 1)
         weights = ops.cast(inside, sequence.dtype)  # (B, S, T)
         return ops.matmul(weights / ops.sum(weights, axis=-1, keepdims=True), sequence)

@@ -85,12 +85,16 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             counted(others, "clip"),
             first_few(others),
         )
-    models = [load_fitted(run, run.predicting_fold, seed) for seed in run.seeds_of(run.predicting_fold)]
-    predictions = average([predict(model, clips) for model in models])
-    if all(run.decision_path(fold.name, MODEL).exists() for fold in run.folds):
-        decision = typical_decision([read_decision(run, each, MODEL) for each in run.folds])
-        predictions = decision.apply(predictions)
-    return clips, predictions
+    predictions = average([predict(model, clips) for model in predicting_models(run)])
+    decision = predicting_decision(run)
+    return clips, predictions if decision is None else decision.apply(predictions)
+
+
+def predicting_decision(run: Run) -> Decision | None:
+    """The post-processing of predictions for new clips, typical of those that the folds chose; None in early runs."""
+    if not all(run.decision_path(fold.name, MODEL).exists() for fold in run.folds):
+        return None
+    return typical_decision([read_decision(run, each, MODEL) for each in run.folds])
 
 
 def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
@@ -104,6 +108,11 @@ def _recipes_apart(stores: Sequence[Store], run: Run) -> str:
             return f"{store.path} holds {here}, the run was trained on {there}"
     apart = [each for store, recipe in pairs for each in recipe_differences(store.recipe, recipe)]
     return "; ".join(f"{key}={here}, the run has {there}" for key, here, there in apart)
+
+
+def predicting_models(run: Run) -> list[Any]:
+    """The models whose mean predicts new clips: those of all seeds, after cross-validation fitted on all clips."""
+    return [load_fitted(run, run.predicting_fold, seed) for seed in run.seeds_of(run.predicting_fold)]
 
 
 def load_fitted(run: Run, fold: str, seed: int) -> Any:
