@@ -20,6 +20,7 @@ import av
 import numpy as np
 
 from extract.decode.container import open_container, orientation, shown_streams, video_stream
+from extract.decode.ends import missing_bytes
 from extract.errors import NoFramesError
 from extract.text import counted
 
@@ -62,6 +63,7 @@ class PacketIndex:
         stream_index: Which stream of the file this is.
         coded_size: (width, height) of a decoded frame, before rotation.
         orientation: The display matrix reduced to (a, b, c, d) in -1, 0, 1: x' = a x + c y, y' = b x + d y.
+        missing_bytes: How much the file lacks at its end, as far as its container tells.
         remarks: What is present but unused, or probably unwanted: in a few words -> in a sentence.
     """
 
@@ -82,6 +84,7 @@ class PacketIndex:
     coded_size: tuple[int, int]
     orientation: tuple[int, int, int, int]
     pts_is_dts: bool = False
+    missing_bytes: int = 0
     remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -136,6 +139,7 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
         others = [other for other in shown_streams(container) if other.index != stream.index]
         packets, frame, held, counts = _read_packets(container, stream, others, path, beat)
         clock = _clock(packets, container, stream, declared_start, held)
+        missing = missing_bytes(path)
         return PacketIndex(
             **clock,
             declared_frames=stream.frames or None,
@@ -148,7 +152,8 @@ def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
             stream_index=stream.index,
             coded_size=(frame.width, frame.height),
             orientation=orientation(frame),
-            remarks=_other_streams(counts),
+            missing_bytes=missing,
+            remarks=_other_streams(counts) | _missing_end(missing),
         )
 
 
@@ -217,6 +222,12 @@ def _other_streams(counts: Mapping[int, int]) -> dict[str, str]:
     frames = " and ".join(counted(count, "frame") for count in counts.values())
     what = "another video stream" if len(counts) == 1 else f"{len(counts)} other video streams"
     return {"several video streams": f"{what} of {frames}, not read"}
+
+
+def _missing_end(missing: int) -> dict[str, str]:
+    if not missing:
+        return {}
+    return {"cut short": f"the last {missing / 1e3:,.1f} kB are missing: the file was cut short, and its end is lost"}
 
 
 def _demux(container: av.container.InputContainer, streams: Sequence[av.VideoStream]) -> Iterator[av.Packet]:

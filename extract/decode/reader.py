@@ -336,7 +336,10 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         if job.index.timestamps != "real" and job.stream.errors and not (job.item.is_span or clock.stopped):
             packets = len(job.index.pts_seconds)
             notes.append(f"{packets - decoded:,} of {counted(packets, 'packet')} gave no frame")
-    if job.settings.on_corrupt != "salvage" and (lost or (job.stream.errors and job.index.timestamps != "real")):
+    is_beginning = job.item.is_span or clock.stopped or job.settings.sampling.first_frames is not None
+    has_lost = lost or (job.stream.errors and job.index.timestamps != "real")
+    has_lost = has_lost or (job.index.missing_bytes and not is_beginning)
+    if job.settings.on_corrupt != "salvage" and has_lost:
         raise _corrupt(job, lost)
     decoder = f"{job.stream.decoder}: few frames wanted, seeking" if job.is_sparse else job.stream.decoder
     return make_truth(
@@ -350,7 +353,7 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
 
 
 def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoError:
-    where = ", ".join(map(span_text, lost[:3])) or job.stream.last_error
+    where = ", ".join(map(span_text, lost[:3])) or job.stream.last_error or "its end is missing"
     error = CorruptVideoError(
         f"{job.item.path} has lost frames ({where}) and --on-corrupt is {job.settings.on_corrupt}; "
         "replace it, or keep what decodes with --on-corrupt salvage"
