@@ -336,7 +336,8 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         if job.index.timestamps != "real" and job.stream.errors and not (job.item.is_span or clock.stopped):
             packets = len(job.index.pts_seconds)
             notes.append(f"{packets - decoded:,} of {counted(packets, 'packet')} gave no frame")
-    is_beginning = job.item.is_span or clock.stopped or job.settings.sampling.first_frames is not None
+    first = job.settings.sampling.first_frames
+    is_beginning = job.item.is_span or clock.stopped or (job.is_sparse and first and len(job.wanted) >= first)
     has_lost = lost or (job.stream.errors and job.index.timestamps != "real")
     has_lost = has_lost or (job.index.missing_bytes and not is_beginning)
     if job.settings.on_corrupt != "salvage" and has_lost:
