@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from extract.command_line import Appended, BackboneName
+from extract.command_line import Appended, BackboneName, shorten_help
 from extract.decode.settings import FrameSettings
 from extract.errors import UsageError
 from extract.jobs.settings import ExtractSettings
@@ -14,6 +14,10 @@ from extract.options import add_options, flag_of
 from extract.videos.rule import SamplingRule
 
 ACTIONS: dict[str, type[argparse.Action]] = {"backbone": BackboneName, "spec": Appended}
+EXTRACT_FIRST = (
+    *("--backbone", "--spec", "--weights", "--image-size", "--fps", "--every", "--num-frames", "--first-frames"),
+    *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part"),
+)
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
 
@@ -37,6 +41,7 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
     add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
     parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
+    shorten_help(parser, *EXTRACT_FIRST)
     return parser
 
 

@@ -40,10 +40,48 @@ class Appended(argparse.Action):
         setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
 
 
+class HelpAll(argparse.Action):
+    """`--help-all`: the help with every flag."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Called by argparse."""
+        parser.first_flags = ()  # type: ignore[attr-defined]
+        parser.print_help()
+        parser.exit()
+
+
+def shorten_help(parser: argparse.ArgumentParser, *flags: str) -> None:
+    """Show only these flags, and those that are required, in --help; adds --help-all, which shows all."""
+    parser.first_flags = ("--help", "--help-all", *flags)  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--help-all", action=HelpAll, nargs=0, dest="help", default=argparse.SUPPRESS, help="show every flag and exit"
+    )
+
+
 class Parser(argparse.ArgumentParser):
     """Like its parent, but reports unknown flags before missing ones, and leaves the usage to --help."""
 
     _given: Sequence[str] = ()
+    first_flags: tuple[str, ...] = ()  # what --help shows; none: everything
+
+    def format_help(self) -> str:
+        """The help with the first flags only, if there are any."""
+        if not self.first_flags:
+            return super().format_help()
+        shown = set(self.first_flags)
+        hidden = [each for each in self._actions if each.option_strings and not shown & {*each.option_strings}]
+        hidden = [each for each in hidden if not each.required]
+        told = [each.help for each in hidden]
+        for each in hidden:
+            each.help = argparse.SUPPRESS
+        try:
+            text = super().format_help()
+        finally:
+            for each, text_of in zip(hidden, told, strict=True):
+                each.help = text_of
+        return f"{text}\n{len(hidden)} more flags have defaults that fit most data: {self.prog} --help-all\n"
 
     def parse_known_args(self, args=None, namespace=None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
         self._given = sys.argv[1:] if args is None else list(args)

@@ -7,11 +7,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from extract.command_line import BackboneName
+from extract.command_line import BackboneName, shorten_help
 from extract.errors import UsageError
 from extract.options import add_options
 from sequence_models.export.names import FORMATS
 from sequence_models.settings import TASKS, WRITTEN_FORMATS, DataSettings, TrainSettings
+
+RUN_FIRST = (
+    *("--labels", "--group-from", "--split", "--cv", "--seeds", "--background", "--stride", "--window"),
+    *("--derived", "--causal", "--updates", "--jobs"),
+)
 
 
 def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -32,6 +37,7 @@ def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     _add_data_flags(parser)
     group = _add_model_flags(parser)
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run")
+    shorten_help(parser, "--model", *RUN_FIRST)
     return parser
 
 
@@ -71,6 +77,7 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     _add_data_flags(parser)
     _add_model_flags(parser, without=("model",))
+    shorten_help(parser, "--models", "--grid", "--frames-store", "--inner", *RUN_FIRST)
     return parser
 
 

@@ -405,7 +405,7 @@ def test_predicting_a_store_of_another_recipe_names_the_settings_that_differ(sto
 
 def test_the_help_of_train_names_choices_and_units_and_no_python(capsys):
     with pytest.raises(SystemExit):
-        pipeline.main(["train", "--help"])
+        pipeline.main(["train", "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     for part in (
         "--model NAME on embeddings: lstm, bilstm, gru, bigru, lstm_parts",
@@ -432,3 +432,24 @@ def test_the_console_shows_percent_with_one_digit_and_no_interval_of_two_groups(
         "test (2 groups: no interval)  frame_accuracy  edit",
         "lstm                          0.500           20.0",
     ]
+
+
+@pytest.mark.parametrize("verb", ["train", "extract"])
+def test_help_shows_at_most_15_flags_and_help_all_the_rest(verb, capsys):
+    said = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as stop:
+            pipeline.main([verb, flag])
+        assert stop.value.code == 0
+        said[flag] = capsys.readouterr().out
+    shown, every = (set(re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE)) for text in said.values())
+    assert len(shown - {"--help-all"}) <= 15 and shown < every
+    flags = {each for action in parser_of(verb)._actions for each in action.option_strings if each.startswith("--")}
+    assert every == flags - {"--help"}
+    assert (
+        f"{len(every - shown)} more flags have defaults that fit most data: clipseq {verb} --help-all" in said["--help"]
+    )
+
+
+def parser_of(verb):
+    return pipeline.make_parser()._subparsers._group_actions[0].choices[verb]
