@@ -13,6 +13,7 @@ try:
     import sys
     import threading
     from collections.abc import Sequence
+    from contextlib import nullcontext, redirect_stdout
     from importlib.metadata import PackageNotFoundError, distribution
     from pathlib import Path
     from typing import TYPE_CHECKING, Any
@@ -233,7 +234,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     def embed(videos: str | Path, settings: ExtractSettings) -> None:
         nonlocal failed
-        failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
+        with redirect_stdout(sys.stderr) if arguments.json else nullcontext():
+            failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
     how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}

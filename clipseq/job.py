@@ -190,7 +190,7 @@ class _Wanted:
 
 
 def _evaluate(path: Path) -> int:
-    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path))
+    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False))
     return code or _note(path, "evaluate", _models_digest(path))
 
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from extract.command_line import Appended, BackboneName, shorten_help
+from extract.command_line import Appended, BackboneName, add_json, shorten_help
 from extract.decode.settings import FrameSettings
 from extract.errors import UsageError
 from extract.jobs.settings import ExtractSettings
@@ -41,6 +41,12 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
     add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
     parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: a line of JSON for every clip that ends, and one at the end, for those who watch jobs (text)",
+    )
     shorten_help(parser, *EXTRACT_FIRST)
     return parser
 
@@ -78,6 +84,7 @@ def add_verify(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
     parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
+    add_json(parser, "what was found")
     return parser
 
 
@@ -179,6 +186,7 @@ def add_why(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory")
     parser.add_argument("clip", metavar="CLIP", help="a clip_id")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from extract import arguments as parsers
 from extract.arguments import check_positive, extract_settings, sampling_rule
@@ -125,14 +125,39 @@ def run_why(arguments: argparse.Namespace) -> int:
     from extract.jobs.plan import explain
     from extract.store.reader import open_store
 
-    print(textwrap.fill(explain(arguments.clip, open_store(arguments.store)), 100))
+    said = explain(arguments.clip, open_store(arguments.store))
+    print(json.dumps({"clip": arguments.clip, "why": said}) if arguments.json else textwrap.fill(said, 100))
     return 0
 
 
 def run_extract(arguments: argparse.Namespace) -> int:
     """`clipseq extract`: exit code 0 if every clip is in the store, 1 if any failed."""
     settings = extract_settings(arguments)
+    if arguments.log_format == "json":
+        return 1 if _extract_for_programs(arguments.videos, settings).num_failed else 0
     return 1 if extract_with_bar(arguments.videos, settings).num_failed else 0
+
+
+def _extract_for_programs(videos: str | Path, settings: ExtractSettings) -> Batch:
+    """Run a job, with a line of JSON for every clip that ends, and one at the end."""
+    from dataclasses import asdict
+
+    from extract.jobs.batch import extract_videos
+
+    def tell(event: str, batch: Batch, **more: Any) -> None:
+        rate = batch.stages.frames / max(batch.seconds, 1e-9)
+        facts = {"seconds": round(batch.seconds, 3), "frames": batch.stages.frames}
+        print(json.dumps({"event": event, **more, **facts, "frames_per_second": round(rate, 1)}), flush=True)
+
+    batch = extract_videos(
+        videos,
+        settings,
+        tell=lambda line: None,
+        on_result=lambda result, batch: tell("clip", batch, **asdict(result)),
+    )
+    counts = {"done": batch.done, "skipped": batch.skipped, "failed": batch.num_failed}
+    tell("end", batch, **counts, left_out=batch.left_out.lines(), unreadable=batch.left_out.unreadable)
+    return batch
 
 
 def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: bool = True) -> Batch:
@@ -178,9 +203,14 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """`clipseq verify`: exit code 1 if anything is damaged."""
+    from dataclasses import asdict
+
     from extract.store.verify import verdict_lines, verify
 
     report = verify(arguments.store, repair=arguments.repair)
+    if arguments.json:
+        print(json.dumps({**asdict(report), "is_sound": report.is_sound}, default=str))
+        return 0 if report.is_sound else 1
     for damage in report.damages:
         print(f"damaged  {damage.file}: {damage.reason}")
         for clip_id in damage.clip_ids:

@@ -40,6 +40,11 @@ class Appended(argparse.Action):
         setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
 
 
+def add_json(parser: argparse.ArgumentParser, about: str) -> None:
+    """The flag --json: one JSON document on standard output, and what a person reads on standard error."""
+    parser.add_argument("--json", action="store_true", help=f"print {about} as JSON; the rest goes to standard error")
+
+
 class HelpAll(argparse.Action):
     """`--help-all`: the help with every flag."""
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from extract.command_line import BackboneName, shorten_help
+from extract.command_line import BackboneName, add_json, shorten_help
 from extract.errors import UsageError
 from extract.options import add_options
 from sequence_models.export.names import FORMATS
@@ -37,6 +37,7 @@ def add_train(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     _add_data_flags(parser)
     group = _add_model_flags(parser)
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events into the run")
+    add_json(parser, "the validation scores")
     shorten_help(parser, "--model", *RUN_FIRST)
     return parser
 
@@ -77,6 +78,7 @@ def add_compare(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     _add_data_flags(parser)
     _add_model_flags(parser, without=("model",))
+    add_json(parser, "metrics.json")
     shorten_help(parser, "--models", "--grid", "--frames-store", "--inner", *RUN_FIRST)
     return parser
 
@@ -90,6 +92,7 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "and write metrics.json. The run counts how often the test split was opened.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    add_json(parser, "metrics.json")
     return parser
 
 
@@ -126,6 +129,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         metavar="PATH",
         help="the weights file of a backbone that was extracted with one; repeat for each such backbone",
     )
+    add_json(parser, "which files were written from how many clips")
     return parser
 
 

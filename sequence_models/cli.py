@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +46,13 @@ def run_train(arguments: argparse.Namespace) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
     from sequence_models.experiments.verbs import train_run
 
-    run = train_run(**train_arguments(arguments), say=print)
-    print(f"next: clipseq evaluate {run.path}")
+    say = _say(arguments)
+    run = train_run(**train_arguments(arguments), say=say)
+    say(f"next: clipseq evaluate {run.path}")
+    if arguments.json:
+        from sequence_models.runs.results import read_validation
+
+        print(json.dumps({"run": str(run.path), "validation": read_validation(run)}))
     return 0
 
 
@@ -52,8 +60,13 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from sequence_models.experiments.verbs import compare_models
 
-    run = compare_models(**compare_arguments(arguments), say=print)
-    print(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
+    say = _say(arguments)
+    run = compare_models(**compare_arguments(arguments), say=say)
+    say(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
+    if arguments.json:
+        from sequence_models.runs.results import read_metrics
+
+        print(json.dumps(read_metrics(run.path)))
     return 0
 
 
@@ -63,10 +76,17 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from sequence_models.experiments.evaluate import evaluate
     from sequence_models.experiments.summary import evaluation_text
 
-    record = evaluate(arguments.run_directory)
-    print(evaluation_text(record))
-    print(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
+    record, say = evaluate(arguments.run_directory), _say(arguments)
+    say(evaluation_text(record))
+    say(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
+    if arguments.json:
+        print(json.dumps(record))
     return 0
+
+
+def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """Prints what a person reads: with --json to standard error, since standard output is for a program."""
+    return partial(print, file=sys.stderr) if arguments.json else print
 
 
 def run_report(arguments: argparse.Namespace) -> int:
@@ -215,36 +235,46 @@ def check_predictions(arguments: argparse.Namespace) -> None:
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
     """`clipseq predict` on feature stores: writes one CSV."""
     _import_keras()
-    from extract.text import counted
-    from sequence_models.prediction.tables import prediction_rows, write_predictions
     from sequence_models.runs.fitted import predict_clips
     from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
     clips, predictions = predict_clips(run, stores)
+    _write_predictions(arguments, run, stores[0], clips, predictions)
+    if arguments.json:
+        print(json.dumps({"output": str(arguments.output), "clips": [clip.clip_id for clip in clips]}))
+    return 0
+
+
+def _write_predictions(
+    arguments: argparse.Namespace, run: Run, store: str | Path, clips: Sequence[Any], predictions: Sequence[Any]
+) -> None:
+    from extract.text import counted
+    from sequence_models.prediction.tables import prediction_rows, write_predictions
+
+    say = _say(arguments)
     if arguments.to:
         from sequence_models.runs.exported import export_predictions
 
-        print(export_predictions(run, stores[0], clips, predictions, arguments.output, to=arguments.to))
-        return 0
+        say(export_predictions(run, store, clips, predictions, arguments.output, to=arguments.to))
+        return
     has_seconds = run.time_unit == "seconds"
     rows = prediction_rows(
         clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds
     )
     write_predictions(arguments.output, rows)
-    print(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
+    say(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
     if run.settings.task == TASKS[1]:
         label, raw_label = (rows[0].index(name) for name in ("label", "raw_label"))
         changed = sum(row[label] != row[raw_label] for row in rows[1:])
         if changed:
             share = f"{changed:,} of {counted(rows[1:], 'label')}"
-            print(f"post-processing changed {share}; raw_label is the decision without it")
+            say(f"post-processing changed {share}; raw_label is the decision without it")
         from sequence_models.prediction.bouts import write_bouts
 
         bouts = arguments.output.with_suffix(".bouts.csv")
         write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False, unit=run.time_unit)
-        print(f"wrote {bouts}: count, duration and latency of every class in every clip")
-    return 0
+        say(f"wrote {bouts}: count, duration and latency of every class in every clip")
 
 
 def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 import pytest
 from places import ROOT
+from store_examples import make_store
+from video_files import moving_frames, write_video
 
 import pipeline
 from extract.store.recipe import fingerprint
@@ -453,3 +455,43 @@ def test_help_shows_at_most_15_flags_and_help_all_the_rest(verb, capsys):
 
 def parser_of(verb):
     return pipeline.make_parser()._subparsers._group_actions[0].choices[verb]
+
+
+def test_extract_says_every_clip_in_json_to_those_who_watch(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_video(tmp_path / "v" / f"{name}.mp4", moving_frames(6))
+    (tmp_path / "v" / "c.mp4").write_bytes(b"no video")
+    told = ["--output", str(tmp_path / "f"), "--backbone", "tiny", "--log-format", "json"]
+    assert pipeline.main(["extract", str(tmp_path / "v"), *told]) == 1
+    said = capsys.readouterr()
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert {event["clip_id"]: event["status"] for event in events if event["event"] == "clip"} == {
+        "a.mp4": "done",
+        "b.mp4": "done",
+        "c.mp4": "failed",
+    }
+    assert (events[-1]["event"], events[-1]["done"], events[-1]["failed"], said.err) == ("end", 2, 1, "")
+    assert pipeline.main(["verify", str(tmp_path / "f"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_sound"] is True
+    assert pipeline.main(["why", str(tmp_path / "f"), "c.mp4", "--json"]) == 0
+    assert "c.mp4" in json.loads(capsys.readouterr().out)["why"]
+
+
+def test_json_is_all_that_a_program_reads_on_standard_output(tmp_path, capsys):
+    make_store(tmp_path / "f", {f"clip{k}": 4 + k % 3 for k in range(12)})
+    labels = "\n".join(f"clip{k},{'ab'[k % 2]},g{k // 2}" for k in range(12))
+    (tmp_path / "labels.csv").write_text(f"clip_id,label,group\n{labels}\n")
+    run, data = str(tmp_path / "run"), ["--labels", str(tmp_path / "labels.csv"), "--task", "many-to-one"]
+    steps = {
+        "train": ["train", str(tmp_path / "f"), *data, "--model", "meanpool", "--updates", "3", "--run", run],
+        "evaluate": ["evaluate", run],
+        "predict": ["predict", run, str(tmp_path / "f"), "--output", str(tmp_path / "p.csv")],
+    }
+    said = {}
+    for verb, command in steps.items():
+        assert pipeline.main([*command, "--json"]) == 0
+        printed = capsys.readouterr()
+        said[verb] = json.loads(printed.out)
+        assert "wrote" in printed.err or "next:" in printed.err
+    assert "majority" in said["train"]["validation"] and "accuracy" in said["evaluate"]["test"]
+    assert len(said["predict"]["clips"]) == 12

@@ -64,13 +64,20 @@ class Batch:
         self.remarks += [(result.clip_id, remark) for remark in result.remarks]
 
 
-def extract_videos(videos: str | Path, settings: ExtractSettings, *, tell: Callable[[str], None]) -> Batch:
+def extract_videos(
+    videos: str | Path,
+    settings: ExtractSettings,
+    *,
+    tell: Callable[[str], None],
+    on_result: Callable[[ClipResult, Batch], None] = lambda result, batch: None,
+) -> Batch:
     """Bring a store up to date with videos, with a progress bar in frames.
 
     Args:
         videos: As `search_videos` takes them.
         settings: What to do with them.
         tell: Called with a line for every clip that fails, as soon as it does.
+        on_result: Called with every clip that ends, and the batch so far.
 
     Raises:
         UsageError: It is a feature store; else as for `search_videos` and `extract`.
@@ -83,6 +90,8 @@ def extract_videos(videos: str | Path, settings: ExtractSettings, *, tell: Calla
         with closing(extract(items, settings, on_progress=bar.show, seconds=batch.stages)) as results:
             for result in results:
                 batch.add(result)
+                batch.seconds = bar.seconds
+                on_result(result, batch)
                 if result.status == "failed":
                     bar.write(f"failed  {result.clip_id}: {result.reason}")
     finally:
