@@ -85,9 +85,9 @@ def test_the_command_names_the_file_that_hides_it(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "options", "explicit"),
     (
-        ("extract", ExtractOptions, {"videos", "output"}),
-        ("train", TrainOptions, {"stores", "labels", "task", "run"}),
-        ("compare", CompareOptions, {"stores", "labels", "task", "run"}),
+        ("extract", ExtractOptions, {"videos", "output", "log_format"}),
+        ("train", TrainOptions, {"stores", "labels", "task", "run", "json"}),
+        ("compare", CompareOptions, {"stores", "labels", "task", "run", "json"}),
     ),
 )
 def test_every_flag_is_an_option_and_no_option_is_more(verb, options, explicit):
