@@ -22,6 +22,7 @@ from extract.backbones.efficientnet_lite import (
 from extract.backbones.keras_applications import FAMILIES, build_family, load_family
 from extract.backbones.model_file import PREFIX, load_model_file
 from extract.backbones.pixels import PIXELS, PIXELS_SIZE, load_pixels
+from extract.backbones.plug_ins import load_plug_in, plug_in_names
 from extract.backbones.pooling import AVERAGE, check_pool
 from extract.backbones.tiny import load_tiny
 from extract.errors import BackboneError
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 
 
 def backbone_names() -> list[str]:
-    """All names that `load_backbone` knows, the built-in ones first."""
-    return ["tiny", *VARIANTS, PIXELS, *FAMILIES]
+    """All names that `load_backbone` knows: ours first, then those of installed packages."""
+    own = ["tiny", *VARIANTS, PIXELS, *FAMILIES]
+    return own + [name for name in plug_in_names() if name not in own]
 
 
 def backbone_table() -> str:
@@ -45,8 +47,9 @@ def backbone_table() -> str:
     rows.append((PIXELS, f"{PIXELS_SIZE} px", "", "none: the frames themselves are stored, as uint8"))
     for name, family in FAMILIES.items():
         rows.append((name, f"{family.image_size} px", f"{family.embedding_dim:,}", "downloaded at first use"))
+    rows += [(name, "", "", "of an installed package") for name in plug_in_names()]
     hint = (
-        "All were trained on ImageNet. --weights PATH sets your own weights, --image-size another size.\n"
+        "All of ours were trained on ImageNet. --weights PATH sets your own weights, --image-size another size.\n"
         "A model of your own: file:MODEL.onnx, .tflite or .keras; clipseq inspect-backbone MODEL explains."
     )
     return f"{table_text(rows)}\n\n{hint}"
@@ -96,7 +99,9 @@ def load_backbone(
         return load_tiny(weights=weights, image_size=image_size, pool=pool)
     if name in VARIANTS:
         return load_lite(name, weights=weights, image_size=image_size, pool=pool)
-    return load_family(name, weights=weights, image_size=image_size, pool=pool)
+    if name in FAMILIES:
+        return load_family(name, weights=weights, image_size=image_size, pool=pool)
+    return load_plug_in(name, weights=weights, image_size=image_size, pool=pool)
 
 
 def build_untrained(name: str, *, image_size: int) -> keras.Model:
@@ -119,6 +124,8 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
         )
     if name == "tiny":
         return load_tiny(weights=None, image_size=image_size).build()
+    if name not in (*VARIANTS, *FAMILIES):
+        raise BackboneError(f"--backbone {name} is of an installed package: it embeds videos, but cannot be trained")
     if name in VARIANTS:
         check_image_size(name, image_size, smallest=SMALLEST_LITE)
         return build_lite(name, None, image_size=image_size)
