@@ -132,6 +132,8 @@ def run_report(arguments: argparse.Namespace) -> int:
     from sequence_models.report.page import write_report
 
     print(f"wrote {write_report(arguments.run_directory, figures=arguments.figures)}")
+    if arguments.figures:
+        print(f"wrote its figures into {arguments.figures}")
     return 0
 
 

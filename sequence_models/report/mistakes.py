@@ -158,7 +158,8 @@ def _strip(run: EvaluatedRun, mistake: Mistake, stores: Sequence[Store]) -> dict
         store, name = _store_with(run, clip.clip_id, stores)
         path = Path(store.source(name).path)
         is_here = store.recipe.get("source") != "imported" and path.is_absolute() and path.exists()
-        strip["link"] = path.as_uri() if is_here else ""
+        part = "#t={:.3f},{:.3f}".format(*strip["span"]) if strip["span"] and path.is_file() else ""
+        strip["link"] = path.as_uri() + part if is_here else ""
         strip["frames"] = _pictures(store, name, mistake, is_per_frame=run.run.settings.task == MANY_TO_MANY)
     except ClipseqError as error:
         strip["why"] = str(error)

@@ -46,6 +46,7 @@ from sequence_models.scoring.predictions import answers_name
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300
+FIRST_CLIPS = 20  # those that are not folded away
 MOST_CURVES = 60
 MOST_COLUMNS = 50  # classes in a confusion matrix; with more, only the commonest confusions are listed
 MOST_PAIRS = 50
@@ -142,6 +143,7 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
         "per_class": multilabel_rows(run) if counts is None else per_class_rows(counts, vocabulary),
         "calibration": _calibration(run),
         "clips": _clip_table(run),
+        "first_clips": FIRST_CLIPS,
         "timeline": timeline_content(run, sorted(run.clips, key=_worst_first)) if many_to_many else None,
         "folds": fold_rows(run),
         "left_out": left_out(run),

@@ -101,6 +101,7 @@ def test_a_wrong_stretch_shows_frames_inside_it(tmp_path):
     (strip,) = strips(made_run(tmp_path, task="many-to-many"))["rows"]
     assert [round(frame["seconds"], 3) for frame in strip["frames"]] == [1.2, 1.5, 1.8, 2.1]
     assert strip["span"] == pytest.approx((1.2, 2.4))
+    assert strip["link"].endswith("/videos/a.mp4#t=1.200,2.400")  # where a browser starts to play it
 
 
 def test_a_video_that_is_gone_leaves_words_and_a_report(tmp_path):
