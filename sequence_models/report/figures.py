@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -102,7 +103,7 @@ def _scores(table: dict[str, Any]) -> Figure:
         if table["chance"] is not None:
             chance = float(table["ticks"][0]) + table["chance"] / 100 * scale
             axes.axvline(chance, color=PAPER["muted"], linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(rows)), [_short(row["title"], 38) for row in rows], color=PAPER["ink"])
+        axes.set_yticks(range(len(rows)), [_short(row_name(row["title"]), 38) for row in rows], color=PAPER["ink"])
         axes.set(xlim=(float(table["ticks"][0]), float(table["ticks"][-1])), ylim=(len(rows) - 0.5, -0.5))
         axes.set_xlabel(table["title"])
         axes.grid(axis="y", visible=False)
@@ -110,6 +111,11 @@ def _scores(table: dict[str, Any]) -> Figure:
     data = [("model", table["name"], "ci95_low", "ci95_high")]
     data += [(row["title"], row["score"].value, *(row["score"].ci95 or ("", ""))) for row in rows]
     return Figure(f"score_{_file_name(table['name'])}", (COLUMN, 0.5 + 0.19 * len(rows)), draw, data)
+
+
+def row_name(title: str) -> str:
+    """A title from `title_of` as its name in the files, if it has one in brackets, which fits beside a plot."""
+    return re.sub(r"^.*\((\w+)\)", r"\1", title)
 
 
 def _confusion(run: EvaluatedRun) -> Figure:

@@ -73,8 +73,9 @@ const Timeline = (() => {
     return label === NO_FRAME ? "no frames" : data.classes[label];
   }
 
-  function timeText(seconds, digits = 2) {
-    if (data.unit !== "s") return `${Math.round(seconds)}`;
+  function timeText(time, digits = 2) {
+    if (data.unit !== "s") return `${Math.round(time)}`;
+    const seconds = Math.round(time * 10 ** digits) / 10 ** digits;
     if (seconds < 60) return `${seconds.toFixed(digits)} s`;
     const minutes = Math.floor(seconds / 60), rest = (seconds % 60).toFixed(digits);
     return `${minutes}:${rest.padStart(digits ? 3 + digits : 2, "0")}`;

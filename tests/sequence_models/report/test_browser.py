@@ -125,6 +125,31 @@ def test_dragging_moves_the_view_by_as_much(opened):
     assert after["from"] - before["from"] == pytest.approx((before["to"] - before["from"]) / 2, rel=0.02)
 
 
+def test_two_fingers_zoom_and_one_moves(opened):
+    page = opened("frames", width=390, has_touch=True, is_mobile=True)
+    page.evaluate("document.getElementById('view').scrollIntoView({block: 'center'})")
+    box = page.locator("#view").bounding_box()
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *places):
+        points = [{"x": box["x"] + x, "y": box["y"] + 30, "id": number} for number, x in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 190, 210)
+    for step in range(1, 11):
+        touch("touchMove", 190 - 8 * step, 210 + 8 * step)
+    touch("touchEnd")
+    zoomed = view(page)
+    assert zoomed["to"] - zoomed["from"] == pytest.approx(STEPS * 0.125 / 9, rel=0.2)
+    touch("touchStart", 200)
+    for step in range(1, 6):
+        touch("touchMove", 200 - 20 * step)
+    touch("touchEnd")
+    moved = view(page)
+    assert moved["to"] - moved["from"] == pytest.approx(zoomed["to"] - zoomed["from"])
+    assert moved["from"] > zoomed["from"]
+
+
 def test_a_single_wrong_timestep_is_seen_in_the_whole_recording(opened):
     """One of 4,000 is narrower than a pixel."""
     page = opened("frames")

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 from run_factory import make_multilabel_run, make_run, one_hot, write_predictions
 
-from sequence_models.report.figures import write_figures
+from sequence_models.report.figures import row_name, write_figures
 from sequence_models.report.page import write_report
 from sequence_models.report.run import read_evaluated_run
 
@@ -66,6 +66,16 @@ def test_the_same_run_gives_the_same_figures(run, folder):
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     written = write_figures(read_evaluated_run(run), folder)
     assert {path.name: path.read_bytes() for path in written} == first
+
+
+def test_baselines_that_differ_at_the_end_stay_apart_beside_a_plot():
+    """Their titles were cut to the same beginning."""
+    title = "logistic regression on windows (window_logreg)"
+    assert [row_name(name) for name in (title, f"{title}, post-processed", "majority class")] == [
+        "window_logreg",
+        "window_logreg, post-processed",
+        "majority class",
+    ]
 
 
 def test_names_of_any_script_and_formulas_do_no_harm(tmp_path):

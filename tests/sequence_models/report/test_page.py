@@ -1,13 +1,16 @@
 """The report: right numbers, one file, and nothing that a clip's name can break."""
 
 import base64
+import configparser
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from page_reading import Tags, page_of, text_of
+from places import ROOT
 from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, write_predictions
 
 from extract.errors import RunError
@@ -342,6 +345,14 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
     assert [path.name for path in run.glob("report*")] == ["report.html"]
+
+
+def test_every_file_of_the_page_is_in_the_package():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    patterns = settings["options.package_data"]["sequence_models.report"].split(", ")
+    files = [path.name for path in (ROOT / "sequence_models" / "report").iterdir() if path.is_file()]
+    assert not [name for name in files if not name.endswith(".py") and not any(map(Path(name).match, patterns))]
 
 
 # ---- runs that are not ready ---------------------------------------------------------------------------------------
