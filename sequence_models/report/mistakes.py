@@ -186,7 +186,9 @@ def _store_with(run: EvaluatedRun, clip_id: str, stores: Sequence[Store]) -> tup
             if name in store:
                 return store, name
     missing = next((path for path in run.run.stores if not Path(path).exists()), None)
-    raise StoreError(f"the feature store {missing} is not here" if missing else "its feature store no longer has it")
+    raise StoreError(
+        f"the feature store {missing} is not here" if missing else "the feature store no longer has this clip"
+    )
 
 
 def _pictures(store: Store, name: str, mistake: Mistake, *, is_per_frame: bool) -> list[dict[str, Any]]:
@@ -204,7 +206,7 @@ def _pictures(store: Store, name: str, mistake: Mistake, *, is_per_frame: bool) 
     if len(store.row_shape) == 3:
         pictures, seconds = np.asarray(stored.embeddings[chosen]), stored.pts_seconds[chosen]
     elif store.recipe.get("source") == "imported":
-        raise StoreError("its features were imported, so its video is not known")
+        raise StoreError("the features were imported, so clipseq does not know the video")
     else:
         found = frames_of(stored, chosen.tolist(), source=store.source(name))
         pictures, seconds = found.frames, found.pts_seconds

@@ -62,6 +62,7 @@ def test_the_data_are_the_numbers_of_the_run(folder):
     assert (float(given), right, count) == (pytest.approx(0.9), "0.5", "4")
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_figures(run, folder):
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     written = write_figures(read_evaluated_run(run), folder)

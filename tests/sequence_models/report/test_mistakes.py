@@ -126,7 +126,7 @@ def test_a_store_that_is_gone_leaves_words(tmp_path):
 
 def test_imported_features_have_no_pictures(tmp_path):
     run = made_run(tmp_path, recipe={"source": "imported", "fps": 10.0})
-    assert "No pictures: its features were imported, so its video is not known" in text_of(page_of(run))
+    assert "No pictures: the features were imported, so clipseq does not know the video" in text_of(page_of(run))
 
 
 def test_a_store_of_frames_shows_its_own_without_the_video(tmp_path):
