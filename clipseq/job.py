@@ -195,7 +195,9 @@ def _evaluate(path: Path) -> int:
 
 
 def _report(path: Path) -> int:
-    return sequence_models.cli.run_report(Namespace(run_directory=path)) or _note(path, "report", _metrics_digest(path))
+    return sequence_models.cli.run_report(Namespace(run_directory=path, figures=None)) or _note(
+        path, "report", _metrics_digest(path)
+    )
 
 
 def _why_evaluate(path: Path) -> str:

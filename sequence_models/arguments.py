@@ -189,10 +189,14 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "report",
         help="one HTML file from a run",
-        description="Write one self-contained HTML file about an evaluated run: scores of model and baselines, curves, "
-        "confusion matrix, every clip, and for per-frame labels a ribbon of truth and prediction.",
+        description="Write one self-contained HTML file about an evaluated run: what to distrust, the surest mistakes "
+        "with pictures from the videos, scores of model and baselines, confusion matrix, curves, every clip, and for "
+        "per-frame labels a timeline of truth and prediction.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
+    parser.add_argument(
+        "--figures", type=Path, metavar="DIR", help="also write the plots as PDF and PNG, with their data as CSV"
+    )
     return parser
 
 

@@ -94,7 +94,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     _import_keras()
     from sequence_models.report.page import write_report
 
-    print(f"wrote {write_report(arguments.run_directory)}")
+    print(f"wrote {write_report(arguments.run_directory, figures=arguments.figures)}")
+    if arguments.figures:
+        print(f"wrote its figures into {arguments.figures}")
     return 0
 
 

@@ -115,6 +115,14 @@ def test_stage_two_sees_only_the_seam_of_stage_one():
     assert not wrong
 
 
+def test_the_report_takes_frames_through_one_function_of_decode():
+    used = {m for module, source in MODULES.items() if ".report." in module for m in imports_of(source)}
+    assert {m for m in used if m.startswith("extract.decode")} == {
+        "extract.decode.frames",
+        "extract.decode.frames.frames_of",
+    }
+
+
 def test_nothing_private_crosses_a_file():
     own = (*PACKAGES, "pipeline")
     wrong = [

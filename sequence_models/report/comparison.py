@@ -1,14 +1,15 @@
-"""The report section on a comparison: the verdict, a table and a chart of all models."""
+"""The report section on a comparison: the verdict, a table of all models, and their scores as dots."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from sequence_models.report.plots import bars_svg, curves_svg
+from sequence_models.report.plots import LOSS, curves_svg
 from sequence_models.report.run import EvaluatedRun, read_logs
-from sequence_models.report.scores import label_of, score_of, title_of
+from sequence_models.report.scores import CHANCE, score_of, score_table, title_of
 from sequence_models.runs.run import FINAL
 
 MOST_CURVES = 60  # per model
@@ -22,8 +23,8 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
 
     Returns:
         None for a run that is not a comparison; else "score", its title; "kind" and "sentence" of the verdict, "" if
-        none; "chosen"; "rows", one mapping per model or baseline, best first; "summary", the scores of the chosen model
-        and of the average of all; "charts", and training "curves" per model, each with "title" and "svg".
+        none; "chosen"; "rows", one mapping per model or baseline, best first; "tables", from `score_table`, with the
+        chosen model and the average of all; and training "curves" per model, each with "title" and "svg".
     """
     metrics = run.metrics
     if "chosen" not in metrics:
@@ -43,15 +44,7 @@ def comparison_content(run: EvaluatedRun) -> dict[str, Any] | None:
         "has_single": any(row["single"] for row in rows),
         "has_extraction": any(row["extraction_seconds"] for row in rows),
         "has_peak": any(row["peak_mb"] for row in rows),
-        "summary": {
-            title: {name: score_of(metrics[part][name]) for name in (main, "macro_f1")}
-            for part, title in (("test", str(metrics["model"])), ("average", "average of all"))
-            if part in metrics  # older runs have no average
-        },
-        "charts": [
-            {"title": title_of(name), "svg": bars_svg([_bar(row, name) for row in rows], top=1.0, title=title_of(name))}
-            for name in (main, "macro_f1")
-        ],
+        "tables": [_table(metrics, rows, name) for name in dict.fromkeys((main, "macro_f1"))],
         "curves": [chart for name in metrics["models"] for chart in _curves(run, name)],
     }
 
@@ -60,7 +53,7 @@ def _curves(run: EvaluatedRun, model: str) -> list[dict[str, str]]:
     """The losses of a model's fits at the grid point that most folds chose; empty without logs."""
     folder = next(iter(run.metrics["models"][model]["points"]))
     logs = [log for name, log in read_logs(run.run.path / folder).items() if not name.startswith(f"{FINAL}-")]
-    svg = curves_svg(logs[:MOST_CURVES], lines={"loss": "training", "validation_loss": "validation"}, title=folder)
+    svg = curves_svg(logs[:MOST_CURVES], lines=LOSS, title=folder)
     return [{"title": f"{folder}: loss", "svg": svg}] if svg else []
 
 
@@ -80,7 +73,22 @@ def _row(name: str, row: dict[str, Any], main: str) -> dict[str, Any]:
     }
 
 
-def _bar(row: dict[str, Any], name: str) -> dict[str, Any]:
-    score = row["scores"][name]
-    bar = {"name": label_of(row["title"]), "value": score.value, "ci95": score.ci95, "text": score.text(2)}
-    return bar | {"is_model": row["knows_order"], "mark": row["marks"].get(name)}
+def _table(metrics: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """One score of the chosen model, of the average of all, and of every model and baseline."""
+    parts = (("test", f"{metrics['model']}, as chosen"), ("average", "average of all"))  # older runs have no average
+    shown: list[dict[str, Any]] = [
+        {"title": title, "role": "variant", "score": score_of(metrics[part][name])}
+        for part, title in parts
+        if part in metrics
+    ]
+    shown += [
+        {
+            "title": row["title"],
+            "role": "own" if row["knows_order"] else "other",
+            "score": row["scores"][name],
+            "mark": row["marks"].get(name),
+        }
+        for row in rows
+    ]
+    chance = next((row["scores"][name].value for row in rows if row["title"] == CHANCE), None)
+    return score_table(name, shown, protocol=score_of(metrics["test"][name]).protocol, chance=chance)

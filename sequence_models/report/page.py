@@ -1,70 +1,103 @@
-"""Turns a run directory into one self-contained HTML file. Data is prepared here, charts are drawn in plots.py, and
+"""Turns a run directory into one self-contained HTML file. Data is prepared here and in the modules beside, and
 page.html lays everything out with escaping on: names of clips and classes are untrusted."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import base64
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from extract.system.files import write_text
+from extract.system.files import read_text, write_text
+from sequence_models.report.cautions import calibration_bins, cautions
 from sequence_models.report.comparison import comparison_content
-from sequence_models.report.plots import ABSENT, class_palette, curves_svg, kept_moment, ribbon_png, usual_step
-from sequence_models.report.run import EvaluatedRun, ReportedClip, read_evaluated_run
+from sequence_models.report.facts import commands, fact_tables, fold_rows, left_out
+from sequence_models.report.figures import write_figures
+from sequence_models.report.mistakes import strips_content
+from sequence_models.report.plots import (
+    LOSS,
+    PAGE,
+    VALIDATION_SCORE,
+    chart_svg,
+    curves_svg,
+    draw_calibration,
+    kept_moment,
+    usual_step,
+)
+from sequence_models.report.run import EvaluatedRun, ReportedClip, confusion_counts, read_evaluated_run
 from sequence_models.report.scores import (
     Scored,
     doctor_content,
+    lead_rows,
     result_sentence,
-    score_charts,
-    score_rows,
+    score_tables,
     scored_models,
     scored_variants,
     title_of,
     validation_scores,
     verdict,
 )
+from sequence_models.report.timeline import timeline_content
 from sequence_models.runs.run import FINAL
-from sequence_models.scoring.metrics import confusion_matrix
 from sequence_models.scoring.predictions import answers_name
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_CLIPS = 300
-MOST_RIBBONS = 24
-MOST_STRIPS = 10  # classes drawn per clip in a multi-label run
+FIRST_CLIPS = 20  # those that are not folded away
 MOST_CURVES = 60
+MOST_COLUMNS = 50  # classes in a confusion matrix; with more, only the commonest confusions are listed
+MOST_PAIRS = 50
+FIRST_SCORES = 2  # score tables that are not folded away
 NOTHING = "\N{EN DASH}"
+HERE = Path(__file__).parent
+SCRIPTS = ("timeline_data.js", "timeline.js")
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, figures: Path | None = None) -> Path:
     """Writes `report.html` into an evaluated run directory.
 
     Args:
         run: The run directory, with run.json, metrics.json and predictions.npz.
+        figures: A folder for the plots as PDF and PNG with their data as CSV; None = none.
 
     Returns:
-        The path of the report: one file that needs no other files, scripts or network.
+        The path of the report: one file that needs no other files and no network.
 
     Raises:
         RunError: The directory is not a run, was not evaluated, or its files do not match.
+        WriteError: A file cannot be written.
+    """
+    evaluated = read_evaluated_run(run)
+    write_text(run / "report.html", render(report_content(evaluated)))
+    if figures is not None:
+        write_figures(evaluated, figures)
+    return run / "report.html"
+
+
+def render(content: dict[str, Any]) -> str:
+    """The page as HTML; its only script is named by its hash in the page's security policy.
+
+    Args:
+        content: From `report_content`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    content = report_content(read_evaluated_run(run))
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(share=_share_text, thousands="{:,}".format)
-    page = environment.get_template("page.html").render(content)
-    write_text(run / "report.html", page)
-    return run / "report.html"
+    # as an HTML parser reads it, on any system
+    script = "".join(read_text(HERE / name).replace("\r\n", "\n") for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    own = {"style": read_text(HERE / "page.css"), "script": script, "script_hash": f"'sha256-{digest}'"}
+    return environment.get_template("page.html").render(content, **own)
 
 
 def report_content(run: EvaluatedRun) -> dict[str, Any]:
@@ -80,48 +113,44 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
     vocabulary, many_to_many = run.run.vocabulary, run.run.settings.task == MANY_TO_MANY
     variants, multi_label = scored_variants(run), run.run.settings.multi_label
     counts = None if multi_label else confusion_counts(run.clips, num_classes=len(vocabulary))
+    tables = score_tables(models, variants, validation)
     return {
         "name": run.run.path.resolve().name,
         "task": run.run.settings.task,
         "many_to_many": many_to_many,
         "multi_label": multi_label,
         "unit": "frames" if many_to_many else "clips",
+        "time_unit": "s" if run.run.time_unit == "seconds" else run.run.time_unit,
         "sentence": result_sentence(run, models),
         "verdict": verdict(models, score=answers_name(run.run.settings)),
+        "cautions": cautions(run),
         "doctor": doctor_content(run),
-        "test_opened": run.run.test_opened,
         "tiles": _tiles(run, models[0], many_to_many=many_to_many),
+        "strips": strips_content(run),
         "models": models,
         "variants": variants,
         "validation": bool(validation),
         "intervals": any(score.ci95 for model in models for score in model.scores.values()),
-        "scores": score_rows(models, variants, validation),
+        "first_scores": tables[:FIRST_SCORES],
+        "more_scores": tables[FIRST_SCORES:],
+        "leads": lead_rows(models),
         "seeds": _seeds(run),
         "comparison": comparison_content(run),
-        "charts": score_charts(models, variants),
         "curves": _curves(run),
         "vocabulary": vocabulary,
-        "confusion": None if counts is None else _confusion_rows(counts),
+        "confusion": None if counts is None or len(vocabulary) > MOST_COLUMNS else _confusion_rows(counts),
+        "confused": None if counts is None else confused_pairs(counts, vocabulary),
         "per_class": multilabel_rows(run) if counts is None else per_class_rows(counts, vocabulary),
+        "calibration": _calibration(run),
         "clips": _clip_table(run),
-        "ribbons": _ribbons(run) if many_to_many else None,
-        "folds": _fold_rows(run),
-        "tables": _fact_tables(run),
+        "first_clips": FIRST_CLIPS,
+        "timeline": timeline_content(run, sorted(run.clips, key=_worst_first)) if many_to_many else None,
+        "folds": fold_rows(run),
+        "left_out": left_out(run),
+        "commands": commands(run),
+        "one_split": not run.run.cv,
+        "tables": fact_tables(run),
     }
-
-
-def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.ndarray:
-    """Counts truth against prediction over all labelled clips or frames.
-
-    Args:
-        clips: Test clips with one label per step.
-        num_classes: K.
-
-    Returns:
-        int64 (K, K), rows = truth, columns = prediction.
-    """
-    truth, predicted = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("truth", "predicted"))
-    return confusion_matrix(truth, predicted, num_classes)
 
 
 def per_class_rows(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[str, Any]]:
@@ -146,6 +175,31 @@ def per_class_rows(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[s
             }
         )
     return rows
+
+
+def confused_pairs(counts: np.ndarray, vocabulary: Sequence[str]) -> list[dict[str, Any]]:
+    """The commonest confusions, at most 50.
+
+    Args:
+        counts: int64 (K, K), rows = truth, columns = prediction.
+        vocabulary: The K class names.
+
+    Returns:
+        "truth", "predicted", "count" and "share" of the true ones, the highest count first.
+    """
+    wrong = counts - np.diag(counts.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    return [
+        {
+            "truth": vocabulary[row],
+            "predicted": vocabulary[column],
+            "count": int(wrong[row, column]),
+            "share": float(wrong[row, column] / counts[row].sum()),
+        }
+        for row, column in pairs
+        if wrong[row, column]
+    ]
 
 
 def multilabel_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
@@ -207,10 +261,7 @@ def _curves(run: EvaluatedRun) -> dict[str, Any]:
     logs = [log for name, log in run.logs.items() if not name.startswith(f"{FINAL}-")]
     charts = [
         {"title": title, "svg": curves_svg(logs[:MOST_CURVES], lines=lines, title=title)}
-        for title, lines in (
-            ("loss", {"loss": "training", "validation_loss": "validation"}),
-            ("validation score", {"validation_score": "validation"}),
-        )
+        for title, lines in (("loss", LOSS), ("validation score", VALIDATION_SCORE))
     ]
     kept = sorted(moment for log in logs if (moment := kept_moment(log)) is not None)
     return {
@@ -219,6 +270,14 @@ def _curves(run: EvaluatedRun) -> dict[str, Any]:
         "all": len(logs),
         "kept": (kept[0], kept[len(kept) // 2], kept[-1]) if kept else None,
     }
+
+
+def _calibration(run: EvaluatedRun) -> dict[str, Any] | None:
+    bins = calibration_bins(run)
+    if not bins:
+        return None
+    title = "share that is right against the probability given"
+    return {"bins": bins, "svg": chart_svg(lambda axes: draw_calibration(axes, bins, colours=PAGE), title=title)}
 
 
 def _confusion_rows(counts: np.ndarray) -> list[list[dict[str, Any]]]:
@@ -242,6 +301,7 @@ def _clip_table(run: EvaluatedRun) -> dict[str, Any]:
     return {
         "unit": run.run.time_unit,
         "rows": [{**_clip_row(clip), **_names(clip, run.run.vocabulary)} for clip in ordered[:MOST_CLIPS]],
+        "all": len(ordered),
         "hidden": len(hidden),
         "hidden_wrong": sum(clip.accuracy is not None and clip.accuracy < 1 for clip in hidden),
         "has_groups": any(clip.group for clip in run.clips),
@@ -267,90 +327,3 @@ def _clip_row(clip: ReportedClip) -> dict[str, Any]:
         "frames": len(clip.truth),
         "length": float(clip.pts_seconds[-1] - clip.pts_seconds[0]) + usual_step(clip.pts_seconds),
     }
-
-
-def _ribbons(run: EvaluatedRun) -> dict[str, Any]:
-    palette = class_palette(len(run.run.vocabulary))
-    ordered = sorted(run.clips, key=_worst_first)
-    return {
-        "unit": "s" if run.run.time_unit == "seconds" else run.run.time_unit,
-        "legend": list(zip(run.run.vocabulary, palette, strict=True)),
-        "rows": [_ribbon(clip, run.run.vocabulary, palette) for clip in ordered[:MOST_RIBBONS]],
-        "hidden": len(ordered[MOST_RIBBONS:]),
-        "unlabelled": not all(clip.labelled.all() for clip in run.clips),
-    }
-
-
-def _strip_classes(clip: ReportedClip) -> list[int]:
-    """The classes in the truth or the prediction of a multi-label clip, longest first."""
-    steps = ((clip.truth > 0) | (clip.predicted > 0)).sum(axis=0)
-    return [int(k) for k in np.argsort(-steps, kind="stable") if steps[k]]
-
-
-def _ribbon(clip: ReportedClip, vocabulary: Sequence[str], palette: Sequence[str]) -> dict[str, Any]:
-    start, end = float(clip.pts_seconds[0]), float(clip.pts_seconds[-1]) + usual_step(clip.pts_seconds)
-    drawn: list[tuple[str, np.ndarray, np.ndarray, Sequence[str]]] = [("", clip.truth, clip.predicted, palette)]
-    if clip.truth.ndim == 2:
-        drawn = [
-            (vocabulary[k], clip.truth[:, k], clip.predicted[:, k], (ABSENT, palette[k])) for k in _strip_classes(clip)
-        ]
-    strips = [
-        {
-            "class": name,
-            "truth": ribbon_png(truth, clip.pts_seconds, end_seconds=end, palette=colours),
-            "prediction": ribbon_png(predicted, clip.pts_seconds, end_seconds=end, palette=colours),
-        }
-        for name, truth, predicted, colours in drawn[:MOST_STRIPS]
-    ]
-    return {**_clip_row(clip), "strips": strips, "hidden": len(drawn) - len(strips), "start": start, "end": end}
-
-
-def _fold_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": fold.name,
-            **{part: len(getattr(fold, part)) for part in ("train", "validation", "test")},
-            "groups": sorted(run.groups_of(fold.test)),
-        }
-        for fold in run.run.folds
-    ]
-
-
-def _fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
-    """What the run was made with, as two-column tables."""
-    told = run.run
-    recipes = [
-        {"title": "Recipe" if len(told.recipes) == 1 else f"Recipe {k}", "rows": {"fingerprint": mark, **recipe}}
-        for k, (recipe, mark) in enumerate(zip(told.recipes, told.fingerprints, strict=True), 1)
-    ]
-    data = {
-        "stores": list(told.stores),
-        "labels": told.labels or "the folders of the clips",
-        "embedding_dim": told.embedding_dim,
-        "cross-validation": told.cv or "none, one split",
-        "seeds": told.seeds,
-        "fits per fold": told.fits,
-        **asdict(told.data),
-    }
-    compared = run.metrics.get("models")
-    models = {"models": ", ".join(compared)} if compared else {"model": told.settings.model}
-    tables: list[dict[str, Any]] = [
-        {"title": "Settings", "rows": {**models, **{k: v for k, v in asdict(told.settings).items() if k != "model"}}},
-        *recipes,
-        {"title": "Data", "rows": {key: value for key, value in data.items() if value is not None}},
-        {"title": "Versions", "rows": told.versions},
-    ]
-    return [{**table, "rows": _plain_rows(table["rows"])} for table in tables if table["rows"]]
-
-
-def _plain_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = prefix + key.replace("_", " ")
-        if isinstance(value, Mapping) and value:
-            rows += _plain_rows(value, f"{name} · ")
-        elif isinstance(value, list) and all(isinstance(part, str) for part in value):
-            rows.append((name, ", ".join(value)))
-        else:
-            rows.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from sequence_models.runs.checks import refuse_changed_weights
 from sequence_models.runs.files import read_arrays, read_record
 from sequence_models.runs.results import evaluate_first, read_metrics
 from sequence_models.runs.run import Run, read_run
+from sequence_models.scoring.metrics import confusion_matrix
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +103,20 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
     metrics = read_metrics(path)
     clips = read_predictions(run)
     return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))
+
+
+def confusion_counts(clips: Sequence[ReportedClip], *, num_classes: int) -> np.ndarray:
+    """Counts truth against prediction over all labelled clips or frames.
+
+    Args:
+        clips: Test clips with one label per step.
+        num_classes: K.
+
+    Returns:
+        int64 (K, K), rows = truth, columns = prediction.
+    """
+    truth, predicted = (np.concatenate([getattr(clip, name) for clip in clips]) for name in ("truth", "predicted"))
+    return confusion_matrix(truth, predicted, num_classes)
 
 
 def _refuse_stale(run: Run) -> None:

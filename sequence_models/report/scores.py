@@ -1,25 +1,21 @@
-"""The report's scores: the sentence, the verdict, the table and the bars beside the baselines."""
+"""The report's scores: the sentence, the verdict, and a table per score with models and baselines as rows."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
 from typing import Any
 
 from extract.text import counted
 from sequence_models.catalogue import RAW_MODEL_NAMES
-from sequence_models.report.plots import bars_svg
 from sequence_models.report.run import EvaluatedRun
 from sequence_models.runs.run import MODEL, POSTPROCESSED
 from sequence_models.scoring.confidence import counted_groups, no_interval, shown_interval
 from sequence_models.scoring.paired import LIKELY, SURE
 
-# The leading scores, which are drawn; a run's main score is the first it has.
+# The leading scores, shown first; a run's main score is the first it has.
 MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1", "edit", "f1@25")
-MOST_CHARTS = 4
 MOST_PAIRS = 20
 VARIANTS = {"before_postprocessing": "before post-processing", "at_label_frames": "at every label frame"}
 TITLES = {
@@ -40,6 +36,9 @@ TITLES = {
     "top3_accuracy": "top-3 accuracy",
     "top5_accuracy": "top-5 accuracy",
 }
+
+
+CHANCE = TITLES["majority"]
 
 
 @dataclass(frozen=True)
@@ -212,64 +211,100 @@ def doctor_content(run: EvaluatedRun) -> dict[str, Any] | None:
     }
 
 
-def score_rows(
+def score_tables(
     models: Sequence[Scored], variants: Sequence[Scored], validation: Mapping[str, Score]
 ) -> list[dict[str, Any]]:
-    """The table of scores.
+    """The scores, one table each with models and baselines as rows.
 
     Args:
         models: From `scored_models`.
-        variants: From `scored_variants`; not considered for the best.
-        validation: The model's scores on validation.
+        variants: From `scored_variants`; shown below the run's own model, never the best.
+        validation: The model's scores on validation, shown last.
 
     Returns:
-        One mapping per score: "title", "protocol", "cells" (a `Score` or None per model), "variants" (likewise),
-        "best" and "validation".
-    """
-    rows = []
-    for name, own in models[0].scores.items():
-        cells = [model.scores.get(name) for model in models]
-        values = {cell.value for cell in cells if cell}
-        rows.append(
-            {
-                "title": title_of(name),
-                "protocol": own.protocol,
-                "cells": cells,
-                "variants": [variant.scores.get(name) for variant in variants],
-                "best": max(values) if len(values) > 1 else None,  # no winner if all are equal
-                "validation": validation.get(name),
-            }
-        )
-    return rows
-
-
-def score_charts(models: Sequence[Scored], variants: Sequence[Scored]) -> list[dict[str, str]]:
-    """Draws the leading scores of all models.
-
-    Args:
-        models: From `scored_models`.
-        variants: From `scored_variants`, drawn below the run's own model.
-
-    Returns:
-        "title" and "svg" of each chart.
+        What `score_table` returns per score, the leading scores first.
     """
     own = models[0].scores
-    names = [name for name in MAIN_SCORES if name in own] or list(own)
-    charts = []
-    for name in names[:MOST_CHARTS]:
-        bars = [
-            {
-                "name": label_of(model.title),
-                "value": model.scores[name].value,
-                "ci95": model.scores[name].ci95,
-                "text": model.scores[name].text(2),
-                "is_model": model.is_model,
-            }
-            for model in (models[0], *variants, *models[1:])
-            if name in model.scores
-        ]
-        charts.append({"title": title_of(name), "svg": bars_svg(bars, top=own[name].top, title=title_of(name))})
-    return charts
+    names = [*(name for name in MAIN_SCORES if name in own), *(name for name in own if name not in MAIN_SCORES)]
+    return [_table_of(name, models, variants, validation) for name in names]
+
+
+def score_table(name: str, rows: Sequence[Mapping[str, Any]], *, protocol: str, chance: float | None) -> dict[str, Any]:
+    """One score of several models as a table with a plot: a dot, its interval, and a line at chance.
+
+    Args:
+        name: Name of the score.
+        rows: "title", "role" ("own", "variant", "other" or "validation"), "score" and, for a ring in the plot, "mark".
+        protocol: How the score was computed.
+        chance: The score without any skill, None if unknown.
+
+    Returns:
+        "name", "title", "protocol", "rows" with "plot" (places in percent of the width) and "best", "chance" (likewise,
+        or None), "chance_text" and "ticks", the texts at the left end, in the middle and at the right end.
+    """
+    top = max(row["score"].top for row in rows)
+    bottom = -top if any(row["score"].value < 0 for row in rows) else 0.0
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else min(100.0, max(0.0, 100 * (value - bottom) / (top - bottom)))
+
+    values = {row["score"].value for row in rows if row["role"] in ("own", "other")}
+    shown = [
+        {
+            **row,
+            "best": len(values) > 1 and row["role"] in ("own", "other") and row["score"].value == max(values),
+            "plot": {
+                "value": place(row["score"].value),
+                "ends": [place(end) for end in row["score"].ci95 or ()],
+                "mark": place(row.get("mark")),
+            },
+        }
+        for row in rows
+    ]
+    return {
+        "name": name,
+        "title": title_of(name),
+        "protocol": protocol,
+        "rows": shown,
+        "chance": place(chance),
+        "chance_text": "" if chance is None else Score(chance, "", (0.0, top)).text(2),
+        "ticks": [f"{tick:g}" for tick in (bottom, (bottom + top) / 2, top)],
+    }
+
+
+def _table_of(
+    name: str, models: Sequence[Scored], variants: Sequence[Scored], validation: Mapping[str, Score]
+) -> dict[str, Any]:
+    roles = [(models[0], "own"), *((each, "variant") for each in variants), *((each, "other") for each in models[1:])]
+    rows = [
+        {"title": each.title, "role": role, "score": each.scores[name]} for each, role in roles if name in each.scores
+    ]
+    if name in validation:
+        rows.append({"title": f"{models[0].title} on validation", "role": "validation", "score": validation[name]})
+    chance = next((each.scores[name].value for each in models if each.title == CHANCE and name in each.scores), None)
+    return score_table(name, rows, protocol=models[0].scores[name].protocol, chance=chance)
+
+
+def lead_rows(models: Sequence[Scored]) -> list[dict[str, Any]]:
+    """How far the run's own model is ahead of each of the others that it was compared with, in pairs over groups.
+
+    Args:
+        models: From `scored_models`.
+
+    Returns:
+        One mapping per other model: "title", "difference", "better" such as "3 of 4 groups", "p" and "protocol".
+    """
+    return [
+        {
+            "title": other.title,
+            "difference": float(other.lead["difference"]),
+            "better": f"{other.lead['groups_better']} of {counted_groups(other.lead)}",
+            "p": float(other.lead["p"]),
+            "protocol": str(other.lead.get("protocol", "")),
+        }
+        for other in models[1:]
+        if other.lead
+    ]
 
 
 def title_of(name: str) -> str:
@@ -281,11 +316,6 @@ def title_of(name: str) -> str:
     if name in RAW_MODEL_NAMES:
         return name
     return TITLES.get(name, name.replace("_", " ").replace("f1@", "F1@"))
-
-
-def label_of(title: str) -> str:
-    """A title from `title_of` in narrow lines beside a bar, without the name in brackets."""
-    return "\n".join(wrap(re.sub(r" \(\w+_logreg\)", "", title), 22))
 
 
 def _scores(scores: Mapping[str, Any] | None) -> dict[str, Score]:

@@ -1,8 +1,6 @@
 """Reads the pages that reports are."""
 
-import base64
 import html
-import io
 import re
 from html.parser import HTMLParser
 
@@ -15,20 +13,14 @@ def page_of(run):
 
 def text_of(page):
     """What a reader sees, without tags, style and repeated blanks."""
-    body = re.sub(r"<(style|svg).*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
+    body = re.sub(r"<(style|svg|script).*?</\1>", " ", page[page.index("<body>") :], flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
-
-
-def pixels(address):
-    from matplotlib.image import imread
-
-    return (imread(io.BytesIO(base64.b64decode(address.split(",")[1])))[0] * 255).round().astype(int)
 
 
 class Tags(HTMLParser):
     """Collects tags, attributes, and whether every element is closed."""
 
-    VOID = ("meta", "link", "img", "br")
+    VOID = ("meta", "link", "img", "br", "line", "circle")
 
     def __init__(self, page):
         super().__init__()

@@ -83,17 +83,30 @@ def write_predictions(run, ids, truths, probabilities, *, decided=None, step_sec
     write_arrays(run / "predictions.npz", arrays)
 
 
-def write_facts(run, *, task="many-to-one", settings=None, vocabulary, folds, group_of, test_opened=1):
+def write_facts(
+    run,
+    *,
+    task="many-to-one",
+    settings=None,
+    vocabulary,
+    folds,
+    group_of,
+    test_opened=1,
+    stores=("features/ut1",),
+    recipe=None,
+    data=None,
+):
+    recipe = RECIPE if recipe is None else recipe
     made = create_run(  # aside, since a run is never made among files that are there
         Run(
             path=run.with_name(f"{run.name}-facts"),
             settings=settings or TrainSettings(task=task, model="bilstm"),
             vocabulary=tuple(vocabulary),
-            stores=("features/ut1",),
-            recipes=(RECIPE,),
-            fingerprints=(fingerprint(RECIPE),),
+            stores=stores,
+            recipes=(recipe,),
+            fingerprints=(fingerprint(recipe),),
             labels="labels.csv",
-            data=DataSettings(),
+            data=data or DataSettings(),
             cv="" if len(folds) == 1 else str(len(folds)),
             folds=folds,
             seeds=1,

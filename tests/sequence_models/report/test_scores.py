@@ -7,8 +7,7 @@ from run_factory import make_run, one_hot, write_metrics, write_predictions
 
 from sequence_models.report.run import read_evaluated_run
 from sequence_models.report.scores import (
-    label_of,
-    score_rows,
+    score_tables,
     scored_models,
     scored_variants,
     title_of,
@@ -44,24 +43,26 @@ def made_per_frame(path):
     return run
 
 
-def test_scores_before_post_processing_and_at_label_frames_stand_in_the_table(tmp_path):
+def test_scores_before_post_processing_and_at_label_frames_stand_below_the_model(tmp_path):
     run = read_evaluated_run(made_per_frame(tmp_path / "r"))
     variants = scored_variants(run)
     assert [variant.title for variant in variants] == ["bilstm before post-processing", "bilstm at every label frame"]
-    first, second = score_rows(scored_models(run), variants, validation_scores(run))
-    assert [cell.value for cell in first["variants"]] == [0.875, 0.75]
-    assert first["validation"].value == 0.75  # after post-processing, as the test score
-    assert second["variants"] == [None, None]
+    first, second = score_tables(scored_models(run), variants, validation_scores(run))
+    roles = ["own", "variant", "variant", "other", "other", "other", "validation"]
+    assert [row["role"] for row in first["rows"]] == roles
+    assert [row["score"].value for row in first["rows"]] == [0.5, 0.875, 0.75, 0.875, 0.875, 0.75, 0.75]
+    assert first["chance"] == 75.0
+    assert [row["role"] for row in second["rows"]] == ["own"]
+    assert (second["ticks"], second["rows"][0]["plot"]["value"]) == (["0", "50", "100"], 40.0)
 
 
-def test_the_page_shows_them_in_table_and_bars_and_never_as_the_best(tmp_path):
+def test_the_page_shows_them_and_never_as_the_best(tmp_path):
     page = page_of(made_per_frame(tmp_path / "r"))
     text = text_of(page)
     assert "bilstm is scored after post-processing, which was chosen on validation." in text
     assert "frame accuracy of the 2 seeds alone before post-processing: 0.250 to 0.500." in text
-    assert "frame accuracy pooled 0.500 0.875 0.750 0.875 0.875 0.750 0.750" in text
+    assert "bilstm 0.500 bilstm before post-processing 0.875 bilstm at every label frame 0.750" in text
     assert page.count('<td class="number best">') == 2  # the two baselines, not the model before post-processing
-    assert "at every label" in page[page.index("<svg") :]
 
 
 def test_of_equal_baselines_the_post_processed_one_is_the_rival(tmp_path):
@@ -73,5 +74,4 @@ def test_of_equal_baselines_the_post_processed_one_is_the_rival(tmp_path):
 
 def test_titles_hold_the_names_that_the_verdict_and_the_files_have():
     assert title_of("thirds_logreg") == "logistic regression on thirds (thirds_logreg)"
-    assert label_of(title_of("thirds_logreg")) == "logistic regression on\nthirds"
     assert (title_of("td_cnn_lstm"), title_of("frame_accuracy")) == ("td_cnn_lstm", "frame accuracy")
