@@ -6,6 +6,7 @@ which models its metrics, its report and each file of predictions were made.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -91,7 +92,7 @@ def _steps(job: Job, say: Callable[[str], None], predict: Predict) -> Iterator[P
         yield Planned(name, partial(_why_source, step), partial(verb, step.arguments), waits=False)
     if job.experiment is None:
         for step in job.predictions:
-            yield _planned_prediction(step, predict)
+            yield _planned_prediction(step, predict, say)
         return
     path, wanted = job.experiment.arguments.run_directory, _Wanted(job.experiment, say)
     if job.experiment.verb == "compare":
@@ -100,12 +101,13 @@ def _steps(job: Job, say: Callable[[str], None], predict: Predict) -> Iterator[P
         yield Planned(f"train {path}", wanted.why_train, wanted.train)
         yield Planned(f"evaluate {path}", partial(_why_evaluate, path), partial(_evaluate, path))
     for step in job.predictions:
-        yield _planned_prediction(step, predict)
+        yield _planned_prediction(step, predict, say)
     yield Planned(f"report {path / 'report.html'}", partial(_why_report, path), partial(_report, path))
 
 
-def _planned_prediction(step: Step, predict: Predict) -> Planned:
-    return Planned(f"predict {step.arguments.output}", partial(_why_predict, step), partial(_predict, step, predict))
+def _planned_prediction(step: Step, predict: Predict, say: Callable[[str], None]) -> Planned:
+    do = partial(_predict, step, predict, say)
+    return Planned(f"predict {step.arguments.output}", partial(_why_predict, step), do)
 
 
 def _why_source(step: Step) -> str:
@@ -179,14 +181,24 @@ class _Wanted:
     def _make_room(self) -> None:
         if not self._why_other():
             return
-        old = self._path.with_name(f"{self._path.name}.until-{datetime.now():%Y%m%d-%H%M%S}")
-        with writing(old):
-            os.rename(self._path, old)
-        self._say(f"the old {self._path} is kept as {old}")
+        _keep_aside(self._path, self._say)
 
     def _digest(self) -> str:
         given = {name: str(value) for name, value in vars(self._step.arguments).items() if name != "jobs"}
         return _digest_of([run_digest(self._plan()), given])
+
+
+def _keep_aside(path: Path, say: Callable[[str], None]) -> None:
+    """Rename what is there, so that nothing is lost."""
+    old = path.with_name(f"{path.stem}.until-{datetime.now():%Y%m%d-%H%M%S}{path.suffix}")
+    with writing(old):
+        os.rename(path, old)
+    say(f"the old {path} is kept as {old}")
+
+
+def _kept_aside(path: Path) -> list[Path]:
+    """What `_keep_aside` made of earlier versions."""
+    return sorted(path.parent.glob(f"{glob.escape(path.stem)}.until-*{glob.escape(path.suffix)}"))
 
 
 def _evaluate(path: Path) -> int:
@@ -220,10 +232,14 @@ def _why_predict(step: Step) -> str:
     return "" if is_current else "the models, or what is predicted, have changed"
 
 
-def _predict(step: Step, predict: Predict) -> int:
+def _predict(step: Step, predict: Predict, say: Callable[[str], None]) -> int:
     """Predictions with failed videos are not noted, so that the next run tries again."""
     arguments = step.arguments
     inputs = _inputs_digest(arguments)
+    runs = (arguments.run_directory, *_kept_aside(arguments.run_directory))
+    is_ours = any(_noted(run, f"predict {arguments.output}") for run in runs)
+    if arguments.to and arguments.output.exists() and is_ours:  # labels for tools are never overwritten
+        _keep_aside(arguments.output, say)
     return predict(arguments) or _note(arguments.run_directory, f"predict {arguments.output}", inputs)
 
 

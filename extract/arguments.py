@@ -144,7 +144,7 @@ def add_inspect_backbone(verbs: argparse._SubParsersAction) -> argparse.Argument
         description="Read a model file's graph, guess how its pictures must be prepared and which output is the "
         "embedding, and say what the guess rests on and what nothing says. Exit code 1 if something is unknown.",
     )
-    parser.add_argument("file", type=Path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
+    parser.add_argument("file", type=_model_path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
     parser.add_argument("--write", action="store_true", help="save the guess as MODEL.json beside it, to be completed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -160,7 +160,7 @@ def add_check_backbone(verbs: argparse._SubParsersAction) -> argparse.ArgumentPa
         "vector that the original program gave for a picture, say which is right; else show how far apart they are. "
         "Exit code 1 if another preparation is clearly better than the spec's.",
     )
-    parser.add_argument("file", type=Path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
+    parser.add_argument("file", type=_model_path, metavar="MODEL", help="a .onnx, .tflite or .keras file")
     add_options(parser, ExtractSettings, ("spec",), actions=ACTIONS)
     parser.add_argument(
         "--classes", metavar="OUTPUT", help="an output with a score per class (one of 1,000 or so is found)"
@@ -175,6 +175,10 @@ def add_check_backbone(verbs: argparse._SubParsersAction) -> argparse.ArgumentPa
         "--picture", type=Path, metavar="FILE", help="the picture of --reference, as large as the model takes it"
     )
     return parser
+
+
+def _model_path(text: str) -> Path:
+    return Path(text.removeprefix("file:"))
 
 
 def add_why(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -119,7 +119,10 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         f"{', '.join(WRITTEN_FORMATS)}, or a plug-in's; intervals can be given to --labels",
     )
     parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="keep the embeddings of the videos here for next time"
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="keep the embeddings of the videos here, in the store DIR/0",
     )
     parser.add_argument(
         "--weights",

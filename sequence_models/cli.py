@@ -72,6 +72,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
+    from sequence_models.runs.run import read_run
+
+    read_run(arguments.run_directory)  # a wrong path is said before Keras is loaded
     _import_keras()
     from sequence_models.experiments.evaluate import evaluate
     from sequence_models.experiments.summary import evaluation_text
@@ -91,6 +94,9 @@ def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
 
 def run_report(arguments: argparse.Namespace) -> int:
     """`clipseq report`: writes report.html."""
+    from sequence_models.runs.run import read_run
+
+    read_run(arguments.run_directory)  # as above
     _import_keras()
     from sequence_models.report.page import write_report
 
@@ -220,6 +226,7 @@ def check_predictions(arguments: argparse.Namespace) -> None:
     """
     from extract.errors import UsageError
     from extract.system.files import check_target
+    from sequence_models.prediction.tables import is_prediction_file
 
     path = arguments.output
     if arguments.to:
@@ -231,6 +238,8 @@ def check_predictions(arguments: argparse.Namespace) -> None:
             return
     elif path.suffix.lower() != ".csv":
         raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
+    elif path.is_file() and not is_prediction_file(path):
+        raise UsageError(f"--output {path} exists and holds no predictions: choose another name or remove it")
     check_target(path)
 
 

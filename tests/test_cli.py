@@ -16,11 +16,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from model_files import onnx_file
 from places import ROOT
 from store_examples import make_store
 from video_files import moving_frames, write_video
 
 import pipeline
+import sequence_models.cli
+from extract.errors import UsageError
 from extract.store.recipe import fingerprint
 from sequence_models.experiments.summary import data_text, score_table
 from sequence_models.runs.run import Run, create_run
@@ -495,3 +498,33 @@ def test_json_is_all_that_a_program_reads_on_standard_output(tmp_path, capsys):
         assert "wrote" in printed.err or "next:" in printed.err
     assert "majority" in said["train"]["validation"] and "accuracy" in said["evaluate"]["test"]
     assert len(said["predict"]["clips"]) == 12
+
+
+def test_predictions_replace_nothing_but_predictions(tmp_path, capsys):
+    """`predict --output labels.csv` silently replaced a label file."""
+    for header, is_replaced in (("clip_id,label,group", False), ("clip_id,label,p_a,p_b", True)):
+        path = tmp_path / "mine.csv"
+        path.write_text(f"{header}\nclip0,a,1,0\n")
+        arguments = SimpleNamespace(output=path, to=None, run_directory=tmp_path)
+        if is_replaced:
+            sequence_models.cli.check_predictions(arguments)
+        else:
+            with pytest.raises(UsageError, match=r"mine.csv exists and holds no predictions: choose another name"):
+                sequence_models.cli.check_predictions(arguments)
+
+
+def test_a_store_cannot_be_the_folder_of_the_videos(tmp_path, capsys):
+    write_video(tmp_path / "v" / "a.mp4", moving_frames(6))
+    videos = str(tmp_path / "v")
+    assert pipeline.main(["extract", videos, "--output", videos, "--backbone", "tiny"]) == 2
+    assert "is the folder of the videos; give the store a folder of its own" in capsys.readouterr().err
+
+
+def test_a_model_file_is_named_the_way_it_is_meant(tmp_path, capsys):
+    path = onnx_file(tmp_path / "m.onnx")
+    write_video(tmp_path / "v" / "a.mp4", moving_frames(3))
+    told = ["--output", str(tmp_path / "f"), "--backbone", str(path)]
+    assert pipeline.main(["extract", str(tmp_path / "v"), *told]) == 1
+    assert f"names a file: write --backbone file:{path}" in capsys.readouterr().err
+    assert pipeline.main(["inspect-backbone", f"file:{path}"]) == 1
+    assert "gives vector float32" in capsys.readouterr().out

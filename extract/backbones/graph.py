@@ -78,7 +78,7 @@ def check_format(path: Path) -> str:
         )
         raise BackboneError(f"{path}: {why}")
     if not path.is_file():
-        raise BackboneError(f"{path}: there is no such model file; check the path in --backbone file:PATH")
+        raise BackboneError(f"{path}: there is no such model file; check the path")
     return ending
 
 

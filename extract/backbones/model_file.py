@@ -58,7 +58,7 @@ def load_model_file(path: Path, texts: Iterable[str] = (), *, image_size: int | 
     if unknown := missing(spec):
         raise BackboneError(
             f"{path}: its graph does not say {', '.join(unknown)}; write them to {spec_file_of(path).name} beside it, "
-            f"or give --spec {unknown[0]}=...; clipseq inspect-backbone {path} prints a spec to start from"
+            f"or give --spec {unknown[0]}=...; clipseq inspect-backbone {path} says what is known"
         )
     check_spec(graph, spec)
     return Backbone(

@@ -19,6 +19,7 @@ from extract.backbones.efficientnet_lite import (
     lite_state,
     load_lite,
 )
+from extract.backbones.graph import FORMATS
 from extract.backbones.keras_applications import FAMILIES, build_family, load_family
 from extract.backbones.model_file import PREFIX, load_model_file
 from extract.backbones.pixels import PIXELS, PIXELS_SIZE, load_pixels
@@ -143,6 +144,8 @@ def _refuse_with_file(**given: object) -> None:
 def _check_name(name: str) -> None:
     if name.startswith(PREFIX):
         raise BackboneError(f"--backbone {name}: a model file embeds videos, but cannot be trained; use a built-in one")
+    if Path(name).suffix.lower() in FORMATS:
+        raise BackboneError(f"--backbone {name} names a file: write --backbone {PREFIX}{name}")
     if name not in backbone_names():
         names = [known for known in backbone_names() if known != "tiny"]
         meant = did_you_mean(name, names, most=2)

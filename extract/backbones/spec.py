@@ -190,7 +190,9 @@ def read_spec(model: Path, texts: Iterable[str] = ()) -> ModelSpec:
     try:
         spec = typed_record(ModelSpec, parse_json(content), "the spec")
     except ValueError as error:
-        raise BackboneError(f"{path}: {error}; clipseq inspect-backbone {model} prints a spec to start from") from None
+        raise BackboneError(
+            f"{path}: {error}; edit it, or remove it and let clipseq inspect-backbone {model} --write make one"
+        ) from None
     return spec.merged(texts)
 
 
@@ -220,7 +222,7 @@ def _parsed(text: str) -> tuple[str, Any]:
             return name, int(value)
         if name in ("range", "mean", "std"):
             count = 2 if name == "range" else 3
-            numbers = tuple(map(float, value.split(",")))
+            numbers = tuple(map(float, value.strip("[]() ").split(",")))
             if len(numbers) != count:
                 raise ValueError
             return name, numbers

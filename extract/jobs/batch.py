@@ -83,6 +83,8 @@ def extract_videos(
         UsageError: It is a feature store; else as for `search_videos` and `extract`.
     """
     refuse_store(videos)
+    if Path(videos).is_dir() and Path(videos).resolve() == settings.output.resolve():
+        raise UsageError(f"--output {settings.output} is the folder of the videos; give the store a folder of its own")
     items, left_out = search_videos(videos)
     settings = replace(settings, clips_from="list" if is_list(videos) else "")
     batch, bar = Batch(left_out), _FrameBar(len(items), tell)

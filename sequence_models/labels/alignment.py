@@ -21,6 +21,7 @@ from sequence_models.settings import STRICT
 MAX_NAMED = 10
 SAME_RATIO = 0.01
 OTHER_RATIO = 0.02
+AS_WELL = 2.0
 ROUNDED_FRAMES = 1.5  # how far the end of a clip's labels may be off if they were counted at another rate
 WHOLE_RATIOS = (2.0, 0.5, 3.0, 1 / 3, 4.0, 0.25)  # more likely than others that fit equally well
 SAME_SHIFT = 0.1
@@ -215,7 +216,8 @@ def diagnosis(alignments: Sequence[ClipAlignment]) -> list[str]:
     ):
         return [_shift_sentence(known, shift, "begin and end")]
     ratio = _common_ratio(known)
-    if ratio and abs(ratio - 1) > OTHER_RATIO and (is_outside or _lengths_differ(known)):
+    is_early = not is_outside and _margins_agree(known)
+    if ratio and abs(ratio - 1) > OTHER_RATIO and (is_outside or _lengths_differ(known)) and not is_early:
         return [_rate_sentence(known, ratio)]
     return [_shift_sentence(known, shift, "end")] if is_outside and shift else []
 
@@ -244,7 +246,10 @@ def remarks(alignments: Sequence[ClipAlignment]) -> list[str]:
     open_steps, steps = sum(clip.unlabelled_steps for clip in alignments), sum(clip.timesteps for clip in alignments)
     if open_steps:
         share = f"{open_steps} of {counted(steps, 'timestep')} ({100 * open_steps / steps:.1f} %)"
-        found.append(f"without a label, so not trained on or scored: {share}")
+        found.append(
+            f"without a label, so not trained on or scored: {share}; if nothing happens there, --background NAME makes "
+            "it a class"
+        )
     return found
 
 
@@ -305,6 +310,13 @@ def _perhaps_another_rate(alignments: Sequence[ClipAlignment]) -> list[str]:
     if ratio not in WHOLE_RATIOS or ratio >= 1 or _lengths_differ(known):
         return []
     return [f"{_rate_sentence(known, ratio)}; if the rest of each clip was not annotated, this is fine"]
+
+
+def _margins_agree(known: Sequence[ClipAlignment]) -> bool:
+    """Whether labels end as well by a common margin before the features as by a common ratio: then nothing is wrong."""
+    labels, features = (np.array([getattr(clip, name) for clip in known]) for name in ("label_end", "features_end"))
+    by_ratio = np.std(labels - features * np.median(labels / features))
+    return bool(np.std(features - labels) <= AS_WELL * by_ratio)
 
 
 def _lengths_differ(known: Sequence[ClipAlignment]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from extract.system.files import guarded, write_csv
+from extract.system.files import guarded, open_regular, write_csv
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_ONE
 
@@ -14,6 +14,16 @@ from sequence_models.settings import MANY_TO_ONE
 def write_predictions(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write the rows of `prediction_rows`, guarded against spreadsheet formulas; raises like `write_csv`."""
     write_csv(path, [[guarded(cell) for cell in row] for row in rows])
+
+
+def is_prediction_file(path: Path) -> bool:
+    """Whether a file begins like one from `write_predictions`, which may be replaced by newer predictions."""
+    try:
+        with open_regular(path) as file:
+            head = file.readline(1 << 16).decode("utf-8-sig", errors="replace").strip().split(",")
+    except OSError:
+        return False
+    return head[0] == "clip_id" and "label" in head and any(name.startswith("p_") for name in head)
 
 
 def prediction_rows(

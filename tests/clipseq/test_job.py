@@ -3,11 +3,14 @@
 import os
 import re
 import shutil
+from argparse import Namespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_project import JOB, write_ramp
 
+import clipseq.job as job_module
 import pipeline
 
 pytestmark = pytest.mark.slow
@@ -158,3 +161,29 @@ def test_the_file_from_a_run_repeats_its_numbers(folder, capsys):
     assert digests[0] == digests[1]
     assert pipeline.main(["run", str(again), "--from", str(folder / "runs/first")]) == 2
     assert "exists; give another name" in capsys.readouterr().err
+
+
+def test_labels_that_a_job_wrote_for_a_tool_are_kept_and_written_again(tmp_path, monkeypatch):
+    """`[predict] to = "elan"` worked once: predict refuses to write where something is."""
+    output, run, said = tmp_path / "labels.csv", tmp_path / "run", []
+    earlier = tmp_path / "run.until-20260101-000000"  # the settings have changed since
+    notes = {(earlier, f"predict {output}"): "digest"}
+    earlier.mkdir()
+    monkeypatch.setattr(job_module, "_inputs_digest", lambda arguments: "new")
+    monkeypatch.setattr(job_module, "_noted", lambda path, name: notes.get((path, name)))
+    monkeypatch.setattr(job_module, "_note", lambda path, name, digest: 0)
+    step = SimpleNamespace(arguments=Namespace(to="boris", output=output, run_directory=run))
+
+    def predict(arguments):
+        assert not output.exists()
+        output.write_text("new")
+        return 0
+
+    output.write_text("old")
+    assert job_module._predict(step, predict, said.append) == 0
+    [kept] = tmp_path.glob("labels.until-*.csv")
+    assert (kept.read_text(), output.read_text()) == ("old", "new") and str(kept) in said[0]
+    notes.clear()  # somebody else's file is left to predict, which refuses
+    with pytest.raises(AssertionError):
+        job_module._predict(step, predict, said.append)
+    assert output.read_text() == "new"

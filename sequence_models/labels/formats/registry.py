@@ -62,5 +62,7 @@ def format_named(name: str, *, flag: str) -> LabelFormat:
     known = all_formats()
     if name not in known:
         meant = did_you_mean(name, known)
-        raise UsageError(f"{flag} {name!r} is unknown{'; ' + meant if meant else ''}; there are {', '.join(known)}.")
+        raise UsageError(
+            f"{flag} {name!r} is unknown: {f'{meant} There are' if meant else 'there are'} {', '.join(known)}."
+        )
     return known[name]

@@ -96,7 +96,7 @@ def test_sound_is_no_video_stream():
 
 def test_a_container_that_declares_too_much_is_flagged():
     found = scan(odd_video("made__trunc_fs.mp4")).popitem()[1]
-    assert found.flags == ("declared frames differ", "variable rate")
+    assert found.flags == ("declared frames differ", "variable rate", "cut short")
     assert (found.truth.declared_frames, found.truth.decoded_frames) == (300, 180)
 
 

@@ -124,7 +124,8 @@ def test_tolerant_leaves_overlaps_of_different_classes_unlabelled(load):
     assert data.clips[0].labels.tolist() == [1, 1, 1, -1, 2, 0]
     assert data.notes == (
         "labels of different classes overlap in 1 clip: 'a.avi' for 1 frame; 1 timestep therefore without a label",
-        "without a label, so not trained on or scored: 1 of 6 timesteps (16.7 %)",
+        "without a label, so not trained on or scored: 1 of 6 timesteps (16.7 %); if nothing happens there, "
+        "--background NAME makes it a class",
     )
 
 
@@ -296,3 +297,22 @@ def test_rat_labels_that_run_past_the_features_are_reported_by_tolerant_alignmen
     assert (len(data.clips), len(data.notes)) == (16, 1)
     last = data.clips[-1]  # rec25
     assert (len(last), len(last.label_steps), last.label_steps[-16:].tolist()) == (14255, 14270, [14254] * 16)
+
+
+def test_labels_that_stop_a_moment_before_recordings_of_similar_length_are_no_other_rate():
+    """Coding "all but the last half second" looked like a rate of 0.977 times the true one."""
+    rng = np.random.default_rng(0)
+    ends = [15.1, 15.6, 16.0, 16.4, 16.9, 17.3, 15.8]
+    labels = [end - 0.4 + rng.uniform(-0.1, 0.1) for end in ends]
+    clips = [
+        record(f"r{k}", (0, end), (1, label), unit="s", rate=1)
+        for k, (end, label) in enumerate(zip(ends, labels, strict=True))
+    ]
+    assert diagnosis(clips) == []
+
+
+def test_another_rate_is_still_seen_where_lengths_tell_it_from_a_margin():
+    ends = (20.0, 45.0, 80.0, 120.0)
+    clips = [record(f"r{k}", (0, end), (0, end * 0.96), unit="s", rate=1) for k, end in enumerate(ends)]
+    [said] = diagnosis(clips)
+    assert said.startswith("the labels end at 0.96 times the end of the features")

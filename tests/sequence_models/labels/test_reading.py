@@ -162,7 +162,7 @@ def test_frames_of_another_clock_need_its_rate(store, written):
     [
         ({"labels_from": 1}, "--labels-from and --labels-end are for our own CSV files; Audacity label track says how"),
         ({"tier": "x"}, "--tier and --tiers-as-classes are for ELAN files, but .*rig.txt is Audacity label track"),
-        ({"label_format": "praat"}, "--label-format 'praat' is unknown; there are intervals, frames, boris"),
+        ({"label_format": "praat"}, "--label-format 'praat' is unknown: there are intervals, frames, boris"),
         ({"label_format": "mstcn"}, "--label-format mstcn is a folder, but .*rig.txt is not one"),
         ({"labels_fps": 25}, "--labels-fps is the rate of start_frame,end_frame labels, but there are none"),
         ({"point_width": -1}, "--point-width is -1; it must be greater than 0"),

@@ -191,7 +191,7 @@ def test_seconds_become_frames_only_with_a_rate(tmp_path):
 
 def test_an_unknown_format_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match=r"--to 'elna' is unknown; did you mean elan.; there are intervals, frames, boris"
+        UsageError, match=r"--to 'elna' is unknown: did you mean elan. There are intervals, frames, boris"
     ):
         written_format("elna")
     with pytest.raises(UsageError, match="--to via is only read, not written; choose one of intervals, frames"):
