@@ -54,7 +54,7 @@ clipseq VERB --help explains a verb. Exit codes: 0 all done, 1 something failed,
 """
 
 
-INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
+INTERRUPTED, TERMINATED = 130, 143  # as in shells: 128 plus the number of SIGINT or SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +95,11 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"clipseq {arguments.verb}: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:
+        if stop.code != TERMINATED:
+            raise
+        print(f"clipseq {arguments.verb}: terminated; run the same command again to continue", file=sys.stderr)
+        return TERMINATED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has exited
         return 0

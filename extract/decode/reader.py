@@ -339,7 +339,8 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
     first = job.settings.sampling.first_frames
     is_beginning = job.item.is_span or clock.stopped or (job.is_sparse and first and len(job.wanted) >= first)
     has_lost = lost or (job.stream.errors and job.index.timestamps != "real")
-    has_lost = has_lost or (job.index.missing_bytes and not is_beginning)
+    if job.index.missing_bytes and not is_beginning:
+        has_lost, lost = True, (*lost, *_missing_end(job.index))
     if job.settings.on_corrupt != "salvage" and has_lost:
         raise _corrupt(job, lost)
     decoder = f"{job.stream.decoder}: few frames wanted, seeking" if job.is_sparse else job.stream.decoder
@@ -351,6 +352,12 @@ def _truth(job: _Job, clock: FrameClock) -> VideoTruth:
         lost_spans=lost,
         notes=notes,
     )
+
+
+def _missing_end(index: PacketIndex) -> list[tuple[float, float]]:
+    """What a file that was cut short lacks, if it says how many frames it had."""
+    declared_seconds = (index.declared_frames or 0) / index.average_rate
+    return [(index.duration_seconds, declared_seconds)] if declared_seconds > index.duration_seconds else []
 
 
 def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoError:

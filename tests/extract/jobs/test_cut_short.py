@@ -10,6 +10,7 @@ from extract.decode.ends import missing_bytes
 from extract.errors import CorruptVideoError
 from extract.jobs.job import extract
 from extract.jobs.settings import ExtractSettings
+from extract.store.reader import open_store
 from extract.videos.listing import find_videos
 from extract.videos.rule import SamplingRule
 
@@ -20,6 +21,10 @@ def cut(path, share=2 / 3):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return len(content) - int(len(content) * share)
+
+
+def info(store):
+    return "\n".join(open_store(store).summary()["warnings"])
 
 
 def with_index_first(path):
@@ -45,6 +50,8 @@ def test_a_video_that_was_cut_short_is_named_and_no_longer_passes_for_whole(endi
     settings = ExtractSettings(output=tmp_path / "f", backbone="tiny", sampling=SamplingRule("every", 1))
     [result] = extract(find_videos(path.parent), settings)
     assert result.status == "done" and any("cut short" in remark for remark in result.remarks)
+    if ending in ("avi", "mp4"):  # they say how many frames there were
+        assert result.lost_spans[-1][1] == pytest.approx(9.0, abs=0.8) and "lost frames" in info(tmp_path / "f")
     skipping = ExtractSettings(output=tmp_path / "g", backbone="tiny", sampling=settings.sampling, on_corrupt="skip")
     [result] = extract(find_videos(path.parent), skipping)
     assert result.status == "failed" and "lost frames" in result.reason
