@@ -113,7 +113,7 @@ def test_predicting_in_a_format_refuses_before_any_work(home, tmp_path, capsys):
     (tmp_path / "mine.csv").write_text("mine")
     assert refused("--output", tmp_path / "mine.csv", "--to", "boris")[0] == 2
     assert "mine.csv exists already" in refused("--output", tmp_path / "mine.csv", "--to", "boris")[1]
-    assert "--to 'borris' is unknown; did you mean boris?" in refused("--output", tmp_path / "x", "--to", "borris")[1]
+    assert "--to 'borris' is unknown: did you mean boris?" in refused("--output", tmp_path / "x", "--to", "borris")[1]
     told = json.loads((home / "run" / "run.json").read_text(encoding="utf-8"))
     told["settings"]["task"] = "many-to-one"
     (home / "clips").mkdir()
