@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     import keras
 
 
-if TYPE_CHECKING:
-    import keras
-
-
 _DOWNLOAD_TIMEOUT_SECONDS = 20.0
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STDDEV = (0.229, 0.224, 0.225)

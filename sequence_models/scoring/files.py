@@ -1,4 +1,4 @@
-"""Scores per-frame label files from any tool under both protocols of the literature (FACTS 31).
+"""Scores per-frame label files from any tool under both protocols of the literature.
 
 A folder holds one text file per video, or one sub-folder of them per split, as MS-TCN's groundTruth/ and results/ do.
 Files are never cut or padded to match: a frame without a counterpart has no score.

@@ -2,7 +2,7 @@
 
 Every score here except Cohen's kappa is a mean of ratios A/B whose parts add up over groups. Its interval has Wilson's
 form with the variance of a delete-one-group jackknife and Student's t over groups, so it covers even with few groups
-(FACTS 31a) and does not shrink to a point if every group is right. "groups" is their number.
+and does not shrink to a point if every group is right. "groups" is their number.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_numbers(fit):
 
 
 def test_statistics_of_one_fold_do_not_leak_into_the_next(fit):
-    """FACTS 26b: a second fold gives what it gives when it is trained alone, and the first model stays as it was."""
+    """A second fold gives what it gives when it is trained alone, and the first model stays as it was."""
     first_fold, second_fold = ordered_clips(8, "many-to-one"), ordered_clips(8, "many-to-one", seed=5)
     alone = fit(second_fold, []).model.get_weights()
     first = fit(first_fold, [])
