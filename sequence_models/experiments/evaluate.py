@@ -96,7 +96,9 @@ def _record(
     final = f"{MODEL}{POSTPROCESSED}" if f"{MODEL}{POSTPROCESSED}" in said else MODEL
     before = {}
     if final != MODEL:
-        ways = {fold.name: str(read_decision(run, fold, MODEL)) for fold in run.folds}
+        gaps = np.concatenate([np.diff(clip.pts_seconds) for clip in truth])
+        step = float(np.median(gaps)) if len(gaps) and run.time_unit == "seconds" else None
+        ways = {fold.name: read_decision(run, fold, MODEL).describe(step) for fold in run.folds}
         criterion = MACRO_F1_CRITERION if run.settings.multi_label else CRITERION
         before = {"before_postprocessing": scores[MODEL], "postprocessing": {"criterion": criterion, "folds": ways}}
     baselines = {name: value for name, value in scores.items() if not name.startswith(MODEL)}

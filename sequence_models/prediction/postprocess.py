@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from extract.system.typed_json import typed_record
+from extract.text import counted
 from sequence_models.prediction.calibrate import calibrated, choose_threshold, fit_temperature
 from sequence_models.prediction.filters import bout_lengths, drop_short_bouts, median_filter
 from sequence_models.prediction.viterbi import decode, equal_prices, prices_of
@@ -69,15 +70,19 @@ class Decision:
             return PRICE if len(moves) <= 1 else PRICES
         return FILTER if self.median > 1 or any(self.minimum_steps) else NONE
 
-    def __str__(self) -> str:
-        """A short description."""
+    def describe(self, step_seconds: float | None = None) -> str:
+        """A short description; with the seconds from timestep to timestep, widths are in seconds too."""
+
+        def width(steps: int) -> str:
+            return counted(steps, "timestep") + ("" if step_seconds is None else f" ({steps * step_seconds:.2g} s)")
+
         text = {
             NONE: "the most probable class",
-            FILTER: f"median of {self.median}" + (", shortest bouts" if any(self.minimum_steps) else ""),
+            FILTER: f"median of {width(self.median)}" + (", shortest bouts" if any(self.minimum_steps) else ""),
             PRICE: f"Viterbi, {self.prices[0][1]:g} a change" if len(self.prices) > 1 else "Viterbi",
             PRICES: "Viterbi with the changes of the training labels",
         }[self.kind]
-        waiting = "" if self.lag is None or not self.prices else f", {self.lag} timesteps late"
+        waiting = "" if self.lag is None or not self.prices else f", {width(self.lag)} late"
         if self.threshold is not None:
             text = f"the second class from a probability of {self.threshold:.2f} on"
         return text + (", prior corrected" if any(self.log_prior) else "") + waiting

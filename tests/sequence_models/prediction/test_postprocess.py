@@ -162,3 +162,10 @@ def test_a_decision_survives_its_record():
         Decision(prices=((0.0, 1.5), (2.0, 0.0)), lag=3, log_prior=(0.1, -1.0)),
     ):
         assert Decision.from_record(json.loads(json.dumps(decision.to_record()))) == decision
+
+
+def test_widths_are_told_in_seconds_where_there_is_a_rate():
+    assert Decision(51, (3, 4)).describe(0.04) == "median of 51 timesteps (2 s), shortest bouts"
+    assert Decision(51).describe() == "median of 51 timesteps"
+    late = Decision(prices=((0.0, 5.0), (5.0, 0.0)), lag=8)
+    assert late.describe(0.125) == "Viterbi, 5 a change, 8 timesteps (1 s) late"
