@@ -127,8 +127,8 @@ def motion_hint(record: Mapping[str, Any], inputs: Iterable[Any]) -> str:
         if name not in ("majority", *CLOCKS) and (interval[0] if interval else row[main]["value"]) > chance:
             return ""
     return (
-        f"no model or baseline is above chance ({main} {chance:.3f}): what tells the classes apart may be motion, which "
-        "single pictures do not show; try clipseq extract --input diff into another --output"
+        f"no model or baseline is above chance ({main} {chance:.3f}): the classes may differ in motion, which single "
+        "pictures do not show; try clipseq extract --input diff into another --output"
     )
 
 
