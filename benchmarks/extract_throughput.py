@@ -187,7 +187,8 @@ def measure_model(arguments: argparse.Namespace) -> dict:
 
 def measure_job(arguments: argparse.Namespace) -> dict:
     """The whole job into a fresh store."""
-    from extract.jobs.job import Progress, extract
+    from extract.jobs.job import extract
+    from extract.jobs.results import Progress
     from extract.store.reader import open_store
 
     firsts: list[float] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
@@ -18,11 +18,12 @@ class Extraction:
     """The result of `extract`.
 
     Args:
-        path: The feature store.
+        path: The feature store; with several inputs, the folder of their stores.
         done: Number of clips embedded.
         skipped: Number of clips that were already in the store.
         failed: clip_id -> why it could not be embedded; also folders that cannot be read.
         notes: What was left out or is odd, one sentence each.
+        paths: The feature stores, one per input.
 
     Example:
         >>> found = clipseq.extract("videos", "features", backbone="tiny", every=2)
@@ -35,15 +36,16 @@ class Extraction:
     skipped: int
     failed: dict[str, str]
     notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = field(default=(), repr=False)
 
     @property
     def store(self) -> FeatureStore:
-        """The store, opened.
+        """The store, opened; with several inputs, that of the first.
 
         Raises:
             StoreError: There is none, since no clip could be embedded.
         """
-        return open_store(self.path)
+        return open_store(self.paths[0] if self.paths else self.path)
 
 
 def extract(
@@ -53,7 +55,7 @@ def extract(
 
     Args:
         videos: A folder (searched recursively), a glob, a file, or a CSV with a `path` column.
-        store: The feature store to fill.
+        store: The feature store to fill; with a list of several inputs, the folder for a store of each.
         progress: Show a progress bar.
         options: The flags of `clipseq extract`, such as backbone, fps, every, num_frames and batch_size.
 
@@ -72,7 +74,9 @@ def extract(
     settings = extract_settings(arguments)
     with progress_bars(progress):
         batch = extract_videos(arguments.videos, settings, tell=lambda line: None)  # all of them are in the result
-    return Extraction(settings.output, batch.done, batch.skipped, failures_of(batch), _notes(batch, settings.output))
+    paths = tuple(each.output for each in settings.stores())
+    notes = _notes(batch, paths[0])
+    return Extraction(settings.output, batch.done, batch.skipped, failures_of(batch), notes, paths)
 
 
 def failures_of(batch: Batch) -> dict[str, str]:

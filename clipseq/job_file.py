@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extract.arguments import add_extract, add_import
+from extract.arguments import add_extract, add_import, extract_settings
 from extract.command_line import named_actions, named_arguments
 from extract.errors import UsageError
 from extract.system.files import read_text, reason_of
@@ -77,7 +77,7 @@ def read_job(path: Path) -> Job:
     sources = tuple(step for verb in SOURCES for step in read.steps(verb, content.get(verb, []), {}))
     if all(verb in content for verb in EXPERIMENTS):
         raise read.error("compare", None, "a job has one of [train] and [compare]; use a file for each")
-    stores = [str(step.arguments.output) for step in sources]
+    stores = [store for step in sources for store in _stores_of(step)]
     experiments = [
         step for verb in EXPERIMENTS for step in read.steps(verb, content.get(verb, []), {"stores": stores or None})
     ]
@@ -88,6 +88,12 @@ def read_job(path: Path) -> Job:
     if not (sources or experiments or predictions):
         raise UsageError(f"{path} has nothing to do; give it a section such as [extract] or [train]")
     return Job(path, sources, experiments[0] if experiments else None, tuple(predictions))
+
+
+def _stores_of(step: Step) -> list[str]:
+    if step.verb != "extract":
+        return [str(step.arguments.output)]
+    return [str(each.output) for each in extract_settings(step.arguments).stores()]
 
 
 class _Reader:

@@ -28,7 +28,7 @@ class ExtractOptions(TypedDict, total=False):
     first_frames: int | None
     skip_frames: int
     fit: str
-    input: str
+    input: str | Sequence[str]
     deinterlace: bool
     on_corrupt: str
     precision: str

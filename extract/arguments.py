@@ -31,12 +31,13 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  clipseq extract videos/ --output features/\n"
         "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
-        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n",
+        "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n"
+        "  clipseq extract videos/ --output features/ --input rgb --input diff   (a store of each in features/)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
-    add_recipe_flags(parser)
+    add_recipe_flags(parser, several_inputs=True)
     group = parser.add_argument_group("speed (does not change results beyond rounding)")
     add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
     add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
@@ -51,14 +52,30 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return parser
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that determine the numbers, and thus the store's fingerprint."""
+def add_recipe_flags(parser: argparse.ArgumentParser, *, several_inputs: bool = False) -> None:
+    """Flags that determine the numbers, and thus the store's fingerprint; `several_inputs`: --input may be repeated."""
     group = parser.add_argument_group("recipe (one per store; another recipe needs another --output)")
     add_options(
         group, ExtractSettings, ("backbone", "spec", "weights", "pool", "image_size", "channels"), actions=ACTIONS
     )
     _add_sampling_flags(group)
-    add_options(group, ExtractSettings, (*(each.name for each in fields(FrameSettings)), "precision"))
+    names = [each.name for each in fields(FrameSettings)]
+    if several_inputs:
+        names.remove("input")
+        _add_inputs(group)
+    add_options(group, ExtractSettings, (*names, "precision"))
+
+
+def _add_inputs(group: argparse._ArgumentGroup) -> None:
+    told = next(each for each in fields(FrameSettings) if each.name == "input")
+    group.add_argument(
+        "--input",
+        action=Appended,
+        default=(told.default,),
+        choices=told.metadata["choices"],
+        help=f"{told.metadata['help']} ({told.default}); repeatable: videos are decoded once, each input has a store "
+        "of its own, DIR/BACKBONE-INPUT",
+    )
 
 
 def add_info(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -251,9 +268,17 @@ def extract_settings(arguments: argparse.Namespace) -> ExtractSettings:
     Raises:
         UsageError: a value is out of range.
     """
-    names = {setting.name for setting in fields(ExtractSettings)} - {"sampling", "part", "clips_from"}
+    names = {setting.name for setting in fields(ExtractSettings)}
+    names -= {"sampling", "part", "clips_from", "input", "inputs"}
     same = {name: getattr(arguments, name) for name in names}
-    return ExtractSettings(sampling=sampling_rule(arguments), part=_part(arguments.part), **same)
+    inputs = tuple(dict.fromkeys(arguments.input))
+    return ExtractSettings(
+        sampling=sampling_rule(arguments),
+        part=_part(arguments.part),
+        input=inputs[0],
+        inputs=inputs if len(inputs) > 1 else (),
+        **same,
+    )
 
 
 def sampling_rule(arguments: argparse.Namespace) -> SamplingRule:

@@ -156,7 +156,8 @@ def _extract_for_programs(videos: str | Path, settings: ExtractSettings) -> Batc
         on_result=lambda result, batch: tell("clip", batch, **asdict(result)),
     )
     counts = {"done": batch.done, "skipped": batch.skipped, "failed": batch.num_failed}
-    tell("end", batch, **counts, left_out=batch.left_out.lines(), unreadable=batch.left_out.unreadable)
+    stores = [str(each.output) for each in settings.stores()]
+    tell("end", batch, **counts, stores=stores, left_out=batch.left_out.lines(), unreadable=batch.left_out.unreadable)
     return batch
 
 
@@ -174,13 +175,15 @@ def extract_with_bar(videos: str | Path, settings: ExtractSettings, *, is_kept: 
 
     batch = extract_videos(videos, settings, tell=lambda line: print(line, file=sys.stderr))
     if batch.done:
-        print(_speed_line(batch))
+        print(_speed_line(batch, settings))
         print(bottleneck_line(batch.stages, has_model=settings.backbone != "pixels"))
     if batch.lost:
-        print(lost_frames_text(batch.lost, store=str(settings.output) if is_kept else ""))
+        print(lost_frames_text(batch.lost, store=str(settings.stores()[0].output) if is_kept else ""))
     for line in remark_lines(batch.remarks):
         print(line)
     _tell(batch.left_out)
+    if settings.inputs:
+        print(f"in each of {', '.join(str(each.output) for each in settings.stores())}:")
     print(f"done {batch.done}  skipped {batch.skipped}  failed {batch.num_failed}")
     return batch
 
@@ -343,9 +346,10 @@ def _tell(left_out: LeftOut) -> int:
     return len(left_out.unreadable)
 
 
-def _speed_line(batch: Batch) -> str:
+def _speed_line(batch: Batch, settings: ExtractSettings) -> str:
     from extract.text import counted
 
     stages, seconds = batch.stages, batch.seconds
     rate = stages.frames / max(seconds, 1e-9)
-    return f"{counted(stages.frames, stages.rows)} in {seconds:.1f} s ({rate:.0f} {stages.rows}s/s)"
+    of = f", those of all {len(settings.inputs)} inputs counted," if settings.inputs else ""
+    return f"{counted(stages.frames, stages.rows)}{of} in {seconds:.1f} s ({rate:.0f} {stages.rows}s/s)"

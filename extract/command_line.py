@@ -31,13 +31,14 @@ class BackboneName(argparse.Action):
 
 
 class Appended(argparse.Action):
-    """Collects the values of a repeated flag in a tuple."""
+    """Collects the values of a repeated flag in a tuple, instead of its default."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         """Called by argparse with each value."""
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, (*(() if before is self.default else before), values))
 
 
 def add_json(parser: argparse.ArgumentParser, about: str) -> None:

@@ -43,7 +43,7 @@ FIELDS = {"none": "left woven as coded (--deinterlace)", "bwdif": "merged into o
 class ClipReader:
     """A context manager; iterating over it once yields the clip's `SampledFrames` chunks, then `truth` is set.
 
-    Made by `open_clip`.
+    Made by `open_clip`. With several inputs, iterate over `by_input()` instead.
 
     Attributes:
         expected_frames: Rows to expect according to the packets, known from the first chunk on; None before.
@@ -56,11 +56,12 @@ class ClipReader:
         chunk_frames: int,
         at_seconds: np.ndarray | None,
         turns: CoreSlots | None,
+        inputs: Sequence[str],
     ) -> None:
         self._truth: VideoTruth | None = None
         self.expected_frames: int | None = None
         self._watched = Watched(
-            lambda heart: _read_clip(item, settings, chunk_frames, heart, at_seconds),
+            lambda heart: _read_clip(item, settings, chunk_frames, heart, at_seconds, inputs),
             name=str(item.path),
             stall_seconds=STALL_SECONDS,
             turns=turns,
@@ -73,6 +74,10 @@ class ClipReader:
         self.close()
 
     def __iter__(self) -> Iterator[SampledFrames]:
+        return (chunk for _, chunk in self.by_input())
+
+    def by_input(self) -> Iterator[tuple[str, SampledFrames]]:
+        """Every chunk once per input, in turn, with the input's name."""
         for part in self._watched:
             if isinstance(part, VideoTruth):
                 self._truth = part
@@ -105,6 +110,7 @@ def open_clip(
     chunk_frames: int = 32,
     at_seconds: np.ndarray | None = None,
     turns: CoreSlots | None = None,
+    inputs: Sequence[str] = (),
 ) -> ClipReader:
     """Start reading a clip in its own thread, a few chunks ahead.
 
@@ -115,6 +121,7 @@ def open_clip(
         at_seconds: float64 (N,), increasing: take the frames at these times instead of those of the rule, such as the
             timestamps in a store. If one is lost, the next takes its place.
         turns: Shared by all that decode and compute on the same cores; one chunk takes one turn.
+        inputs: What to make of the frames, keys of `FRAME_TRANSFORMS`, if not only what the settings name.
 
     Returns:
         The reader. Iterating over it may raise UnreadableVideoError, NoFramesError, CorruptVideoError or
@@ -124,7 +131,7 @@ def open_clip(
         UnreadableVideoError: The file is missing, empty or not a regular file.
     """
     check_file(item.path)
-    return ClipReader(item, settings, chunk_frames, at_seconds, turns)
+    return ClipReader(item, settings, chunk_frames, at_seconds, turns, inputs)
 
 
 @contextmanager
@@ -166,10 +173,11 @@ def _read_clip(
     chunk_frames: int,
     heart: Heartbeat,
     at_seconds: np.ndarray | None = None,
-) -> Iterator[int | SampledFrames | VideoTruth]:
+    inputs: Sequence[str] = (),
+) -> Iterator[int | tuple[str, SampledFrames] | VideoTruth]:
     """`_read_frames`, with all errors turned into errors of the video."""
     with named_errors(item.path):
-        yield from _read_frames(item, settings, chunk_frames, heart, at_seconds)
+        yield from _read_frames(item, settings, chunk_frames, heart, at_seconds, inputs)
 
 
 def _read_frames(
@@ -178,18 +186,20 @@ def _read_frames(
     chunk_frames: int,
     heart: Heartbeat,
     at_seconds: np.ndarray | None = None,
-) -> Iterator[int | SampledFrames | VideoTruth]:
+    inputs: Sequence[str] = (),
+) -> Iterator[int | tuple[str, SampledFrames] | VideoTruth]:
     """The expected number of frames, then the chunks of a clip, then its truth record."""
     job = _start(item, settings, heart, at_seconds)
     yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
     fitter = FrameFitter(settings.image_size, settings.fit, job.index.orientation)
-    transform = make_transform(settings.input)
+    transforms = {name: make_transform(name) for name in inputs or (settings.input,)}
     has_any = False
     try:
         while (sampled := _sampled(job, picks, fitter, clock, chunk_frames)) is not None:
-            yield transform(sampled)
+            for name, transform in transforms.items():
+                yield name, transform(sampled)
             has_any = True
         if not has_any:
             raise NoFramesError(_nothing(job, clock))

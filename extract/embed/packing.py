@@ -7,6 +7,7 @@ Everything is bounded, so memory does not grow with the length of a video, and w
     decode-0  aaaa aaaa aa|a ends        ring         backbone-0  [aaaabbbb]      events, per clip in order
     decode-1  bbbb bb|b ends        ->  [......   ->  backbone-1  [aaaaaabb]  ->  Opened a, b; Rows a; Rows b; ...
 
+Frames are decoded once for all inputs made of them (rgb, diff, flow); each input of a clip has events of its own.
 A row depends only on its frame, so neither threads nor the other rows in a batch change it (with Keras, only by
 rounding: see `extract.engines.engine.Engine`).
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import prod
@@ -73,6 +74,7 @@ class Opened:
     already done."""
 
     clip_id: str
+    input: str
     source: Source
     expected_frames: int
     done: int = 0
@@ -83,6 +85,7 @@ class Rows:
     """Consecutive embeddings (n, D), or uint8 (n, S, S, C), of one clip, with frame_indices and pts_seconds (n,)."""
 
     clip_id: str
+    input: str
     embeddings: np.ndarray
     frame_indices: np.ndarray
     pts_seconds: np.ndarray
@@ -93,6 +96,7 @@ class Finished:
     """All rows of a clip have been given."""
 
     clip_id: str
+    input: str
     truth: VideoTruth
 
 
@@ -101,10 +105,12 @@ class Failed:
     """The clip failed; discard the rows given before."""
 
     clip_id: str
+    input: str
     error: VideoError
 
 
 Event = Opened | Rows | Finished | Failed
+Work = tuple[VideoItem, Mapping[str, Partial | None]]  # a clip, and for each of its inputs the beginning that is done
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ class _Ended:
     """A clip is over; to be reported once `position` rows of all clips have been embedded."""
 
     position: int
-    event: Finished | Failed
+    events: Sequence[Finished | Failed]
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class _Embedded:
 
 
 def embed_clips(
-    work: Sequence[tuple[VideoItem, Partial | None]],
+    work: Sequence[Work],
     settings: DecodeSettings,
     engine: BatchEngine,
     *,
@@ -136,16 +142,17 @@ def embed_clips(
     """Embed every sampled frame, or every window of sampled frames, of every clip.
 
     Args:
-        work: Clips, each with the beginning that is already done and is not embedded again, unless the file has
-            changed since.
-        settings: How frames are sampled and prepared; with an image size.
+        work: Clips, each with its inputs (keys of `FRAME_TRANSFORMS`), and of each the beginning that is already done
+            and is not embedded again, unless the file has changed since.
+        settings: How frames are sampled and prepared, except for the input; with an image size.
         engine: The backbone; it is called with full batches; the last one is padded.
         decode_threads: Videos decoded at the same time.
         seconds: Filled with the time of each stage.
         windows: For an engine that takes windows of frames: which.
 
     Yields:
-        Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave.
+        Opened, then Rows in order, then Finished or Failed, for each input of each clip; events of several clips, and
+        of the inputs of one, interleave.
     """
     packer = _Packer(work, settings, engine, decode_threads, seconds, windows)
     try:
@@ -159,7 +166,7 @@ class _Packer:
 
     def __init__(
         self,
-        work: Sequence[tuple[VideoItem, Partial | None]],
+        work: Sequence[Work],
         settings: DecodeSettings,
         engine: BatchEngine,
         decode_threads: int,
@@ -224,8 +231,8 @@ class _Packer:
                     yield from _rows(early.pop(batch))
                     batch += 1
                 while waiting and waiting[0].position <= embedded:
-                    yield waiting.popleft().event
-        yield from (ended.event for ended in waiting)
+                    yield from waiting.popleft().events
+        yield from (event for ended in waiting for event in ended.events)
 
     def stop(self) -> None:
         """End the threads; one that hangs inside a decoder is left behind as a daemon."""
@@ -241,43 +248,46 @@ class _Packer:
         try:
             while not self._stopped.is_set():
                 with self._work_lock:
-                    item, partial = next(self._work, (None, None))
-                if item is None:
+                    work = next(self._work, None)
+                if work is None:
                     break
-                self._decode(item, partial)
+                self._decode(*work)
         except BaseException as error:  # the thread must never die silently: the caller's thread raises it
             self._put(error)
         self._ring.writer_done()
 
-    def _decode(self, item: VideoItem, partial: Partial | None) -> None:
+    def _decode(self, item: VideoItem, begun: Mapping[str, Partial | None]) -> None:
+        ends: list[Finished | Failed]
         try:
             with self._seconds.measure("decode"):
                 source = source_of(item, with_digest=True)
-            is_begun = partial is not None and partial.source is not None and same_source(partial.source, source)
-            done = partial.rows if partial is not None and is_begun else 0
-            with open_clip(item, self._settings, chunk_frames=CHUNK_FRAMES, turns=self._turns) as reader:
+            done = {name: _rows_done(partial, source) for name, partial in begun.items()}
+            with open_clip(
+                item, self._settings, chunk_frames=CHUNK_FRAMES, turns=self._turns, inputs=tuple(begun)
+            ) as reader:
                 try:
                     self._write(item.clip_id, source, reader, done)
                 finally:
                     self._seconds.add("decode", reader.busy_seconds)
                 if self._stopped.is_set():
                     return
-                end: Finished | Failed = Finished(item.clip_id, reader.truth)
+                ends = [Finished(item.clip_id, name, reader.truth) for name in begun]
         except VideoError as error:
-            end = Failed(item.clip_id, error)
-        self._put(_Ended(self._ring.position(), end))
+            ends = [Failed(item.clip_id, name, error) for name in begun]
+        self._put(_Ended(self._ring.position(), ends))
 
-    def _write(self, clip_id: str, source: Source, reader: ClipReader, done: int) -> None:
-        is_open, skip_rows = False, done
-        for chunk in reader if self._windows is None else _cut(reader, WindowCutter(self._windows)):
-            if not is_open:
-                expected = reader.expected_frames or 0
-                self._put(Opened(clip_id, source, self._windows.count(expected) if self._windows else expected, done))
-                is_open = True
-            skipped = min(skip_rows, len(chunk))
-            skip_rows -= skipped
+    def _write(self, clip_id: str, source: Source, reader: ClipReader, done: Mapping[str, int]) -> None:
+        skip_rows: dict[str, int] = {}  # of the inputs that are open
+        chunks = reader.by_input()
+        for name, chunk in chunks if self._windows is None else _cut(chunks, self._windows, done):
+            if name not in skip_rows:
+                skip_rows[name], expected = done[name], reader.expected_frames or 0
+                expected = self._windows.count(expected) if self._windows else expected
+                self._put(Opened(clip_id, name, source, expected, done[name]))
+            skipped = min(skip_rows[name], len(chunk))
+            skip_rows[name] -= skipped
             with self._seconds.measure("decoders_waited"):
-                self._ring.write(clip_id, _without_first(chunk, skipped))
+                self._ring.write(clip_id, _without_first(chunk, skipped), input=name)
             if self._stopped.is_set():
                 return
 
@@ -309,13 +319,24 @@ class _Packer:
 def _rows(embedded: _Embedded) -> Iterator[Rows]:
     for span in embedded.spans:
         rows = embedded.embeddings[span.row : span.row + len(span.frame_indices)]
-        yield Rows(span.clip_id, rows, span.frame_indices, span.pts_seconds)
+        yield Rows(span.clip_id, span.input, rows, span.frame_indices, span.pts_seconds)
 
 
-def _cut(frames: Iterable[SampledFrames], cutter: WindowCutter) -> Iterator[SampledFrames]:
-    for chunk in frames:
-        yield from cutter.take(chunk)
-    yield from cutter.end()
+def _rows_done(partial: Partial | None, source: Source) -> int:
+    """How many rows of a clip need not be embedded again: none if they are of another file."""
+    if partial is None or partial.source is None or not same_source(partial.source, source):
+        return 0
+    return partial.rows
+
+
+def _cut(
+    chunks: Iterable[tuple[str, SampledFrames]], rule: WindowRule, inputs: Iterable[str]
+) -> Iterator[tuple[str, SampledFrames]]:
+    cutters = {name: WindowCutter(rule) for name in inputs}
+    for name, chunk in chunks:
+        yield from ((name, window) for window in cutters[name].take(chunk))
+    for name, cutter in cutters.items():
+        yield from ((name, window) for window in cutter.end())
 
 
 def _without_first(chunk: SampledFrames, count: int) -> SampledFrames:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from extract.embed.timing import StageSeconds
-from extract.errors import UsageError, VideoError
-from extract.jobs.job import ClipResult, Progress, backbone_of, extract
-from extract.jobs.plan import decide_clip, in_part
-from extract.jobs.recipe import recipe_of
+from extract.errors import UsageError
+from extract.jobs.job import backbone_of, extract, open_targets
+from extract.jobs.plan import in_part
+from extract.jobs.results import ClipResult, Progress
 from extract.jobs.settings import ExtractSettings
-from extract.store.reader import open_made_with
-from extract.store.recipe import check_recipe, is_store
+from extract.store.recipe import is_store
 from extract.system.terminal import plain, progress_bar
 from extract.videos.left_out import LeftOut
 from extract.videos.listing import check_ids, is_list, search_videos
@@ -109,18 +108,13 @@ def extraction_work(videos: str | Path, settings: ExtractSettings) -> list[tuple
     check_ids(items)
     if settings.part is not None:
         items = [item for item in items if in_part(item.clip_id, settings.part)]
-    recipe = recipe_of(settings, backbone_of(settings))
-    check_recipe(settings.output, recipe)
-    store, found = open_made_with(recipe, settings.output), []
-    for item in items:
-        try:
-            decision = decide_clip(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
-        except VideoError as error:
-            found.append((item.clip_id, str(error)))
-            continue
-        if decision.action == "extract":
-            found.append((item.clip_id, decision.reason))
-    return found
+    found: dict[str, str] = {}
+    for target in open_targets(settings, backbone_of(settings)):
+        for item in items:
+            target.decide(item)
+        found |= {item.clip_id: decision.reason for item, decision in target.work.items()}
+        found |= {item.clip_id: str(error) for item, error in target.gone}
+    return [*found.items()]
 
 
 def refuse_store(videos: str | Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extract.decode.settings import DecodeSettings, FrameSettings, frame_words
@@ -48,6 +48,7 @@ class ExtractSettings(FrameSettings):
         metavar="HOW",
     )
     sampling: SamplingRule = SamplingRule("fps", 8.0)
+    inputs: tuple[str, ...] = ()  # several: a store of each in a folder below `output`; see `stores`
     precision: str = option(
         "float32",
         "what the backbone computes in; tf32 is faster on NVIDIA's GPUs and keeps 10 bits of every product",
@@ -77,11 +78,20 @@ class ExtractSettings(FrameSettings):
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"--part {self.part[0]}/{self.part[1]} must be I/N with 1 <= I <= N, such as 3/8")
         failure_limit(self.max_failures, 0)
+        for name in self.inputs:
+            replace(self, input=name, inputs=())  # checks it
         if self.channels == 1 and self.input == "flow":
             raise UsageError(
                 "--channels 1 does not go with --input flow, whose three channels are rightward motion, downward "
                 "motion and speed; leave it out"
             )
+
+    def stores(self) -> list[ExtractSettings]:
+        """The settings of each store to fill: these, or if there are several inputs, one for each of them."""
+        if not self.inputs:
+            return [self]
+        name = Path(self.backbone.partition(":")[2]).stem or self.backbone  # file:models/clip.onnx -> clip
+        return [replace(self, input=each, inputs=(), output=self.output / f"{name}-{each}") for each in self.inputs]
 
     def decode_settings(self, image_size: int | None = None) -> DecodeSettings:
         """The decoder's settings; `image_size` if it is the backbone's own."""

@@ -41,7 +41,7 @@ from sequence_models.experiments.train import (
     open_pool,
     read_choices,
 )
-from sequence_models.experiments.verdict import Entry, comparison_record, mean_rank, rank
+from sequence_models.experiments.verdict import Entry, comparison_record, mean_rank, motion_hint, rank
 from sequence_models.models.baselines import ORDERED_BASELINES, baseline_names
 from sequence_models.records import Prediction, has_groups
 from sequence_models.runs.files import write_arrays, write_record
@@ -138,6 +138,7 @@ def compare(
     record, final = comparison_record(run, entries, truth, validation=validation)
     if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
+    record["hint"] = motion_hint(record, (recipe.get("input") for each in sources for recipe in each.run.recipes))
     record["time"] = time_spent
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)
     write_record(run.path / "metrics.json", record, run_id=run.run_id)

@@ -15,7 +15,7 @@ import numpy as np
 from extract.system.terminal import table_text
 from extract.text import counted
 from sequence_models.experiments.summary import opened_text
-from sequence_models.models.baselines import baseline_names
+from sequence_models.models.baselines import CLOCKS, baseline_names
 from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.run import Run
@@ -109,6 +109,29 @@ def comparison_record(
     return record, final
 
 
+def motion_hint(record: Mapping[str, Any], inputs: Iterable[Any]) -> str:
+    """Suggests another input, in one sentence, if nothing that sees plain pictures is above chance; else "".
+
+    Args:
+        record: From `comparison_record`.
+        inputs: "input" of the recipe of every store that a model saw; imported features have None.
+    """
+    if set(inputs) != {"rgb"}:
+        return ""
+    main, rows = record["main_score"], record["models"] | record["baselines"]
+    chance = rows["majority"][main]["value"] if "majority" in rows else 0.0
+    if main != "mean_average_precision":  # of which the majority's is all that chance gives
+        chance = max(chance, 1 / len(record["vocabulary"]))
+    for name, row in rows.items():
+        interval = shown_interval(row[main])
+        if name not in ("majority", *CLOCKS) and (interval[0] if interval else row[main]["value"]) > chance:
+            return ""
+    return (
+        f"no model or baseline is above chance ({main} {chance:.3f}): the classes may differ in motion, which single "
+        "pictures do not show; try clipseq extract --input diff into another --output"
+    )
+
+
 def verdict_sentence(lead: Mapping[str, Any], sides: Sequence[Mapping[str, int]], *, score: str) -> tuple[str, str]:
     """State whether the best sequence model beats the best order-free one.
 
@@ -164,6 +187,8 @@ def comparison_text(record: Mapping[str, Any]) -> str:
     lines.append(f"shuffled: {main} with the timesteps of test clips in random order, before any post-processing")
     if record["verdict"]:
         lines.append(record["verdict"]["sentence"])
+    if record.get("hint"):
+        lines.append(record["hint"])
     lines.append(opened_text(record))
     if "time" in record:
         lines.append(_time_text(record["time"]))

@@ -42,6 +42,7 @@ class MeanEngine:
 def run(work, *, batch_size=8, decode_threads=2, seconds=None, engine=None):
     engine = engine or MeanEngine(batch_size)
     seconds = seconds or StageSeconds()
+    work = [(item, {"rgb": partial}) for item, partial in work]
     return list(embed_clips(work, SETTINGS, engine, decode_threads=decode_threads, seconds=seconds)), engine
 
 
@@ -214,7 +215,7 @@ def test_decoding_waits_for_the_backbone_instead_of_running_ahead(tmp_path, make
             gate.wait(20)
             return super().__call__(frames)
 
-    events = embed_clips([(item, None)], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
+    events = embed_clips([(item, {"rgb": None})], SETTINGS, Stuck(4), decode_threads=1, seconds=seconds)
     assert isinstance(next(events), Opened)
     threading.Timer(0.5, gate.set).start()
     assert sum(len(e.embeddings) for e in events if isinstance(e, Rows)) == 300
@@ -242,7 +243,8 @@ def test_a_fault_of_a_decode_thread_ends_the_job_and_its_threads(three, monkeypa
 
 def test_leaving_early_ends_all_threads(tmp_path, make_video):
     items = [VideoItem(name, make_video(tmp_path / f"{name}.avi", frames=200)) for name in "ab"]
-    events = embed_clips([(i, None) for i in items], SETTINGS, MeanEngine(4), decode_threads=2, seconds=StageSeconds())
+    work = [(item, {"rgb": None}) for item in items]
+    events = embed_clips(work, SETTINGS, MeanEngine(4), decode_threads=2, seconds=StageSeconds())
     while not isinstance(next(events), Rows):
         pass
     events.close()

@@ -328,7 +328,8 @@ def test_a_setting_of_frames_is_flag_recipe_and_way_back_from_one_record(setting
         assert getattr(changed.decode_settings(8), setting.name) == value
     for verb in (("extract", "v", "--output", "f"), ("show", "v", "--output", "f")):
         flag = [f"--{setting.name.replace('_', '-')}", *([] if setting.metadata["choices"][0] == "none" else [value])]
-        assert getattr(make_parser().parse_args([*verb, *flag]), setting.name) == value
+        parsed = getattr(make_parser().parse_args([*verb, *flag]), setting.name)
+        assert parsed == ((value,) if (verb[0], setting.name) == ("extract", "input") else value)  # it may be repeated
 
 
 def test_a_recipe_of_an_earlier_version_cannot_be_followed_and_says_what_to_do(tmp_path):

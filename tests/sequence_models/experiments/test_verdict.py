@@ -6,6 +6,7 @@ from sequence_models.experiments.verdict import (
     comparison_record,
     comparison_text,
     mean_rank,
+    motion_hint,
     rank,
     verdict_sentence,
 )
@@ -107,6 +108,32 @@ def test_the_verdict_compares_the_best_of_both_sides(comparison):
     verdict = comparison_record(*comparison, validation={})[0]["verdict"]
     assert (verdict["sequence"], verdict["order_free"]) == ({"bilstm": 2}, {"meanpool_logreg": 2})
     assert (verdict["ours"], verdict["theirs"], verdict["difference"], verdict["kind"]) == (0.5, 0.75, -0.25, "open")
+
+
+def test_motion_is_suggested_where_every_row_on_plain_pictures_is_at_chance(comparison):
+    run, entries, clips = comparison
+    entries[1] = entry_of("meanpool_logreg", (1, 1, 0, 0), scores=(0.6, 0.7))
+    record, _ = comparison_record(run, entries, clips, validation={})
+    assert motion_hint(record, ["rgb"]) == (
+        "no model or baseline is above chance (accuracy 0.500): the classes may differ in motion, which single pictures "
+        "do not show; try clipseq extract --input diff into another --output"
+    )
+    record["hint"] = motion_hint(record, ["rgb"])
+    assert record["hint"] in comparison_text(record).splitlines()
+    assert motion_hint(record, ["rgb", "flow"]) == motion_hint(record, [None]) == ""
+
+
+def test_motion_is_not_suggested_where_one_row_is_surely_above_chance(comparison):
+    record, _ = comparison_record(*comparison, validation={})
+    score = record["baselines"]["meanpool_logreg"]["accuracy"]
+    assert score["value"] == 0.75
+    for said, is_at_chance in (
+        ({"groups": 10, "ci95": [0.4, 0.9]}, True),
+        ({"groups": 10, "ci95": [0.51, 0.9]}, False),
+        ({"groups": 2, "ci95": [0.1, 1.0]}, False),  # too few for an interval
+    ):
+        score |= said
+        assert bool(motion_hint(record, ["rgb"])) == is_at_chance
 
 
 def test_the_order_free_side_goes_without_post_processing(comparison):
