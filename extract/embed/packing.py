@@ -16,7 +16,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import prod
@@ -41,6 +41,17 @@ SPARE_BYTES = 16 << 20  # of the ring, besides the batches in the engine: frames
 SPARE_BATCHES = (2, 32)  # fewest: one ready and one being filled; most: for small pictures
 QUEUED_EVENTS = 32  # embedded batches, clip starts and clip ends that may wait for the caller
 POLL_SECONDS = 0.1
+WAITED_SECONDS = 1.0
+
+
+class Work(Protocol):
+    """Clips, each with the beginning that is already done: a list, or one that still grows while it is worked on."""
+
+    def __len__(self) -> int:
+        """How many to expect."""
+
+    def __iter__(self) -> Iterator[tuple[VideoItem, Partial | None]]:
+        """May wait for the next clip; asked by one thread at a time."""
 
 
 class BatchEngine(Protocol):
@@ -104,7 +115,12 @@ class Failed:
     error: VideoError
 
 
-Event = Opened | Rows | Finished | Failed
+@dataclass(frozen=True)
+class Waited:
+    """Nothing has come for a second: time to look whether rows should be sealed, or the work stopped."""
+
+
+Event = Opened | Rows | Finished | Failed | Waited
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,7 @@ class _Embedded:
 
 
 def embed_clips(
-    work: Sequence[tuple[VideoItem, Partial | None]],
+    work: Work,
     settings: DecodeSettings,
     engine: BatchEngine,
     *,
@@ -145,7 +161,8 @@ def embed_clips(
         windows: For an engine that takes windows of frames: which.
 
     Yields:
-        Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave.
+        Opened, then Rows in order, then Finished or Failed, for each clip; events of several clips interleave. Waited,
+        while nothing comes.
     """
     packer = _Packer(work, settings, engine, decode_threads, seconds, windows)
     try:
@@ -159,7 +176,7 @@ class _Packer:
 
     def __init__(
         self,
-        work: Sequence[tuple[VideoItem, Partial | None]],
+        work: Work,
         settings: DecodeSettings,
         engine: BatchEngine,
         decode_threads: int,
@@ -207,7 +224,11 @@ class _Packer:
         running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
         batch, early = 0, dict[int, _Embedded]()
         while running:
-            report = self._queue.get()
+            try:
+                report = self._queue.get(timeout=WAITED_SECONDS)
+            except queue.Empty:
+                yield Waited()
+                continue
             if isinstance(report, BaseException):
                 raise report  # a bug or a stop, not caused by one video
             with self._seconds.measure("store"):  # what the caller does with them

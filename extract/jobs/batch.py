@@ -11,7 +11,9 @@ from typing import Any
 
 from extract.embed.timing import StageSeconds
 from extract.errors import UsageError, VideoError
-from extract.jobs.job import ClipResult, Progress, backbone_of, extract
+from extract.jobs.engine import backbone_of
+from extract.jobs.job import extract
+from extract.jobs.one_pass import ClipResult, Progress
 from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.recipe import recipe_of
 from extract.jobs.settings import ExtractSettings
