@@ -110,7 +110,7 @@ def use_repetition() -> None:
     from extract.engines import registry
     from extract.engines.engine import Engine
     from extract.engines.keras_engine import CPU_BATCH
-    from extract.jobs import job
+    from extract.jobs import engine
 
     tiny = load_backbone("tiny")
     wide = Backbone("wide", tiny.weights_digest, tiny.image_size, EMBEDDING_DIM, tiny.build)
@@ -119,7 +119,7 @@ def use_repetition() -> None:
         rows = frames.reshape(len(frames), -1).astype(np.float32)  # (B, 192)
         return np.tile(rows, -(-EMBEDDING_DIM // rows.shape[1]))[:, :EMBEDDING_DIM]
 
-    job.load_backbone = lambda name, **more: wide  # type: ignore[assignment]
+    engine.load_backbone = lambda name, **more: wide  # type: ignore[assignment]
     registry.make_engine = lambda backbone, *, batch_size, **more: Engine(  # type: ignore[assignment]
         "repetition", "keras", batch_size or CPU_BATCH, backbone.frame_shape, compute
     )

@@ -40,6 +40,8 @@ class ExtractOptions(TypedDict, total=False):
     rehash: bool
     max_failures: str | int | None
     part: str | None
+    ray: str
+    ray_workers: int | None
 
 
 class ExperimentOptions(TypedDict, total=False):

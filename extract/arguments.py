@@ -16,7 +16,7 @@ from extract.videos.rule import SamplingRule
 ACTIONS: dict[str, type[argparse.Action]] = {"backbone": BackboneName, "spec": Appended}
 EXTRACT_FIRST = (
     *("--backbone", "--spec", "--weights", "--image-size", "--fps", "--every", "--num-frames", "--first-frames"),
-    *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part"),
+    *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part", "--ray"),
 )
 VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
 
@@ -32,7 +32,8 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "  clipseq extract videos/ --output features/\n"
         "  clipseq extract 'videos/**/*.mp4' --output features/ --num-frames 16\n"
         "  clipseq extract clips.csv --output features/ --every 3 --part 2/8     (one of 8 jobs on one store)\n"
-        "  clipseq extract videos/ --output features/ --input rgb --input diff   (a store of each in features/)\n",
+        "  clipseq extract videos/ --output features/ --input rgb --input diff   (a store of each in features/)\n"
+        "  clipseq extract videos/ --output features/ --ray auto     (all GPUs here, or of the Ray cluster)\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("videos", metavar="VIDEOS", help=VIDEOS_HELP)
@@ -40,8 +41,10 @@ def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     add_recipe_flags(parser, several_inputs=True)
     group = parser.add_argument_group("speed (does not change results beyond rounding)")
     add_options(group, ExtractSettings, ("engine", "batch_size", "decode_threads", "flush_seconds"))
+    group = parser.add_argument_group("more than one machine or GPU")
+    group.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
+    add_options(group, ExtractSettings, ("ray", "ray_workers"))
     add_options(parser, ExtractSettings, ("retry_failed", "rehash", "max_failures"))
-    parser.add_argument("--part", metavar="I/N", help="do only part I of N, by hash of the clip_id: for job arrays")
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),

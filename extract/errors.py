@@ -18,6 +18,7 @@ ClipseqError                 any of those below; its text is one sentence that n
 │   ├── UnknownClipError       it has no such clip
 │   └── DamagedShardError      a shard cannot be read, or its digest is wrong
 ├── TooManyFailuresError     --max-failures was reached
+├── ClusterError             the machines of a Ray cluster cannot do the work
 ├── LabelError               labels and clips do not match
 ├── ClipError                a clip cannot be batched: no timesteps, not finite, or not as wide as the rest
 ├── SplitError               no fair split can be made of these clips
@@ -117,6 +118,10 @@ class DamagedShardError(StoreError):
 
 class TooManyFailuresError(ClipseqError):
     """The job was stopped because too many clips failed."""
+
+
+class ClusterError(ClipseqError):
+    """The machines of a Ray cluster cannot do the work."""
 
 
 class LabelError(ClipseqError):

@@ -42,6 +42,17 @@ SPARE_BYTES = 16 << 20  # of the ring, besides the batches in the engine: frames
 SPARE_BATCHES = (2, 32)  # fewest: one ready and one being filled; most: for small pictures
 QUEUED_EVENTS = 32  # embedded batches, clip starts and clip ends that may wait for the caller
 POLL_SECONDS = 0.1
+WAITED_SECONDS = 1.0
+
+
+class Work(Protocol):
+    """Clips, each with its inputs and the beginning of each that is done: a list, or one that grows meanwhile."""
+
+    def __len__(self) -> int:
+        """How many to expect."""
+
+    def __iter__(self) -> Iterator[tuple[VideoItem, Mapping[str, Partial | None]]]:
+        """May wait for the next clip; asked by one thread at a time."""
 
 
 class BatchEngine(Protocol):
@@ -109,8 +120,12 @@ class Failed:
     error: VideoError
 
 
-Event = Opened | Rows | Finished | Failed
-Work = tuple[VideoItem, Mapping[str, Partial | None]]  # a clip, and for each of its inputs the beginning that is done
+@dataclass(frozen=True)
+class Waited:
+    """Nothing has come for a second: time to look whether rows should be sealed, or the work stopped."""
+
+
+Event = Opened | Rows | Finished | Failed | Waited
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,7 @@ class _Embedded:
 
 
 def embed_clips(
-    work: Sequence[Work],
+    work: Work,
     settings: DecodeSettings,
     engine: BatchEngine,
     *,
@@ -152,7 +167,7 @@ def embed_clips(
 
     Yields:
         Opened, then Rows in order, then Finished or Failed, for each input of each clip; events of several clips, and
-        of the inputs of one, interleave.
+        of the inputs of one, interleave. Waited, while nothing comes.
     """
     packer = _Packer(work, settings, engine, decode_threads, seconds, windows)
     try:
@@ -166,7 +181,7 @@ class _Packer:
 
     def __init__(
         self,
-        work: Sequence[Work],
+        work: Work,
         settings: DecodeSettings,
         engine: BatchEngine,
         decode_threads: int,
@@ -214,7 +229,11 @@ class _Packer:
         running, embedded, waiting = len(self._backbones), 0, deque[_Ended]()
         batch, early = 0, dict[int, _Embedded]()
         while running:
-            report = self._queue.get()
+            try:
+                report = self._queue.get(timeout=WAITED_SECONDS)
+            except queue.Empty:
+                yield Waited()
+                continue
             if isinstance(report, BaseException):
                 raise report  # a bug or a stop, not caused by one video
             with self._seconds.measure("store"):  # what the caller does with them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,6 +12,7 @@ from extract.system.cores import usable_cores
 from extract.text import counted
 
 STAGES = ("decode", "backbone", "store", "decoders_waited", "backbone_waited", "backbone_held")
+COUNTED = (*STAGES, "computing", "frames", "decode_threads")
 ENGINE_STATES = ("backbone", "computing", "backbone_held")
 SHORT_SECONDS = 10.0  # a shorter job says nothing about a long one
 BOUND_SHARE = 0.1  # the backbone counts as held up if it waits for more than this share of its time
@@ -32,6 +33,7 @@ class StageSeconds:
         frames: How many frames, or windows of frames, were embedded.
         rows: What they are: "frame" or "window".
         decode_threads: How many videos were decoded at once.
+        workers: How many processes the sums are of.
     """
 
     decode: float = 0.0
@@ -44,6 +46,7 @@ class StageSeconds:
     frames: int = 0
     rows: str = "frame"
     decode_threads: int = 0
+    workers: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _taken: dict[str, float] = field(default_factory=dict, repr=False)
     _engine_units: int = 1
@@ -110,6 +113,18 @@ class StageSeconds:
         else:
             self.backbone_waited += spent - busy
 
+    def totals(self) -> dict[str, float]:
+        """What is counted so far, for `set_sums`."""
+        with self._lock:
+            return {name: getattr(self, name) for name in COUNTED}
+
+    def set_sums(self, totals: Collection[Mapping[str, float]]) -> None:
+        """Count what several processes have counted, and nothing else."""
+        with self._lock:
+            self.workers = len(totals)
+            for name in COUNTED:
+                setattr(self, name, sum(each.get(name, 0) for each in totals))
+
     def since_last(self) -> dict[str, float]:
         """Seconds of every stage since the last call."""
         with self._lock:
@@ -131,7 +146,7 @@ def bottleneck_line(seconds: StageSeconds, *, has_model: bool = True) -> str:
     """
     whole = seconds.backbone + seconds.backbone_waited + seconds.backbone_held
     waited, held = seconds.backbone_waited / max(whole, 1e-9), seconds.backbone_held / max(whole, 1e-9)
-    model = seconds.frames / max(seconds.computing, 1e-9)
+    model = seconds.frames * seconds.workers / max(seconds.computing, 1e-9)
     decoding = seconds.frames * seconds.decode_threads / max(seconds.decode, 1e-9)
     unit = f"{seconds.rows}s/s"
     rates = f"the backbone could take {model:,.0f} {unit}, " if has_model else ""

@@ -11,7 +11,8 @@ from typing import Any
 
 from extract.embed.timing import StageSeconds
 from extract.errors import UsageError
-from extract.jobs.job import backbone_of, extract, open_targets
+from extract.jobs.engine import backbone_of
+from extract.jobs.job import extract, open_targets
 from extract.jobs.plan import in_part
 from extract.jobs.results import ClipResult, Progress
 from extract.jobs.settings import ExtractSettings

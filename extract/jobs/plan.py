@@ -23,6 +23,7 @@ class ClipDecision:
     action: str
     reason: str
     partial: Partial | None = None
+    size: int = 0  # of the file to extract, bytes
 
 
 _VERDICTS = {
@@ -64,7 +65,7 @@ def decide_clip(
         return ClipDecision("failed", str(error))
     reason = "it is not in the store"
     if store is None:
-        return ClipDecision("extract", reason)
+        return ClipDecision("extract", reason, size=now.size)
     if item.clip_id in store:
         decision, now = _compare(item, store.source(item.clip_id), now)
         was_wrong = outdated_reason(store, item.clip_id)
@@ -81,9 +82,12 @@ def decide_clip(
     partial = _beginning(item, store, now)
     if partial.rows:
         return ClipDecision(
-            "extract", f"an earlier run sealed its first {counted(partial.rows, 'row')}; it resumes there", partial
+            "extract",
+            f"an earlier run sealed its first {counted(partial.rows, 'row')}; it resumes there",
+            partial,
+            now.size,
         )
-    return ClipDecision("extract", reason)
+    return ClipDecision("extract", reason, size=now.size)
 
 
 def outdated_reason(store: Store, clip_id: str) -> str:

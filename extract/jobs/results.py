@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ def _one_result(results: Mapping[str, ClipResult]) -> ClipResult:
     )
 
 
+class Tally(Protocol):
+    """Counts what happens in a pass."""
+
+    def opened(self, expected_frames: int) -> None:
+        """A clip has begun, and is expected to give so many frames; one with several inputs counts as often."""
+
+    def embedded(self, frames: int) -> None:
+        """So many frames more are embedded."""
+
+    def ended(self, clip_id: str) -> None:
+        """A clip, or one of its inputs, is done or has failed."""
+
+
 class Expectation:
     """Estimates the frames of the whole job from the clips opened so far, assuming the rest are similar.
 
@@ -82,22 +96,23 @@ class Expectation:
         self._ended = 0
         self._frames = 0
 
-    def opened(self, expected_frames: int) -> None:
-        """A clip was opened, and promises so many frames."""
-        self._opened += 1
+    def opened(self, expected_frames: int, clips: int = 1) -> None:
+        """Clips have begun, and are expected to give so many frames together."""
+        self._opened += clips
         self._opened_frames += expected_frames
 
     def embedded(self, frames: int) -> None:
-        """Frames were embedded."""
+        """So many frames more are embedded."""
         self._frames += frames
-        self._send()
+        self.send()
 
     def ended(self, clip_id: str) -> None:
-        """A clip ended."""
+        """A clip, or one of its inputs, is done or has failed."""
         self._to_end[clip_id] -= 1
         self._ended += not self._to_end[clip_id]
-        self._send()
+        self.send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Report where the job stands."""
         expected = round(self._opened_frames * self._to_open / max(1, self._opened))
         self._report(Progress(self._ended, self._frames, max(self._frames, expected)))

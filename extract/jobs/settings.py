@@ -66,6 +66,15 @@ class ExtractSettings(FrameSettings):
     retry_failed: bool = option(False, "retry failed clips that have not changed")
     rehash: bool = option(False, "compare files by content, not by size and time")
     max_failures: str | None = option(None, "stop when more clips than this have failed", kind=str, metavar="N|N%")
+    ray: str = option(
+        "",
+        "spread the clips over a Ray cluster, one worker for each GPU, or without GPUs for each machine: HOST:PORT, or "
+        "auto: the cluster this machine belongs to, else its own GPUs or cores (docs/cluster.md)",
+        metavar="auto|ADDRESS",
+    )
+    ray_workers: int | None = option(
+        None, "with --ray: how many workers share the GPUs or cores", kind=int, low=1, metavar="N"
+    )
     part: tuple[int, int] | None = None  # (i, n), 1-based
     clips_from: str = ""  # "list" if a list named the clips
 
@@ -78,6 +87,12 @@ class ExtractSettings(FrameSettings):
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"--part {self.part[0]}/{self.part[1]} must be I/N with 1 <= I <= N, such as 3/8")
         failure_limit(self.max_failures, 0)
+        if self.ray_workers is not None and not self.ray:
+            raise UsageError(f"--ray-workers {self.ray_workers} needs --ray; add --ray auto, or leave it out")
+        if self.ray and self.inputs:
+            raise UsageError(
+                f"--ray {self.ray} fills one store, but several --input are given; run it once for each of them"
+            )
         for name in self.inputs:
             replace(self, input=name, inputs=())  # checks it
         if self.channels == 1 and self.input == "flow":

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+from functools import lru_cache
+from importlib import metadata
 from typing import Any
 
+from extract import __version__
 from extract.store.recipe import fingerprint
 from extract.store.shard import Shard, damaged
 from extract.system.typed_json import parse_json, typed
+
+_LIBRARIES = (
+    *("numpy", "h5py", "keras", "tensorflow", "jax", "torch", "scikit-learn"),
+    *("opencv-python-headless", "av", "ai-edge-litert"),
+)
 
 
 def stored_recipe(shard: Shard) -> dict[str, object]:
@@ -40,3 +49,15 @@ def mixture_warnings(engines: list[str], versions: list[str]) -> list[str]:
     if len(versions) > 1:
         found.append(f"the rows were made with {len(versions)} sets of library versions: they may differ slightly")
     return found
+
+
+@lru_cache
+def library_versions() -> dict[str, str]:
+    """The versions of Python, Clipseq and the libraries, without importing the libraries."""
+    versions = {"python": platform.python_version(), "clipseq": __version__}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

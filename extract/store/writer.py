@@ -8,18 +8,14 @@ from __future__ import annotations
 import logging
 import math
 import os
-import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from extract import __version__
 from extract.errors import (
     DamagedShardError,
     RecipeMismatchError,
@@ -30,6 +26,7 @@ from extract.errors import (
 )
 from extract.records import Source, VideoTruth
 from extract.store.failures import Failure, append_failure
+from extract.store.provenance import library_versions
 from extract.store.recipe import RECIPE_NAME, check_recipe, read_recipe, recipe_differences, recipe_text
 from extract.store.schema import EMBEDDING_DTYPES, LEDGER_PATTERN, SHARD_PATTERN, Partial, check_clip_id
 from extract.store.shard import open_shard
@@ -40,11 +37,6 @@ from extract.system.files import make_folder, remove_stale_temporaries, sealed_f
 # file takes the other 40.
 SEAL_BYTES = 16 << 20
 _JOINED_BYTES = 1 << 20
-_LIBRARIES = (
-    *("numpy", "h5py", "keras", "tensorflow", "jax", "torch", "scikit-learn"),
-    *("opencv-python-headless", "av", "ai-edge-litert"),
-)
-
 logger = logging.getLogger(__name__)
 
 
@@ -127,6 +119,11 @@ class StoreWriter:
                 raise
             if not isinstance(error, WriteError):  # that would be this very one
                 logger.error("%s", failed)
+
+    @property
+    def unsealed(self) -> set[str]:
+        """The finished clips that are not on disk yet."""
+        return {part.clip_id for part in self._finished}
 
     def resume(self, partial: Partial) -> None:
         """Resumes a clip after its sealed rows (`Store.partial`); the next `append` gives row `partial.rows`."""
@@ -292,18 +289,6 @@ class StoreWriter:
         if self.dtype.kind == "f":
             _check_finite(clip_id, rows, embeddings)
         return rows
-
-
-@lru_cache
-def library_versions() -> dict[str, str]:
-    """The versions of Python, Clipseq and the libraries, without importing the libraries."""
-    versions = {"python": platform.python_version(), "clipseq": __version__}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _claim(path: Path, recipe: dict[str, object]) -> None:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from extract.errors import RunError, SplitError, UsageError
+from extract.store.provenance import library_versions
 from extract.store.reader import open_store
 from extract.store.recipe import fingerprint, has_rate
-from extract.store.writer import library_versions
 from extract.system.files import write_csv
 from extract.text import counted
 from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
