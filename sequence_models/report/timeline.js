@@ -1,6 +1,6 @@
 "use strict";
-// Draws the timeline and follows mouse, touch and keyboard. Reads recordings through Timeline (timeline_data.js), which
-// stands before it in the same script.
+// Draws the timeline and follows mouse, touch and keyboard. Reads recordings through Timeline (timeline_data.js) and shows
+// frames through Pictures (timeline_pictures.js), which stand before it in the same script.
 (() => {
   const { data, UNLABELLED, ABSENT, NO_FRAME, opened, lastAt, labelAt, columnsOf, nameOf, timeText } = Timeline;
   const byId = (id) => document.getElementById(id);
@@ -153,6 +153,8 @@
       pen.fillStyle = theme.ink;
       pen.fillRect(GUTTER + ((cursor - from) / (to - from)) * place.width, 0, 1, bottom);
     }
+    const at = cursor !== null && cursor >= from && cursor <= to ? cursor : (from + to) / 2;
+    Pictures.show(recording, at, GUTTER + ((at - from) / (to - from)) * place.width, width);
     Object.assign(view.dataset, { from, to, chosen, columns, cursor: cursor ?? "" });
   }
 
