@@ -67,7 +67,7 @@ def fact_tables(run: EvaluatedRun) -> list[dict[str, Any]]:
         *({**recipe, "folded": True} for recipe in recipes),
         {"title": "Versions", "rows": told.versions, "folded": True},
     ]
-    return [{"folded": False, **table, "rows": _plain_rows(table["rows"])} for table in tables if table["rows"]]
+    return [{"folded": False, **table, "rows": plain_rows(table["rows"])} for table in tables if table["rows"]]
 
 
 def changed_settings(settings: Any, defaults: Any) -> dict[str, Any]:
@@ -115,6 +115,20 @@ def left_out(run: EvaluatedRun) -> dict[str, Any]:
         "checked": len(opened) == len(run.run.stores) > 0,
         "unlabelled": sum(int((~clip.labelled).sum()) for clip in run.clips),
     }
+
+
+def plain_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values as text, for a table of two columns; what is inside a mapping gets its name in front."""
+    rows: list[tuple[str, str]] = []
+    for key, value in values.items():
+        name = prefix + key.replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            rows += plain_rows(value, f"{name} · ")
+        elif isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+            rows.append((name, _listed(value)))
+        else:
+            rows.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows
 
 
 def _why_unused(run: Run) -> str:
@@ -179,19 +193,6 @@ def _flags(values: Mapping[str, Any]) -> str:
         for name, value in values.items()
         if value not in (None, False)
     )
-
-
-def _plain_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = prefix + key.replace("_", " ")
-        if isinstance(value, Mapping) and value:
-            rows += _plain_rows(value, f"{name} · ")
-        elif isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-            rows.append((name, _listed(value)))
-        else:
-            rows.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return rows
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,26 +5,21 @@ A mistake is a wrong clip, or in a per-frame run a stretch of timesteps with one
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from extract.decode.frames import frames_of
-from extract.errors import ClipseqError, StoreError
-from extract.store.reader import Store, open_store
+from extract.errors import ClipseqError
+from extract.store.reader import Store
+from sequence_models.report.pictures import link_to, open_stores, store_with, strip_of
 from sequence_models.report.plots import usual_step
 from sequence_models.report.run import EvaluatedRun, ReportedClip
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_STRIPS = 12
 MOST_PER_CLIP = 3
-FRAMES = 5
-PICTURE_SIZE = (320, 200)  # pixels at most: 60 such pictures stay far below 4 MB
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def strips_content(run: EvaluatedRun) -> dict[str, Any]:
         "rows", one mapping per mistake, with "frames" (each "seconds" and "src") or "why" there are none, and "link",
         the video's address or ""; and "why", the reason if no strip has pictures and all have the same, else "".
     """
-    stores = _open_stores(run)
+    stores = open_stores(run)
     mistakes = surest_mistakes(run.clips, run.run.vocabulary)
     rows = [_strip(run, mistake, stores) for mistake in mistakes]
     reasons = {row["why"] for row in rows}
@@ -130,96 +125,38 @@ def _worst_stretches(
     ]
 
 
-def _open_stores(run: EvaluatedRun) -> list[Store]:
-    """Those stores of a run that are here, those with frames first."""
-    stores = []
-    for path in run.run.stores:
-        try:
-            stores.append(open_store(path))
-        except ClipseqError:
-            continue  # each strip says so
-    return sorted(stores, key=lambda store: len(store.row_shape) != 3)
-
-
 def _strip(run: EvaluatedRun, mistake: Mistake, stores: Sequence[Store]) -> dict[str, Any]:
-    clip = mistake.clip
-    strip: dict[str, Any] = {
-        "clip_id": clip.clip_id,
-        "group": clip.group,
-        "truth": mistake.truth,
-        "predicted": mistake.predicted,
-        "probability": mistake.probability,
-        "span": _span(run, mistake),
-        "frames": [],
-        "link": "",
-        "why": "",
-    }
+    strip = {"clip_id": mistake.clip.clip_id, "group": mistake.clip.group, "truth": mistake.truth}
+    strip |= {"predicted": mistake.predicted, "probability": mistake.probability}
+    return strip | stretch_strip(run, mistake.clip, mistake.start, mistake.stop, stores)
+
+
+def stretch_strip(
+    run: EvaluatedRun, clip: ReportedClip, start: int, stop: int, stores: Sequence[Store]
+) -> dict[str, Any]:
+    """The film strip of some timesteps of a test clip.
+
+    Args:
+        run: An evaluated run.
+        clip: One of its clips.
+        start, stop: Timesteps, half-open; of no matter where clips have one label each.
+        stores: From `open_stores`.
+
+    Returns:
+        "span", first and last time, None for a whole clip; "frames", each "seconds" and "src", or "why" there are none;
+        and "link", the address of the video, "" if it is not here.
+    """
+    span = _span(run, clip, start, stop)
     try:
-        store, name = _store_with(run, clip.clip_id, stores)
-        path = Path(store.source(name).path)
-        is_here = store.recipe.get("source") != "imported" and path.is_absolute() and path.exists()
-        part = "#t={:.3f},{:.3f}".format(*strip["span"]) if strip["span"] and path.is_file() else ""
-        strip["link"] = path.as_uri() + part if is_here else ""
-        strip["frames"] = _pictures(store, name, mistake, is_per_frame=run.run.settings.task == MANY_TO_MANY)
+        store, name = store_with(run, clip.clip_id, stores)
+        link = link_to(store, name, span)
     except ClipseqError as error:
-        strip["why"] = str(error)
-    return strip
+        return {"span": span, "link": "", "frames": [], "why": str(error)}
+    return {"span": span, "link": link, **strip_of(store, name, clip.pts_seconds[start:stop] if span else None)}
 
 
-def _span(run: EvaluatedRun, mistake: Mistake) -> tuple[float, float] | None:
+def _span(run: EvaluatedRun, clip: ReportedClip, start: int, stop: int) -> tuple[float, float] | None:
     """First and last time of a stretch; None for a whole clip."""
     if run.run.settings.task != MANY_TO_MANY:
         return None
-    times = mistake.clip.pts_seconds
-    return float(times[mistake.start]), float(times[mistake.stop - 1]) + usual_step(times)
-
-
-def _store_with(run: EvaluatedRun, clip_id: str, stores: Sequence[Store]) -> tuple[Store, str]:
-    """The store with a clip, and its name there: blocks are parts of a stored clip.
-
-    Raises:
-        StoreError: No store has it.
-    """
-    names = (clip_id, clip_id.rpartition("#t=")[0]) if run.run.data.blocks else (clip_id,)
-    for store in stores:
-        for name in names:
-            if name in store:
-                return store, name
-    missing = next((path for path in run.run.stores if not Path(path).exists()), None)
-    raise StoreError(
-        f"the feature store {missing} is not here" if missing else "the feature store no longer has this clip"
-    )
-
-
-def _pictures(store: Store, name: str, mistake: Mistake, *, is_per_frame: bool) -> list[dict[str, Any]]:
-    """Up to five frames spread over a mistake.
-
-    Raises:
-        ClipseqError: Why there are none.
-    """
-    stored = store.read_lazily(name)
-    rows = np.arange(len(stored))
-    if is_per_frame:
-        times = mistake.clip.pts_seconds[mistake.start : mistake.stop]
-        rows = np.unique(np.clip(np.searchsorted(stored.pts_seconds, times - 1e-6), 0, len(stored) - 1))
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, FRAMES).round().astype(int))]
-    if len(store.row_shape) == 3:
-        pictures, seconds = np.asarray(stored.embeddings[chosen]), stored.pts_seconds[chosen]
-    elif store.recipe.get("source") == "imported":
-        raise StoreError("the features were imported, so clipseq does not know the video")
-    else:
-        found = frames_of(stored, chosen.tolist(), source=store.source(name))
-        pictures, seconds = found.frames, found.pts_seconds
-    return [{"seconds": float(at), "src": small_jpeg(frame)} for frame, at in zip(pictures, seconds, strict=True)]
-
-
-def small_jpeg(picture: np.ndarray) -> str:
-    """A small copy of uint8 (H, W, C) as a `data:` address."""
-    from PIL import Image
-
-    colours = picture if picture.shape[2] == 3 else np.repeat(picture[..., :1], 3, axis=2)
-    image = Image.fromarray(np.ascontiguousarray(colours))
-    image.thumbnail(PICTURE_SIZE)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return float(clip.pts_seconds[start]), float(clip.pts_seconds[stop - 1]) + usual_step(clip.pts_seconds)

@@ -3,15 +3,13 @@ page.html lays everything out with escaping on: names of clips and classes are u
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from extract.system.files import read_text, write_text
+from extract.system.files import write_text
 from sequence_models.report.cautions import calibration_bins, cautions
 from sequence_models.report.comparison import comparison_content
 from sequence_models.report.facts import commands, fact_tables, fold_rows, left_out
@@ -27,6 +25,7 @@ from sequence_models.report.plots import (
     kept_moment,
     usual_step,
 )
+from sequence_models.report.render import NOTHING, render
 from sequence_models.report.run import EvaluatedRun, ReportedClip, confusion_counts, read_evaluated_run
 from sequence_models.report.scores import (
     Scored,
@@ -51,9 +50,6 @@ MOST_CURVES = 60
 MOST_COLUMNS = 50  # classes in a confusion matrix; with more, only the commonest confusions are listed
 MOST_PAIRS = 50
 FIRST_SCORES = 2  # score tables that are not folded away
-NOTHING = "\N{EN DASH}"
-HERE = Path(__file__).parent
-SCRIPTS = ("timeline_data.js", "timeline.js")
 
 
 def write_report(run: Path, *, figures: Path | None = None) -> Path:
@@ -71,33 +67,15 @@ def write_report(run: Path, *, figures: Path | None = None) -> Path:
         WriteError: A file cannot be written.
     """
     evaluated = read_evaluated_run(run)
-    write_text(run / "report.html", render(report_content(evaluated)))
+    write_text(run / "report.html", _page(evaluated))
     if figures is not None:
         write_figures(evaluated, figures)
     return run / "report.html"
 
 
-def render(content: dict[str, Any]) -> str:
-    """The page as HTML; its only script is named by its hash in the page's security policy.
-
-    Args:
-        content: From `report_content`.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(share=_share_text, thousands="{:,}".format)
-    # as an HTML parser reads it, on any system
-    script = "".join(read_text(HERE / name).replace("\r\n", "\n") for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    own = {"style": read_text(HERE / "page.css"), "script": script, "script_hash": f"'sha256-{digest}'"}
-    return environment.get_template("page.html").render(content, **own)
+def _page(run: EvaluatedRun) -> str:
+    content = report_content(run)
+    return render("page.html", content, timeline=content["timeline"]["data"] if content["timeline"] else "")
 
 
 def report_content(run: EvaluatedRun) -> dict[str, Any]:
@@ -221,10 +199,6 @@ def multilabel_rows(run: EvaluatedRun) -> list[dict[str, Any]]:
         }
         for name, count in zip(run.run.vocabulary, support, strict=True)
     ]
-
-
-def _share_text(value: float | None, digits: int = 2) -> str:
-    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _tiles(run: EvaluatedRun, own: Scored, *, many_to_many: bool) -> list[dict[str, str]]:

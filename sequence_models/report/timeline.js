@@ -1,14 +1,14 @@
 "use strict";
-// Draws the timeline and follows mouse, touch and keyboard. Reads recordings through Timeline (timeline_data.js), which
-// stands before it in the same script.
+// Draws the timeline and follows mouse, touch and keyboard. Reads recordings through Timeline (timeline_data.js) and shows
+// frames through Pictures (timeline_pictures.js), which stand before it in the same script.
 (() => {
-  const { data, UNLABELLED, ABSENT, NO_FRAME, opened, lastAt, labelAt, columnsOf, nameOf, timeText } = Timeline;
+  const { data, UNLABELLED, ABSENT, NO_FRAME, COARSER, opened, lastAt, labelAt, columnsOf, nameOf, timeText } = Timeline;
   const byId = (id) => document.getElementById(id);
   const view = byId("view"), readout = byId("readout");
   const GUTTER = 76, STRIP = 22, WRONG = 8, PROBABILITY = 44, AXIS = 20, MAP = 12, GAP = 5;
-  const MOST_BOUTS = 100, LEAST_STEPS = 4;
+  const MOST_BOUTS = 100, LEAST_STEPS = 4, QUIET = 120;
   const PRINT = { ink: "#000", muted: "#505050", line: "#ddd", accent: "#1a56b0", warm: "#b53c0a" };
-  let theme, chosen = 0, from = 0, to = 1, cursor = null, drawing = false;
+  let theme, chosen = 0, from = 0, to = 1, cursor = null, drawing = false, listing = 0;
 
   // ---- drawing ----
 
@@ -56,7 +56,7 @@
       if (label !== NO_FRAME) {
         pen.fillStyle = colour || fillOf(pen, label);
         pen.fillRect(x, top, wide, height);
-        if (named && label >= 0 && pen.measureText(data.classes[label]).width + 8 < wide) {
+        if (named && label >= 0 && wide > 16 && pen.measureText(data.classes[label]).width + 8 < wide) {
           pen.fillStyle = inkOn(data.colours[label]);
           pen.fillText(data.classes[label], x + 4, top + height / 2);
         }
@@ -69,18 +69,17 @@
   function drawProbability(place, recording, top) {
     const { pen, left, width, scale } = place, count = Math.round(width * scale), zoom = count / (to - from);
     const low = new Float64Array(count).fill(2), high = new Float64Array(count).fill(-1);
-    const classes = data.classes.length, runs = recording.lanes[0].predicted, samples = recording.shares.length / classes;
-    let run = 0;
-    for (let k = Math.floor(lastAt(recording.starts, from) / data.every); k < samples; k++) {
-      const step = k * data.every, stop = Math.min(step + data.every, recording.starts.length) - 1;
-      if (recording.starts[step] >= to) break;
-      while (runs.stops[run] <= step) run++;
-      const share = recording.shares[k * classes + runs.labels[run]] / 255;
-      const first = Math.max(0, Math.floor((recording.starts[step] - from) * zoom));
-      const last = Math.min(count, Math.ceil((recording.ends[stop] - from) * zoom));
+    const steps = recording.starts.length, seen = lastAt(recording.starts, to) - lastAt(recording.starts, from);
+    let level = 0, size = data.every;  // timesteps of one value
+    for (; level + 1 < recording.levels.length && seen / (size * COARSER) > count; level++) size *= COARSER;
+    const values = recording.levels[level];
+    for (let k = Math.floor(lastAt(recording.starts, from) / size); k < values.low.length; k++) {
+      if (recording.starts[k * size] >= to) break;
+      const first = Math.max(0, Math.floor((recording.starts[k * size] - from) * zoom));
+      const last = Math.min(count, Math.ceil((recording.ends[Math.min((k + 1) * size, steps) - 1] - from) * zoom));
       for (let column = first; column < last; column++) {
-        low[column] = Math.min(low[column], share);
-        high[column] = Math.max(high[column], share);
+        low[column] = Math.min(low[column], values.low[k] / 255);
+        high[column] = Math.max(high[column], values.high[k] / 255);
       }
     }
     pen.fillStyle = theme.line;
@@ -118,6 +117,7 @@
 
   function drawView() {
     drawing = false;
+    if (view.clientWidth <= GUTTER) return;
     const recording = opened(chosen), named = data.multi_label ? 16 : 0, shows = !data.multi_label;
     const lane = named + 2 * (STRIP + 2) + WRONG + GAP;
     const bottom = recording.lanes.length * lane + (shows ? PROBABILITY + 2 * GAP : 0);
@@ -153,11 +153,15 @@
       pen.fillStyle = theme.ink;
       pen.fillRect(GUTTER + ((cursor - from) / (to - from)) * place.width, 0, 1, bottom);
     }
+    const at = cursor !== null && cursor >= from && cursor <= to ? cursor : (from + to) / 2;
+    Pictures.show(recording, at, GUTTER + ((at - from) / (to - from)) * place.width, width);
     Object.assign(view.dataset, { from, to, chosen, columns, cursor: cursor ?? "" });
   }
 
   function redraw() {
-    if (!drawing) { drawing = true; requestAnimationFrame(() => { drawView(); tell(); listBouts(); }); }
+    clearTimeout(listing);
+    listing = setTimeout(listBouts, QUIET);
+    if (!drawing) { drawing = true; requestAnimationFrame(() => { drawView(); tell(); }); }
   }
 
   // ---- words ----
@@ -182,10 +186,13 @@
 
   function boutsInView(recording) {
     const found = [];
+    let count = 0;
     for (const lane of recording.lanes) {
-      const { starts, stops, labels } = lane.predicted;
+      const { starts, stops, labels } = lane.predicted, most = found.length + MOST_BOUTS;
       for (let r = lastAt(starts, lastAt(recording.starts, from)); r < starts.length && recording.starts[starts[r]] < to; r++) {
         if (labels[r] < 0) continue;
+        count++;
+        if (found.length >= most) continue;
         const share = new Map();
         for (let t = lastAt(lane.truth.starts, starts[r]); t < lane.truth.starts.length && lane.truth.starts[t] < stops[r]; t++) {
           const steps = Math.min(lane.truth.stops[t], stops[r]) - Math.max(lane.truth.starts[t], starts[r]);
@@ -197,11 +204,11 @@
         found.push({ start: recording.starts[starts[r]], end: recording.ends[stops[r] - 1], lane, label: labels[r], truth, right });
       }
     }
-    return found.sort((a, b) => a.start - b.start);
+    return { found: found.sort((a, b) => a.start - b.start), count };
   }
 
   function listBouts() {
-    const found = boutsInView(opened(chosen)), table = element("table", null), head = element("tr", null), body = element("tbody", null);
+    const { found, count } = boutsInView(opened(chosen)), table = element("table", null), head = element("tr", null), body = element("tbody", null);
     for (const title of ["from", "lasts", "prediction", "mostly in truth", "right"]) head.append(element("th", title));
     for (const bout of found.slice(0, MOST_BOUTS)) {
       const row = element("tr", null), time = element("td", null, { className: "time" }), jump = element("button", timeText(bout.start), { type: "button" });
@@ -219,8 +226,8 @@
     const header = element("thead", null);
     header.append(head);
     table.append(header, body);
-    const more = found.length > MOST_BOUTS ? `, the first ${MOST_BOUTS}` : "";
-    byId("bouts").replaceChildren(element("p", `${found.length.toLocaleString("en")} bout${found.length === 1 ? "" : "s"} in view${more}`, { className: "note" }), table);
+    const more = count > MOST_BOUTS ? `, the first ${MOST_BOUTS}` : "";
+    byId("bouts").replaceChildren(element("p", `${count.toLocaleString("en")} bout${count === 1 ? "" : "s"} in view${more}`, { className: "note" }), table);
   }
 
   // ---- moving ----

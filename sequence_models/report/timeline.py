@@ -11,6 +11,7 @@ import numpy as np
 
 from sequence_models.report.plots import LONGEST_HOLD_STEPS, class_palette, usual_step
 from sequence_models.report.run import EvaluatedRun, ReportedClip
+from sequence_models.report.thumbnails import thumbnails
 
 MOST_LANES = 10  # classes drawn per recording of a multi-label run
 LABEL_BYTES = 4_000_000  # times and labels of all recordings, as text
@@ -27,7 +28,8 @@ def timeline_content(run: EvaluatedRun, ordered: Sequence[ReportedClip]) -> dict
 
     Returns:
         "data", JSON text that is safe inside a script element; "recordings", how many are in it; "hidden", how many did
-        not fit; "every", n if only every nth timestep has probabilities.
+        not fit; "every", n if only every nth timestep has probabilities; "pictures", how many there are, and "without",
+        why some recordings have none, or "".
     """
     shown: list[dict[str, Any]] = []
     clips: list[ReportedClip] = []
@@ -40,7 +42,9 @@ def timeline_content(run: EvaluatedRun, ordered: Sequence[ReportedClip]) -> dict
         shown.append(recording)
         clips.append(clip)
     every = _thinning(clips)
-    for recording, clip in zip(shown, clips, strict=True):
+    pictures, without = thumbnails(run, clips)
+    for recording, clip, own in zip(shown, clips, pictures, strict=True):
+        recording["pictures"] = own
         recording["probabilities"] = _packed(np.rint(clip.probabilities[::every] * 255).astype(np.uint8))
     data = {
         "unit": "s" if run.run.time_unit == "seconds" else run.run.time_unit,
@@ -51,8 +55,8 @@ def timeline_content(run: EvaluatedRun, ordered: Sequence[ReportedClip]) -> dict
         "every": every,
         "recordings": shown,
     }
-    hidden = len(ordered) - len(shown)
-    return {"data": safe_json(data), "recordings": len(shown), "hidden": hidden, "every": every}
+    facts = {"recordings": len(shown), "hidden": len(ordered) - len(shown), "every": every}
+    return {"data": safe_json(data), **facts, "pictures": sum(map(len, pictures)), "without": without}
 
 
 def safe_json(value: Any) -> str:

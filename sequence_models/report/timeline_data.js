@@ -4,7 +4,34 @@ const Timeline = (() => {
   const UNLABELLED = -1, ABSENT = -2, NO_FRAME = -3;
   const data = JSON.parse(document.getElementById("timeline-data").textContent);
 
-  const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const COARSER = 16;  // steps of one level of detail that are one of the next
+
+  function bytesOf(text) {
+    const letters = atob(text), bytes = new Uint8Array(letters.length);
+    for (let k = 0; k < bytes.length; k++) bytes[k] = letters.charCodeAt(k);
+    return bytes;
+  }
+
+  // Lowest and highest probability of what was predicted: of every sample, then of 16, 256, ... of them.
+  function levelsOf(recording) {
+    const classes = data.classes.length, runs = recording.lanes[0].predicted, count = recording.shares.length / classes;
+    const said = new Uint8Array(count), levels = [{ low: said, high: said }];
+    for (let k = 0, run = 0; k < count; k++) {
+      while (runs.stops[run] <= k * data.every) run++;
+      said[k] = recording.shares[k * classes + runs.labels[run]];
+    }
+    for (let { length } = said; length > COARSER; length = Math.ceil(length / COARSER)) {
+      const finer = levels[levels.length - 1], size = Math.ceil(length / COARSER);
+      const low = new Uint8Array(size).fill(255), high = new Uint8Array(size);
+      for (let k = 0; k < length; k++) {
+        const into = Math.floor(k / COARSER);
+        if (finer.low[k] < low[into]) low[into] = finer.low[k];
+        if (finer.high[k] > high[into]) high[into] = finer.high[k];
+      }
+      levels.push({ low, high });
+    }
+    return levels;
+  }
 
   function opened(number) {
     const recording = data.recordings[number];
@@ -23,6 +50,7 @@ const Timeline = (() => {
       lane.wrong = disagreement(lane);
     }
     recording.wrong = merged(recording.lanes.map((lane) => lane.wrong));
+    recording.levels = data.multi_label ? [] : levelsOf(recording);
     return recording;
   }
 
@@ -96,5 +124,5 @@ const Timeline = (() => {
     return labels;
   }
 
-  return { data, UNLABELLED, ABSENT, NO_FRAME, opened, lastAt, labelAt, columnsOf, nameOf, timeText };
+  return { data, UNLABELLED, ABSENT, NO_FRAME, COARSER, opened, lastAt, labelAt, columnsOf, nameOf, timeText };
 })();

@@ -13,7 +13,8 @@ from video_files import grey_frames, write_video
 from extract.records import Source, VideoItem
 from extract.store.writer import StoreWriter
 from extract.videos.sources import source_of
-from sequence_models.report.mistakes import FRAMES, MOST_STRIPS, small_jpeg, strips_content, surest_mistakes
+from sequence_models.report.mistakes import MOST_STRIPS, strips_content, surest_mistakes
+from sequence_models.report.pictures import STRIP_FRAMES, small_jpeg
 from sequence_models.report.run import ReportedClip, read_evaluated_run
 from sequence_models.splits.folds import Fold
 
@@ -141,7 +142,7 @@ def test_sixty_pictures_of_noise_stay_below_four_megabytes():
     noise = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
     large = small_jpeg(np.random.default_rng(0).integers(0, 256, (200, 320, 3), np.uint8))
     assert len(small_jpeg(noise)) < len(large)
-    assert MOST_STRIPS * FRAMES * len(large) < 4_000_000
+    assert MOST_STRIPS * STRIP_FRAMES * len(large) < 4_000_000
 
 
 def test_a_video_name_from_a_stranger_stays_text(tmp_path):
