@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -286,13 +286,8 @@ def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
         yield from _checked_part(store, clip_id, part, RowsDigest())
 
 
-def rows_digest(store: Store, clip_id: str, *, on_rows: Callable[[np.ndarray], None] | None = None) -> str:
+def rows_digest(store: Store, clip_id: str) -> str:
     """The digest of a clip's rows, frame indices and timestamps, however they are packed or split into parts.
-
-    Args:
-        store: The store.
-        clip_id: One of its clips.
-        on_rows: Called with the embeddings (n, D) of each block that is read; None = not needed.
 
     Raises:
         As from `checked_blocks`.
@@ -303,8 +298,6 @@ def rows_digest(store: Store, clip_id: str, *, on_rows: Callable[[np.ndarray], N
         for block in _checked_part(store, clip_id, part, of_part):
             if of_part is not whole:
                 whole.update(block)
-            if on_rows is not None:
-                on_rows(block[0])
     return whole.hexdigest(f"{store.dtype}{store.row_shape}".encode())
 
 
