@@ -167,7 +167,7 @@ class _Wanted:
                 frames = told["frame_stores"]
                 told["settings"] = settings_of_comparison(told["stores"], told["given"], frame_stores=frames)
                 told["inner"] = 1 if frames and told["inner"] is None else told["inner"]
-            names = ("stores", "labels", "settings", "run", "cv", "split_file", "seeds", "inner", "data")
+            names = ("stores", "labels", "settings", "run", "cv", "split_file", "seeds", "inner", "data", "memory")
             self._planned, _ = plan_run(**{name: told[name] for name in names})
         return self._planned
 
@@ -184,7 +184,9 @@ class _Wanted:
         _keep_aside(self._path, self._say)
 
     def _digest(self) -> str:
-        given = {name: str(value) for name, value in vars(self._step.arguments).items() if name != "jobs"}
+        given = {
+            name: str(value) for name, value in vars(self._step.arguments).items() if name not in ("jobs", "memory")
+        }
         return _digest_of([run_digest(self._plan()), given])
 
 
@@ -202,7 +204,7 @@ def _kept_aside(path: Path) -> list[Path]:
 
 
 def _evaluate(path: Path) -> int:
-    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False))
+    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=None))
     return code or _note(path, "evaluate", _models_digest(path))
 
 

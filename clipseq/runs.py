@@ -160,8 +160,11 @@ class Run:
             return read_metrics(self.path)
         return {"validation": read_validation(self._run)}
 
-    def evaluate(self) -> dict[str, Any]:
+    def evaluate(self, *, memory: float | None = None) -> dict[str, Any]:
         """Open the test split and score it; the run counts how often.
+
+        Args:
+            memory: What embeddings may take in memory, in GB; None: what is free, less 2 GB.
 
         Returns:
             As `metrics`, with "test" and "baselines".
@@ -177,7 +180,7 @@ class Run:
         import_keras_quietly()
         from sequence_models.experiments.evaluate import evaluate
 
-        return evaluate(self.path)
+        return evaluate(self.path, memory=memory)
 
     def predict(
         self,
@@ -185,6 +188,7 @@ class Run:
         *,
         features: str | Path | None = None,
         weights: Sequence[str | Path] = (),
+        memory: float | None = None,
         progress: bool = False,
     ) -> Predictions:
         """Predict the clips of a store, or videos directly, with the mean of the run's models.
@@ -193,6 +197,7 @@ class Run:
             target: A feature store (one for each that the run was trained on), or videos as for `extract`.
             features: Folder that keeps the embeddings of the videos for next time.
             weights: Weights files of backbones that were extracted with one.
+            memory: As for `evaluate`.
             progress: Show a progress bar while videos are embedded.
 
         Raises:
@@ -217,7 +222,7 @@ class Run:
         kept = None if features is None else Path(features)
         how: dict[str, Any] = {"features": kept, "weights": [Path(file) for file in weights], "embed": embed}
         with progress_bars(progress), stores_to_predict(self._run, _paths(target), **how) as stores:
-            clips, predictions = predict_clips(self._run, stores)
+            clips, predictions = predict_clips(self._run, stores, memory=memory)
         return Predictions(clips, predictions, self._run, failed)
 
     def to_pandas(self) -> pd.DataFrame:

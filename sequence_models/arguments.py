@@ -92,6 +92,7 @@ def add_evaluate(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "and write metrics.json. The run counts how often the test split was opened.",
     )
     parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq train wrote")
+    _add_memory(parser)
     add_json(parser, "metrics.json")
     return parser
 
@@ -132,6 +133,7 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         metavar="PATH",
         help="the weights file of a backbone that was extracted with one; repeat for each such backbone",
     )
+    _add_memory(parser)
     add_json(parser, "which files were written from how many clips")
     return parser
 
@@ -277,6 +279,17 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="train in N processes at a time (default: one per core where that pays off; on a GPU one); results do not "
         "depend on it",
     )
+    _add_memory(parser)
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="keep embeddings in memory if they take at most this; more stay in the store and are read when needed "
+        "(default: what is free, less 2 GB)",
+    )
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -366,7 +379,7 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
         "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
     }
-    names = ("stores", "labels", "cv", "seeds", "inner", "jobs")
+    names = ("stores", "labels", "cv", "seeds", "inner", "jobs", "memory")
     same = {name: getattr(arguments, name) for name in names}
     return same | {"run": arguments.run_directory, "split_file": arguments.split, "data": DataSettings(**given)}
 

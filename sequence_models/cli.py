@@ -79,7 +79,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from sequence_models.experiments.evaluate import evaluate
     from sequence_models.experiments.summary import evaluation_text
 
-    record, say = evaluate(arguments.run_directory), _say(arguments)
+    record, say = evaluate(arguments.run_directory, memory=arguments.memory), _say(arguments)
     say(evaluation_text(record))
     say(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
     if arguments.json:
@@ -250,7 +250,7 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     from sequence_models.runs.run import read_run
 
     run = read_run(arguments.run_directory)
-    clips, predictions = predict_clips(run, stores)
+    clips, predictions = predict_clips(run, stores, memory=arguments.memory)
     _write_predictions(arguments, run, stores[0], clips, predictions)
     if arguments.json:
         print(json.dumps({"output": str(arguments.output), "clips": [clip.clip_id for clip in clips]}))

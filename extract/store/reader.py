@@ -23,7 +23,7 @@ from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, 
 from extract.records import ClipEmbeddings, Source, VideoTruth
 from extract.store.failures import Failure, latest_failures, parse_ledger, read_ledgers
 from extract.store.index import ShardIndex
-from extract.store.lazy_rows import LazyRows
+from extract.store.lazy_rows import LazyRows, all_rows
 from extract.store.parts import ClipRows, Segment, longest_beginning
 from extract.store.provenance import made_of, mixture_warnings, stored_recipe
 from extract.store.recipe import fingerprint, read_recipe, recipe_differences
@@ -32,6 +32,7 @@ from extract.store.shard import Shard, ShardFile, damaged, open_shard
 from extract.text import counted, did_you_mean, lost_frames_text
 
 MAX_OPEN_FILES = 64
+MOST_SPREAD = 2  # rows read for one that is wanted, rather than each by itself
 _NO_LOSS = re.compile(rb'"lost_spans"\s*:\s*\[\s*\]')
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,13 @@ class Store:
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._rows.complete
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which opens the files itself and sees the same clips."""
+        return self.__dict__ | {"_files": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_lock": threading.Lock()})
+
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, {len(self)} clips, {self.dtype}{self.row_shape})"
 
@@ -131,9 +139,10 @@ class Store:
 
     def read_lazily(self, clip_id: str) -> ClipEmbeddings:
         """One clip like `read`, but with embeddings as `LazyRows`, which stay in the store until needed."""
-        frame_indices, pts_seconds, truth = self._read_times(clip_id, self.parts(clip_id))
-        rows = np.arange(len(frame_indices))
-        embeddings = LazyRows(partial(self._read_rows, clip_id), rows, self.row_shape, self.dtype)
+        parts = self.parts(clip_id)
+        frame_indices, pts_seconds, truth = self._read_times(clip_id, parts)
+        rows, place = all_rows(len(frame_indices)), (parts[0].shard, parts[0].row)
+        embeddings = LazyRows(partial(self._read_rows, clip_id), rows, self.row_shape, self.dtype, place)
         return ClipEmbeddings(clip_id, embeddings, frame_indices, pts_seconds, truth)  # type: ignore[arg-type]
 
     def lengths(self) -> dict[str, int]:
@@ -307,7 +316,11 @@ class Store:
             return frame_indices, pts_seconds, self.truth(clip_id)
 
     def _read_rows(self, clip_id: str, rows: np.ndarray) -> np.ndarray:
-        """Rows int64 (n,) of a clip; consecutive rows take one read."""
+        """Rows int64 (n,) of a clip; consecutive rows take one read, and so do most rows of a stretch in any order."""
+        if len(rows) > 1 and not (np.diff(rows) == 1).all():
+            first, end = int(rows.min()), int(rows.max()) + 1
+            if end - first <= MOST_SPREAD * len(rows):
+                return self._read_rows(clip_id, np.arange(first, end))[rows - first]
         values = np.empty((len(rows), *self.row_shape), self.dtype)
         with _naming(clip_id):
             for part in self.parts(clip_id):

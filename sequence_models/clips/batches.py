@@ -23,7 +23,7 @@ def check_clips(clips: Sequence[Clip], *, num_classes: int, embedding_dim: Embed
     """Check that clips can be batched together.
 
     Args:
-        clips: At least one clip.
+        clips: At least one clip; embeddings that stay in their store were checked when they were loaded.
         num_classes: K; labels must lie in -1..K-1.
         embedding_dim: The expected D or (H, W, C); None takes that of the first clip.
 
@@ -183,7 +183,7 @@ def _check_clip(clip: Clip, num_classes: int, embedding_dim: EmbeddingDim) -> No
             f"{clip.clip_id} has embeddings of width {clip.embedding_dim}, but {embedding_dim} is expected; "
             "use clips of one recipe."
         )
-    elif not np.isfinite(clip.embeddings).all():
+    elif isinstance(clip.embeddings, np.ndarray) and not np.isfinite(clip.embeddings).all():
         raise ClipError(f"{clip.clip_id} has non-finite embeddings; extract or import it again.")
     if clip.labels.size and not -1 <= clip.labels.min() <= clip.labels.max() < num_classes:
         wrong = clip.labels.max() if clip.labels.max() >= num_classes else clip.labels.min()

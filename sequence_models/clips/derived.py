@@ -15,11 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from extract.store.lazy_rows import LazyRows, all_rows
 from sequence_models.clips.motion import (
     MOST_CHANNELS,
+    REACHES,
     WINDOWS_PER_CHANNEL,
     Reduction,
     step_sizes,
@@ -72,7 +75,7 @@ def with_derived(clips: Sequence[Clip], settings: TrainSettings, reduction: Redu
     """The clips with the channels in `derived`; clips must be whole, since a piece has lost what is around it.
 
     Args:
-        clips: Clips with embeddings (T, D).
+        clips: Clips with embeddings (T, D); those of clips that stay in their store are derived when they are read.
         settings: Name the channels.
         reduction: Of embeddings, before windows are computed.
     """
@@ -82,14 +85,27 @@ def with_derived(clips: Sequence[Clip], settings: TrainSettings, reduction: Redu
 
 
 def _joined(clip: Clip, settings: TrainSettings, reduction: Reduction | None) -> np.ndarray:
-    names, channels = settings.derived_names, [clip.embeddings]
+    rows, every = clip.embeddings, all_rows(len(clip))
+    if not isinstance(rows, LazyRows):
+        return _joined_at(clip, settings, reduction, every)
+    width = rows.shape[1] + derived_width(settings, rows.shape[1])
+    return LazyRows(partial(_joined_at, clip, settings, reduction), every, (width,), rows.dtype, rows.place)
+
+
+def _joined_at(clip: Clip, settings: TrainSettings, reduction: Reduction | None, steps: np.ndarray) -> np.ndarray:
+    """Some timesteps (n,), at least one, with their derived channels; read with what their windows reach over."""
+    reach = 2 * max(REACHES) + 1
+    first, end = max(0, int(steps.min()) - reach), min(len(clip), int(steps.max()) + 1 + reach)
+    rows, names = np.asarray(clip.embeddings[first:end]), settings.derived_names
+    channels = [rows]
     if POSITION in names:
-        channels.append(position_channels(clip.pts_seconds, causal=settings.causal))
+        channels.append(position_channels(clip.pts_seconds, causal=settings.causal)[first:end])
     if DELTA in names:
-        channels.append(step_sizes(clip.embeddings))
+        channels.append(step_sizes(rows))
     if WINDOWS in names and reduction is not None:
-        channels.append(window_statistics(reduction(clip.embeddings), causal=settings.causal))
-    return np.concatenate([each.astype(clip.embeddings.dtype, copy=False) for each in channels], axis=1)
+        channels.append(window_statistics(reduction(rows), causal=settings.causal, dtype=rows.dtype))
+    joined = np.concatenate([each.astype(rows.dtype, copy=False) for each in channels], axis=1)
+    return joined if len(joined) == len(steps) else joined[steps - first]
 
 
 def _hats(places: np.ndarray, count: int) -> np.ndarray:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from extract.errors import ClipError, LabelError, StoreError
+from extract.errors import LabelError, StoreError
 from extract.records import ClipEmbeddings
-from extract.store.lazy_rows import join_channels
 from extract.store.reader import Store, open_store
 from extract.store.recipe import has_rate
-from extract.store.verify import rows_digest
-from extract.system.cores import usable_cores
 from extract.text import counted
 from sequence_models.clips.blocks import blocks_note, cut_into_blocks
+from sequence_models.clips.joining import Reader, reader_of, refuse_no_features, with_digests
 from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.intervals import (
@@ -43,10 +39,7 @@ from sequence_models.labels.targets import (
     vocabulary_of,
 )
 from sequence_models.records import Clip
-from sequence_models.settings import MANY_TO_ONE, STRICT, DataSettings
-
-PTS_TOLERANCE_SECONDS = 1e-3
-LARGEST_FEATURE = 1e18  # the square of a larger one overflows float32
+from sequence_models.settings import MANY_TO_ONE, STRICT, DataSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -88,6 +81,8 @@ def load_clips(
     task: str,
     multi_label: bool = False,
     data: DataSettings | None = None,
+    memory: float | None = None,
+    settings: TrainSettings | None = None,
 ) -> ClipSet:
     """Joins stores and labels.
 
@@ -98,10 +93,12 @@ def load_clips(
         task: "many-to-one" or "many-to-many".
         multi_label: Whether intervals may overlap, many-to-many only: every class of a timestep is 0 or 1.
         data: How to join them; None for the defaults.
+        memory: What embeddings may take in memory, in 10^9 bytes; None for what is free.
+        settings: Name derived channels, which take memory too; None = there are none.
 
     Returns:
-        The clips with embeddings (T, D), or raw frames that stay in their stores, and labels (), (T,) or, for
-        multi_label, (T, K).
+        The clips with embeddings (T, D), and labels (), (T,) or, for multi_label, (T, K). Raw frames stay in their
+        stores, and so do embeddings that take more memory.
 
     Raises:
         LabelError: Labels and clips do not match.
@@ -136,14 +133,15 @@ def load_clips(
     nothing = table.background if table is not None and multi_label else ""
     vocabulary = vocabulary_of(targets.values(), classes=data.classes, background=data.background, nothing=nothing)
     notes += look_alikes(vocabulary)
+    read = reader_of(opened, targets, memory=memory, settings=settings)
     if table is None or task == MANY_TO_ONE:
-        clips, more = _whole_clips(opened, targets, vocabulary)
+        clips, more = _whole_clips(read, targets, vocabulary)
         measured: list[ClipAlignment] = []
     else:
         joining = _Joining(table, vocabulary, data, multi_label, rated)
-        clips, measured, more = _framewise_clips(opened, targets, joining)
+        clips, measured, more = _framewise_clips(read, targets, joining)
     _refuse_none(clips, stores=stores, labels=labels)
-    clips = _with_digests(opened, clips)
+    clips = with_digests(opened, clips)
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     recipes = tuple(store.recipe for store in opened)
     found = ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
@@ -157,7 +155,12 @@ def in_blocks(data: ClipSet, count: int) -> ClipSet:
 
 
 def load_unlabelled(
-    stores: Sequence[str | Path], *, task: str = MANY_TO_ONE, num_classes: int | None = None
+    stores: Sequence[str | Path],
+    *,
+    task: str = MANY_TO_ONE,
+    num_classes: int | None = None,
+    memory: float | None = None,
+    settings: TrainSettings | None = None,
 ) -> list[Clip]:
     """Reads every clip of the stores without labels, to predict them.
 
@@ -165,6 +168,7 @@ def load_unlabelled(
         stores: As in `load_clips`.
         task: Determines the shape of the labels, all -1: () for many-to-one, (T,) for many-to-many.
         num_classes: K of a multi-label model, for labels (T, K); else None.
+        memory, settings: As in `load_clips`.
 
     Returns:
         The clips, sorted by clip_id.
@@ -175,11 +179,9 @@ def load_unlabelled(
     """
     opened = [open_store(path) for path in stores]
     clip_ids, _, _ = _common_clips(opened, missing="error")
-    clips = [
-        _clip(joined, _no_labels(len(joined), task, num_classes))
-        for joined in (_read_joined(opened, clip_id) for clip_id in clip_ids)
-    ]
-    return list(_with_digests(opened, clips))
+    read = reader_of(opened, clip_ids, memory=memory, settings=settings)
+    clips = [_clip(joined, _no_labels(len(joined), task, num_classes)) for joined in map(read, clip_ids)]
+    return list(with_digests(opened, clips))
 
 
 def _no_labels(steps: int, task: str, num_classes: int | None) -> np.ndarray:
@@ -230,61 +232,21 @@ def _kept(clip_ids: list[str], keep: Sequence[str] | None) -> list[str]:
     return sorted({clip_id for clip_id in found.values() if clip_id is not None})
 
 
-def _read_joined(stores: Sequence[Store], clip_id: str) -> ClipEmbeddings:
-    """One clip with the embeddings of all stores side by side, (T, D1 + D2 + ...) or (T, H, W, C1 + C2 + ...)."""
-    raw = len(stores[0].row_shape) > 1
-    parts = [store.read_lazily(clip_id) if raw else store.read(clip_id) for store in stores]
-    for store, part in zip(stores, parts, strict=True):
-        if store.row_shape[:-1] != stores[0].row_shape[:-1]:
-            raise StoreError(
-                f"{store.path} holds {_held(store)} and {stores[0].path} {_held(stores[0])}, which cannot be joined; "
-                "give stores of embeddings, or stores of raw frames of one size."
-            )
-        _refuse_other_times(parts[0], part, paths=(stores[0].path, store.path))
-    if len(parts) == 1:
-        return parts[0]
-    rows: list[Any] = [part.embeddings for part in parts]
-    joined: Any = join_channels(rows) if raw else np.concatenate(rows, axis=1)
-    return replace(parts[0], embeddings=joined)
-
-
-def _held(store: Store) -> str:
-    size = " x ".join(map(str, store.row_shape))
-    return f"raw frames of {size}" if len(store.row_shape) > 1 else f"embeddings of {size} numbers"
-
-
-def _refuse_other_times(first: ClipEmbeddings, other: ClipEmbeddings, *, paths: tuple[object, object]) -> None:
-    shared = min(len(first), len(other))
-    differs = np.abs(first.pts_seconds[:shared] - other.pts_seconds[:shared]) > PTS_TOLERANCE_SECONDS
-    if len(first) == len(other) and not differs.any():
-        return
-    step = int(np.argmax(differs)) if differs.any() else shared
-    longer = first if len(first) > step else other
-    raise LabelError(
-        f"clip {first.clip_id!r} has other timestamps in {paths[1]} ({counted(len(other), 'timestep')}) than in "
-        f"{paths[0]} ({counted(len(first), 'timestep')}), first at {longer.pts_seconds[step]:.3f} s; extract both "
-        "with the same sampling."
-    )
-
-
 def _whole_clips(
-    stores: Sequence[Store], targets: Mapping[str, Target], vocabulary: tuple[str, ...]
+    read: Reader, targets: Mapping[str, Target], vocabulary: tuple[str, ...]
 ) -> tuple[tuple[Clip, ...], list[str]]:
     index = {name: number for number, name in enumerate(vocabulary)}
     used = [key for key in sorted(targets) if targets[key].rows[0].label in index]
-    clips = tuple(
-        _clip(_read_joined(stores, key), np.array(index[targets[key].rows[0].label], np.int64), targets[key])
-        for key in used
-    )
+    clips = tuple(_clip(read(key), np.array(index[targets[key].rows[0].label], np.int64), targets[key]) for key in used)
     others = sorted(set(targets) - set(used))
     return clips, [f"{counted(others, 'clip')} of other classes left out: {quoted(others)}"] if others else []
 
 
 def _framewise_clips(
-    stores: Sequence[Store], targets: Mapping[str, Target], how: _Joining
+    read: Reader, targets: Mapping[str, Target], how: _Joining
 ) -> tuple[tuple[Clip, ...], list[ClipAlignment], list[str]]:
     """The clips that have a label, how all labels line up with them, and notes."""
-    joined = [_join(_read_joined(stores, key), targets[key], how) for key in sorted(targets)]
+    joined = [_join(read(key), targets[key], how) for key in sorted(targets)]
     clips, measured = [clip for clip, _, _ in joined], [alignment for _, alignment, _ in joined]
     numbering = [*_check_numbering(how), *(note for _, _, note in joined if note)]
     notes = numbering + check_alignment(measured, where=str(how.table.path), mode=how.data.alignment)
@@ -349,21 +311,8 @@ def _refuse_none(found: Collection[object], *, stores: Sequence[str | Path], lab
         raise LabelError(f"no clip of {where} has a label in {labels or 'its folder name'}; check the clip ids.")
 
 
-def _refuse_no_features(clip: ClipEmbeddings) -> None:
-    """Refuses unusable numbers, such as -3.4e38, which other tools write for missing values."""
-    if clip.embeddings.dtype in (np.uint8, np.float16):  # neither can hold so large a number
-        return
-    is_fine = np.abs(clip.embeddings) <= LARGEST_FEATURE  # False for NaN too
-    if not is_fine.all():
-        step, column = (int(place) for place in np.argwhere(~is_fine)[0])
-        raise ClipError(
-            f"{clip.clip_id} holds {clip.embeddings[step, column]:g} in column {column} of timestep {step}, which "
-            "cannot be a feature; if it marks a missing value, write NaN instead and import again with --nan"
-        )
-
-
 def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = None) -> Clip:
-    _refuse_no_features(joined)
+    refuse_no_features(joined)
     return Clip(
         joined.clip_id,
         joined.embeddings,
@@ -373,13 +322,3 @@ def _clip(joined: ClipEmbeddings, labels: np.ndarray, target: Target | None = No
         group=target.group if target else "",
         split=target.split if target else "",
     )
-
-
-def _with_digests(stores: Sequence[Store], clips: Iterable[Clip]) -> tuple[Clip, ...]:
-    """Checks the stored rows of every clip, on all cores."""
-
-    def checked(clip: Clip) -> Clip:
-        return replace(clip, rows_digest="+".join(rows_digest(store, clip.clip_id) for store in stores))
-
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        return tuple(pool.map(checked, clips))

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from sequence_models.records import Clip
 
 REACHES = (8, 32, 128)  # timesteps to each side; causal windows are as long, but end at their timestep
 MOST_CHANNELS = 64  # wider embeddings are reduced before windows are computed
+CHANNELS_AT_ONCE, ROWS_AT_ONCE = 16, 1 << 14
 SAMPLED_ROWS = 4_000
 LEAST_SPREAD = 1e-4  # of an axis, relative to the first
 WINDOWS_PER_CHANNEL = 2 * 2 * len(REACHES)  # mean and deviation, of the channel and of its steps
@@ -22,27 +24,32 @@ def step_sizes(embeddings: np.ndarray) -> np.ndarray:
     return np.abs(np.diff(values, axis=0, prepend=values[:1]))
 
 
-def window_statistics(values: np.ndarray, *, causal: bool) -> np.ndarray:
+def window_statistics(values: np.ndarray, *, causal: bool, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Means and standard deviations of channels and of their steps over windows of `REACHES`.
 
     Args:
         values: (T, R), about 0, so that sums of squares stay exact.
         causal: Windows end at their timestep; else it is in their middle. At the ends of a clip they are shorter.
+        dtype: Of the result.
 
     Returns:
-        float32 (T, R * WINDOWS_PER_CHANNEL).
+        (T, R * WINDOWS_PER_CHANNEL).
     """
-    both = np.concatenate([values, step_sizes(values)], axis=1).astype(np.float64)
-    sums, squares = (np.cumsum(np.pad(each, ((1, 0), (0, 0))), axis=0) for each in (both, np.square(both)))
-    steps, found = np.arange(len(values)), []
-    for reach in REACHES:
-        first = np.maximum(steps - (2 * reach if causal else reach), 0)
-        end = steps + 1 if causal else np.minimum(steps + reach + 1, len(values))
-        count = (end - first)[:, None]
-        mean = (sums[end] - sums[first]) / count
-        variance = np.maximum((squares[end] - squares[first]) / count - np.square(mean), 0)
-        found += [mean.astype(np.float32), np.sqrt(variance).astype(np.float32)]
-    return np.concatenate(found, axis=1)
+    both, steps = np.concatenate([values, step_sizes(values)], axis=1), np.arange(len(values))
+    found = np.empty((len(values), len(REACHES), 2, both.shape[1]), dtype)
+    for start in range(0, both.shape[1], CHANNELS_AT_ONCE):  # of a long clip, sums of all channels are large
+        channels = slice(start, start + CHANNELS_AT_ONCE)
+        some = both[:, channels].astype(np.float64)
+        sums, squares = (np.cumsum(np.pad(each, ((1, 0), (0, 0))), axis=0) for each in (some, np.square(some)))
+        for number, reach in enumerate(REACHES):
+            first = np.maximum(steps - (2 * reach if causal else reach), 0)
+            end = steps + 1 if causal else np.minimum(steps + reach + 1, len(values))
+            count = (end - first)[:, None]
+            mean = (sums[end] - sums[first]) / count
+            variance = np.maximum((squares[end] - squares[first]) / count - np.square(mean), 0)
+            for place, each in enumerate((mean, np.sqrt(variance))):
+                found[:, number, place, channels] = each.astype(np.float32)
+    return found.reshape(len(values), -1)
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,10 @@ class Reduction:
     axes: np.ndarray
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
-        """(T, D) -> float32 (T, R)."""
-        return (embeddings.astype(np.float32) - self.center) @ self.axes
+        """(T, D) -> float32 (T, R); as float32, a long clip of all D would be large."""
+        starts = range(0, max(1, len(embeddings)), ROWS_AT_ONCE)
+        parts = (np.asarray(embeddings[start : start + ROWS_AT_ONCE], np.float32) for start in starts)
+        return np.concatenate([(part - self.center) @ self.axes for part in parts])
 
 
 def fit_reduction(rows: np.ndarray) -> Reduction:
@@ -89,11 +98,12 @@ def sampled_rows(
     Args:
         clips: At least one.
         features: What is taken of a timestep, if not its embedding.
-        most: About how many to take.
+        most: About how many to take; of more clips than that, only some are used.
     """
+    clips = clips[:: -(-len(clips) // most)]
     stride = max(1, -(-sum(map(len, clips)) // most))
     rows = []
     for number, clip in enumerate(clips):
-        chosen = clip.embeddings[np.arange(number % min(stride, len(clip)), len(clip), stride)]
+        chosen = np.asarray(clip.embeddings[np.arange(number % min(stride, len(clip)), len(clip), stride)])
         rows.append(chosen.astype(np.float32) if features is None else features(chosen))
     return np.concatenate(rows)

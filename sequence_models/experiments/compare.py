@@ -21,7 +21,7 @@ from extract.errors import RunError, SplitError
 from extract.store.reader import open_store
 from sequence_models.catalogue import TRAITS
 from sequence_models.clips.loading import ClipSet
-from sequence_models.experiments.evaluate import doctor_record
+from sequence_models.experiments.evaluate import can_find_pairs, doctor_record
 from sequence_models.experiments.pool import Pool
 from sequence_models.experiments.prepare import DataSource, data_source_of
 from sequence_models.experiments.tasks import (
@@ -136,7 +136,7 @@ def compare(
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth, validation=validation)
-    if not has_groups(data.clips) and isinstance(run.embedding_dim, int):
+    if not has_groups(data.clips) and can_find_pairs(truth):
         record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
     record["hint"] = motion_hint(record, (recipe.get("input") for each in sources for recipe in each.run.recipes))
     record["time"] = time_spent

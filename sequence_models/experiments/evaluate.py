@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sequence_models.clips.buffers import stays_in_store
 from sequence_models.clips.windows import select_steps
 from sequence_models.experiments.prepare import reload_clips
 from sequence_models.models.baselines import ADDED_LATER, baseline_names
@@ -26,14 +28,17 @@ from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 from sequence_models.splits.folds import Fold
 from sequence_models.splits.near_duplicates import pairs_across
 
+log = logging.getLogger(__name__)
+
 PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
 
-def evaluate(path: str | Path) -> dict[str, Any]:
+def evaluate(path: str | Path, *, memory: float | None = None) -> dict[str, Any]:
     """Score a trained run on its test split and write predictions.npz and metrics.json.
 
     Args:
         path: The run directory.
+        memory: What embeddings may take in memory, in 10^9 bytes; None for what is free.
 
     Returns:
         The content of metrics.json.
@@ -44,7 +49,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
     run = read_run(path)
     refuse_comparison(run, "evaluate")
     refuse_unfinished(run)
-    clips = reload_clips(run)
+    clips = reload_clips(run, memory=memory)
     run = note_test_opened(run)
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     seeds: list[list[Prediction]] = [[] for _ in range(run.fits)]
@@ -59,7 +64,7 @@ def evaluate(path: str | Path) -> dict[str, Any]:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
-    if not has_groups(clips.values()) and not run.settings.on_frames:  # the doctor compares embeddings
+    if not has_groups(clips.values()) and can_find_pairs(truth):
         record["doctor"] = doctor_record(run, clips, truth, said)
     write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record
@@ -147,6 +152,13 @@ def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Pred
         }
         for name in names
     }
+
+
+def can_find_pairs(clips: Sequence[Clip]) -> bool:
+    """Whether near-duplicates can be looked for: it takes all embeddings in memory, and raw frames are none."""
+    if stays_in_store(clips):
+        log.warning("near-duplicates are not looked for, since the embeddings do not fit in memory; see --memory")
+    return clips[0].embeddings.ndim == 2 and not stays_in_store(clips)
 
 
 def doctor_record(

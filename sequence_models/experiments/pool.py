@@ -1,6 +1,7 @@
 """Spreads independent tasks over processes: the fits of folds, seeds and models, baselines, and test predictions.
 
-Every process starts Keras once and maps one file with the embeddings of all clips. The parent decides what is
+Every process starts Keras once and maps one file with the embeddings of all clips, or, where they are too many for
+memory, reads them from their store. The parent decides what is
 done and collects the results; tasks write only files of their own. How many threads a task gets depends on the number
 of tasks, not on the number of processes, so that `--jobs` changes no result.
 
@@ -34,6 +35,7 @@ from extract.system.cores import usable_cores
 from extract.system.files import reason_of
 from extract.system.memory import available_bytes
 from extract.system.quiet_start import TENSORFLOW_THREADS, has_gpu, import_keras_quietly
+from sequence_models.clips.buffers import stays_in_store
 from sequence_models.records import Clip
 
 WORTH_PROCESSES = 20.0  # seconds of work below which starting Keras several times costs more than it saves
@@ -86,14 +88,14 @@ class Pool:
     """Processes that share clips; with one job, tasks run in this process. Use it as a context manager.
 
     Args:
-        sources: Lists of clips; tasks name theirs by number. Raw frames stay in their stores: their tasks run here.
+        sources: Lists of clips; tasks name theirs by number. Tasks on raw frames run in this process.
         jobs: From `processes_for`.
         threads: Of each task, from `threads_per_task`.
     """
 
     def __init__(self, sources: Sequence[Sequence[Clip]], *, jobs: int = 1, threads: int = 1):
         self._clips = [{clip.clip_id: clip for clip in source} for source in sources]
-        self._shared = [all(isinstance(clip.embeddings, np.ndarray) for clip in source) for source in sources]
+        self._shared = [all(clip.embeddings.ndim == 2 for clip in source) for source in sources]
         self._sources, self.jobs, self._threads = sources, jobs if any(self._shared) else 1, threads
         self._workers: list[ProcessPoolExecutor] = []
         self._processes: list[int] = []
@@ -157,12 +159,16 @@ class Pool:
 
     def _start(self) -> None:
         shared = [source if can else () for source, can in zip(self._sources, self._shared, strict=True)]
-        bare = [[replace(clip, embeddings=clip.embeddings[:, :0]) for clip in source] for source in shared]
+        bare = [
+            source if stays_in_store(source) else [replace(c, embeddings=c.embeddings[:, :0]) for c in source]
+            for source in shared
+        ]
         with tempfile.TemporaryDirectory(prefix="clipseq-") as folder, _threads_in_environment(self._threads):
             files = [Path(folder) / str(number) for number in range(len(shared))]
             try:
                 for source, file in zip(shared, files, strict=True):
-                    _write_rows(source, file)
+                    if not stays_in_store(source):
+                        _write_rows(source, file)
             except OSError as error:
                 raise WriteError(
                     f"{folder} cannot hold the embeddings that processes share ({reason_of(error)}); set TMPDIR to "
@@ -255,8 +261,8 @@ def _write_rows(source: Sequence[Clip], path: Path) -> None:
 
 def _with_rows(source: Sequence[Clip], path: Path) -> dict[str, Clip]:
     """clip_id -> the clip with its embeddings from the file; `source` has the same clips without theirs."""
-    if not source:
-        return {}
+    if not source or stays_in_store(source):
+        return {clip.clip_id: clip for clip in source}
     ends = np.cumsum([0, *map(len, source)])
     rows = np.memmap(path, _kind_of(source), "r").reshape(ends[-1], -1)
     found = zip(source, ends[:-1], ends[1:], strict=True)

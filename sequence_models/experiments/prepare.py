@@ -42,6 +42,7 @@ def prepare(
     seeds: int = 1,
     inner: int | None = 1,
     data: DataSettings | None = None,
+    memory: float | None = None,
 ) -> tuple[Run, ClipSet]:
     """Load clips and labels, make the folds, and create (or continue) the run directory; arguments as for `plan_run`.
 
@@ -50,7 +51,16 @@ def prepare(
             message says how.
     """
     wanted, clips = plan_run(
-        stores, labels, settings, run=run, cv=cv, split_file=split_file, seeds=seeds, inner=inner, data=data
+        stores,
+        labels,
+        settings,
+        run=run,
+        cv=cv,
+        split_file=split_file,
+        seeds=seeds,
+        inner=inner,
+        data=data,
+        memory=memory,
     )
     created = create_run(wanted)
     if clips.alignment:
@@ -69,6 +79,7 @@ def plan_run(
     seeds: int = 1,
     inner: int | None = 1,
     data: DataSettings | None = None,
+    memory: float | None = None,
 ) -> tuple[Run, ClipSet]:
     """The run that `prepare` would create, and its clips; writes nothing.
 
@@ -84,6 +95,8 @@ def plan_run(
         inner: In how many parts the clips that are not for testing are held out for validation, one in each fit; 1: in
             as many fits as there are seeds; None: 5 if the validation part has few labels, else 1.
         data: How labels and features are joined; None for the defaults.
+        memory: What embeddings may take in memory, in 10^9 bytes; None for what is free. More of them stay in the
+            stores, and are read when they are needed.
 
     Raises:
         LabelError, SplitError, StoreError, RunError, UsageError: The data, or data and settings, are inconsistent; the
@@ -96,7 +109,10 @@ def plan_run(
     joined = DataSettings() if data is None else data
     if lists is not None and not joined.group_from:
         joined = replace(joined, group_from=lists.data_set)
-    clips = load_clips(stores, labels, task=settings.task, multi_label=settings.multi_label, data=joined)
+    task, multi_label = settings.task, settings.multi_label
+    clips = load_clips(
+        stores, labels, task=task, multi_label=multi_label, data=joined, memory=memory, settings=settings
+    )
     if len(clips.clips) == 1 and settings.task == MANY_TO_MANY and split_file is None:  # a single recording
         joined = replace(joined, blocks=BLOCKS)
         clips = in_blocks(clips, BLOCKS)
@@ -148,8 +164,12 @@ def _inner_fits(inner: int | None, folds: Sequence[Fold], settings: TrainSetting
     return min(inner, turns)
 
 
-def reload_clips(run: Run) -> dict[str, Clip]:
+def reload_clips(run: Run, *, memory: float | None = None) -> dict[str, Clip]:
     """The clips of a run in their present state.
+
+    Args:
+        run: The run.
+        memory: As for `plan_run`.
 
     Returns:
         clip_id -> clip.
@@ -164,6 +184,8 @@ def reload_clips(run: Run) -> dict[str, Clip]:
         task=run.settings.task,
         multi_label=run.settings.multi_label,
         data=run.data,
+        memory=memory,
+        settings=run.settings,
     )
     fingerprints = tuple(fingerprint(recipe) for recipe in data.recipes)
     if fingerprints != run.fingerprints or data.vocabulary != run.vocabulary:

@@ -11,6 +11,7 @@ from extract.system.quiet_start import import_keras_quietly
 from extract.system.terminal import progress_bar
 from extract.text import counted
 from sequence_models.catalogue import RAW_MODEL_NAMES, TRAITS, TWO_STREAM
+from sequence_models.clips.buffers import where_text
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.grid import fitting, grid_points, models_for, parse_grid
 from sequence_models.experiments.pool import threads_per_task
@@ -124,7 +125,8 @@ def compare_models(
     runs = sub_runs(sources, points)
     fits = sum(map(len, runs.values())) * len(run.folds) * run.fits + bool(run.cv) * len(runs) * run.seeds
     score = choosing_score(run.settings)
-    say(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB")
+    held = where_text(clips.clips)
+    say(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB; {held}")
     with progress_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:

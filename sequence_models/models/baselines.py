@@ -26,6 +26,7 @@ from sequence_models.clips.motion import (
     window_statistics,
 )
 from sequence_models.models.forest import Forest, fit_forest
+from sequence_models.models.summaries import standardise, summarise
 from sequence_models.records import Clip, Prediction
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 
@@ -50,7 +51,7 @@ def frame_features(embeddings: np.ndarray) -> np.ndarray:
         float32 (T, D), or (T, h * w * C) with h and w at most 16.
     """
     if embeddings.ndim == 2:
-        return embeddings.astype(np.float32)
+        return np.array(embeddings, np.float32)
     parts = [
         _averaged(np.asarray(embeddings[start : start + FRAMES_AT_ONCE]))
         for start in range(0, len(embeddings), FRAMES_AT_ONCE)
@@ -144,7 +145,7 @@ class View:
 
     def __call__(self, clip: Clip, steps: Any) -> np.ndarray:
         """float32 (n, F) for some timesteps."""
-        values = self.reduction(frame_features(clip.embeddings))
+        values = self.reduction(clip.embeddings if clip.embeddings.ndim == 2 else frame_features(clip.embeddings))
         parts = [values, window_statistics(values, causal=self.causal)]
         if self.position:
             parts.append(position_channels(clip.pts_seconds, causal=self.causal))
@@ -283,10 +284,9 @@ def fit_baseline(
 
 
 def _fit_standardised(examples: np.ndarray, labels: np.ndarray, num_classes: int, *, inverse_penalty: float) -> Linear:
-    mean, scale = examples.mean(axis=0), examples.std(axis=0)
-    scale[scale < 1e-6] = 1.0
+    standard, mean, scale = standardise(examples)
     fit = _fit_each_class if labels.ndim == 2 else _fit_linear
-    weights, bias = fit((examples - mean) / scale, labels, num_classes, inverse_penalty=inverse_penalty)
+    weights, bias = fit(standard, labels, num_classes, inverse_penalty=inverse_penalty)
     return Linear(mean, scale, weights, bias, multi_label=labels.ndim == 2)
 
 
@@ -296,7 +296,9 @@ def _summary(name: str, clip: Clip, steps: Any = slice(None), *, task: str, view
         return view(clip, steps)
     if name in CLOCKS:
         return position_channels(clip.pts_seconds, causal=CLOCKS[name])[steps]
-    return BASELINES[task][name](frame_features(clip.embeddings[steps]))
+    summary = BASELINES[task][name]
+    chosen = clip.embeddings[steps]
+    return summary(chosen if summary is no_summary else frame_features(chosen))
 
 
 def _examples(
@@ -304,11 +306,12 @@ def _examples(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Summaries float32 (n, F) and labels int64 (n,), multi-label (n, K), of labelled clips or timesteps."""
     if task == MANY_TO_ONE:
-        rows = [_summary(name, clip, task=task)[:1] for clip in clips]
-        return np.concatenate(rows), np.array([int(clip.labels) for clip in clips])
+        labels = np.array([int(clip.labels) for clip in clips])
+        return summarise(clips, lambda clip: _summary(name, clip, task=task)[:1]), labels
     width = None if view is None else view.reduction.axes.shape[1] * (1 + WINDOWS_PER_CHANNEL)
     chosen = _chosen_frames(clips, seed, width=width)
-    rows = [_summary(name, clip, steps, task=task, view=view) for clip, steps in zip(clips, chosen, strict=True)]
+    used = [pair for pair in zip(clips, chosen, strict=True) if len(pair[1])]
+    rows = [_summary(name, clip, steps, task=task, view=view) for clip, steps in used]
     return np.concatenate(rows), np.concatenate([c.labels[steps] for c, steps in zip(clips, chosen, strict=True)])
 
 
@@ -343,8 +346,9 @@ def _fit_linear(
     from sklearn.linear_model import LogisticRegression
 
     axes = _row_space(features)
-    model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS).fit(features @ axes, labels)
-    rows, offsets = model.coef_ @ axes.T, model.intercept_
+    reduced = features if axes is None else features @ axes
+    model = LogisticRegression(C=inverse_penalty, max_iter=MAX_ITERATIONS).fit(reduced, labels)
+    rows, offsets = model.coef_ if axes is None else model.coef_ @ axes.T, model.intercept_
     if len(present) == 2:  # one row for the second class against the first
         rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
     weights[:, present], bias[present] = rows.T, offsets
@@ -362,8 +366,11 @@ def _fit_each_class(
     return weights, bias
 
 
-def _row_space(features: np.ndarray) -> np.ndarray:
-    """Axes (F, r) that span n < F examples: the L2-penalised solution lies in their span; fitting there is fast."""
-    if len(features) >= features.shape[1]:
-        return np.eye(features.shape[1], dtype=features.dtype)
+def _row_space(features: np.ndarray) -> np.ndarray | None:
+    """Axes (F, r) that span n < F examples: the L2-penalised solution lies in their span; fitting there is fast.
+
+    None for more examples, and for those mapped from a file.
+    """
+    if len(features) >= features.shape[1] or isinstance(features, np.memmap):
+        return None
     return np.linalg.svd(features, full_matrices=False)[2].T

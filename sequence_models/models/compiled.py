@@ -84,7 +84,7 @@ class CompiledModel:
     def standardised_rows(self, clips: Sequence[Clip]) -> np.ndarray:
         """All timesteps of all clips as the twin takes them, float32 (1 + sum of T, D), after a row of zeros."""
         rows = np.zeros((1 + sum(map(len, clips)), clips[0].embeddings.shape[1]), np.float32)
-        np.concatenate([clip.embeddings for clip in clips], out=rows[1:])
+        np.concatenate([np.asarray(clip.embeddings) for clip in clips], out=rows[1:])
         self._standardise(rows[1:])
         return rows
 

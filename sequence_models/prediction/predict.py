@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 from extract.errors import ClipError
 from sequence_models.clips.batches import check_clips, pad_clips, padded_length
+from sequence_models.clips.buffers import make_buffers, read_buffers, stays_in_store
 from sequence_models.clips.windows import merge_pieces, prediction_pieces, select_steps
 from sequence_models.records import Clip, PaddedBatch, Prediction
 
@@ -46,7 +47,8 @@ def predict_loaded(twin: Any, clips: Sequence[Clip], *, batch_size: int = 64) ->
         return []
     check_clips(clips, num_classes=np.iinfo(np.int64).max, embedding_dim=twin.embedding_dim)
     clips = twin.derived(clips)
-    return forward(twin, clips, prediction_batches(twin, clips, batch_size=batch_size))
+    batches = None if stays_in_store(clips) else prediction_batches(twin, clips, batch_size=batch_size)
+    return forward(twin, clips, batches)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def forward(twin: Any, clips: Sequence[Clip], batches: Iterable[PredictionBatch]
         clips: At least one.
         batches: From `prediction_batches`, if they are kept for several calls.
     """
+    if batches is None and stays_in_store(clips):
+        return _forward_in_turn(twin, clips)
     pieces = prediction_pieces(clips, twin.settings)
     said: dict[int, np.ndarray] = {}
     for each in prediction_batches(twin, clips) if batches is None else batches:
@@ -100,6 +104,14 @@ def forward(twin: Any, clips: Sequence[Clip], batches: Iterable[PredictionBatch]
     return [
         Prediction(clip.clip_id, probabilities, multi_label) for clip, probabilities in zip(clips, merged, strict=True)
     ]
+
+
+def _forward_in_turn(twin: Any, clips: Sequence[Clip]) -> list[Prediction]:
+    """As `forward`, with the embeddings of one buffer in memory at a time."""
+    buffers, said = make_buffers(clips), dict[int, Prediction]()
+    for numbers, held in zip(buffers, read_buffers(clips, buffers), strict=True):
+        said |= zip(numbers, forward(twin, held, prediction_batches(twin, held)), strict=True)
+    return [said[number] for number in range(len(clips))]
 
 
 def average(predictions: Sequence[Sequence[Prediction]]) -> list[Prediction]:

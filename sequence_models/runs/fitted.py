@@ -55,12 +55,15 @@ def load_baseline(run: Run, fold: Fold, name: str) -> tuple[Baseline, float]:
     return Baseline.from_arrays(arrays), float(arrays["seconds"])
 
 
-def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], list[Prediction]]:
+def predict_clips(
+    run: Run, stores: Sequence[str | Path], *, memory: float | None = None
+) -> tuple[list[Clip], list[Prediction]]:
     """Predict every clip of a store with the run's models, averaged over seeds.
 
     Args:
         run: A trained run; after cross-validation, the models fitted on all clips are used.
         stores: Stores with the run's recipes, in the run's order.
+        memory: What embeddings may take in memory, in 10^9 bytes; None for what is free.
 
     Raises:
         RunError: The stores were made with other recipes than those that the run was trained on.
@@ -75,7 +78,8 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
             "from the videos"
         )
     num_classes = run.num_classes if run.settings.multi_label else None
-    clips = load_unlabelled(stores, task=run.settings.task, num_classes=num_classes)
+    settings = run.settings
+    clips = load_unlabelled(stores, task=settings.task, num_classes=num_classes, memory=memory, settings=settings)
     known = {clip_id: record.get("rows") for clip_id, record in run.clips.items()}
     others = [clip.clip_id for clip in clips if known.get(clip.clip_id) not in (None, clip.rows_digest)]
     if others:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from extract.system.terminal import plain, progress_bar
 from sequence_models.catalogue import FRAME_VARIATIONS
 from sequence_models.clips.augmentation import Augmentation, FrameAugmentation
 from sequence_models.clips.batches import check_clips, class_weights, make_batches
+from sequence_models.clips.buffers import BUFFER_VALUES, make_buffers, read_buffers, stays_in_store
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel, assign_values, fresh_values, values_of
@@ -37,6 +38,7 @@ from sequence_models.settings import MANY_TO_ONE, TrainSettings
 from sequence_models.training.budget import Budget, LearningRate, budget_for
 from sequence_models.training.fine_tuning import start_training
 from sequence_models.training.log import LOG_COLUMNS, log_line, write_events
+from sequence_models.training.statistics import embedding_statistics
 from sequence_models.training.step import Trainer, numbered, trainer
 
 SECONDS_PER_CHECKPOINT = 10.0
@@ -45,7 +47,7 @@ STACKED_VALUES = 1 << 24  # of the targets of updates that are one call
 MOST_ROWS = 1 << 24  # float32 numbers them exactly
 HELD_BYTES = 1 << 28  # of clips that are prepared once for all passes, as float32
 OVERFIT_SHARE, OVERFIT_RISE = 2 / 3, 1.1  # the lowest loss comes that early, and the last one is that much higher
-PIECES = 1  # separates the random draws of windows and chunks from those of the batches
+PIECES, BUFFERS = 1, 2  # separate the random draws of windows and chunks, and of buffers, from those of the batches
 LABEL_KINDS = ("one label per clip", "one label per timestep", "any number of labels per timestep")
 
 
@@ -164,12 +166,17 @@ def _overfits_from(history: Sequence[dict]) -> int | None:
     return lowest["update"] if is_early and last["validation_loss"] > OVERFIT_RISE * lowest["validation_loss"] else None
 
 
-def embedding_statistics(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over all timesteps of all clips, each float64 (D,)."""
-    steps = sum(map(len, clips))
-    mean = sum(clip.embeddings.sum(axis=0, dtype=np.float64) for clip in clips) / steps
-    squares = sum(np.square(clip.embeddings - mean).sum(axis=0) for clip in clips)
-    return mean, np.sqrt(squares / steps)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Training clips that are in memory together.
+
+    Args:
+        clips: The clips; with a table, row numbers take the place of their embeddings.
+        table: Their timesteps, standardised once, from `Trainer.hold`; None = batches hold embeddings.
+    """
+
+    clips: Sequence[Clip]
+    table: Any
 
 
 @dataclass(frozen=True)
@@ -182,23 +189,31 @@ class _Job:
     budget: Budget
 
     @cached_property
-    def table(self) -> Any:
-        """All training timesteps, standardised once; None if they are too large to hold twice, or vary."""
-        if self.varies or not _is_small(self.train):
-            return None
-        return self.trainer.hold(self.trainer.twin.standardised_rows(self.train))
+    def whole(self) -> _Part:
+        """All training clips, if they are in memory."""
+        return self._part(self.train)
 
-    @cached_property
-    def clips(self) -> Sequence[Clip]:
-        """The training clips; with a table, row numbers take the place of their embeddings."""
-        return self.train if self.table is None else numbered(self.train)
+    def parts(self, number: int) -> Iterator[_Part]:
+        """The training clips for one pass, as many at a time as fit in memory."""
+        if not stays_in_store(self.train):
+            yield self.whole
+            return
+        buffers = make_buffers(self.train, rng=np.random.default_rng((self.seed, number, BUFFERS)))
+        yield from map(self._part, read_buffers(self.train, buffers))
+
+    def _part(self, clips: Sequence[Clip]) -> _Part:
+        """With a table, unless it would be too large to hold, or its rows vary."""
+        if self.varies or stays_in_store(clips) or not _is_small(clips):
+            return _Part(clips, None)
+        return _Part(numbered(clips), self.trainer.hold(self.trainer.twin.standardised_rows(clips)))
 
     @cached_property
     def together(self) -> int:
         """How many updates may be one call."""
         longest = self.budget.chunk or max(map(len, self.train))
         values = self.budget.batch_size * longest * self.trainer.twin.num_classes
-        return 1 if self.table is None else max(1, STACKED_VALUES // values)
+        has_tables = stays_in_store(self.train) or self.whole.table is not None
+        return max(1, STACKED_VALUES // values) if has_tables and not self.varies else 1
 
     @property
     def varies(self) -> bool:
@@ -281,15 +296,13 @@ def _train(
             until = min(stop_after, update + job.budget.check_every)
             while update < until:
                 together = min(until - update, job.together)
-                numbers, some = zip(*islice(batches, together), strict=True)
-                at = [rates.at(each) for each in range(update + 1, update + together + 1)]
-                if job.table is None:
-                    losses.append(job.trainer.update(job.trainer.twin.standardised(some[0]), learning_rate=at[0]))
-                else:
-                    losses += job.trainer.updates(job.table, some, at)
-                sizes += [batch.sample_weight.sum() for batch in some]
-                update, number, rate = update + together, numbers[-1], at[-1]
-                bar.update(together)
+                for _, taken in groupby(islice(batches, together), key=_call_of):
+                    numbers, (part, *_), some = zip(*taken, strict=True)
+                    at = [rates.at(each) for each in range(update + 1, update + len(some) + 1)]
+                    losses += _updated(job.trainer, part, some, at)
+                    sizes += [batch.sample_weight.sum() for batch in some]
+                    update, number, rate = update + len(some), numbers[-1], at[-1]
+                    bar.update(len(some))
             updated = time.perf_counter()
             validation_loss, score = _validate(job)
             loss, now = float(np.average(losses, weights=sizes)), time.perf_counter()
@@ -305,21 +318,35 @@ def _train(
     return history, (updating, looking)
 
 
-def _batches(job: _Job) -> Iterator[tuple[int, PaddedBatch]]:
-    """The batches of pass after pass, each with the number of its pass."""
+def _call_of(each: tuple[int, _Part, PaddedBatch]) -> object:
+    """Batches of one table may be one call; others hold embeddings, so they come one by one."""
+    return each[1] if each[1].table is not None else object()
+
+
+def _updated(trainer: Trainer, part: _Part, some: Sequence[PaddedBatch], at: Sequence[float]) -> list[float]:
+    """The losses of updates on batches of one part."""
+    if part.table is not None:
+        return trainer.updates(part.table, some, at)
+    ready = map(trainer.twin.standardised, some)
+    return [trainer.update(batch, learning_rate=rate) for batch, rate in zip(ready, at, strict=True)]
+
+
+def _batches(job: _Job) -> Iterator[tuple[int, _Part, PaddedBatch]]:
+    """The batches of pass after pass, each with the number of its pass and the part that it is from."""
     settings = job.trainer.twin.settings
     for number in count(1):
         rng = np.random.default_rng((job.seed, number, PIECES))
-        batches = make_batches(
-            training_pieces(job.clips, settings, rng, chunk=job.budget.chunk),
-            batch_size=job.budget.batch_size,
-            seed=(job.seed, number),
-            class_weights=job.class_weights,
-            augmentation=Augmentation(settings.crop, settings.speed, settings.frame_drop) if job.varies else None,
-            frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
-        )
-        for batch in batches:
-            yield number, batch
+        for place, part in enumerate(job.parts(number)):
+            batches = make_batches(
+                training_pieces(part.clips, settings, rng, chunk=job.budget.chunk),
+                batch_size=job.budget.batch_size,
+                seed=(job.seed, number, BUFFERS, place) if place else (job.seed, number),
+                class_weights=job.class_weights,
+                augmentation=Augmentation(settings.crop, settings.speed, settings.frame_drop) if job.varies else None,
+                frame_augmentation=FrameAugmentation(**{name: getattr(settings, name) for name in FRAME_VARIATIONS}),
+            )
+            for batch in batches:
+                yield number, part, batch
 
 
 def _validate(job: _Job) -> tuple[float | None, float | None]:
@@ -336,7 +363,9 @@ def _is_small(clips: Sequence[Clip]) -> bool:
     """Whether all embeddings fit in HELD_BYTES; raw frames stay in their stores."""
     if clips[0].embeddings.ndim > 2:
         return False
-    return sum(map(len, clips)) < MOST_ROWS and 4 * sum(clip.embeddings.size for clip in clips) <= HELD_BYTES
+    most = BUFFER_VALUES if stays_in_store(clips) else HELD_BYTES // 4
+    rows = sum(map(len, clips))
+    return rows < MOST_ROWS and rows * clips[0].embeddings.shape[1] <= most
 
 
 def _labelled(clips: Sequence[Clip], settings: TrainSettings) -> list[Clip]:

@@ -13,6 +13,7 @@ from extract.errors import UsageError
 from extract.system.memory import available_bytes
 from extract.text import counted
 from sequence_models.clips.batches import make_batches, padded_length
+from sequence_models.clips.buffers import BUFFER_VALUES, read_buffers, stays_in_store, where_text
 from sequence_models.clips.derived import derived_width
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture
@@ -24,6 +25,7 @@ from sequence_models.training.step import numbered, trainer
 
 LIBRARIES_BYTES = 700_000_000  # TensorFlow's own
 COPIES_OF_INPUT = 4  # padded, standardised, after dropout, and its gradient
+BUFFERED_BYTES = BUFFER_VALUES * (2 * 4 + 2 * 2)  # a table and its copy, a buffer and the next one
 COPIES_OF_UNITS = 3  # kept for the gradient, and the gradient
 TIMED_UPDATES = 3
 
@@ -48,7 +50,8 @@ def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainS
     took = f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
     return (
         f"a fit: {counted(train, 'clip')}, {steps:,} timesteps a pass, {counted(budget.pass_updates, 'update')} of "
-        f"{budget.batch_size}; at most {budget.updates:,} updates, about {took}, and {needed / 1e9:.1f} GB"
+        f"{budget.batch_size}; at most {budget.updates:,} updates, about {took}, and {needed / 1e9:.1f} GB; "
+        f"{where_text(train)}"
     )
 
 
@@ -104,6 +107,9 @@ def _largest(clips: Sequence[Clip], settings: TrainSettings, budget: Budget, num
     width = longest.embedding_dim
     update = budget.batch_size * piece * _bytes_per_step(settings, width, num_classes, training=True)
     together = whole if isinstance(width, tuple) else max(whole, min(sum(map(len, clips)), FRAMES_PER_BATCH))
+    if isinstance(width, int) and stays_in_store(clips):
+        together = min(together, max(1, BUFFER_VALUES // width))
+        update += BUFFERED_BYTES
     return longest, update, together * _bytes_per_step(settings, width, num_classes, training=False)
 
 
@@ -128,7 +134,7 @@ def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: 
     steps = trainer(Architecture(settings, train[0].embedding_dim, num_classes))
     some, pieces = list[Clip](), list[Clip]()
     for clip in train:  # a piece without labels is left out
-        some += steps.twin.derived([clip])
+        some += next(read_buffers(steps.twin.derived([clip]), [[0]]))
         given = some if settings.on_frames else numbered(some)
         pieces += training_pieces(given[-1:], settings, np.random.default_rng(0), chunk=budget.chunk)
         if len(pieces) >= budget.batch_size:

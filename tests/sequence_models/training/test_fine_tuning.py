@@ -15,7 +15,8 @@ from sequence_models.prediction.predict import predict
 from sequence_models.records import Clip
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fine_tuning import start_training
-from sequence_models.training.fit import embedding_statistics, fit_model
+from sequence_models.training.fit import fit_model
+from sequence_models.training.statistics import embedding_statistics
 from sequence_models.training.step import Trainer
 
 SHAPE = (16, 16, 3)

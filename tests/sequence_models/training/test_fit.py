@@ -11,8 +11,9 @@ from sequence_models.models.build import load_model
 from sequence_models.prediction.predict import predict
 from sequence_models.scoring.predictions import macro_f1
 from sequence_models.settings import TrainSettings
-from sequence_models.training.fit import embedding_statistics, fit_model
+from sequence_models.training.fit import fit_model
 from sequence_models.training.log import write_events
+from sequence_models.training.statistics import embedding_statistics
 
 SMALL = TrainSettings(model="lstm", hidden=6, projection=4, updates=30, batch_size=4, learning_rate=0.02)
 

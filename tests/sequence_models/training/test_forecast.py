@@ -41,7 +41,8 @@ def refused(clip, settings, room=4 * 10**9):
 def test_a_line_says_clips_updates_time_and_memory():
     told = forecast(ordered_clips(8, "many-to-one"), ordered_clips(4, "many-to-one"), SMALL, num_classes=2)
     assert re.fullmatch(
-        r"a fit: 8 clips, \d+ timesteps a pass, 2 updates of 4; at most 20 updates, about \d+ (s|min), and 0\.7 GB",
+        r"a fit: 8 clips, \d+ timesteps a pass, 2 updates of 4; at most 20 updates, about \d+ (s|min), and 0\.7 GB; "
+        r"embeddings in memory",
         told,
     )
 
