@@ -115,8 +115,8 @@ def test_motion_is_suggested_where_every_row_on_plain_pictures_is_at_chance(comp
     entries[1] = entry_of("meanpool_logreg", (1, 1, 0, 0), scores=(0.6, 0.7))
     record, _ = comparison_record(run, entries, clips, validation={})
     assert motion_hint(record, ["rgb"]) == (
-        "no model or baseline is above chance (accuracy 0.500): the classes may differ in motion, which single pictures "
-        "do not show; try clipseq extract --input diff into another --output"
+        "no model or baseline is above chance (accuracy 0.500): the classes may differ in motion, which single "
+        "pictures do not show; try clipseq extract --input diff into another --output"
     )
     record["hint"] = motion_hint(record, ["rgb"])
     assert record["hint"] in comparison_text(record).splitlines()
