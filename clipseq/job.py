@@ -24,7 +24,8 @@ from clipseq.job_file import Job, Step
 from extract.arguments import extract_settings
 from extract.errors import RunError
 from extract.jobs.batch import extraction_work
-from extract.store.numpy_files import ImportSettings, import_work
+from extract.store.import_settings import ImportSettings
+from extract.store.numpy_files import import_work
 from extract.store.reader import open_store
 from extract.store.recipe import is_store
 from extract.system.files import read_regular, writing

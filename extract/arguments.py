@@ -124,16 +124,30 @@ def add_import(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq import-features`."""
     parser = verbs.add_parser(
         "import-features",
-        help="make a store from another tool's .npy or .npz files",
-        description="Make a store from .npy or .npz files, one per clip, rows = timesteps. They are stored as float32.",
+        help="make a store from another tool's features: NumPy, CSV, Parquet, DeepLabCut, SLEAP, DeepEthogram",
+        description="Make a store from another tool's features, one file per clip: .npy and .npz arrays (T, D), CSV "
+        "and Parquet with one row a frame, DeepLabCut's CSV, SLEAP's analysis .h5, DeepEthogram's _outputs.h5. They "
+        "are stored as float32, and a line says what was taken as time and as width. Columns named frame, time, "
+        "seconds, timestamp or the like are the time, not features.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for .npy and .npz")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="searched recursively for files of features")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to fill")
     parser.add_argument(
-        "--fps", type=float, metavar="F", help="rows per second; without it the timestamps are row numbers"
+        "--fps",
+        type=float,
+        metavar="F",
+        help="frames per second; without it the timestamps are row numbers, unless a column holds seconds",
     )
-    parser.add_argument("--key", metavar="NAME", help="the array to use from an .npz that holds several")
-    parser.add_argument("--transpose", action="store_true", help="the files hold (D, T), not (T, D)")
+    parser.add_argument(
+        "--key", metavar="NAME", help="the array of an .npz that holds several, or the model of a DeepEthogram file"
+    )
+    parser.add_argument(
+        "--transpose",
+        action="store_true",
+        default=None,
+        help="NumPy files hold (D, T), not (T, D), which is recognised where they differ in T or MS-TCN's groundTruth "
+        "lies beside them",
+    )
     parser.add_argument(
         "--nan",
         choices=("error", "interpolate", "zero"),

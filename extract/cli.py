@@ -238,7 +238,8 @@ def run_pack(arguments: argparse.Namespace) -> int:
 
 def run_import(arguments: argparse.Namespace) -> int:
     """`clipseq import-features`: exit code 1 if any file was refused."""
-    from extract.store.numpy_files import ImportSettings, import_features
+    from extract.store.import_settings import ImportSettings
+    from extract.store.numpy_files import import_features
 
     names = ("fps", "key", "transpose", "nan")
     settings = ImportSettings(**{name: getattr(arguments, name) for name in names})
@@ -246,6 +247,8 @@ def run_import(arguments: argparse.Namespace) -> int:
     for clip_id, reason in imported.failed.items():
         print(f"failed  {clip_id}: {reason}", file=sys.stderr)
     failed = len(imported.failed) + _tell(imported.left_out)
+    for line in imported.understood:
+        print(line)
     if imported.nan != "error":
         filled = "are 0" if imported.nan == "zero" else "are interpolated over time"
         print(f"missing values {filled}, and one more channel for each column is 1 where its value was missing")

@@ -1,4 +1,4 @@
-"""Imports other tools' features, and exports features for them: .npy and .npz files, one per clip, float32 (T, D).
+"""Imports other tools' features, one file per clip, and exports features for them as .npy, float32 (T, D).
 
 Nothing is unpickled. A file's content is checked before it becomes a clip; one bad file does not stop the others.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,53 +18,20 @@ import numpy as np
 
 from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
 from extract.records import Source, VideoItem
-from extract.store.numpy_arrays import BLOCK_BYTES, ArrayFile, find_array
+from extract.store.feature_files import ENDINGS, HDF5, NUMPY, TABLES, FeatureFile, open_features
+from extract.store.gaps import Gaps, count_missing, interpolated
+from extract.store.import_settings import ImportSettings, completed
+from extract.store.numpy_arrays import BLOCK_BYTES
 from extract.store.reader import Store, open_made_with, open_store
-from extract.store.recipe import check_recipe, read_recipe
-from extract.store.schema import SHARD_PATTERN, check_clip_id, same_source
+from extract.store.recipe import check_recipe
+from extract.store.schema import check_clip_id, same_source
 from extract.store.writer import StoreWriter
-from extract.system.files import is_of_its_name, make_folder, sealed_file
+from extract.system.files import is_of_its_name, make_folder, open_regular, sealed_file
 from extract.text import counted
 from extract.videos.left_out import LeftOut, walk
 from extract.videos.sources import source_of
 
-ENDINGS = (".npy", ".npz")
-NAN_POLICIES = ("error", "interpolate", "zero")
-LOOKED_AT = 16  # files that are checked for missing values if there is no policy for them
-FIRST_FILES = 4  # whose shapes are checked before a store is created
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImportSettings:
-    """How files become clips; the store's recipe.
-
-    Args:
-        fps: Rows per second; None: timestamps are row numbers.
-        key: Which array of an .npz; None: its only two-dimensional array.
-        transpose: Whether files hold (D, T).
-        nan: What to do with missing values (NaN): "error" rejects the file; "zero" and "interpolate" (over time, per
-            column, ends held) fill them in, and add a channel for each column: 1 where its value was missing. None:
-            "zero" if values are missing in a sample of the files of a new store, else "error".
-    """
-
-    fps: float | None = None
-    key: str | None = None
-    transpose: bool = False
-    nan: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
-            raise UsageError(f"--fps {self.fps} must be greater than 0.")
-        if self.nan not in (None, *NAN_POLICIES):
-            raise UsageError(f"--nan {self.nan} is not one of {', '.join(NAN_POLICIES)}.")
-
-    def recipe(self) -> dict[str, object]:
-        """What determines the numbers."""
-        fps = None if self.fps is None else float(self.fps)
-        nan = "error" if self.nan in (None, "error") else f"{self.nan}, marked"
-        return {"source": "imported", "fps": fps, "key": self.key, "transpose": self.transpose, "nan": nan}
 
 
 @dataclass(frozen=True)
@@ -75,33 +43,34 @@ class Imported:
     failed: dict[str, str]
     left_out: LeftOut = field(compare=False, default_factory=lambda: LeftOut(""))
     nan: str = "error"  # what was done with missing values
+    understood: tuple[str, ...] = field(compare=False, default=())  # what was taken as time and as width
 
 
 def import_features(folder: str | Path, output: str | Path, settings: ImportSettings) -> Imported:
     """Makes a float32 store from another tool's features; a rerun handles only new, changed or failed files.
 
     Args:
-        folder: Searched with its sub-folders for .npy and .npz; `a/b.npy` becomes the clip `a/b`.
+        folder: Searched with its sub-folders for files with one of ENDINGS; `a/b.npy` becomes the clip `a/b`.
         output: The store's directory.
         settings: How files become clips.
 
     Returns:
-        How many clips were done and skipped, and which failed.
+        How many clips were done and skipped, which failed, and what was understood.
 
     Raises:
-        UsageError: There are no files, two files have the same name, or the arrays seem to be transposed.
+        UsageError: There are no files, two files have the same name, the arrays seem to be transposed, or a package for
+            their format is missing.
         StoreError: The store was made with other settings.
         WriteError: It cannot be written.
     """
     folder, output = Path(folder), Path(output)
     left_out = LeftOut(folder)
     files = _find(folder, output, left_out)
-    settings = _with_policy(settings, list(files.values()), output)
+    settings = completed(settings, list(files.values()), output)
     check_recipe(output, settings.recipe())
     before = open_made_with(settings.recipe(), output)
-    if before is None:
-        _refuse_other_way_round(list(files.values()), settings)
     failed: dict[str, str] = {}
+    understood: Counter[str] = Counter()
     num_done = 0
     after_ns = before.latest_ns() if before else 0
     with StoreWriter(output, settings.recipe(), engine="import", dtype="float32", after_ns=after_ns) as writer:
@@ -115,19 +84,20 @@ def import_features(folder: str | Path, output: str | Path, settings: ImportSett
                 source = source_of(VideoItem(clip_id, path), with_digest=True)
                 if _is_current(store, clip_id, source):
                     continue
-                _add(writer, clip_id, path, settings, source)
+                understood[_add(writer, clip_id, path, settings, source)] += 1
                 num_done += 1
             except VideoError as error:
                 writer.fail(clip_id, error, source)
                 failed[clip_id] = str(error)
-    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out, settings.nan or "error")
+    said = tuple(f"{text} ({counted(count, 'file')})" for text, count in understood.items())
+    return Imported(num_done, len(files) - num_done - len(failed), failed, left_out, settings.nan or "error", said)
 
 
 def import_work(folder: str | Path, output: str | Path, settings: ImportSettings) -> list[tuple[str, str]]:
     """The clips that `import_features` would import now, each with the reason; raises like it."""
     folder, output = Path(folder), Path(output)
     files = _find(folder, output, LeftOut(folder))
-    settings = _with_policy(settings, list(files.values()), output)
+    settings = completed(settings, list(files.values()), output)
     check_recipe(output, settings.recipe())
     store = open_made_with(settings.recipe(), output)
     found = []
@@ -149,103 +119,50 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     missing.
 
     Args:
-        path: An .npy or .npz file.
+        path: A file with one of ENDINGS.
         settings: How files become clips.
 
     Yields:
         float32 (n, D) without NaN; if missing values are filled in, (n, 2 D), the second half 1 where one was missing.
 
     Raises:
-        UnstorableClipError: The file is malformed, pickled, not a two-dimensional array of real numbers, or has NaN.
+        UnstorableClipError: The file is malformed, pickled, holds no real numbers (T, D), or has NaN.
     """
-    array = find_array(path, key=settings.key, transpose=settings.transpose)
-    missing = _count_missing(array)
+    with open_features(path, key=settings.key, transpose=bool(settings.transpose)) as features:
+        yield from _rows(features, settings)
+
+
+def _rows(features: FeatureFile, settings: ImportSettings) -> Iterator[np.ndarray]:
+    missing = count_missing(features.blocks())
     if settings.nan in (None, "error"):
         if missing:
             raise UnstorableClipError(
-                f"{path} has NaN in {missing:,} of {math.prod(array.shape):,} values: import it with --nan zero or "
+                f"{features.path} has NaN in {missing:,} of {_size(features):,} values: import it with --nan zero or "
                 "--nan interpolate, into another --output if this one holds clips."
             )
-        yield from _blocks(array)
+        yield from _blocks(features)
         return
-    gaps = _Gaps(array) if missing else None
+    gaps = Gaps(features.blocks(), features.width) if missing else None
     if gaps is None:
-        for block in _blocks(array):
+        for block in _blocks(features):
             yield np.concatenate([block, np.zeros_like(block)], axis=1)
         return
     if settings.nan == "interpolate":
-        rows = gaps.opened(np.concatenate(list(_blocks(array))))
-        yield np.concatenate([_interpolated(rows), np.isnan(rows)], axis=1, dtype=np.float32)
+        rows = gaps.opened(np.concatenate(list(_blocks(features))))
+        yield np.concatenate([interpolated(rows), np.isnan(rows)], axis=1, dtype=np.float32)
         return
-    for block in map(gaps.opened, _blocks(array)):
+    for block in map(gaps.opened, _blocks(features)):
         gap = np.isnan(block)
         yield np.concatenate([np.where(gap, 0, block), gap], axis=1, dtype=np.float32)
 
 
-def _count_missing(array: ArrayFile) -> int:
-    return sum(int(np.isnan(block).sum()) for block in array.blocks()) if array.dtype.kind == "f" else 0
+def _size(features: FeatureFile) -> int:
+    return sum(block.size for block in features.blocks())
 
 
-class _Gaps:
-    """The missing values of an array, found in one pass.
-
-    Args:
-        array: Of numbers.
-    """
-
-    def __init__(self, array: ArrayFile) -> None:
-        width = array.shape[1]
-        self._likelihoods = np.zeros(width, bool)
-        thirds = max(0, width - 2)
-        is_point, is_share, ones = np.ones(thirds, bool), np.ones(thirds, bool), np.zeros(thirds, np.int64)
-        for block in array.blocks():
-            gaps = np.isnan(block)
-            x, y, third = gaps[:, :-2], gaps[:, 1:-1], block[:, 2:]
-            beside = y & ~gaps[:, 2:]  # a number next to a missing point
-            is_point &= np.all(x == y, axis=0)
-            is_share &= np.all(np.where(beside, third == 1, gaps[:, 2:] | (third >= 0) & (third <= 1)), axis=0)
-            ones += beside.sum(axis=0)
-        self._likelihoods[2:] = is_point & is_share & (ones > 0)
-
-    def opened(self, rows: np.ndarray) -> np.ndarray:
-        """The rows, with NaN for the likelihood of missing points."""
-        for column in np.flatnonzero(self._likelihoods):
-            rows[np.isnan(rows[:, column - 1]), column] = np.nan
-        return rows
-
-
-def _blocks(array: ArrayFile) -> Iterator[np.ndarray]:
+def _blocks(features: FeatureFile) -> Iterator[np.ndarray]:
     with np.errstate(over="ignore"):
-        yield from (block.astype(np.float32) for block in array.blocks())
-
-
-def _with_policy(settings: ImportSettings, files: Sequence[Path], output: Path) -> ImportSettings:
-    """The default policy for missing values: as in the existing store, or as the sampled files need."""
-    if settings.nan is not None:
-        return settings
-    stored = read_recipe(output) if any(output.glob(SHARD_PATTERN)) else None
-    if stored is not None:
-        return replace(settings, nan=str(stored.get("nan", "error")).partition(",")[0])
-    for path in files[:: -(-len(files) // LOOKED_AT)]:
-        with suppress(UnstorableClipError):  # it fails later, by itself
-            if _count_missing(find_array(path, key=settings.key, transpose=settings.transpose)):
-                return replace(settings, nan="zero")
-    return replace(settings, nan="error")
-
-
-def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> None:
-    """Files of equal length and different widths look transposed; checks the first few, before anything is stored."""
-    shapes = set()
-    for path in files[:FIRST_FILES]:
-        with suppress(UnstorableClipError):  # it fails later, by itself
-            shapes.add(find_array(path, key=settings.key, transpose=settings.transpose).shape)
-    lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
-    if len(lengths) == 1 and len(widths) > 1:
-        how = "without --transpose" if settings.transpose else "with --transpose"
-        raise UsageError(
-            f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
-            f"if they were transposed: import them {how}. Nothing has been stored."
-        )
+        yield from (block.astype(np.float32) for block in features.blocks())
 
 
 def export_features(store: Store, folder: str | Path) -> dict[str, str]:
@@ -293,23 +210,29 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
 def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
     """clip_id -> file; silently leaves out hidden files and the store itself."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give the folder that holds the .npy or .npz files.")
+        raise UsageError(f"{folder} is not a folder: give the folder that holds the files of features.")
     files: dict[str, Path] = {}
-    found = (here / name for here, names in walk(folder, left_out) for name in names)
+    found = [here / name for here, names in walk(folder, left_out) for name in names]
+    has_arrays = any(path.suffix.lower() in NUMPY for path in found)
     for path in found:
         if output.resolve() in path.resolve().parents:
             continue
-        if path.suffix.lower() not in ENDINGS:
-            left_out.add("neither .npy nor .npz", path.relative_to(folder).as_posix())
+        if why := _no_features(path, has_arrays=has_arrays):
+            left_out.add(why, path.relative_to(folder).as_posix())
             continue
-        clip_id = path.relative_to(folder).with_suffix("").as_posix()
+        clip_id = path.relative_to(folder).with_name(_clip_name(path)).as_posix()
+        if clip_id in files and {path.suffix.lower(), files[clip_id].suffix.lower()} <= {*TABLES, *HDF5}:
+            pair = sorted((path, files[clip_id]), key=lambda each: each.suffix.lower() in HDF5)
+            files[clip_id] = pair[0]  # DeepLabCut writes both
+            left_out.add("an .h5 beside a .csv of its name", pair[1].relative_to(folder).as_posix())
+            continue
         if clip_id in files:
             raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
         files[clip_id] = path
     if not files and not left_out.unreadable:
         raise UsageError(
-            f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}); give a folder of features. "
-            "`clipseq extract` makes them from videos."
+            f"{folder} holds no file of features ({', '.join(ENDINGS)}; {counted(len(left_out), 'other file')}); give "
+            "a folder that does. `clipseq extract` makes them from videos."
         )
     return dict(sorted(files.items()))
 
@@ -318,19 +241,57 @@ def _is_current(store: Store, clip_id: str, source: Source) -> bool:
     return clip_id in store and same_source(store.source(clip_id), source)
 
 
-def _interpolated(rows: np.ndarray) -> np.ndarray:
-    """The rows without gaps; a column that is all gap becomes 0."""
-    steps, missing, rows = np.arange(len(rows)), np.isnan(rows), rows.copy()
-    for column in np.flatnonzero(missing.any(axis=0)):
-        known = ~missing[:, column]
-        rows[~known, column] = np.interp(steps[~known], steps[known], rows[known, column]) if known.any() else 0
-    return rows
+def _no_features(path: Path, *, has_arrays: bool) -> str:
+    """Why a file of the folder is left out; "" if it is not."""
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        return "no file of features"
+    if has_arrays and ending not in NUMPY:
+        return "beside NumPy files"
+    return "labels" if ending in TABLES and {"label", "clip_id"} & set(_first_cells(path)) else ""
 
 
-def _add(writer: StoreWriter, clip_id: str, path: Path, settings: ImportSettings, source: Source) -> None:
-    done = 0
-    for block in read_rows(path, settings):
-        numbers = np.arange(done, done + len(block))
-        writer.append(clip_id, block, numbers, numbers / (settings.fps or 1.0), source)
-        done += len(block)
-    writer.finish(clip_id, None)
+def _first_cells(path: Path) -> list[str]:
+    """The lower-case cells of the first line of a table, as far as it can be read."""
+    with suppress(OSError), open_regular(path) as file:
+        line = file.readline(1 << 16).decode("utf-8-sig", "replace").strip().lower()
+        return [cell.strip() for cell in line.split(max(",;\t", key=line.count))]
+    return [""]
+
+
+def _clip_name(path: Path) -> str:
+    """The name of the video: without what DeepLabCut, SLEAP and DeepEthogram add to it."""
+    name = path.stem
+    if path.suffix.lower() in TABLES:
+        cells = _first_cells(path)
+        at = name.lower().find(cells[1]) if cells[0] == "scorer" and len(cells) > 1 and cells[1] else -1
+        return name[:at] + name[at + len(cells[1]) :] if at > 0 else name
+    if path.suffix.lower() in HDF5:
+        return name.removesuffix(".analysis").removesuffix("_outputs") or name
+    return name
+
+
+def _add(writer: StoreWriter, clip_id: str, path: Path, settings: ImportSettings, source: Source) -> str:
+    """Stores one file; returns what was taken as time and as width."""
+    with open_features(path, key=settings.key, transpose=bool(settings.transpose)) as found:
+        features = found.with_columns(settings.columns) if settings.columns or found.columns else found
+        if features.has_seconds != settings.has_seconds:
+            what = "has a column of seconds" if features.has_seconds else "has no column of seconds"
+            raise UnstorableClipError(f"{path} {what}, unlike the clips of the store: give all files the same columns.")
+        clock = features.clock() if features.clock else None
+        done = 0
+        for block in _rows(features, settings):
+            numbers = np.arange(done, done + len(block))
+            frames, seconds = _times(numbers, clock, settings)
+            writer.append(clip_id, block, frames, seconds, source)
+            done += len(block)
+        writer.finish(clip_id, None)
+        return features.understood(settings.fps)
+
+
+def _times(rows: np.ndarray, clock: np.ndarray | None, settings: ImportSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Frame numbers int64 (n,) and times float64 (n,) of rows."""
+    if settings.has_seconds and clock is not None:
+        return rows, clock[rows]
+    frames = rows if clock is None else clock[rows].astype(np.int64)
+    return frames, frames / (settings.fps or 1.0)

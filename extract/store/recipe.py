@@ -15,6 +15,7 @@ from extract.system.typed_json import parse_json, typed
 
 RECIPE_NAME = "recipe.json"
 MAX_RECIPE_BYTES = 1 << 20
+TIMES, SECONDS_COLUMN = "times", "a column of seconds"  # of imported features that know their times
 
 
 def canonical_json(value: object) -> str:
@@ -37,7 +38,7 @@ def fingerprint(recipe: Mapping[str, object]) -> str:
 
 def has_rate(recipe: Mapping[str, object]) -> bool:
     """Whether the times of a store are seconds: features imported without a rate only count timesteps."""
-    return recipe.get("source") != "imported" or recipe.get("fps") is not None
+    return recipe.get("source") != "imported" or recipe.get("fps") is not None or recipe.get(TIMES) == SECONDS_COLUMN
 
 
 def is_store(path: str | Path) -> bool:

@@ -287,7 +287,7 @@ def test_folders_without_features_and_equal_names_are_usage_errors(folder, tmp_p
     with pytest.raises(UsageError, match="is not a folder: give the folder that holds"):
         import_features(folder / "a.npy", tmp_path / "f", ImportSettings())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"holds no \.npy or \.npz file"):
+    with pytest.raises(UsageError, match=r"holds no file of features \(\.npy, \.npz, \.csv"):
         import_features(tmp_path / "empty", tmp_path / "f", ImportSettings())
     np.savez(folder / "a.npz", rows_of("a", 2))
     with pytest.raises(UsageError, match=r"a\.npy and .*a\.npz would both be the clip 'a': rename one"):
@@ -302,7 +302,10 @@ def test_files_of_another_spelling_are_taken_or_named(tmp_path):
     imported = import_features(tmp_path / "in", tmp_path / "store", ImportSettings())
     assert (imported.num_done, imported.failed) == (2, {})
     assert open_store(tmp_path / "store").clip_ids == ["a", "b"]
-    assert imported.left_out.lines() == [f"{tmp_path / 'in'}: left out 2 files (neither .npy nor .npz): c.csv, d/e.mat"]
+    assert imported.left_out.lines() == [
+        f"{tmp_path / 'in'}: left out 1 file (beside NumPy files): c.csv",
+        f"{tmp_path / 'in'}: left out 1 file (no file of features): d/e.mat",
+    ]
 
 
 def test_the_store_may_lie_inside_the_folder(folder):
@@ -384,20 +387,37 @@ def test_the_rat_recordings_import(tmp_path):
     assert np.all(original[:, 2::3][beside] == 1) and np.all(rows[:, 32::3][beside] == 1)  # a point that is not there
 
 
-@pytest.mark.parametrize("transpose", [False, True])
-def test_features_that_lie_the_other_way_round_are_suspected_before_anything_is_stored(tmp_path, transpose):
+def test_features_that_lie_the_other_way_round_are_suspected_before_anything_is_stored(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(3):
-        rows = np.ones((8, 5 + number), np.float32)
-        save(tmp_path / "in", rows.T if transpose else rows, f"{number}.npy")
+        save(tmp_path / "in", np.ones((5 + number, 8), np.float32), f"{number}.npy")
     with pytest.raises(UsageError) as error:
-        import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=transpose))
+        import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=True))
     assert str(error.value) == (
         "the first files all have 8 timesteps and 5 to 7 features, as if they were transposed: import them "
-        f"{'without' if transpose else 'with'} --transpose. Nothing has been stored."
+        "without --transpose. Nothing has been stored."
     )
     assert not (tmp_path / "f").exists()
-    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings(transpose=not transpose)).num_done == 3
+    assert import_features(tmp_path / "in", tmp_path / "f", ImportSettings()).num_done == 3
+
+
+def test_features_of_ms_tcn_are_recognised_as_transposed(tmp_path):
+    """Files of one D and several T, or a single one with its label file beside it; a rerun stays with that."""
+    for name, numbers in (("several", (5, 6, 7)), ("one", (5,))):
+        (tmp_path / name / "features").mkdir(parents=True)
+        (tmp_path / name / "groundTruth").mkdir()
+        for frames in numbers:
+            save(tmp_path / name / "features", np.ones((8, frames), np.float32), f"v{frames}.npy")
+            (tmp_path / name / "groundTruth" / f"v{frames}.txt").write_text("cut\n" * frames)
+        where = tmp_path / name / "features", tmp_path / f"{name}_store"
+        done = import_features(*where, ImportSettings())
+        assert done.understood == (
+            "NumPy (D, T), transposed: time = a row per timestep, without a rate (--fps); width 8 "
+            f"({len(numbers)} file{'s' * (len(numbers) > 1)})",
+        )
+        assert open_store(where[1]).lengths() == {f"v{frames}": frames for frames in numbers}
+        save(where[0], np.ones((8, 9), np.float32), "new.npy")
+        assert import_features(*where, ImportSettings()).num_done == 1 and open_store(where[1]).lengths()["new"] == 9
 
 
 @pytest.mark.parametrize("broken", ["header", "deflate", "name"])
