@@ -18,7 +18,7 @@ try:
     from pathlib import Path
     from typing import TYPE_CHECKING, Any
 
-    import clipseq  # noqa: F401 (first: it says which file in the user's folder hides one of our packages)
+    import clipseq.verbs  # first: clipseq says which file in the user's folder hides one of our packages
     import extract.cli
     import sequence_models.cli
     from extract import __version__
@@ -249,6 +249,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     return code or (1 if failed else 0)
 
 
+def run_watch(arguments: argparse.Namespace) -> int:
+    """`clipseq watch`: labels of a camera, stream or file, as they are decided."""
+    say, note = functools.partial(print, flush=True), functools.partial(print, file=sys.stderr, flush=True)
+    return clipseq.verbs.run_watch(arguments, say=say, note=note)
+
+
 def run_job(arguments: argparse.Namespace) -> int:
     """`clipseq run`: does what is stale in a job file; with --from writes the file that repeats a run."""
     from clipseq.job import run_job
@@ -283,11 +289,13 @@ def make_parser() -> argparse.ArgumentParser:
     extract.cli.add_verbs(verbs)
     sequence_models.cli.add_verbs(verbs)
     _add_training_view(verbs.choices["show"])
+    clipseq.verbs.add_watch(verbs)
     _add_job(verbs)
     for verb in verbs.choices.values():
         verb.set_defaults(parser=verb)
     verbs.choices["show"].set_defaults(run=run_show)
     verbs.choices["predict"].set_defaults(run=run_predict)
+    verbs.choices["watch"].set_defaults(run=run_watch)
     return parser
 
 

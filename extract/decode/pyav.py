@@ -43,7 +43,7 @@ def read_all(
     """
     stream = FrameStream(NAME, beat)
     frames = (_read_all if threads == 1 else _read_by_threads)(path, index, stream, threads)
-    stream.frames = (_wrap(frame, index) for frame in (_deinterlaced(frames) if deinterlace == "bwdif" else frames))
+    stream.frames = (_wrap(frame, index) for frame in (deinterlaced(frames) if deinterlace == "bwdif" else frames))
     return stream
 
 
@@ -260,7 +260,7 @@ def _decoded(
         yield from frames
 
 
-def _deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+def deinterlaced(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """The same frames at the same times; interlaced ones are built from their two fields and their neighbours."""
     bwdif, times = FrameFilter("bwdif", "mode=send_frame:deint=interlaced"), deque[int | None]()
     for frame in frames:

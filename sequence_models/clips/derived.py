@@ -13,6 +13,7 @@ windows    means and deviations of the channels and of delta over short, middle 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -82,6 +83,37 @@ def with_derived(clips: Sequence[Clip], settings: TrainSettings, reduction: Redu
     if not settings.derived_names:
         return list(clips)
     return [replace(clip, embeddings=_joined(clip, settings, reduction)) for clip in clips]
+
+
+class DerivedStream:
+    """`with_derived` for causal settings, one timestep at a time.
+
+    Args:
+        settings: Name the channels.
+        reduction: Of embeddings, before windows are computed.
+    """
+
+    def __init__(self, settings: TrainSettings, reduction: Reduction | None = None) -> None:
+        self._settings, self._reduction = settings, reduction
+        self._start = 0.0
+        self._before: np.ndarray | None = None
+        self._reduced: deque[np.ndarray] = deque(maxlen=2 * max(REACHES) + 2)  # one before the longest window
+
+    def push(self, row: np.ndarray, pts_seconds: float) -> np.ndarray:
+        """The next timestep's embedding (D,) with its derived channels, of the same type."""
+        names, channels = self._settings.derived_names, [row]
+        if self._before is None:
+            self._start, self._before = pts_seconds, row
+        if POSITION in names:
+            times = np.array([self._start, pts_seconds])
+            channels.append(position_channels(times, causal=True)[-1])
+        if DELTA in names:
+            channels.append(step_sizes(np.stack([self._before, row]))[-1])
+        if WINDOWS in names and self._reduction is not None:
+            self._reduced.append(self._reduction(row[None])[0])
+            channels.append(window_statistics(np.stack(self._reduced), causal=True)[-1])
+        self._before = row
+        return np.concatenate([each.astype(row.dtype, copy=False) for each in channels])
 
 
 def _joined(clip: Clip, settings: TrainSettings, reduction: Reduction | None) -> np.ndarray:

@@ -107,7 +107,7 @@ class Decision:
             labels = (probabilities[:, 1] >= self.threshold).astype(np.int64)
             return drop_short_bouts(labels, probabilities, self.minimum_steps)
         if not self.thresholds:
-            scores = _log_scores(probabilities, self.log_prior) if self.log_prior else probabilities
+            scores = log_scores(probabilities, self.log_prior) if self.log_prior else probabilities
             return drop_short_bouts(scores.argmax(axis=1), probabilities, self.minimum_steps)
         there = probabilities >= np.array(self.thresholds)  # (T, K)
         for k, steps in enumerate(self.minimum_steps):
@@ -210,7 +210,8 @@ def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
     return tuple(float(value) for value in np.median(rows, axis=0))
 
 
-def _log_scores(probabilities: np.ndarray, log_prior: Sequence[float]) -> np.ndarray:
+def log_scores(probabilities: np.ndarray, log_prior: Sequence[float]) -> np.ndarray:
+    """What labels are decided by: log probabilities (T, K), with the log prior of each class subtracted if given."""
     scores = np.log(np.maximum(probabilities, LEAST).astype(np.float64))
     return scores - np.array(log_prior) if len(log_prior) else scores
 
@@ -275,7 +276,7 @@ def _alike(options: Sequence[Decision]) -> list[list[int]]:
 
 def _decided_by_prices(options: Sequence[Decision], predictions: Sequence[Prediction]) -> list[list[Prediction]]:
     """The predictions as decided by each option; all share one prior and lag."""
-    scores = [_log_scores(each.probabilities, options[0].log_prior) for each in predictions]
+    scores = [log_scores(each.probabilities, options[0].log_prior) for each in predictions]
     labels = decode(scores, np.array([option.prices for option in options]), lag=options[0].lag)  # per clip (P, T)
     return [
         [replace(each, decided=said[number]) for each, said in zip(predictions, labels, strict=True)]

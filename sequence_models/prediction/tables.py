@@ -49,12 +49,13 @@ def prediction_rows(
     for clip, prediction in zip(clips, predictions, strict=True):
         for step, decided in enumerate(zip(prediction.labels, prediction.raw_labels, strict=True)):
             times = [int(clip.frame_indices[step]), *([f"{clip.pts_seconds[step]:.3f}"] if has_seconds else [])]
-            labels = [_label(vocabulary, each, multi_label=prediction.multi_label) for each in decided]
+            labels = [label_text(vocabulary, each, multi_label=prediction.multi_label) for each in decided]
             rows.append([clip.clip_id, *times, *labels, *(f"{p:.4f}" for p in prediction.probabilities[step])])
     return rows
 
 
-def _label(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str:
+def label_text(vocabulary: Sequence[str], decided: Any, *, multi_label: bool) -> str:
+    """The class of an index, or for multi-label the classes of bool (K,), joined by |."""
     if not multi_label:
         return vocabulary[decided]
     return "|".join(name for name, there in zip(vocabulary, decided, strict=True) if there)

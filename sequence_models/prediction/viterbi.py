@@ -8,6 +8,7 @@ Many prices are tried at once, and all clips are decoded together: a step costs 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,6 +73,51 @@ def prices_of(labels: Sequence[np.ndarray], num_classes: int) -> np.ndarray:
     return prices
 
 
+class OnlineDecoder:
+    """`decode` with one price matrix and a lag, one timestep at a time.
+
+    Args:
+        prices: float (K, K).
+        lag: Number of later timesteps that a label waits for.
+    """
+
+    def __init__(self, prices: np.ndarray, lag: int) -> None:
+        self._prices, self._equal = prices[None], _are_equal(prices[None])
+        self._best: np.ndarray | None = None
+        self._back: deque[np.ndarray] = deque(maxlen=lag)  # of the latest timesteps, each (K,)
+        self._waiting, self._lag = 0, lag
+
+    def push(self, scores: np.ndarray) -> int | None:
+        """Take the scores (K,) of the next timestep; the label of the one `lag` before it, None while there is none."""
+        if self._best is None:
+            self._best = scores[None, None]
+        else:
+            best, came = _advanced(self._best, self._best.argmax(axis=2), self._prices, equal=self._equal)
+            self._best = best + scores
+            self._back.append(came[0, 0])
+        self._waiting += 1
+        if self._waiting <= self._lag:
+            return None
+        self._waiting -= 1
+        return self._traced(self._best)[0]
+
+    def finish(self) -> list[int]:
+        """The labels of the timesteps that still wait: there is no later one."""
+        if self._best is None:
+            return []
+        path, waiting = self._traced(self._best), self._waiting
+        self._best, self._waiting = None, 0
+        self._back.clear()
+        return path[len(path) - waiting :]
+
+    def _traced(self, best: np.ndarray) -> list[int]:
+        """The best path so far, as far back as it is known."""
+        path = [int(best[0, 0].argmax())]
+        for came in reversed(self._back):
+            path.append(int(came[path[-1]]))
+        return path[::-1]
+
+
 def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int | None) -> list[np.ndarray]:
     """As `decode`, for clips padded to one length: past its end, a clip's best path stays where it is."""
     clips, steps, (ways, classes, _) = len(scores), max(map(len, scores)), prices.shape
@@ -79,22 +125,15 @@ def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int 
     padded = np.zeros((steps, clips, 1, classes))
     for row, each in enumerate(scores):
         padded[: len(each), row, 0] = each
-    equal = np.allclose(prices, prices[:, :1, 1:2] * (1 - np.eye(classes))) if classes > 1 else True
+    equal = _are_equal(prices)
     back = np.empty((steps, clips, ways, classes), np.int16)
     ends = np.empty((steps, clips, ways), np.int16)  # where the best path up to each timestep ends
     best = np.broadcast_to(padded[0], (clips, ways, classes)).copy()
-    ends[0], back[0] = best.argmax(axis=2), np.arange(classes)
     stay = np.arange(classes)
+    ends[0], back[0] = best.argmax(axis=2), stay
     for step in range(1, steps):
-        if equal:  # from the best class overall, or from itself
-            leader = ends[step - 1].astype(np.int64)[..., None]
-            moved = np.take_along_axis(best, leader, axis=2) - prices[:, :1, 1 if classes > 1 else 0][None]
-            came = np.where(best >= moved, stay, leader)
-            best = np.maximum(best, moved) + padded[step]
-        else:
-            paths = best[..., None] - prices  # (clips, P, from, to)
-            came = paths.argmax(axis=2)
-            best = np.take_along_axis(paths, came[:, :, None], axis=2)[:, :, 0] + padded[step]
+        best, came = _advanced(best, ends[step - 1], prices, equal=equal)
+        best = best + padded[step]
         back[step], ends[step] = came, best.argmax(axis=2)
         over = lengths <= step
         if over.any():
@@ -102,6 +141,31 @@ def _decode_together(scores: Sequence[np.ndarray], prices: np.ndarray, lag: int 
             best[over] = 0  # never used again
     labels = _traced(back, ends) if lag is None else _traced_online(back, ends, lengths, lag)
     return [labels[:length, row].T.astype(np.int64) for row, length in enumerate(lengths)]
+
+
+def _are_equal(prices: np.ndarray) -> bool:
+    """Whether each matrix has one price for all changes."""
+    classes = prices.shape[1]
+    return classes == 1 or np.allclose(prices, prices[:, :1, 1:2] * (1 - np.eye(classes)))
+
+
+def _advanced(best: np.ndarray, ends: np.ndarray, prices: np.ndarray, *, equal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """One timestep on, before its scores are added: the best paths to each class, and where they came from.
+
+    Args:
+        best: (clips, P, K), scores of the best paths that end in each class.
+        ends: (clips, P), the best of them.
+        prices: (P, K, K).
+        equal: Whether all changes cost the same.
+    """
+    classes = prices.shape[1]
+    if equal:  # from the best class overall, or from itself
+        leader = ends.astype(np.int64)[..., None]
+        moved = np.take_along_axis(best, leader, axis=2) - prices[:, :1, 1 if classes > 1 else 0][None]
+        return np.maximum(best, moved), np.where(best >= moved, np.arange(classes), leader)
+    paths = best[..., None] - prices  # (clips, P, from, to)
+    came = paths.argmax(axis=2)
+    return np.take_along_axis(paths, came[:, :, None], axis=2)[:, :, 0], came
 
 
 def _traced(back: np.ndarray, ends: np.ndarray) -> np.ndarray:
