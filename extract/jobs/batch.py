@@ -12,7 +12,7 @@ from typing import Any
 from extract.embed.timing import StageSeconds
 from extract.errors import UsageError, VideoError
 from extract.jobs.job import ClipResult, Progress, backbone_of, extract
-from extract.jobs.plan import decide_clip, in_part
+from extract.jobs.plan import decide_clips, in_part
 from extract.jobs.recipe import recipe_of
 from extract.jobs.settings import ExtractSettings
 from extract.store.reader import open_made_with
@@ -112,13 +112,10 @@ def extraction_work(videos: str | Path, settings: ExtractSettings) -> list[tuple
     recipe = recipe_of(settings, backbone_of(settings))
     check_recipe(settings.output, recipe)
     store, found = open_made_with(recipe, settings.output), []
-    for item in items:
-        try:
-            decision = decide_clip(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
-        except VideoError as error:
-            found.append((item.clip_id, str(error)))
-            continue
-        if decision.action == "extract":
+    for item, decision in decide_clips(items, store, retry_failed=settings.retry_failed, rehash=settings.rehash):
+        if isinstance(decision, VideoError):
+            found.append((item.clip_id, str(decision)))
+        elif decision.action == "extract":
             found.append((item.clip_id, decision.reason))
     return found
 

@@ -20,13 +20,13 @@ from extract.embed.packing import Failed, Finished, Opened, Rows, embed_clips
 from extract.embed.timing import StageSeconds
 from extract.embed.windows import window_rule
 from extract.errors import TooManyFailuresError, VideoError
-from extract.jobs.plan import decide_clip, in_part
+from extract.jobs.plan import decide_clips, in_part
 from extract.jobs.recipe import recipe_of
 from extract.jobs.settings import ExtractSettings, failure_limit
 from extract.records import Source, VideoItem
 from extract.store.reader import open_made_with
 from extract.store.recipe import check_recipe
-from extract.store.schema import Partial
+from extract.store.schema import Partial, same_source
 from extract.store.writer import StoreWriter
 from extract.system.cores import default_decode_threads
 from extract.text import counted
@@ -97,13 +97,10 @@ def extract(
     store = open_made_with(recipe, settings.output)
     work: list[tuple[VideoItem, Partial | None]] = []
     gone: list[tuple[VideoItem, VideoError]] = []
-    for item in items:
-        try:
-            decision = decide_clip(item, store, retry_failed=settings.retry_failed, rehash=settings.rehash)
-        except VideoError as error:
-            gone.append((item, error))
-            continue
-        if decision.action == "extract":
+    for item, decision in decide_clips(items, store, retry_failed=settings.retry_failed, rehash=settings.rehash):
+        if isinstance(decision, VideoError):
+            gone.append((item, decision))
+        elif decision.action == "extract":
             work.append((item, decision.partial))
         else:
             yield ClipResult(
@@ -246,7 +243,7 @@ class _Run:
         try:
             now = source_of(self._items[clip_id], with_digest=False)
             then = self._sources[clip_id]
-            if (now.size, now.mtime_ns) != (then.size, then.mtime_ns):
+            if not same_source(now, then):
                 raise VideoError(f"{then.path} changed while it was being read; run the same command again")
             self._writer.finish(clip_id, event.truth)
         except VideoError as error:

@@ -156,14 +156,22 @@ def _strip(run: EvaluatedRun, mistake: Mistake, stores: Sequence[Store]) -> dict
     }
     try:
         store, name = _store_with(run, clip.clip_id, stores)
-        path = Path(store.source(name).path)
-        is_here = store.recipe.get("source") != "imported" and path.is_absolute() and path.exists()
-        part = "#t={:.3f},{:.3f}".format(*strip["span"]) if strip["span"] and path.is_file() else ""
-        strip["link"] = path.as_uri() + part if is_here else ""
+        if store.recipe.get("source") != "imported":
+            strip["link"] = _link(store.source(name).path, strip["span"])
         strip["frames"] = _pictures(store, name, mistake, is_per_frame=run.run.settings.task == MANY_TO_MANY)
     except ClipseqError as error:
         strip["why"] = str(error)
     return strip
+
+
+def _link(where: str, span: tuple[float, float] | None) -> str:
+    """The `href` of a video, at the span of a mistake; "" if no browser finds it."""
+    path, part = Path(where), "#t={:.3f},{:.3f}".format(*span) if span else ""
+    if where.startswith(("https://", "http://")) and not where.endswith("?"):  # else its query is missing
+        return where + part
+    if not (path.is_absolute() and path.exists()):
+        return ""
+    return path.as_uri() + (part if path.is_file() else "")
 
 
 def _span(run: EvaluatedRun, mistake: Mistake) -> tuple[float, float] | None:
