@@ -267,7 +267,7 @@ def _inputs_digest(arguments: Namespace) -> str:
     else:
         items, _ = search_videos(arguments.target[0])
         sources = [(item.clip_id, source_of(item, with_digest=False)) for item in items]
-        seen = [(clip_id, source.size, source.mtime_ns) for clip_id, source in sources]
+        seen = [(clip_id, source.size, source.mtime_ns, *filter(None, [source.digest])) for clip_id, source in sources]
     return _digest_of([_models_digest(arguments.run_directory), list(map(str, arguments.weights)), seen])
 
 

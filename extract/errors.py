@@ -5,7 +5,8 @@ ClipseqError                 any of those below; its text is one sentence that n
 ├── VideoError               one clip cannot be extracted; the batch goes on and the ledger records it
 │   ├── UnreadableVideoError   the file is missing, empty, not a video, or cannot be decoded
 │   │   ├── NoVideoStreamError   it opens, but holds only audio or text
-│   │   └── NoDecoderError       it holds a video stream that FFmpeg cannot decode
+│   │   ├── NoDecoderError       it holds a video stream that FFmpeg cannot decode
+│   │   └── RemoteReadError      the server of an address does not give it; every run tries again
 │   ├── NoFramesError          it opens, but not one frame can be decoded
 │   ├── CorruptVideoError      frames are lost, and --on-corrupt is skip or fail
 │   ├── VideoTimeoutError      opening or reading took too long
@@ -55,6 +56,10 @@ class NoVideoStreamError(UnreadableVideoError):
 
 class NoDecoderError(UnreadableVideoError):
     """The file holds a video stream that FFmpeg cannot decode."""
+
+
+class RemoteReadError(UnreadableVideoError):
+    """The server of an address does not give the file, which may pass: every run tries again."""
 
 
 class NoFramesError(VideoError):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from extract.system.addresses import Address
 from extract.system.typed_json import parse_json, typed_record
 
 
@@ -21,15 +22,17 @@ class VideoItem:
 
     Args:
         clip_id: Unique name of the clip, POSIX, relative; ends in `#t=start,end` for a span.
-        path: The video file, or the folder that directly holds the numbered images.
+        path: The video file, its address, or the folder that directly holds the numbered images.
         start_seconds: Start of the span on the video's own clock (0 = its first frame).
         end_seconds: End of the span, exclusive; infinity for "to the end".
+        listed: What a listing of its server said of it, so that planning need not ask again; None otherwise.
     """
 
     clip_id: str
-    path: Path
+    path: Path | Address
     start_seconds: float = 0.0
     end_seconds: float = math.inf
+    listed: Source | None = None
 
     def __post_init__(self) -> None:
         if not self.clip_id:
@@ -129,10 +132,10 @@ class Source:
     """What a clip was made from, to detect later changes.
 
     Args:
-        path: Absolute path as text.
+        path: Absolute path, or the address without its query, as text.
         size: Bytes; of a folder of images, their sum.
-        mtime_ns: Modification time; of a folder of images, the latest.
-        digest: Hex digest of the content, or "" if it was not computed.
+        mtime_ns: Modification time; of a folder of images, the latest; 0 if a server names none.
+        digest: Hex digest of the content, "etag:" and the ETag of an address, or "" if it was not computed.
     """
 
     path: str

@@ -61,7 +61,7 @@ def make_video():
     return write
 
 
-CI_HAS = ("needs jax", "ai_edge_litert", "scipy")
+CI_HAS = ("needs jax", "ai_edge_litert", "scipy", "aiohttp", "s3fs")
 
 
 @pytest.hookimpl(hookwrapper=True)

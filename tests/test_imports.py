@@ -37,6 +37,9 @@ HOMES = {
     "ray": ("extract/jobs/cluster",),
     "tensorflow": ("extract/system/quiet_start", "sequence_models/export/"),
     "pandas": ("clipseq/",),
+    "fsspec": ("extract/videos/remote",),
+    "aiohttp": ("extract/videos/remote",),
+    "s3fs": ("extract/videos/remote",),
     "matplotlib": ("sequence_models/report/", "extract/preview/"),
     "jinja2": ("sequence_models/report/",),
 }

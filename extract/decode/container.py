@@ -12,24 +12,29 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from extract.errors import NoDecoderError, NoVideoStreamError, UnreadableVideoError
+from extract.videos.remote import RemoteFile
 
 OPEN_SECONDS = 20.0
 
 READ_SECONDS = 30.0
 
+READ_BYTES = 256 << 10  # asked of Python at once
+
 UPRIGHT = (1, 0, 0, 1)
 
 
-def open_container(path: str | Path) -> av.container.InputContainer:
+def open_container(path: str | Path | RemoteFile) -> av.container.InputContainer:
     """Open a file, and nothing but that file, with PyAV and with time-outs.
 
     Args:
-        path: A regular file.
+        path: A regular file, or an open remote one.
 
     Raises:
         UnreadableVideoError: FFmpeg cannot open it.
     """
     try:
+        if isinstance(path, RemoteFile):
+            return av.open(path.open(), "r", buffer_size=READ_BYTES, container_options={"protocol_whitelist": ""})
         return av.open(
             os.path.abspath(path),
             timeout=(OPEN_SECONDS, READ_SECONDS),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 from extract.system.files import open_regular
+from extract.videos.remote import RemoteFile
 
 MOST_BOXES = 100_000
 FEWEST_BYTES = 512  # some programs write a size that is a few bytes too large
@@ -18,11 +19,14 @@ _MATROSKA, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _BOXES = tuple(b"ftyp moov mdat free skip wide styp sidx moof mfra uuid pnot meta".split())
 
 
-def missing_bytes(path: Path) -> int:
+def missing_bytes(path: Path | RemoteFile) -> int:
     """How many bytes a RIFF (AVI), Matroska or MP4 file lacks at its end; 0 if none, or if nothing tells."""
     try:
-        with open_regular(path) as file:
-            size, head = os.fstat(file.fileno()).st_size, file.read(12)
+        opened = path.open() if isinstance(path, RemoteFile) else open_regular(path)
+        with cast(IO[bytes], opened) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(12)
             if head[:4] == b"RIFF":
                 end = 8 + int.from_bytes(head[4:8], "little")
             elif head[:4] == _MATROSKA:
@@ -36,7 +40,7 @@ def missing_bytes(path: Path) -> int:
     return end - size if end - size >= FEWEST_BYTES else 0
 
 
-def _end_of_segment(file: BinaryIO) -> int:
+def _end_of_segment(file: IO[bytes]) -> int:
     """Where the first segment of a Matroska file ends; 0 if it does not say so (RFC 8794, 6)."""
     file.seek(4)
     length = _vint(file)
@@ -49,7 +53,7 @@ def _end_of_segment(file: BinaryIO) -> int:
     return 0 if length is None else file.tell() + length
 
 
-def _vint(file: BinaryIO) -> int | None:
+def _vint(file: IO[bytes]) -> int | None:
     """A length of Matroska; None if it is unknown, as in a live recording."""
     first = file.read(1)
     if not first or not first[0]:
@@ -62,7 +66,7 @@ def _vint(file: BinaryIO) -> int | None:
     return None if is_unknown or len(rest) < more else value
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
+def _end_of_boxes(file: IO[bytes], size: int) -> int:
     """Where the last box of an MP4 file ends (ISO/IEC 14496-12, 4.2)."""
     start = 0
     for _ in range(MOST_BOXES):

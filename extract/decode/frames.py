@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from extract.decode.settings import DecodeSettings
 from extract.errors import NoFramesError, UnreadableVideoError
 from extract.records import ClipEmbeddings, SampledFrames, Source, VideoItem
 from extract.videos.rule import SamplingRule
-from extract.videos.sources import source_of
+from extract.videos.sources import recorded_place, source_of
 
 SAME_TIME_SECONDS = 0.001
 
@@ -32,7 +31,7 @@ def frames_of(clip: ClipEmbeddings, indices: Sequence[int], *, source: Source) -
         VideoError: The video is gone, has changed since the extraction, or cannot be read.
     """
     at_seconds = np.unique(clip.pts_seconds[np.asarray(indices)])
-    item = VideoItem(clip.clip_id, Path(source.path), end_seconds=float(at_seconds[-1]) + SAME_TIME_SECONDS)
+    item = VideoItem(clip.clip_id, recorded_place(source), end_seconds=float(at_seconds[-1]) + SAME_TIME_SECONDS)
     if _has_changed(item, source):
         raise UnreadableVideoError(f"{item.path} has changed since the extraction; extract it again")
     settings = DecodeSettings(sampling=SamplingRule("num_frames", len(at_seconds)), image_size=None)
@@ -49,6 +48,6 @@ def _has_changed(item: VideoItem, then: Source) -> bool:
     now = source_of(item, with_digest=False)
     if now.size != then.size:
         return True
-    if now.mtime_ns == then.mtime_ns:
+    if now.mtime_ns == then.mtime_ns and not (now.digest and then.digest):
         return False
     return not then.digest or source_of(item, with_digest=True).digest != then.digest

@@ -23,6 +23,7 @@ from extract.decode.container import open_container, orientation, shown_streams,
 from extract.decode.ends import missing_bytes
 from extract.errors import NoFramesError
 from extract.text import counted
+from extract.videos.remote import RemoteFile
 
 PROBE_SECONDS = 20.0  # for finding the first frame of a file whose start is damaged
 ASSUMED_RATE = 25.0  # if a file names no rate; FFmpeg assumes the same
@@ -34,7 +35,7 @@ FEWEST_FIELDS = 3
 MOST_FRAMES_HELD = 16  # by a decoder that reorders frames for display (H.264, A.4.2)
 
 RECENT = 8
-_recent: dict[tuple[str, int, int], PacketIndex] = {}
+_recent: dict[tuple[object, ...], PacketIndex] = {}
 _recent_lock = threading.Lock()
 
 av.logging.set_level(None)
@@ -105,11 +106,11 @@ class PacketIndex:
         return (width, height) if self.orientation[0] else (height, width)
 
 
-def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
+def scan_packets(path: Path | RemoteFile, beat: Callable[[], None]) -> PacketIndex:
     """Read all packets of a video and decode its first frame.
 
     Args:
-        path: A regular file.
+        path: A regular file, or an open remote one.
         beat: Called at every packet, so that a slow file is not mistaken for a stalled one.
 
     Returns:
@@ -119,12 +120,17 @@ def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
         UnreadableVideoError: Not a video, or FFmpeg cannot open it.
         NoFramesError: Not one frame of the video stream can be decoded.
     """
-    status = os.stat(path)
-    key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    if isinstance(path, RemoteFile):
+        key: tuple[object, ...] = (path.address, path.source)
+    else:
+        status = os.stat(path)
+        key = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
     with _recent_lock:
         index = _recent.get(key)
     if index is None:
         index = _scan(path, beat)
+        if isinstance(path, RemoteFile):
+            path.check()
         with _recent_lock:
             _recent[key] = index
             while len(_recent) > RECENT:
@@ -132,7 +138,7 @@ def scan_packets(path: Path, beat: Callable[[], None]) -> PacketIndex:
     return index
 
 
-def _scan(path: Path, beat: Callable[[], None]) -> PacketIndex:
+def _scan(path: Path | RemoteFile, beat: Callable[[], None]) -> PacketIndex:
     with open_container(path) as container:
         stream = video_stream(container)
         declared_start = stream.start_time  # before reading: FFmpeg corrects it on the way
@@ -183,7 +189,7 @@ def _read_packets(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     others: Sequence[av.VideoStream],
-    path: Path,
+    path: Path | RemoteFile,
     beat: Callable[[], None],
 ) -> tuple[_Packets, av.VideoFrame, int, Counter[int]]:
     """All packets that show a frame, the first frame that decodes, how many others the decoder held by then, and how

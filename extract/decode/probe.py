@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from extract.decode import images, pyav
@@ -10,6 +11,7 @@ from extract.decode.reader import STALL_SECONDS, index_of, named_errors, wanted_
 from extract.decode.truth import make_truth
 from extract.decode.watchdog import Heartbeat, Watched
 from extract.records import VideoItem, VideoTruth
+from extract.videos.remote import RemoteFile, readable
 from extract.videos.rule import SamplingRule
 from extract.videos.sources import check_file
 
@@ -51,12 +53,12 @@ def probe_clip(item: VideoItem, sampling: SamplingRule) -> Probe:
 
 
 def _probe(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Iterator[Probe]:
-    with named_errors(item.path):
-        yield _probe_packets(item, sampling, heart)
+    with named_errors(item.path), readable(item.path, heart.beat) as place:
+        yield _probe_packets(item, place, sampling, heart)
 
 
-def _probe_packets(item: VideoItem, sampling: SamplingRule, heart: Heartbeat) -> Probe:
-    index = index_of(item.path, heart)
+def _probe_packets(item: VideoItem, place: Path | RemoteFile, sampling: SamplingRule, heart: Heartbeat) -> Probe:
+    index = index_of(place, heart)
     wanted = wanted_frames(item, sampling, index)
     decoder = images.NAME if item.path.is_dir() else pyav.NAME
     notes = ("only probed: frames are counted from packets, not decoded",)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import av
 import numpy as np
@@ -18,6 +18,9 @@ from extract.decode.fit import FrameFilter
 from extract.decode.packets import PacketIndex
 from extract.decode.stream import DecodedFrame, FrameStream
 from extract.records import VideoItem
+from extract.videos.remote import RemoteFile
+
+Video: TypeAlias = Path | RemoteFile
 
 NAME = f"pyav {av.__version__}"
 SPARSE_SHARE = 0.5  # of the frames; beyond that, reading all of them is as fast
@@ -27,7 +30,12 @@ SALVAGE_SECONDS = 20.0
 
 
 def read_all(
-    path: Path, index: PacketIndex, beat: Callable[[], None], *, deinterlace: str = "none", threads: int = 1
+    path: Video,
+    index: PacketIndex,
+    beat: Callable[[], None],
+    *,
+    deinterlace: str = "none",
+    threads: int = 1,
 ) -> FrameStream:
     """Every frame that decodes, continuing after failures.
 
@@ -47,7 +55,7 @@ def read_all(
     return stream
 
 
-def read_some(path: Path, index: PacketIndex, wanted: np.ndarray, beat: Callable[[], None]) -> FrameStream:
+def read_some(path: Video, index: PacketIndex, wanted: np.ndarray, beat: Callable[[], None]) -> FrameStream:
     """Chosen frames only: seek to the keyframe before each, decode forward, check the timestamp.
 
     Args:
@@ -103,7 +111,7 @@ def decoding_cost(index: PacketIndex, wanted: np.ndarray) -> int:
     return int((wanted - starts + 1).sum())
 
 
-def _read_all(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
+def _read_all(path: Video, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
     with open_container(path) as container:
         source = _prepare(container, index, threads=threads)
         for frame in _decoded(_packets(container, source, stream, index), source, stream):
@@ -111,7 +119,7 @@ def _read_all(path: Path, index: PacketIndex, stream: FrameStream, threads: int)
             yield frame
 
 
-def _read_by_threads(path: Path, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
+def _read_by_threads(path: Video, index: PacketIndex, stream: FrameStream, threads: int) -> Iterator[av.VideoFrame]:
     """Multi-threaded up to the first damage, then one thread: with threads, damage differs from run to run."""
     count, trial = 0, replace(stream, frames=iter(()))
     if index.counts_frames:
@@ -128,7 +136,7 @@ def _read_by_threads(path: Path, index: PacketIndex, stream: FrameStream, thread
     yield from islice(_read_all(path, index, stream, threads=1), count, None)
 
 
-def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> Iterator[DecodedFrame]:
+def _read_some(path: Video, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> Iterator[DecodedFrame]:
     seeker = _Seeker(path, index, wanted, stream)
     try:
         for position in wanted:
@@ -146,7 +154,7 @@ def _read_some(path: Path, index: PacketIndex, wanted: np.ndarray, stream: Frame
 class _Seeker:
     """An open video that seeks to keyframes; `reached` is the position of the last frame found."""
 
-    def __init__(self, path: Path, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> None:
+    def __init__(self, path: Video, index: PacketIndex, wanted: np.ndarray, stream: FrameStream) -> None:
         self._path, self._index, self._stream = path, index, stream
         self._ticks = np.rint(index.pts_seconds / index.tick_seconds).astype(np.int64) + index.start_pts
         self._shown = frozenset(int(tick) for tick in self._ticks[wanted])

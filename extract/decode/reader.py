@@ -27,8 +27,10 @@ from extract.decode.truth import make_truth, reading_notes
 from extract.decode.watchdog import Heartbeat, Watched
 from extract.errors import ClipseqError, CorruptVideoError, NoFramesError, UnexpectedVideoError, UnreadableVideoError
 from extract.records import SampledFrames, VideoItem, VideoTruth
+from extract.system.addresses import Address
 from extract.system.core_slots import CoreSlots
 from extract.text import counted, span_text
+from extract.videos.remote import RemoteFile, readable
 from extract.videos.rule import SamplingRule
 from extract.videos.sampling import ROUNDING_SECONDS, FramePicker, frames_inside, sample_indices
 from extract.videos.sources import check_file
@@ -135,7 +137,7 @@ def open_clip(
 
 
 @contextmanager
-def named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path | Address) -> Iterator[None]:
     """Turn the decoders' errors into ours, and unexpected ones too: they must not stop other videos."""
     try:
         yield
@@ -176,12 +178,13 @@ def _read_clip(
     inputs: Sequence[str] = (),
 ) -> Iterator[int | tuple[str, SampledFrames] | VideoTruth]:
     """`_read_frames`, with all errors turned into errors of the video."""
-    with named_errors(item.path):
-        yield from _read_frames(item, settings, chunk_frames, heart, at_seconds, inputs)
+    with named_errors(item.path), readable(item.path, heart.beat) as place:
+        yield from _read_frames(item, place, settings, chunk_frames, heart, at_seconds, inputs)
 
 
 def _read_frames(
     item: VideoItem,
+    place: Path | RemoteFile,
     settings: DecodeSettings,
     chunk_frames: int,
     heart: Heartbeat,
@@ -189,7 +192,7 @@ def _read_frames(
     inputs: Sequence[str] = (),
 ) -> Iterator[int | tuple[str, SampledFrames] | VideoTruth]:
     """The expected number of frames, then the chunks of a clip, then its truth record."""
-    job = _start(item, settings, heart, at_seconds)
+    job = _start(item, place, settings, heart, at_seconds)
     yield len(job.wanted)
     clock = FrameClock(job.index)
     picks = _sparse_picks(job, clock) if job.is_sparse else _dense_picks(job, clock)
@@ -246,18 +249,24 @@ def _is_written(fitter: FrameFitter, picture: av.VideoFrame, out: np.ndarray) ->
     return False
 
 
-def _start(item: VideoItem, settings: DecodeSettings, heart: Heartbeat, at_seconds: np.ndarray | None) -> _Job:
+def _start(
+    item: VideoItem,
+    place: Path | RemoteFile,
+    settings: DecodeSettings,
+    heart: Heartbeat,
+    at_seconds: np.ndarray | None,
+) -> _Job:
     """Scan the packets, choose the frames and how to read them."""
-    index = index_of(item.path, heart)
+    index = index_of(place, heart)
     wanted = wanted_frames(item, settings.sampling, index) if at_seconds is None else _nearest(at_seconds, index)
-    is_file, weaves = not item.path.is_dir(), settings.deinterlace == "none"  # a single frame has no neighbours
+    is_file, weaves = not place.is_dir(), settings.deinterlace == "none"  # a single frame has no neighbours
     is_sparse = is_file and weaves and pyav.seeking_pays(item, index, wanted)
-    if not is_file:
-        stream = images.read_all(item.path, heart.beat)
+    if isinstance(place, Path) and not is_file:
+        stream = images.read_all(place, heart.beat)
     elif is_sparse:
-        stream = pyav.read_some(item.path, index, wanted, heart.beat)
+        stream = pyav.read_some(place, index, wanted, heart.beat)
     else:
-        stream = pyav.read_all(item.path, index, heart.beat, deinterlace=settings.deinterlace, threads=settings.threads)
+        stream = pyav.read_all(place, index, heart.beat, deinterlace=settings.deinterlace, threads=settings.threads)
     return _Job(item, settings, index, wanted, stream, is_sparse, at_seconds is not None)
 
 
@@ -380,6 +389,8 @@ def _corrupt(job: _Job, lost: Sequence[tuple[float, float]]) -> CorruptVideoErro
     return error
 
 
-def index_of(path: Path, heart: Heartbeat) -> PacketIndex:
+def index_of(path: Path | RemoteFile, heart: Heartbeat) -> PacketIndex:
     """The index of a video's packets or of a folder's pictures."""
-    return images.index_images(path) if path.is_dir() else scan_packets(path, heart.beat)
+    if isinstance(path, Path) and path.is_dir():
+        return images.index_images(path)
+    return scan_packets(path, heart.beat)

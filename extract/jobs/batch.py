@@ -111,8 +111,8 @@ def extraction_work(videos: str | Path, settings: ExtractSettings) -> list[tuple
         items = [item for item in items if in_part(item.clip_id, settings.part)]
     found: dict[str, str] = {}
     for target in open_targets(settings, backbone_of(settings)):
-        for item in items:
-            target.decide(item)
+        for _ in target.decide(items):
+            pass
         found |= {item.clip_id: decision.reason for item, decision in target.work.items()}
         found |= {item.clip_id: str(error) for item, error in target.gone}
     return [*found.items()]

@@ -5,7 +5,7 @@ What to do with each clip is decided in plan.py before anything is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from extract.embed.timing import StageSeconds
 from extract.errors import UsageError, VideoError
 from extract.jobs.engine import backbone_of, engine_for
 from extract.jobs.one_pass import FailureLimit, OnePass, open_writer, run_passes
-from extract.jobs.plan import ClipDecision, decide_clip, in_part
+from extract.jobs.plan import ClipDecision, decide_clips, in_part
 from extract.jobs.recipe import recipe_of
 from extract.jobs.results import ClipResult, Expectation, JoinedResults, Progress
 from extract.jobs.settings import ExtractSettings
@@ -59,11 +59,9 @@ def extract(
     backbone = backbone_of(settings)
     targets = open_targets(settings, backbone)
     joined = JoinedResults([target.input for target in targets])
-    for item in items:
-        for target in targets:
-            result = target.decide(item)
-            if result is not None:
-                yield from joined.add(target.input, result)
+    for target in targets:
+        for result in target.decide(items):
+            yield from joined.add(target.input, result)
     targets = [target for target in targets if target.work or target.gone]
     if not targets:
         return
@@ -127,18 +125,18 @@ class Target:
         """When the latest clip there was written, in nanoseconds since 1970; 0 if there is none."""
         return self.store.latest_ns() if self.store else 0
 
-    def decide(self, item: VideoItem) -> ClipResult | None:
-        """Add a clip to what is to be done, or give its result if nothing is."""
+    def decide(self, items: Sequence[VideoItem]) -> Iterator[ClipResult]:
+        """Note what is to be done with clips; yields the results of those with which nothing is."""
         settings = self.settings
-        try:
-            decision = decide_clip(item, self.store, retry_failed=settings.retry_failed, rehash=settings.rehash)
-        except VideoError as error:
-            self.gone.append((item, error))
-            return None
-        if decision.action == "extract":
-            self.work[item] = decision
-            return None
-        return ClipResult(item.clip_id, "skipped" if decision.action == "reuse" else "failed", reason=decision.reason)
+        how = {"retry_failed": settings.retry_failed, "rehash": settings.rehash}
+        for item, decision in decide_clips(items, self.store, **how):
+            if isinstance(decision, VideoError):
+                self.gone.append((item, decision))
+            elif decision.action == "extract":
+                self.work[item] = decision
+            else:
+                status = "skipped" if decision.action == "reuse" else "failed"
+                yield ClipResult(item.clip_id, status, reason=decision.reason)
 
 
 def open_targets(settings: ExtractSettings, backbone: Backbone) -> list[Target]:

@@ -17,7 +17,7 @@ from extract.errors import TooManyFailuresError, VideoError
 from extract.jobs.results import ClipResult, Tally
 from extract.jobs.settings import ExtractSettings, failure_limit
 from extract.records import Source, VideoItem
-from extract.store.schema import Partial
+from extract.store.schema import Partial, same_source
 from extract.store.writer import StoreWriter
 from extract.system.cores import default_decode_threads
 from extract.text import counted
@@ -132,7 +132,7 @@ class OnePass:
         try:
             now = source_of(self._items[clip_id], with_digest=False)
             then = self._sources[clip_id]
-            if (now.size, now.mtime_ns) != (then.size, then.mtime_ns):
+            if not same_source(now, then):
                 raise VideoError(f"{then.path} changed while it was being read; run the same command again")
             self.writer.finish(clip_id, event.truth)
         except VideoError as error:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from extract.decode import rules
-from extract.errors import UnexpectedVideoError, VideoError
+from extract.errors import RemoteReadError, UnexpectedVideoError, VideoError
 from extract.records import Source, VideoItem
 from extract.store.reader import Store
 from extract.store.schema import Partial
+from extract.system.addresses import Address
 from extract.text import counted, first_few, when_text
-from extract.videos.sources import source_of
+from extract.videos.remote import ETAG
+from extract.videos.sources import known_source, recorded_place, source_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class ClipDecision:
     size: int = 0  # of the file to extract, bytes
 
 
+QUESTIONS_AT_ONCE = 32  # to servers
+CLIPS_AHEAD = 1024
+# Not the video's own fault: tried again in every run.
+RETRIED = (UnexpectedVideoError.__name__, RemoteReadError.__name__)
 _VERDICTS = {
     "reuse": "is reused",
     "extract": "is computed by the next {run}",
@@ -57,7 +65,7 @@ def decide_clip(
         VideoError: The file is gone, and the ledger does not record that yet.
     """
     try:
-        now = source_of(item, with_digest=rehash)
+        now = known_source(item, with_digest=rehash)
     except VideoError as error:
         known = store.failures().get(item.clip_id) if store else None
         if known is None or known.message != str(error) or retry_failed:
@@ -75,7 +83,7 @@ def decide_clip(
     failure = store.failures().get(item.clip_id)
     if failure is not None:
         unchanged = (failure.source_size, failure.source_mtime_ns) == (now.size, now.mtime_ns)
-        if unchanged and not retry_failed and failure.error != UnexpectedVideoError.__name__:
+        if unchanged and not retry_failed and failure.error not in RETRIED:
             said = failure.message.rstrip(".")
             return ClipDecision("failed", f"{said} (the file has not changed; --retry-failed tries again)")
         reason = "it failed before and is tried again"
@@ -88,6 +96,25 @@ def decide_clip(
             now.size,
         )
     return ClipDecision("extract", reason, size=now.size)
+
+
+def decide_clips(
+    items: Sequence[VideoItem], store: Store | None, *, retry_failed: bool = False, rehash: bool = False
+) -> Iterator[tuple[VideoItem, ClipDecision | VideoError]]:
+    """`decide_clip` for many clips in order, with its error in place of the decision; asks servers many at a time."""
+
+    def decide(item: VideoItem) -> tuple[VideoItem, ClipDecision | VideoError]:
+        try:
+            return item, decide_clip(item, store, retry_failed=retry_failed, rehash=rehash)
+        except VideoError as error:
+            return item, error
+
+    if not any(isinstance(item.path, Address) and item.listed is None for item in items):
+        yield from map(decide, items)
+        return
+    with ThreadPoolExecutor(QUESTIONS_AT_ONCE, thread_name_prefix="plan") as pool:
+        for start in range(0, len(items), CLIPS_AHEAD):
+            yield from pool.map(decide, items[start : start + CLIPS_AHEAD])
 
 
 def outdated_reason(store: Store, clip_id: str) -> str:
@@ -122,8 +149,11 @@ def explain(clip: VideoItem | str, store: Store) -> str:
         What the next run does with the clip and why, what the store holds of it, and any caveats.
     """
     clip_id = clip.clip_id if isinstance(clip, VideoItem) else clip
-    item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
     is_imported, sentences = store.recipe.get("source") == "imported", _stored_sentences(clip_id, store)
+    try:
+        item = clip if isinstance(clip, VideoItem) else _recorded_item(clip, store)
+    except VideoError as error:
+        return " ".join([f"Only the next extraction can tell what it does with {clip_id}: {error}.", *sentences])
     run = "import" if is_imported else "extraction"
     if store.path.is_file():
         run += " into the directory that was packed"
@@ -138,9 +168,9 @@ def explain(clip: VideoItem | str, store: Store) -> str:
     except VideoError as error:
         return " ".join([f"{clip_id} would fail in the next {run}: {str(error).rstrip('.')}.", *sentences])
     sentences.insert(0, f"{clip_id} {_VERDICTS[decision.action].format(run=run)}: {decision.reason}.")
-    if decision.action == "reuse":
+    if decision.action == "reuse" and not isinstance(item.path, Address):
         sentences.append("Changed content with the same size and time is found only with --rehash.")
-    elif clip_id in store:
+    elif decision.action != "reuse" and clip_id in store:
         now = source_of(item, with_digest=False)
         sentences.append(f"The file has {_state(now)} now; readers get the stored timesteps until it is replaced.")
     return " ".join(sentences)
@@ -148,7 +178,8 @@ def explain(clip: VideoItem | str, store: Store) -> str:
 
 def _compare(item: VideoItem, then: Source, now: Source) -> tuple[ClipDecision, Source]:
     """Whether the stored clip matches the current file, and that file's source, with its digest if it was needed."""
-    if not now.digest and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
+    has_nothing_else = not now.digest or (now.digest.startswith(ETAG) and not then.digest)
+    if has_nothing_else and (then.size, then.mtime_ns) == (now.size, now.mtime_ns):
         return ClipDecision("reuse", "the file's size and modification time are unchanged since the extraction"), now
     if then.size != now.size:
         return ClipDecision("extract", "the file's size has changed since the extraction"), now
@@ -156,7 +187,8 @@ def _compare(item: VideoItem, then: Source, now: Source) -> tuple[ClipDecision, 
         return ClipDecision("extract", "the file's time has changed, and no hash of its content is recorded"), now
     now = now if now.digest else source_of(item, with_digest=True)
     if now.digest == then.digest:
-        return ClipDecision("reuse", "the file's content has not changed since the extraction, by its hash"), now
+        kind = "the server's ETag" if now.digest.startswith(ETAG) else "its hash"
+        return ClipDecision("reuse", f"the file's content has not changed since the extraction, by {kind}"), now
     return ClipDecision("extract", "the file's content has changed since the extraction"), now
 
 
@@ -172,7 +204,7 @@ def _recorded_item(clip_id: str, store: Store) -> VideoItem | None:
     """The clip with its stored path, or with the path inferred from the store's other clips."""
     source = store.last_source(clip_id)
     if source is not None:
-        return VideoItem(clip_id, Path(source.path))
+        return VideoItem(clip_id, recorded_place(source))
     for other in store.clip_ids[:1]:
         path = store.source(other).path
         guess = Path(path.removesuffix(other)) / clip_id
@@ -205,4 +237,5 @@ def _stored_sentences(clip_id: str, store: Store) -> list[str]:
 
 
 def _state(source: Source) -> str:
-    return f"{source.size:,} bytes, modified {when_text(source.mtime_ns)}"
+    changed = f"modified {when_text(source.mtime_ns)}" if source.mtime_ns else "its server names no time"
+    return f"{source.size:,} bytes, {changed}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from extract.decode.probe import probe_clip
 from extract.errors import NoDecoderError, NoFramesError, NoVideoStreamError, VideoError, VideoTimeoutError
 from extract.records import VideoItem, VideoTruth
+from extract.system.addresses import Address
 from extract.system.cores import default_decode_threads
 from extract.videos.rule import SamplingRule
 from extract.videos.sources import source_of
@@ -118,7 +119,7 @@ def scan_videos(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="scan")
     try:
         for item in items:
-            compares = sizes.get(os.path.abspath(item.path)) in shared
+            compares = sizes.get(_name(item)) in shared
             waiting.append(pool.submit(_scan, item, sampling, with_digest=compares))
             if len(waiting) >= CLIPS_AHEAD * threads:
                 yield _with_duplicate(waiting.popleft().result(), first_with)
@@ -129,9 +130,9 @@ def scan_videos(
 
 
 def _sizes(items: Sequence[VideoItem]) -> dict[str, int]:
-    """Size in bytes of every existing, non-empty file, by absolute path."""
+    """Size in bytes of every existing, non-empty local file, by absolute path."""
     sizes = {}
-    for path, item in {os.path.abspath(item.path): item for item in items}.items():
+    for path, item in {_name(item): item for item in items if not isinstance(item.path, Address)}.items():
         try:
             sizes[path] = source_of(item, with_digest=False).size
         except VideoError:
@@ -139,11 +140,17 @@ def _sizes(items: Sequence[VideoItem]) -> dict[str, int]:
     return {path: size for path, size in sizes.items() if size}
 
 
+def _name(item: VideoItem) -> str:
+    """The absolute path, or the address."""
+    return str(item.path) if isinstance(item.path, Address) else os.path.abspath(item.path)
+
+
 def _scan(item: VideoItem, sampling: SamplingRule, *, with_digest: bool) -> ScanResult:
-    result = ScanResult(item.clip_id, os.path.abspath(item.path))
+    result = ScanResult(item.clip_id, _name(item))
     try:
         source = source_of(item, with_digest=with_digest)
-        result = replace(result, size_bytes=source.size, digest=source.digest)
+        digest = source.digest if with_digest else ""  # the ETags of two files may be equal by chance
+        result = replace(result, size_bytes=source.size, digest=digest)
         probe = probe_clip(item, sampling)
     except VideoError as error:
         kind = next(flag for kind, flag in FAILURE_FLAGS.items() if isinstance(error, kind))

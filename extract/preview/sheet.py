@@ -21,9 +21,10 @@ from extract.preview.drawing import SheetFrame, SheetRow, check_output, write_sh
 from extract.preview.rows import Picking, RowPlan, WindowCut, spread
 from extract.records import ClipEmbeddings, SampledFrames, Source, VideoItem, VideoTruth
 from extract.store.reader import Store
+from extract.store.schema import same_source
 from extract.text import counted, span_text
 from extract.videos.rule import SamplingRule
-from extract.videos.sources import source_of
+from extract.videos.sources import recorded_place, source_of
 
 CHUNK_FRAMES = 16
 TINY_PIXELS = 8
@@ -219,7 +220,7 @@ def _rows_of_frames(store: Store, clip_id: str, picking: Picking) -> list[SheetR
 def _rows_of_store(store: Store, clip_id: str, settings: DecodeSettings, picking: Picking) -> list[SheetRow]:
     clip, source = store.read_lazily(clip_id), store.source(clip_id)
     plans = picking.plan(clip.pts_seconds)
-    item = VideoItem(clip_id, Path(source.path), end_seconds=float(clip.pts_seconds[-1]) + SAME_TIME_SECONDS)
+    item = VideoItem(clip_id, recorded_place(source), end_seconds=float(clip.pts_seconds[-1]) + SAME_TIME_SECONDS)
     frames = _frames_again(item, settings, clip, _shown(plans))
     return _rows(clip_id, plans, frames, remark=_changed(item, source))
 
@@ -249,8 +250,7 @@ def _frames_again(
 
 def _changed(item: VideoItem, then: Source) -> str:
     now = source_of(item, with_digest=False)
-    changed = (now.size, now.mtime_ns) != (then.size, then.mtime_ns)
-    return "the video has changed since the extraction" if changed else ""
+    return "" if same_source(now, then) else "the video has changed since the extraction"
 
 
 def _attempt(clip_id: str, make_rows: Callable[[], list[SheetRow]]) -> list[SheetRow]:

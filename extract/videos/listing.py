@@ -1,4 +1,4 @@
-"""The user's target -> the list of clips: a folder, a glob, one file, or a CSV with a `path` column.
+"""The user's target -> the list of clips: a folder, a glob, one file, an address, or a CSV with a `path` column.
 
 An existing path is never read as a glob or a span: data sets have names with brackets and `#`.
 """
@@ -17,10 +17,12 @@ from pathlib import Path, PurePosixPath
 
 from extract.errors import UsageError
 from extract.records import VideoItem
+from extract.system.addresses import Address, as_address
 from extract.system.files import read_text, reason_of
 from extract.system.separators import separator_hint
 from extract.text import counted, first_few
 from extract.videos.left_out import LeftOut, walk
+from extract.videos.remote import list_files
 from extract.videos.sources import IMAGE_ENDINGS, NUMBER_AT_END, is_numbered_image, natural_key
 
 # fmt: off
@@ -77,13 +79,15 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
 
     Args:
         target: A folder (searched with its sub-folders; one that directly holds numbered pictures is one clip), a
-            glob, a file, `file#t=start,end`, or a CSV with a `path` column.
+            glob, a file, `file#t=start,end`, or a CSV with a `path` column; or the address of a video, or of a folder
+            or glob on S3.
 
     Returns:
         The clips, in natural order of their ids (clip2 before clip10); none if no folder can be read.
 
     Raises:
         UsageError: Nothing is there, a table is malformed, or two clips have the same id.
+        RemoteReadError: A server does not say what is there.
     """
     path, left_out = Path(target), LeftOut(target)
     if path.is_dir():
@@ -95,11 +99,9 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
     elif span := _as_span(str(target)):
         file, start, end = span
         items = [VideoItem(_span_id(file.name, start, end), file, start, end)]
-    elif address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(target)):
-        raise UsageError(
-            f"{target}: {address[0]} is not supported, only local files and folders are; copy the videos "
-            "to a folder, or mount it, and give that"
-        )
+    elif address := as_address(str(target)):
+        left_out = LeftOut(str(address))
+        items = _of_address(address, left_out)
     elif glob.has_magic(str(target)):
         items = _of_glob(str(target), left_out)
     else:
@@ -174,6 +176,28 @@ def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
     return items
 
 
+def _of_address(address: Address, left_out: LeftOut) -> list[VideoItem]:
+    """One video, or those of a folder or a glob on S3."""
+    if Path(address.name).suffix.lower() == ".csv":
+        raise UsageError(f"{address}: a list of clips is read from a local file; copy it, its paths may be addresses")
+    if address.scheme != "s3":
+        if not address.name or str(address).endswith("/"):
+            raise UsageError(f"{address}: a web server does not list its files; give a CSV whose paths are addresses")
+        return [VideoItem(address.name, address)]
+    files = list_files(address)
+    if files is None:
+        return [VideoItem(address.name, address)]
+    items = []
+    for name, file, source in files:
+        if Path(name).suffix.lower() in VIDEO_ENDINGS:
+            items.append(VideoItem(name, file, listed=source))
+        else:
+            left_out.add("which are not videos; pictures are read from a local disk only", name)
+    if not items:
+        raise UsageError(f"{address} holds no videos ({counted(len(files), 'other file')}); looked for {_endings()}")
+    return items
+
+
 def _kind_of(name: str, *, beside_videos: bool = False) -> str:
     """What kind of file a left-out file is."""
     if os.path.splitext(name)[1].lower() not in IMAGE_ENDINGS:
@@ -231,17 +255,15 @@ def _of_table(table: Path) -> list[VideoItem]:
 
 
 def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
-    path, start, end = table.parent / row["path"], 0.0, math.inf
-    if "\\" in row["path"] and not path.exists():  # written on Windows
-        path = table.parent / row["path"].replace("\\", "/")
-    if not path.exists() and (span := _as_span(str(path))):
-        path, start, end = span
+    path, start, end = _place_of_row(row["path"], table, number)
     start = _seconds(row["start_seconds"], start, f"{table} line {number}: start_seconds")
     end = _seconds(row["end_seconds"], end, f"{table} line {number}: end_seconds")
     if not 0 <= start < end:
         raise UsageError(
             f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
         )
+    if isinstance(path, Address):
+        return VideoItem(row["clip_id"] or _span_id(path.clip_id, start, end), path, start, end)
     if not row["clip_id"] and not _is_below(path, table.parent):
         raise UsageError(
             f"{table} line {number}: {row['path']} is not below the folder of the list, so the clip has no name "
@@ -252,11 +274,24 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
     return VideoItem(clip_id, path, start, end)
 
 
+def _place_of_row(text: str, table: Path, number: int) -> tuple[Path | Address, float, float]:
+    """Where the video of a row is, and its span."""
+    try:
+        if as_address(text):
+            return _as_span(text) or (Address(text), 0.0, math.inf)
+    except UsageError as error:
+        raise UsageError(f"{table} line {number}: {error}") from None
+    path = table.parent / text
+    if "\\" in text and not path.exists():  # written on Windows
+        path = table.parent / text.replace("\\", "/")
+    return (not path.exists() and _as_span(str(path))) or (path, 0.0, math.inf)
+
+
 def _is_below(path: Path, folder: Path) -> bool:
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
-def _as_span(text: str) -> tuple[Path, float, float] | None:
+def _as_span(text: str) -> tuple[Path | Address, float, float] | None:
     """`path#t=start,end` split into its parts, or None."""
     match = SPAN.match(text)
     if match is None:
@@ -264,7 +299,7 @@ def _as_span(text: str) -> tuple[Path, float, float] | None:
     start, end = float(match["start"]), float(match["end"])
     if start >= end:
         raise UsageError(f"the span {text} must end after it starts")
-    return Path(match["path"]), start, end
+    return as_address(match["path"]) or Path(match["path"]), start, end
 
 
 def _span_id(name: str, start: float, end: float) -> str:

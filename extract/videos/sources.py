@@ -1,4 +1,4 @@
-"""What a clip is made from: its files, their size, time and content."""
+"""What a clip is made from: its files, their size, time and content; of an address, what its server says."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import re
 import stat
 from pathlib import Path
 
-from extract.errors import UnreadableVideoError
+from extract.errors import UnreadableVideoError, UsageError
 from extract.records import Source, VideoItem
+from extract.system.addresses import Address, as_address
 from extract.system.files import open_regular, reason_of
+from extract.videos import remote
 
 IMAGE_ENDINGS = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 NUMBER_AT_END = re.compile(r"\d+$")
 
 
-def check_file(path: Path) -> None:
-    """Check that there is something to read, without opening it.
+def check_file(path: Path | Address) -> None:
+    """Check that there is something to read, without opening it; an address is not asked.
 
     Args:
         path: A video, or a folder of numbered pictures.
@@ -25,6 +27,8 @@ def check_file(path: Path) -> None:
     Raises:
         UnreadableVideoError: It is missing, empty, or neither a file nor a folder.
     """
+    if isinstance(path, Address):
+        return
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:
@@ -45,11 +49,14 @@ def source_of(item: VideoItem, *, with_digest: bool) -> Source:
         with_digest: Whether to read and hash the whole content (SHA-256).
 
     Returns:
-        Size, modification time and digest; for a folder of pictures, those of all its pictures together.
+        Size, modification time and digest; for a folder of pictures, those of all its pictures together; for an
+        address, what its server says now, with its ETag as digest.
 
     Raises:
         UnreadableVideoError: The file is gone, may not be read, or is not one that can be hashed.
     """
+    if isinstance(item.path, Address):
+        return remote.look_up(item.path)
     try:
         files = numbered_images(item.path) if item.path.is_dir() else [item.path]
         states = [os.stat(file) for file in files]
@@ -62,6 +69,31 @@ def source_of(item: VideoItem, *, with_digest: bool) -> Source:
         mtime_ns=max((state.st_mtime_ns for state in states), default=0),
         digest=digest,
     )
+
+
+def known_source(item: VideoItem, *, with_digest: bool) -> Source:
+    """`source_of`, or what a listing said a moment ago."""
+    return item.listed if item.listed is not None else source_of(item, with_digest=with_digest)
+
+
+def recorded_place(source: Source) -> Path | Address:
+    """Where to read a clip again that a store holds.
+
+    Raises:
+        UnreadableVideoError: Its address is not complete, or cannot be read by this version.
+    """
+    try:
+        address = as_address(source.path)
+    except UsageError as error:
+        raise UnreadableVideoError(str(error)) from error
+    if address is None:
+        return Path(source.path)
+    if address.has_query:
+        raise UnreadableVideoError(
+            f"{address} was read with a query, which no store keeps because it may hold a signature; give the videos "
+            "instead of the store"
+        )
+    return address
 
 
 def numbered_images(folder: Path) -> list[Path]:
@@ -108,6 +140,6 @@ def _digest(files: list[Path]) -> str:
     return whole.hexdigest()
 
 
-def unreadable(path: Path, error: Exception) -> UnreadableVideoError:
+def unreadable(path: Path | Address, error: Exception) -> UnreadableVideoError:
     """The error for a file that cannot be read, with the reason."""
     return UnreadableVideoError(f"{path} cannot be read ({reason_of(error)}); restore it or leave it out")

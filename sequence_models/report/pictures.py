@@ -55,10 +55,15 @@ def link_to(store: Store, clip_id: str, span: tuple[float, float] | None) -> str
         clip_id: The clip.
         span: First and last second; None = the whole clip.
     """
-    path = Path(store.source(clip_id).path)
-    if store.recipe.get("source") == "imported" or not path.is_absolute() or not path.exists():
+    if store.recipe.get("source") == "imported":
         return ""
-    return path.as_uri() + ("#t={:.3f},{:.3f}".format(*span) if span and path.is_file() else "")
+    where, part = store.source(clip_id).path, "#t={:.3f},{:.3f}".format(*span) if span else ""
+    path = Path(where)
+    if where.startswith(("https://", "http://")) and not where.endswith("?"):  # else its query is missing
+        return where + part
+    if not (path.is_absolute() and path.exists()):
+        return ""
+    return path.as_uri() + (part if path.is_file() else "")
 
 
 def strip_of(store: Store, clip_id: str, times: np.ndarray | None) -> dict[str, Any]:

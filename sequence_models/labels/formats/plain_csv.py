@@ -15,6 +15,7 @@ import posixpath
 from pathlib import Path, PurePosixPath
 
 from extract.errors import LabelError
+from extract.system.addresses import as_address
 from extract.system.files import read_regular, unguarded
 from extract.system.separators import separator_hint
 from sequence_models.labels.formats.tool_files import UTF16
@@ -213,14 +214,19 @@ def _listed_id(path: Path, line: int, cells: dict[str, str]) -> str:
     """The clip_id that extraction gives a line of a list of clips."""
     if cells.get("clip_id"):
         return cells["clip_id"]
-    video = PurePosixPath(_filled(path, line, cells, "path"))
-    folder = PurePosixPath(path.parent.absolute().as_posix())
-    name = posixpath.normpath(video.relative_to(folder) if video.is_relative_to(folder) else video)
+    name = _listed_name(path, _filled(path, line, cells, "path"))
     start, end = (
         _number(path, line, cells, column) if cells.get(column) else otherwise
         for column, otherwise in (("start_seconds", 0.0), ("end_seconds", math.inf))
     )
     return name if start == 0 and math.isinf(end) else f"{name}#t={start:.6f},{end:.6f}"
+
+
+def _listed_name(path: Path, text: str) -> str:
+    if address := as_address(text):
+        return address.clip_id
+    video, folder = PurePosixPath(text), PurePosixPath(path.parent.absolute().as_posix())
+    return posixpath.normpath(video.relative_to(folder) if video.is_relative_to(folder) else video)
 
 
 def _interval(
