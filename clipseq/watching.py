@@ -68,6 +68,7 @@ class Watch:
         patience_seconds: float,
     ) -> None:
         opened = live_source(source, format=format)
+        refuse_to_stream(run.settings, None)
         refuse_to_predict(run)
         import_keras_quietly()
         from sequence_models.runs.fitted import predicting_decision, predicting_models

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +39,7 @@ JUMP_SECONDS = 10.0  # forward on a stream's own clock: what was before says not
 BACK_SECONDS = 1.0  # backward: the sender has started again; less is a frame out of order
 KEYFRAME_SECONDS = 10.0  # a stream that sends no keyframe for so long is decoded without
 WAIT_SECONDS = (0.5, 5.0)  # before the first and the later attempts to open a stream again
+FRAMEWISE = ("wrapped_avframe",)  # of lavfi, which marks no keyframes
 POLL_SECONDS = 0.2
 
 
@@ -282,21 +283,27 @@ class _StreamReader:
 
     def _decoded(self, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
         """The frames from the first keyframe on."""
-        started, began = False, time.monotonic()
-        for packet in container.demux(stream):
-            if self._stopped.is_set():
-                return
-            started = started or packet.is_keyframe or time.monotonic() - began > KEYFRAME_SECONDS
-            if not started:
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                self.damaged += 1
-                continue
-            for frame in frames:
-                self.damaged += frame.is_corrupt
-                yield frame
+        codec, began = stream.codec_context.codec, time.monotonic()
+        started = codec.intra_only or codec.name in FRAMEWISE  # every frame stands for itself
+        try:
+            for packet in container.demux(stream):
+                if self._stopped.is_set():
+                    return
+                started = started or packet.is_keyframe or time.monotonic() - began > KEYFRAME_SECONDS
+                yield from self._counted(packet.decode) if started else ()
+        except av.error.FFmpegError:
+            yield from self._counted(lambda: stream.decode(None))  # those that the decoder still held
+            raise
+
+    def _counted(self, decode: Callable[[], list[av.VideoFrame]]) -> list[av.VideoFrame]:
+        """The frames that a call gives; damage is counted."""
+        try:
+            frames = decode()
+        except av.error.FFmpegError:
+            self.damaged += 1
+            return []
+        self.damaged += sum(frame.is_corrupt for frame in frames)
+        return frames
 
     def _take_part(self, frames: Iterator[av.VideoFrame]) -> None:
         """Sample the frames of one connection, and begin a new part where its clock jumps."""

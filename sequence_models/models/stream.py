@@ -46,7 +46,7 @@ class StreamedModel:
         self._load(self._fresh)
 
     def logits(self, row: np.ndarray, *, stream: int = 0) -> np.ndarray:
-        """Logits (K,) of the next timestep of a stream, an embedding (D,) with derived channels or a frame (H, W, C)."""
+        """Logits (K,) of a stream's next timestep: an embedding (D,) with derived channels, or a frame (H, W, C)."""
         if stream != self._current:
             self._kept[self._current] = [np.array(ops.convert_to_numpy(state)) for state in self._states]
             self._load(self._kept[stream])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sequence_models.prediction import viterbi
-from sequence_models.prediction.viterbi import decode, equal_prices, prices_of
+from sequence_models.prediction.viterbi import OnlineDecoder, decode, equal_prices, prices_of
 
 
 def worth(scores, prices, path):
@@ -78,3 +78,16 @@ def test_prices_are_those_of_the_training_labels():
     staying = np.exp(-np.diag(prices))
     assert staying[0] == pytest.approx(3 / 6)  # stayed twice, left twice, each once more
     assert prices[0, 1] < prices[0, 2]
+
+
+@pytest.mark.parametrize("lag", [0, 1, 4, 50])
+@pytest.mark.parametrize("steps", [1, 3, 30])
+@pytest.mark.parametrize("equal", [True, False])
+def test_labels_one_by_one_are_those_of_the_whole_with_that_lag(lag, steps, equal):
+    rng = np.random.default_rng(lag + steps)
+    scores = rng.normal(0, 1, (steps, 4))
+    prices = equal_prices([1.0], 4) if equal else random_prices(rng, 4)
+    decoder = OnlineDecoder(prices[0], lag)
+    said = [label for row in scores if (label := decoder.push(row)) is not None]
+    assert len(said) == max(steps - lag, 0)
+    np.testing.assert_array_equal(said + decoder.finish(), decode([scores], prices, lag=lag)[0][0])
