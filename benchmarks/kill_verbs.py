@@ -75,6 +75,7 @@ class Verb(NamedTuple):
 VERBS = {
     "import": Verb("features", ("import-features", "@features", "--output", "@store", "--fps", "8")),
     "pack": Verb("import", ("pack", "@store", "@packed.h5")),
+    "merge": Verb("pack", ("merge", "@packed.h5", "@store", "--output", "@merged")),
     "train": Verb(
         "clips", ("train", "@clips", "--labels", "@frames.csv", "--task", "many-to-many", *FIT, "--run", "@run")
     ),
@@ -337,7 +338,7 @@ def _damage(path: Path) -> str:
 
 def _grows(file: str) -> bool:
     """Whether a file is added to while a verb works: logs, a store, the list of models that are done."""
-    return file.endswith(("compare.json", "store")) or "/logs/" in file
+    return file.endswith(("compare.json", "store", "merged")) or "/logs/" in file
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -120,6 +120,29 @@ def add_pack(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return parser
 
 
+def add_merge(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq merge`."""
+    parser = verbs.add_parser(
+        "merge",
+        help="join stores of one recipe, such as those of several machines",
+        description="Bring the clips and failures of several stores into one directory. Shards get a second name there "
+        "where the disk allows it, and are copied elsewhere; a clip that several stores have is kept once. Stores of "
+        "different recipes are refused. Rerun it at any time: it adds what is missing.",
+        epilog="example:\n  clipseq merge node1/features node2/features --output features/\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "stores", nargs="+", metavar="STORE", help="stores' directories, or packed .h5 files; only read"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the feature store to make or add to")
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="where stores have different rows for one clip, take those written last (they are refused)",
+    )
+    return parser
+
+
 def add_import(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq import-features`."""
     parser = verbs.add_parser(

@@ -31,6 +31,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     parsers.add_why(verbs).set_defaults(run=run_why)
     parsers.add_verify(verbs).set_defaults(run=run_verify)
     parsers.add_pack(verbs).set_defaults(run=run_pack)
+    parsers.add_merge(verbs).set_defaults(run=run_merge)
     parsers.add_import(verbs).set_defaults(run=run_import)
     parsers.add_export(verbs).set_defaults(run=run_export)
     parsers.add_inspect_backbone(verbs).set_defaults(run=run_inspect_backbone)
@@ -233,6 +234,18 @@ def run_pack(arguments: argparse.Namespace) -> int:
     packed = pack(arguments.store, arguments.file)
     clips, frames = counted(packed.num_clips, "clip"), counted(packed.num_frames, "frame")
     print(f"wrote {packed.path}: {clips}, {frames}, {packed.num_bytes / 1e6:,.1f} MB")
+    return 0
+
+
+def run_merge(arguments: argparse.Namespace) -> int:
+    """`clipseq merge`: several stores become one."""
+    from extract.store.merge import merge
+    from extract.text import counted
+
+    merged = merge(arguments.stores, arguments.output, newest=arguments.newest)
+    held = f"{counted(merged.num_clips, 'clip')}, {counted(merged.num_frames, 'frame')}"
+    repeated = f"; {counted(merged.num_repeated, 'clip')} of several stores kept once" if merged.num_repeated else ""
+    print(f"{merged.path} holds {held}: added {counted(merged.num_shards, 'shard')}{repeated}")
     return 0
 
 

@@ -14,8 +14,8 @@ KILL_FUZZ = Path(__file__).parents[1] / "benchmarks" / "kill_fuzz.py"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and POSIX signals")
-def test_killed_imports_and_packs_end_as_undisturbed_ones():
-    command = [sys.executable, str(KILL_FUZZ), "--verbs", "import,pack", "--kills", "10", "--seed", "1"]
+def test_killed_imports_packs_and_merges_end_as_undisturbed_ones():
+    command = [sys.executable, str(KILL_FUZZ), "--verbs", "import,pack,merge", "--kills", "10", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == (
         "10 kills, all of them at work, 0 half-written, 0 leftovers, 0 different, 0 untold"

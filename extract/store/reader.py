@@ -196,6 +196,10 @@ class Store:
             raise UnknownClipError(f"{held}; {meant}" if meant else f"{held}.")
         return self._rows.parts(clip_id)
 
+    def segments(self, clip_id: str) -> list[Segment]:
+        """All parts of a clip, of any version and in no order; empty for an unknown clip."""
+        return self._rows.segments(clip_id)
+
     def truth_bytes(self, part: Segment) -> bytes:
         """The truth record stored with a part, as raw bytes; b"" if there is none."""
         shard = self.shards[part.shard]

@@ -283,7 +283,7 @@ def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
         DamagedShardError: The rows or the truth record of a part are not those that were written.
     """
     for part in store.parts(clip_id):
-        yield from _checked_part(store, clip_id, part, RowsDigest())
+        yield from checked_part(store.shards[part.shard], part.row, clip_id, RowsDigest())
 
 
 def rows_digest(store: Store, clip_id: str) -> str:
@@ -295,19 +295,23 @@ def rows_digest(store: Store, clip_id: str) -> str:
     whole, parts = RowsDigest(), store.parts(clip_id)
     for part in parts:
         of_part = whole if len(parts) == 1 else RowsDigest()  # so that most clips are hashed once
-        for block in _checked_part(store, clip_id, part, of_part):
+        for block in checked_part(store.shards[part.shard], part.row, clip_id, of_part):
             if of_part is not whole:
                 whole.update(block)
     return whole.hexdigest(f"{store.dtype}{store.row_shape}".encode())
 
 
-def _checked_part(store: Store, clip_id: str, part: Segment, digest: RowsDigest) -> Iterator[Block]:
-    shard = store.shards[part.shard]
+def checked_part(shard: Shard, row: int, clip_id: str, digest: RowsDigest) -> Iterator[Block]:
+    """The rows of one row of a clip table, like `part_blocks`, added to a digest and checked once read.
+
+    Raises:
+        DamagedShardError: They, or the truth record, are not those that were written.
+    """
     file = ShardFile(shard.path)
-    for block in part_blocks(shard, file, part.row):
+    for block in part_blocks(shard, file, row):
         digest.update(block)
         yield block
-    if digest.hexdigest(_truth_bytes(shard, file, part.row)) != shard.columns["rows_digest"][part.row].decode():
+    if digest.hexdigest(_truth_bytes(shard, file, row)) != shard.columns["rows_digest"][row].decode():
         raise damaged(shard.path, f"the digest of {clip_id} is wrong")
 
 

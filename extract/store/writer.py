@@ -98,7 +98,7 @@ class StoreWriter:
         self._rules, self._clips_from = rules, clips_from
         self._newest_ns = after_ns
         self.writer = writer_id()
-        _claim(self.path, recipe)
+        claim(self.path, recipe)
         remove_stale_temporaries(self.path)
         self._row_shape = _row_shape_of(self.path, self.dtype)
         self._open: dict[str, _OpenClip] = {}
@@ -291,8 +291,14 @@ class StoreWriter:
         return rows
 
 
-def _claim(path: Path, recipe: dict[str, object]) -> None:
-    """Creates the directory and recipe.json; the first of several writers wins, the others compare with it."""
+def claim(path: Path, recipe: dict[str, object]) -> None:
+    """Creates the directory and recipe.json; the first of several writers wins, the others compare with it.
+
+    Raises:
+        RecipeMismatchError: It was made with another recipe.
+        StoreError: It is a file, or its recipe cannot be read.
+        WriteError: It cannot be written.
+    """
     check_recipe(path, recipe)
     stored = read_recipe(path)
     if stored is not None:

@@ -63,3 +63,19 @@ def change_row(shard, clip_id, dataset="embeddings", value=b"\x01"):
     offset = extent.offset + int(opened.columns["start"][row]) * extent.row_bytes
     content[offset : offset + len(value)] = value
     shard.write_bytes(content)
+
+
+def content(path):
+    """Every clip of a store, to the byte."""
+    store = open_store(path)
+    clips = {clip_id: store.read(clip_id) for clip_id in store.clip_ids}
+    return {
+        clip_id: (
+            c.embeddings.tobytes(),
+            c.frame_indices.tobytes(),
+            c.pts_seconds.tobytes(),
+            c.truth,
+            store.source(clip_id),
+        )
+        for clip_id, c in clips.items()
+    }

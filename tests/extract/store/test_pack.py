@@ -2,7 +2,7 @@ import os
 
 import pytest
 from places import dead_pid
-from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row, make_store, shard_of
+from store_examples import LENGTHS, RECIPE, SOURCE, add_clip, append, change_row, content, make_store, shard_of
 
 from extract.errors import DamagedShardError, StoreError, UsageError
 from extract.store.pack import pack
@@ -10,21 +10,6 @@ from extract.store.reader import open_store
 from extract.store.recipe import is_store
 from extract.store.writer import StoreWriter
 from extract.system import files
-
-
-def content(path):
-    store = open_store(path)
-    clips = {clip_id: store.read(clip_id) for clip_id in store.clip_ids}
-    return {
-        clip_id: (
-            c.embeddings.tobytes(),
-            c.frame_indices.tobytes(),
-            c.pts_seconds.tobytes(),
-            c.truth,
-            store.source(clip_id),
-        )
-        for clip_id, c in clips.items()
-    }
 
 
 @pytest.fixture
