@@ -28,6 +28,7 @@ SEAM = ("errors", "options", "text", "records", "system", "store", "command_line
 WIDER_SEAM = {
     "models": ("backbones", "engines"),
     "training": ("backbones", "engines"),
+    "prediction": ("decode",),
     "report": ("decode",),
     "export": ("backbones",),
 }
@@ -37,7 +38,7 @@ HOMES = {
     "ray": ("extract/jobs/cluster",),
     "tensorflow": ("extract/system/quiet_start", "sequence_models/export/"),
     "pandas": ("clipseq/",),
-    "matplotlib": ("sequence_models/report/", "extract/preview/"),
+    "matplotlib": ("sequence_models/report/", "extract/system/lettering"),
     "jinja2": ("sequence_models/report/",),
 }
 NO_KERAS = {
