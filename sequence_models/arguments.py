@@ -196,6 +196,7 @@ def add_show_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("labels", type=Path, metavar="IN", help="a label file or folder, as for --labels of train")
     parser.add_argument("--against", type=Path, metavar="IN2", help="labels of the same videos by somebody else")
+    parser.add_argument("--against-tier", metavar="NAME", help="the ELAN tier of IN2, if it is not that of --tier")
     _add_label_flags(parser)
     return parser
 

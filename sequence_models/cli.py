@@ -188,17 +188,17 @@ def run_show_labels(arguments: argparse.Namespace) -> int:
     from itertools import combinations
 
     from sequence_models.labels.overview import overview_text
-    from sequence_models.labels.reading import read_chosen
+    from sequence_models.labels.reading import read_chosen, read_two
     from sequence_models.scoring.agreement import agreement, agreement_text, by_annotator
 
     settings = _label_settings(arguments)
-    table = read_chosen(arguments.labels, settings)
-    print(overview_text(table))
     if arguments.against:
-        other = read_chosen(arguments.against, settings)
-        print(f"\n{overview_text(other)}")
+        table, other = read_two(arguments.labels, arguments.against, settings, other_tier=arguments.against_tier)
+        print(f"{overview_text(table)}\n\n{overview_text(other)}")
         pairs = [((str(arguments.labels), table), (str(arguments.against), other))]
     else:
+        table = read_chosen(arguments.labels, settings)
+        print(overview_text(table))
         pairs = list(combinations(by_annotator(table).items(), 2))
     for (name, first), (other_name, second) in pairs:
         found = agreement(first, second, rate=arguments.labels_fps)
