@@ -281,7 +281,8 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     if arguments.annotate:
         say(write_annotated(*said, arguments.annotate))
     if arguments.json:
-        print(json.dumps({"output": str(arguments.output), "clips": [clip.clip_id for clip in clips]}))
+        output = None if arguments.output is None else str(arguments.output)
+        print(json.dumps({"output": output, "clips": [clip.clip_id for clip in clips]}))
     return 0
 
 
