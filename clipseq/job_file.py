@@ -25,6 +25,7 @@ ADDERS = {
     "compare": add_compare,
     "predict": add_predict,
 }
+ALWAYS = {"predict": ("output",)}  # what a job must know, to tell whether it is stale
 RUN = "run"  # the key for what is the first word of clipseq predict
 
 
@@ -128,7 +129,11 @@ class _Reader:
                 raise self.error(verb, key, str(error).replace(known[key], key, 1), number) from None
             given[known[key]] = value
         actions = named_actions(parser)
-        needed = [key for key, name in known.items() if actions[name].required and name not in given]
+        needed = [
+            key
+            for key, name in known.items()
+            if (actions[name].required or key in ALWAYS.get(verb, ())) and name not in given
+        ]
         if needed:
             raise self.error(verb, None, f"[{verb}] needs {needed[0]}", number)
         return named_arguments(parser, given)

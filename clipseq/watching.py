@@ -25,7 +25,7 @@ from extract.records import SampledFrames
 from extract.store.recipe import fingerprint
 from extract.system.quiet_start import import_keras_quietly
 from sequence_models.prediction.live import LivePredictor, refuse_to_stream
-from sequence_models.prediction.tables import label_text
+from sequence_models.prediction.tables import label_names
 from sequence_models.records import Prediction
 from sequence_models.runs.checks import refuse_to_predict
 from sequence_models.runs.run import Run
@@ -141,10 +141,7 @@ class Watch:
 
     def _said(self, prediction: Prediction) -> LiveLabel:
         step, names = self._waiting.popleft(), self._run.vocabulary
-        label, raw = (
-            label_text(names, each[0], multi_label=prediction.multi_label)
-            for each in (prediction.labels, prediction.raw_labels)
-        )
+        label, raw = (label_names(each, names)[0] for each in (prediction.labels, prediction.raw_labels))
         probabilities = dict(zip(names, map(float, prediction.probabilities[0]), strict=True))
         delay = time.monotonic() - step.arrived
         return LiveLabel(step.pts_seconds, step.frame, label, raw, probabilities, delay, step.part, step.picture)

@@ -111,7 +111,26 @@ def add_predict(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "target", nargs="+", metavar="STORE_OR_VIDEOS", help="feature store(s), or videos as for extract"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FILE.csv", help="one line per clip, or per frame; see --to"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="one line per clip, or per timestep, as .csv, or in full precision as .jsonl or .parquet; see --to",
+    )
+    parser.add_argument(
+        "--beside",
+        action="store_true",
+        help="write a file beside each video: VIDEO.predictions.csv, or with --to the format's; also without --output",
+    )
+    parser.add_argument(
+        "--every-frame",
+        action="store_true",
+        help="one line per original frame, with what the last timestep at or before it says, as in the scores",
+    )
+    parser.add_argument(
+        "--annotate",
+        type=Path,
+        metavar="OUT.mp4",
+        help="write the video, which must be a single one, with label, probability and a ribbon; also without --output",
     )
     parser.add_argument(
         "--to",
@@ -179,6 +198,25 @@ def add_show_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParse
     )
     parser.add_argument("labels", type=Path, metavar="IN", help="a label file or folder, as for --labels of train")
     parser.add_argument("--against", type=Path, metavar="IN2", help="labels of the same videos by somebody else")
+    parser.add_argument("--against-tier", metavar="NAME", help="the ELAN tier of IN2, if it is not that of --tier")
+    _add_label_flags(parser)
+    return parser
+
+
+def add_draw_labels(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The arguments of `clipseq draw-labels`."""
+    parser = verbs.add_parser(
+        "draw-labels",
+        help="write a video with its labels below the pictures",
+        description="Write a video again with the labels that a label file or folder holds for it: below every frame "
+        "its classes, its time, and a ribbon of 10 seconds before and after. Every frame keeps its time, the sound is "
+        "kept, rotation is applied.",
+        epilog="example:\n  clipseq draw-labels events.csv videos/cage1.mp4 --output cage1_labels.mp4\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="a label file or folder, as for --labels of train")
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="a video, or a folder of numbered pictures")
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT.mp4", help="a new .mp4 or .mov file")
     _add_label_flags(parser)
     return parser
 

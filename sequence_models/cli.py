@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sequence_models.arguments import (
-    TASKS,
     add_compare,
     add_convert_labels,
+    add_draw_labels,
     add_evaluate,
     add_export,
     add_predict,
@@ -40,6 +40,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_score(verbs).set_defaults(run=run_score)
     add_convert_labels(verbs).set_defaults(run=run_convert_labels)
     add_show_labels(verbs).set_defaults(run=run_show_labels)
+    add_draw_labels(verbs).set_defaults(run=run_draw_labels)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -187,21 +188,39 @@ def run_show_labels(arguments: argparse.Namespace) -> int:
     from itertools import combinations
 
     from sequence_models.labels.overview import overview_text
-    from sequence_models.labels.reading import read_chosen
+    from sequence_models.labels.reading import read_chosen, read_two
     from sequence_models.scoring.agreement import agreement, agreement_text, by_annotator
 
     settings = _label_settings(arguments)
-    table = read_chosen(arguments.labels, settings)
-    print(overview_text(table))
     if arguments.against:
-        other = read_chosen(arguments.against, settings)
-        print(f"\n{overview_text(other)}")
+        table, other = read_two(arguments.labels, arguments.against, settings, other_tier=arguments.against_tier)
+        print(f"{overview_text(table)}\n\n{overview_text(other)}")
         pairs = [((str(arguments.labels), table), (str(arguments.against), other))]
     else:
+        table = read_chosen(arguments.labels, settings)
+        print(overview_text(table))
         pairs = list(combinations(by_annotator(table).items(), 2))
     for (name, first), (other_name, second) in pairs:
         found = agreement(first, second, rate=arguments.labels_fps)
         print(f"\n{agreement_text(found, names=(name, other_name))}")
+    return 0
+
+
+def run_draw_labels(arguments: argparse.Namespace) -> int:
+    """`clipseq draw-labels`: writes a video with its labels."""
+    from extract.system.files import check_target
+    from sequence_models.labels.reading import read_label_source, understood
+    from sequence_models.prediction.annotate import annotate, check_video_output, video_facts
+    from sequence_models.prediction.label_track import label_track
+
+    check_video_output(arguments.output, flag="--output")
+    check_target(arguments.output)
+    settings = _label_settings(arguments)
+    table = read_label_source(arguments.labels, settings)
+    print(f"{arguments.labels}: {understood(table)}")
+    facts = video_facts(arguments.video)
+    track, remark = label_track(table, arguments.video, facts, fps=settings.labels_fps)
+    print(annotate(arguments.video, arguments.output, track, facts) + remark)
     return 0
 
 
@@ -221,71 +240,50 @@ def check_predictions(arguments: argparse.Namespace) -> None:
     """Reject a path or format that predictions cannot be written to, before they are made.
 
     Raises:
-        UsageError: It does not end in .csv, or exists already; with --to, an unknown format or a run on whole clips.
+        UsageError: Nothing is to be written, an ending is unknown, or a file exists that holds no predictions; with
+            --to, an unknown format or a run on whole clips.
         WriteError: It cannot be written.
     """
     from extract.errors import UsageError
-    from extract.system.files import check_target
-    from sequence_models.prediction.tables import is_prediction_file
+    from sequence_models.runs.outputs import check_outputs
+    from sequence_models.runs.run import read_run
 
-    path = arguments.output
-    if arguments.to:
-        from sequence_models.runs.exported import refuse_to_export
-        from sequence_models.runs.run import read_run
-
-        refuse_to_export(read_run(arguments.run_directory), path, to=arguments.to)
-        if path.is_dir():
-            return
-    elif path.suffix.lower() != ".csv":
-        raise UsageError(f"--output {path} must end in .csv: predictions are written as CSV only")
-    elif path.is_file() and not is_prediction_file(path):
-        raise UsageError(f"--output {path} exists and holds no predictions: choose another name or remove it")
-    check_target(path)
+    if not (arguments.output or arguments.beside or arguments.annotate):
+        raise UsageError("say where predictions go: --output FILE.csv, --beside, or --annotate OUT.mp4")
+    check_outputs(
+        read_run(arguments.run_directory),
+        arguments.output,
+        to=arguments.to,
+        beside=arguments.beside,
+        every_frame=arguments.every_frame,
+        annotated=arguments.annotate,
+    )
 
 
 def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Path]) -> int:
-    """`clipseq predict` on feature stores: writes one CSV."""
+    """`clipseq predict` on feature stores: writes what the arguments ask for."""
     _import_keras()
     from sequence_models.runs.fitted import predict_clips
+    from sequence_models.runs.outputs import refuse_to_annotate, write_annotated, write_beside, write_output
     from sequence_models.runs.run import read_run
 
-    run = read_run(arguments.run_directory)
+    run, say = read_run(arguments.run_directory), _say(arguments)
+    if arguments.annotate:
+        refuse_to_annotate(stores[0])
     clips, predictions = predict_clips(run, stores, memory=arguments.memory)
-    _write_predictions(arguments, run, stores[0], clips, predictions)
+    said, how = (run, stores[0], clips, predictions), {"to": arguments.to, "every_frame": arguments.every_frame}
+    if arguments.output:
+        for line in write_output(*said, arguments.output, **how):
+            say(line)
+    if arguments.beside:
+        for line in write_beside(*said, **how):
+            say(line)
+    if arguments.annotate:
+        say(write_annotated(*said, arguments.annotate))
     if arguments.json:
-        print(json.dumps({"output": str(arguments.output), "clips": [clip.clip_id for clip in clips]}))
+        output = None if arguments.output is None else str(arguments.output)
+        print(json.dumps({"output": output, "clips": [clip.clip_id for clip in clips]}))
     return 0
-
-
-def _write_predictions(
-    arguments: argparse.Namespace, run: Run, store: str | Path, clips: Sequence[Any], predictions: Sequence[Any]
-) -> None:
-    from extract.text import counted
-    from sequence_models.prediction.tables import prediction_rows, write_predictions
-
-    say = _say(arguments)
-    if arguments.to:
-        from sequence_models.runs.exported import export_predictions
-
-        say(export_predictions(run, store, clips, predictions, arguments.output, to=arguments.to))
-        return
-    has_seconds = run.time_unit == "seconds"
-    rows = prediction_rows(
-        clips, predictions, vocabulary=run.vocabulary, task=run.settings.task, has_seconds=has_seconds
-    )
-    write_predictions(arguments.output, rows)
-    say(f"wrote {arguments.output}: {counted(clips, 'clip')}, {counted(rows[1:], 'line')}")
-    if run.settings.task == TASKS[1]:
-        label, raw_label = (rows[0].index(name) for name in ("label", "raw_label"))
-        changed = sum(row[label] != row[raw_label] for row in rows[1:])
-        if changed:
-            share = f"{changed:,} of {counted(rows[1:], 'label')}"
-            say(f"post-processing changed {share}; raw_label is the decision without it")
-        from sequence_models.prediction.bouts import write_bouts
-
-        bouts = arguments.output.with_suffix(".bouts.csv")
-        write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False, unit=run.time_unit)
-        say(f"wrote {bouts}: count, duration and latency of every class in every clip")
 
 
 def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:

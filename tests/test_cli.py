@@ -22,10 +22,10 @@ from store_examples import make_store
 from video_files import moving_frames, write_video
 
 import pipeline
-import sequence_models.cli
 from extract.errors import UsageError
 from extract.store.recipe import fingerprint
 from sequence_models.experiments.summary import data_text, score_table
+from sequence_models.runs.outputs import check_outputs
 from sequence_models.runs.run import Run, create_run
 from sequence_models.settings import DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
@@ -505,12 +505,12 @@ def test_predictions_replace_nothing_but_predictions(tmp_path, capsys):
     for header, is_replaced in (("clip_id,label,group", False), ("clip_id,label,p_a,p_b", True)):
         path = tmp_path / "mine.csv"
         path.write_text(f"{header}\nclip0,a,1,0\n")
-        arguments = SimpleNamespace(output=path, to=None, run_directory=tmp_path)
+        asked = {"to": None, "beside": False, "every_frame": False, "annotated": None}
         if is_replaced:
-            sequence_models.cli.check_predictions(arguments)
+            check_outputs(SimpleNamespace(), path, **asked)
         else:
             with pytest.raises(UsageError, match=r"mine.csv exists and holds no predictions: choose another name"):
-                sequence_models.cli.check_predictions(arguments)
+                check_outputs(SimpleNamespace(), path, **asked)
 
 
 def test_a_store_cannot_be_the_folder_of_the_videos(tmp_path, capsys):

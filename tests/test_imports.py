@@ -28,6 +28,7 @@ SEAM = ("errors", "options", "text", "records", "system", "store", "command_line
 WIDER_SEAM = {
     "models": ("backbones", "engines"),
     "training": ("backbones", "engines"),
+    "prediction": ("decode",),
     "report": ("decode",),
     "export": ("backbones",),
 }
@@ -40,7 +41,7 @@ HOMES = {
     "fsspec": ("extract/videos/remote",),
     "aiohttp": ("extract/videos/remote",),
     "s3fs": ("extract/videos/remote",),
-    "matplotlib": ("sequence_models/report/", "extract/preview/"),
+    "matplotlib": ("sequence_models/report/", "extract/system/lettering"),
     "jinja2": ("sequence_models/report/",),
 }
 NO_KERAS = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 from extract.errors import UsageError
 from extract.preview.rows import Window
 from extract.system.files import make_folder, sealed_file
+from extract.system.lettering import dejavu, legible, shortened
 from extract.text import span_text
 
 if TYPE_CHECKING:
@@ -97,12 +97,12 @@ def write_sheet(
 
     columns = max([LEAST_FRAMES_WIDE, *(len(row.frames) for row in rows)])
     line = "   ·   ".join([*facts, f"shown {DIFF_GAIN} times brighter"] if brighten else facts)
-    inside = max(columns * (THUMB + GAP) - GAP, math.ceil(_font("", 13).getlength(line)))
+    inside = max(columns * (THUMB + GAP) - GAP, math.ceil(dejavu("", 13).getlength(line)))
     size = (2 * MARGIN + inside, HEADER + sum(map(_height, rows)) + MARGIN)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (MARGIN, 16), title, font=_font("Bold", 19), width=inside)
-    _write(draw, (MARGIN, 44), line, font=_font("", 13), fill=SOFT, width=inside)
+    _write(draw, (MARGIN, 16), title, font=dejavu("Bold", 19), width=inside)
+    _write(draw, (MARGIN, 44), line, font=dejavu("", 13), fill=SOFT, width=inside)
     classes = {name: number for number, name in enumerate(dict.fromkeys(row.class_name for row in rows))}
     top = HEADER
     for row in rows:
@@ -119,7 +119,7 @@ def _draw_frames(sheet: Image, draw: ImageDraw, row: SheetRow, top: int, *, brig
     """The thumbnails of a clip, with time and index under each one."""
     from PIL.Image import fromarray
 
-    font, under = _font("", 12), top + THUMB + 3
+    font, under = dejavu("", 12), top + THUMB + 3
     for number, frame in enumerate(row.frames):
         left = MARGIN + number * (THUMB + GAP)
         sheet.paste(fromarray(_thumbnail(frame.picture, brighten=brighten)), (left, top))
@@ -136,25 +136,25 @@ def _draw_row(draw: ImageDraw, row: SheetRow, top: int, *, colour: tuple[int, in
     draw.line((MARGIN, top, width - MARGIN, top), fill=RULE)
     left, base = MARGIN, top + 6
     if row.class_name:
-        name = _cut(_legible(row.class_name), _font("Bold", 13), width // 4)
-        right = left + draw.textlength(name, font=_font("Bold", 13)) + 14
+        name = shortened(legible(row.class_name), dejavu("Bold", 13), width // 4)
+        right = left + draw.textlength(name, font=dejavu("Bold", 13)) + 14
         draw.rounded_rectangle((left, base, right, base + 20), radius=4, fill=colour)
-        draw.text((left + 7, base + 2), name, font=_font("Bold", 13), fill=PAPER)
+        draw.text((left + 7, base + 2), name, font=dejavu("Bold", 13), fill=PAPER)
         left = int(right) + 10
     counts = f"{len(row.frames)} of {row.sampled_frames:,} sampled frames" if row.frames else ""
-    counts_width = int(draw.textlength(counts, font=_font("", 13)))
-    _write(draw, (left, base + 2), row.name, font=_font("", 14), width=width - MARGIN - left - counts_width - 16)
-    draw.text((width - MARGIN, base + 2), counts, font=_font("", 13), fill=SOFT, anchor="ra")
+    counts_width = int(draw.textlength(counts, font=dejavu("", 13)))
+    _write(draw, (left, base + 2), row.name, font=dejavu("", 14), width=width - MARGIN - left - counts_width - 16)
+    draw.text((width - MARGIN, base + 2), counts, font=dejavu("", 13), fill=SOFT, anchor="ra")
     remark = row.error or row.remark
     if not remark:
         return
     if row.error:
-        _write(draw, (MARGIN, base + 27), remark, font=_font("", 13), fill=ALARM, width=width - 2 * MARGIN)
+        _write(draw, (MARGIN, base + 27), remark, font=dejavu("", 13), fill=ALARM, width=width - 2 * MARGIN)
         return
-    left += int(draw.textlength(_legible(row.name), font=_font("", 14))) + 14
+    left += int(draw.textlength(legible(row.name), font=dejavu("", 14))) + 14
     room = width - MARGIN - left - counts_width - 16
     if room > 60:
-        _write(draw, (left, base + 3), remark, font=_font("", 12), fill=REMARK, width=room)
+        _write(draw, (left, base + 3), remark, font=dejavu("", 12), fill=REMARK, width=room)
 
 
 def _write(
@@ -166,7 +166,7 @@ def _write(
     width: int,
     fill: tuple[int, int, int] = INK,
 ) -> None:
-    draw.text(place, _cut(_legible(text), font, width), font=font, fill=fill)
+    draw.text(place, shortened(legible(text), font, width), font=font, fill=fill)
 
 
 def _thumbnail(picture: np.ndarray, *, brighten: bool) -> np.ndarray:
@@ -175,39 +175,3 @@ def _thumbnail(picture: np.ndarray, *, brighten: bool) -> np.ndarray:
     way = cv2.INTER_AREA if len(coloured) > THUMB else cv2.INTER_LINEAR
     small = cv2.resize(coloured, (THUMB, THUMB), interpolation=way)
     return np.minimum(small.astype(np.uint16) * DIFF_GAIN, 255).astype(np.uint8) if brighten else small
-
-
-def _cut(text: str, font: FreeTypeFont, width: int) -> str:
-    """As much of a text as fits; if too long, three dots replace its beginning: names differ at the end."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"…{text}") > width:
-        text = text[1:]
-    return f"…{text}"
-
-
-def _legible(text: str) -> str:
-    """Replaces letters the font lacks (Chinese, emoji) with their code points, which stay unambiguous."""
-    known = _known_letters()
-    return "".join(c if ord(c) in known and c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-@lru_cache
-def _font(style: str, size: int) -> FreeTypeFont:
-    """DejaVu Sans comes with matplotlib: Latin, Greek, Cyrillic and more, the same on every machine."""
-    from PIL import ImageFont
-
-    return ImageFont.truetype(str(_font_file(style)), size)
-
-
-@lru_cache
-def _known_letters() -> frozenset[int]:
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(FT2Font(str(_font_file(""))).get_charmap())
-
-
-def _font_file(style: str) -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path(), "fonts", "ttf", f"DejaVuSans{'-' + style if style else ''}.ttf")

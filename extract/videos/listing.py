@@ -19,7 +19,7 @@ from extract.errors import UsageError
 from extract.records import VideoItem
 from extract.system.addresses import Address, as_address
 from extract.system.files import read_text, reason_of
-from extract.system.separators import separator_hint
+from extract.system.separators import separator_hint, separator_of
 from extract.text import counted, first_few
 from extract.videos.left_out import LeftOut, walk
 from extract.videos.remote import list_files
@@ -125,9 +125,10 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """
     try:
         text = read_text(path)
-        if hint := separator_hint(text):
+        separator = separator_of(text)
+        if hint := separator_hint(text, separator):
             raise UsageError(f"{path} {hint}")
-        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         rows = [(reader.line_num, dict(row)) for row in reader]
@@ -146,7 +147,7 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     for (line, row), (_, cells) in zip(rows, table, strict=True):
         if None in row:
             raise UsageError(
-                f"{path} line {line} has more cells than the header; put names that contain a comma in double quotes"
+                f"{path} line {line} has more cells than the header; put names with separators in double quotes"
             )
         if not cells["path"]:
             raise UsageError(f"{path} line {line} has no path; fill it in or delete the line")

@@ -17,10 +17,12 @@ from sequence_models.models.baselines import ADDED_LATER, baseline_names
 from sequence_models.prediction.bouts import write_bouts
 from sequence_models.prediction.postprocess import CRITERION, MACRO_F1_CRITERION
 from sequence_models.prediction.predict import average, predict
+from sequence_models.prediction.tables import write_predictions
 from sequence_models.records import Clip, Prediction, has_groups
 from sequence_models.runs.checks import refuse_comparison
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.fitted import load_baseline, load_fitted, post_process, prediction_arrays, read_decision
+from sequence_models.runs.outputs import clip_tables
 from sequence_models.runs.results import read_validation, refuse_unfinished
 from sequence_models.runs.run import MODEL, OFFICIAL, POSTPROCESSED, Run, note_test_opened, read_run
 from sequence_models.scoring.predictions import compare_predictions, score_predictions
@@ -34,7 +36,7 @@ PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
 
 def evaluate(path: str | Path, *, memory: float | None = None) -> dict[str, Any]:
-    """Score a trained run on its test split and write predictions.npz and metrics.json.
+    """Score a trained run on its test split and write metrics.json, predictions.npz and .csv, and bouts.csv.
 
     Args:
         path: The run directory.
@@ -60,6 +62,7 @@ def evaluate(path: str | Path, *, memory: float | None = None) -> dict[str, Any]
     record = _record(run, truth, said, seeds)
     final = said.get(f"{MODEL}{POSTPROCESSED}", said[MODEL])
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)
+    write_predictions(run.path / "predictions.csv", clip_tables(run, truth, final, with_truth=True))
     if run.settings.task == MANY_TO_MANY:
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:

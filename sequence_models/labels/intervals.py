@@ -207,9 +207,19 @@ def original_frames(clip: ClipEmbeddings, timeline: Timeline, *, label_end: floa
         )
     frames = np.arange(num_frames)
     starts = clip.frame_indices if seconds else timeline.positions - 2 * timeline.tolerance
-    steps = np.maximum(np.searchsorted(starts, frames, side="right") - 1, 0).astype(np.int32)
+    steps = steps_of_frames(starts, frames)
     positions = _frame_times(clip, frames, rate) + timeline.tolerance if seconds else frames.astype(np.float64)
     return OriginalFrames(positions, steps)
+
+
+def steps_of_frames(starts: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """int32 (F,): the timestep that stands for each original frame, the last one at or before it, else the first.
+
+    Args:
+        starts: (T,), increasing: the frame of each timestep.
+        frames: (F,).
+    """
+    return np.maximum(np.searchsorted(starts, frames, side="right") - 1, 0).astype(np.int32)
 
 
 def refuse_overlaps(rows: Sequence[LabelRow], *, clip_id: str, where: str, unit: str) -> None:

@@ -48,6 +48,23 @@ def read_chosen(path: Path, data: DataSettings) -> LabelTable:
     return table if data.point_width is None else _with_lengths(table, data.point_width)
 
 
+def read_two(path: Path, other: Path, data: DataSettings, *, other_tier: str | None) -> tuple[LabelTable, LabelTable]:
+    """Two sources to compare, as `read_chosen`; what is said of tiers holds for those that are ELAN files.
+
+    Args:
+        path, other: Files or folders.
+        data: What the formats leave open.
+        other_tier: The tier of the other, if it is not that of the first.
+    """
+    elan = {each for each in (path, other) if _found(each, data.label_format)[1].name == "elan"}
+    plain = replace(data, tier=None, tiers_as_classes=False) if elan else data
+    of_other = replace(data, tier=other_tier or data.tier)
+    return (
+        read_chosen(path, data if path in elan else plain),
+        read_chosen(other, of_other if other in elan or other_tier else plain),
+    )
+
+
 def read_everything(path: Path, data: DataSettings) -> LabelTable:
     """As `read_label_source`, with point events and all subjects and annotators."""
     files, used, others = _found(path, data.label_format)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from extract.system.files import write_text
+from sequence_models.report.bouts import bouts_content
 from sequence_models.report.cautions import calibration_bins, cautions
 from sequence_models.report.comparison import comparison_content
 from sequence_models.report.facts import commands, fact_tables, fold_rows, left_out
@@ -123,6 +124,7 @@ def report_content(run: EvaluatedRun) -> dict[str, Any]:
         "clips": _clip_table(run),
         "first_clips": FIRST_CLIPS,
         "timeline": timeline_content(run, sorted(run.clips, key=_worst_first)) if many_to_many else None,
+        "bouts": bouts_content(run) if many_to_many else None,
         "folds": fold_rows(run),
         "left_out": left_out(run),
         "commands": commands(run),

@@ -6,7 +6,6 @@ appear only in the HTML, not in its plots, so no plot font needs their letters.
 
 from __future__ import annotations
 
-import colorsys
 import html
 import io
 import re
@@ -22,29 +21,11 @@ if TYPE_CHECKING:
 PAGE = {"ink": "#010101", "muted": "#020202", "line": "#030303", "accent": "#040404", "quiet": "#050505"}
 PAPER = {"ink": "#000000", "muted": "#404040", "line": "#d0d0d0", "accent": "#1f5fbf", "quiet": "#8a8f96"}
 
-# Okabe & Ito 2008, colour-blind-safe, without black; then two more from Paul Tol's "muted".
-SAFE_PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#882255", "#999933")
 CHART_SIZE = (4.3, 2.7)  # inches of 72 points; scaled by the page
 LOSS = {"loss": "training", "validation_loss": "validation"}
 VALIDATION_SCORE = {"validation_score": "validation"}
 # A frame lasts until the next one, but not across a gap longer than this many usual steps.
 LONGEST_HOLD_STEPS = 3
-
-
-def class_palette(num_classes: int) -> list[str]:
-    """Picks one colour per class: colour-blind-safe up to nine, beyond that spread over hue and lightness.
-
-    Args:
-        num_classes: K.
-
-    Returns:
-        K colours as "#rrggbb".
-    """
-    if num_classes <= len(SAFE_PALETTE):
-        return list(SAFE_PALETTE[:num_classes])
-    golden = 0.61803398875
-    colours = [colorsys.hls_to_rgb(k * golden % 1, (0.35, 0.55, 0.75)[k % 3], 0.65) for k in range(num_classes)]
-    return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in colour)) for colour in colours]
 
 
 def draw_curves(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sequence_models.report.plots import LONGEST_HOLD_STEPS, class_palette, usual_step
+from extract.system.lettering import class_palette
+from sequence_models.report.plots import LONGEST_HOLD_STEPS, usual_step
 from sequence_models.report.run import EvaluatedRun, ReportedClip
 from sequence_models.report.thumbnails import thumbnails
 

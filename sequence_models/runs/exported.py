@@ -21,11 +21,12 @@ from sequence_models.settings import MANY_TO_MANY
 BACKGROUND = "background"  # of formats that have a value for frames without any class
 
 
-def refuse_to_export(run: Run, output: Path, *, to: str) -> None:
+def refuse_to_export(run: Run, output: Path | None, *, to: str) -> None:
     """Raises if the predictions of a run cannot be written in a format, before they are made.
 
     Raises:
-        UsageError: An unknown format, a run on whole clips, features without a rate, or an output that exists.
+        UsageError: An unknown format, a run on whole clips, features without a rate, or an output that exists
+            (None = not known yet).
     """
     used = written_format(to)
     if run.settings.task != MANY_TO_MANY:
@@ -35,7 +36,8 @@ def refuse_to_export(run: Run, output: Path, *, to: str) -> None:
             f"--to {to} needs seconds, but the features of {run.path} have no rate, only timesteps; write frames, or "
             "import the features again with --fps"
         )
-    check_output(output)
+    if output is not None:
+        check_output(output)
 
 
 def export_predictions(

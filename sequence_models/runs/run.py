@@ -9,7 +9,7 @@ runs/NAME/
   baselines/<fold>-<name>.npz                fitted without a sequence model, saved as arrays
   decisions/<fold>-<name>.json               how probabilities per timestep become labels, chosen on validation
   validation.json, choices.json              validation scores, pooled over folds, and per fold
-  predictions.npz, metrics.json, bouts.csv, report.html written by evaluate and report
+  predictions.npz, predictions.csv, metrics.json, bouts.csv, report.html written by evaluate and report
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def test_files_and_report_are_in_timesteps_where_there_are_no_seconds(home, name
     for path in (folder / "bouts.csv", home / f"{name}.bouts.csv"):
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert list(rows[0])[4:] == [f"total_{unit}", f"mean_{unit}", f"latency_{unit}"]
+        numbers = [f"{name}_{unit}" for name in ("total", "mean", "median", "latency", "interval")]
+        assert list(rows[0])[4:] == [*numbers, "then_a", "then_b"]
     with (folder / "bouts.csv").open(newline="") as file:
         truth = [row for row in csv.DictReader(file) if row["of"] == "truth" and row["class"] == "b"]
     assert {float(row[f"total_{unit}"]) for row in truth} == {1.8 if is_rated else 18.0}

@@ -38,7 +38,8 @@ _BEFORE_VARIABLES = (  # the columns of variables, named by the user, stand behi
 )
 _KNOWN = {
     *_BEFORE_VARIABLES, *_AGGREGATED, *_TABULAR, *_BEFORE_8, "subject", "behavioral category", "media file name",
-    "observation duration by subject by observation", "duration (s)", "total length", "media file path", "image index",
+    "observation duration by subject by observation", "observation duration", "duration (s)", "total length",
+    "media file path", "image index",
     "image index start", "image index stop", "image file path", "image file path start", "image file path stop",
     "comment", "comment start", "comment stop",
 }  # fmt: skip

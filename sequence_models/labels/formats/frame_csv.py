@@ -10,6 +10,7 @@ from pathlib import Path
 
 from extract.errors import LabelError
 from extract.system.files import guarded, unguarded
+from extract.system.separators import separator_of
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions, WriteOptions
 from sequence_models.labels.formats.frame_runs import end_of, frames_of
 from sequence_models.labels.formats.tool_files import frame_of, number_of, read_cells, read_tool_text
@@ -23,7 +24,8 @@ _Labelled = tuple[str, int, str, int]  # clip_id, frame, class, line
 
 def recognise(path: Path, head: str) -> bool:
     """Whether the header has the columns clip_id and frame."""
-    names = {cell.strip().strip('"').lower() for cell in head.partition("\n")[0].split(",")}
+    first = head.partition("\n")[0]
+    names = {cell.strip().strip('"').lower() for cell in first.split(separator_of(first))}
     return {"clip_id", "frame"} <= names
 
 
@@ -36,7 +38,8 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     Raises:
         LabelError: A value is invalid or repeated; names the line.
     """
-    rows = list(read_cells(path, read_tool_text(path), separator=","))
+    text = read_tool_text(path)
+    rows = list(read_cells(path, text, separator=separator_of(text)))
     names = [cell.strip() for cell in rows[0][1]]
     lower = [name.lower() for name in names]
     repeated = next((name for name in names if name and names.count(name) > 1), None)

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from extract.system.files import guarded
+from extract.system.separators import separator_of
 from sequence_models.labels.formats.contract import LabelFormat, ReadOptions, WriteOptions
 from sequence_models.labels.formats.plain_csv import read_labels
 from sequence_models.labels.table import BY_SECONDS, LabelTable
@@ -16,7 +17,8 @@ COLUMNS = ("group", "split", "subject")  # where a row has any
 
 def recognise(path: Path, head: str) -> bool:
     """Whether the header has the columns clip_id or path, and no frame."""
-    names = {cell.strip().strip('"').lower() for cell in head.lstrip().partition("\n")[0].split(",")}
+    first = head.lstrip().partition("\n")[0]
+    names = {cell.strip().strip('"').lower() for cell in first.split(separator_of(first))}
     return bool({"clip_id", "path"} & names) and "frame" not in names
 
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from extract.errors import LabelError
 from extract.system.addresses import as_address
 from extract.system.files import read_regular, unguarded
-from extract.system.separators import separator_hint
+from extract.system.separators import separator_hint, separator_of
 from sequence_models.labels.formats.tool_files import UTF16
 from sequence_models.labels.formats.tool_hints import pickle_hint, tool_hint
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, SPLITS, LabelRow, LabelTable
@@ -36,7 +36,7 @@ def read_labels(path: Path, *, first_frame: int = 0, inclusive: bool = False) ->
     """Reads a label file with any of the four headers.
 
     Args:
-        path: CSV in UTF-8; a byte order mark, CRLF and quoted names are fine.
+        path: CSV in UTF-8, separated by commas, semicolons or tabs; a byte order mark, CRLF and quoted names are fine.
         first_frame: What start_frame and end_frame call the first frame of a clip, 0 or 1.
         inclusive: Whether end_frame is the last frame of the interval, not the one after it.
 
@@ -95,7 +95,7 @@ def read_clip_ids(path: Path) -> list[str]:
         LabelError: The file cannot be read or names no clip.
     """
     first, _, rest = _read_text(path).partition("\n")
-    if "clip_id" in [cell.strip().lower() for cell in first.split(",")]:
+    if "clip_id" in [cell.strip().lower() for cell in first.split(separator_of(first))]:
         return [_filled(path, line, cells, "clip_id") for line, cells in _read_csv(path)[1]]
     names = [name.strip() for name in [first, *rest.splitlines()] if name.strip()]
     if not names:
@@ -130,9 +130,10 @@ def _read_text(path: Path) -> str:
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The lower-case header, and for each non-blank line its number and its cells by column."""
     text = _read_text(path)
-    if hint := tool_hint(text) or separator_hint(text):
+    separator = separator_of(text)
+    if hint := tool_hint(text) or separator_hint(text, separator):
         raise LabelError(f"{path} {hint}.")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, delimiter=separator)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
@@ -150,7 +151,7 @@ def _cells(path: Path, line: int, header: list[str], cells: list[str]) -> dict[s
     if len(cells) != len(header):
         raise LabelError(
             f"{path} line {line} has {len(cells)} cells but the header has {len(header)}; "
-            f"put names that contain a comma in double quotes, and write decimal numbers with a point "
+            f"put names that contain the separator in double quotes, and write decimal numbers with a point "
             f"(the line starts with {cells[0]!r})."
         )
     return dict(zip(header, (unguarded(cell.strip()) for cell in cells), strict=True))

@@ -10,9 +10,10 @@ from extract.decode.settings import DecodeSettings
 from extract.errors import UsageError
 from extract.jobs.job import extract
 from extract.jobs.settings import ExtractSettings
-from extract.preview.drawing import SheetRow, _legible
+from extract.preview.drawing import SheetRow
 from extract.preview.sheet import PictureChange, View, sheet_of_store, sheet_of_videos
 from extract.store.reader import open_store
+from extract.system.lettering import legible
 from extract.videos.listing import find_videos
 from extract.videos.rule import SamplingRule
 
@@ -159,7 +160,7 @@ def test_the_output_must_be_a_picture(tmp_path):
 
 
 def test_letters_that_the_font_lacks_are_spelled_out():
-    assert _legible("späße файл 手 👍 \n") == "späße файл \\u624b \\U0001f44d \\n"
+    assert legible("späße файл 手 👍 \n") == "späße файл \\u624b \\U0001f44d \\n"
 
 
 def test_the_first_folder_is_the_class():

@@ -164,10 +164,10 @@ def test_a_missing_file_in_a_table_is_one_clip_that_fails_later(tmp_path):
             "path,start,end\na.mp4,0,1\n",
             "list.csv has the columns start, end, which a list of clips cannot use: give",
         ),
-        ("path;label\na.mp4;x\n", "list.csv separates its cells by semicolons; save it with commas"),
+        ("path;start_seconds;end_seconds\na.mp4;0,5;1\n", "list.csv has decimal commas, such as 0,5; write decimal"),
         (
             "path,label\n\na, b.mp4,x\n",
-            "list.csv line 3 has more cells than the header; put names that contain a comma in",
+            "list.csv line 3 has more cells than the header; put names with separators in double quotes",
         ),
         ("path,start_frame,end_frame\na.mp4,0,50\n", "has the columns start_frame, end_frame, which a list of clips"),
     ],

@@ -108,3 +108,24 @@ def test_one_class_per_frame_is_refused_for_two_at_once(events, tmp_path, capsys
     chosen = "--subject", "A", "--background", "none"
     assert run(capsys, "convert-labels", events, tmp_path / "set", "--to", "mstcn", *chosen)[0] == 0
     assert (tmp_path / "set" / "mapping.txt").read_text() == "0 none\n1 run\n"
+
+
+def test_tiers_of_one_elan_file_and_a_tier_against_a_csv_can_be_compared(tmp_path, capsys):
+    """--tier was refused as soon as one of the two was no ELAN file, and two tiers could not be compared."""
+    tier = '<TIER TIER_ID="{0}" LINGUISTIC_TYPE_REF="t"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="{0}1" '
+    tier += (
+        'TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2"><ANNOTATION_VALUE>groom</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION>'
+    )
+    tier += "</ANNOTATION></TIER>"
+    slots = "".join(f'<TIME_SLOT TIME_SLOT_ID="ts{n}" TIME_VALUE="{1000 * n}"/>' for n in (1, 2))
+    media = '<HEADER TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="file:///a.mp4"/></HEADER>'
+    tiers = tier.format("Ann") + tier.format("Ben")
+    document = f"<ANNOTATION_DOCUMENT>{media}<TIME_ORDER>{slots}</TIME_ORDER>{tiers}</ANNOTATION_DOCUMENT>"
+    (tmp_path / "a.eaf").write_text(document)
+    (tmp_path / "l.csv").write_text("clip_id,start_seconds,end_seconds,label\na.mp4,1,2,groom\n")
+    for other, more in (("a.eaf", ["--against-tier", "Ben"]), ("l.csv", [])):
+        words = ["show-labels", tmp_path / "a.eaf", "--tier", "Ann", "--against", tmp_path / other, *more]
+        code, out, _ = run(capsys, *words)
+        assert code == 0 and "kappa" in out
+    code, _, err = run(capsys, "show-labels", tmp_path / "l.csv", "--tier", "Ann", "--against", tmp_path / "l.csv")
+    assert code == 2 and "--tier and --tiers-as-classes are for ELAN files" in err

@@ -4,7 +4,9 @@ import pytest
 
 from extract.errors import LabelError
 from sequence_models.labels.formats.plain_csv import HEADERS, read_clip_ids, read_labels, read_split_file
+from sequence_models.labels.reading import read_label_source
 from sequence_models.labels.table import BY_FRAMES, BY_SECONDS, PER_CLIP, LabelRow
+from sequence_models.settings import DataSettings
 
 
 @pytest.fixture
@@ -86,15 +88,13 @@ def test_columns_that_mean_nothing_are_named(written):
         (";;\r\n", "is empty; the first line must be its header: " + HEADERS + "."),
         ("a.avi,hug\n", "has the header 'a.avi,hug'; it must be " + HEADERS + "."),
         ("clip_id,class\na,b\n", "has no column 'label', its header is 'clip_id,class'; it must have clip_id,label."),
-        ("clip_id;label\na;b\n", "separates its cells by semicolons; save it with commas."),
         (
             "clip_id;start_seconds;end_seconds;label\na;0,5;1,5;b\n",
-            "separates its cells by semicolons; save it with commas, with points in decimal numbers.",
+            "has decimal commas, such as 0,5; write decimal numbers with a point.",
         ),
-        ("clip_id\tlabel\na\tb\n", "separates its cells by tabs; save it with commas."),
         (
             "sep=,\nclip_id,label\na,b\n",
-            "begins with 'sep=,', which is for spreadsheets; remove the line, and separate the cells by commas.",
+            "begins with 'sep=,', which is for spreadsheets; remove the line.",
         ),
         (
             "# of today\nclip_id,label\na,b\n",
@@ -116,7 +116,7 @@ def test_columns_that_mean_nothing_are_named(written):
         ("clip_id,label\n,b\n", "line 2: clip_id is empty; fill it in or remove the line."),
         (
             "clip_id,label\na,b,c\n",
-            "line 2 has 3 cells but the header has 2; put names that contain a comma in double quotes, and write "
+            "line 2 has 3 cells but the header has 2; put names that contain the separator in double quotes, and write "
             "decimal numbers with a point (the line starts with 'a').",
         ),
         ("clip_id,label,split\na,b,tets\n", "line 2: split is 'tets'; it must be train, validation or test."),
@@ -244,3 +244,14 @@ def test_a_label_file_of_ours_is_taken_for_no_other(written):
 def test_an_empty_list_of_clips_is_refused(written):
     with pytest.raises(LabelError, match="is empty"):
         read_clip_ids(written(""))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_our_own_csv_with_other_separators_is_read(tmp_path, separator):
+    for content in ("clip_id,label\na b,hug\n", "clip_id,frame,label\na b,0,hug\na b,1,hug\n"):
+        (tmp_path / "l.csv").write_text(content.replace(",", separator))
+        table = read_label_source(tmp_path / "l.csv", DataSettings())
+        assert {(row.clip_id, row.label) for row in table.rows} == {("a b", "hug")}
+    (tmp_path / "s.csv").write_text("clip_id,split\na,test\n".replace(",", separator))
+    assert read_split_file(tmp_path / "s.csv")[0].split == "test"
+    assert read_clip_ids(tmp_path / "s.csv") == ["a"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from sequence_models.report.plots import SAFE_PALETTE
+from extract.system.lettering import SAFE_PALETTE
 
 STYLE = (ROOT / "sequence_models" / "report" / "page.css").read_text(encoding="utf-8")
 # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB

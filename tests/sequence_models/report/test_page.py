@@ -15,8 +15,9 @@ from run_factory import RECIPE, make_run, one_hot, write_facts, write_metrics, w
 
 from extract.errors import RunError
 from extract.store.recipe import fingerprint
+from extract.system.lettering import class_palette
 from sequence_models.report.page import confused_pairs, per_class_rows, write_report
-from sequence_models.report.plots import class_palette, kept_moment
+from sequence_models.report.plots import kept_moment
 from sequence_models.report.run import ReportedClip, confusion_counts, read_evaluated_run
 from sequence_models.report.scores import Score, Scored, result_sentence, scored_models, verdict
 from sequence_models.runs.files import write_record

@@ -198,3 +198,11 @@ def test_boris_live_observations_are_left_out_and_counted(written):
     )
     table = read_everything(path, DataSettings())
     assert [row.label for row in table.rows] == ["a"] and understood(table).endswith("; 1 live observation left out")
+
+
+def test_the_duration_of_the_observation_is_known_and_not_reported_as_unused(written):
+    """Real exports gave "columns that are not used: Observation duration"."""
+    path = written(AGGREGATED.replace("Observation duration by subject by observation", "Observation duration"))
+    with path.open("a") as file:
+        file.write(aggregated("groom", "1.0", "2.0"))
+    assert read_everything(path, DataSettings()).ignored == ("Modifier #1",)
