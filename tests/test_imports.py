@@ -28,7 +28,7 @@ SEAM = ("errors", "options", "text", "records", "system", "store", "command_line
 WIDER_SEAM = {
     "models": ("backbones", "engines"),
     "training": ("backbones", "engines"),
-    "report": ("decode",),
+    "report": ("decode", "preview"),
     "export": ("backbones",),
 }
 HOMES = {
