@@ -192,11 +192,11 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         "report",
         help="one HTML file from a run, from two runs, or from a feature store",
-        description="Write one self-contained HTML file. Of an evaluated run: what to distrust, the surest mistakes with "
-        "pictures from the videos, scores of model and baselines, confusion matrix, curves, every clip, and for "
-        "per-frame labels a timeline of truth and prediction. Of two runs: what differs in settings, data and scores, and "
-        "the clips that turned right or wrong. Of a feature store: failures, odd clips with pictures, near-duplicates, "
-        "dead channels, a map of the clips, and what the extraction waited for.",
+        description="Write one self-contained HTML file.\n\n"
+        "of a run       what to distrust, the surest mistakes with pictures from the videos, scores of model and\n"
+        "               baselines, confusion, curves, every clip; for per-frame labels a timeline\n"
+        "of two runs    what differs in settings, data and scores, and the clips that turned right or wrong\n"
+        "of a store     failures, odd clips with pictures, near-duplicates, dead channels, a map, the bottleneck",
         epilog="examples:\n"
         "  clipseq report runs/first\n"
         "  clipseq report runs/second --against runs/first\n"
@@ -217,7 +217,7 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--figures",
         type=Path,
         metavar="DIR",
-        help="also write the plots of a run as PDF and PNG, with their data as CSV",
+        help="of a run: its plots as PDF and PNG, and their data as CSV",
     )
     return parser
 

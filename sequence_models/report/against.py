@@ -111,8 +111,8 @@ def _verdict(paired: dict[str, Any], names: tuple[str, str], score: str) -> dict
     verb = f"probably {verb}" if kind != "open" and p >= SURE else verb
     text = (
         f"{names[0]} {verb} {names[1]} on the same test data: {score} {paired['ours']:.3f} against "
-        f"{paired['theirs']:.3f}, {difference:+.3f} [{low:+.3f}, {high:+.3f}] ({100 * paired['level']:.3g} % interval), "
-        f"ahead in {paired['groups_better']} of {counted_groups(paired)}, sign-flip p {p:.3f}"
+        f"{paired['theirs']:.3f}, {difference:+.3f} [{low:+.3f}, {high:+.3f}] ({100 * paired['level']:.3g} % interval)"
+        f", ahead in {paired['groups_better']} of {counted_groups(paired)}, sign-flip p {p:.3f}"
     )
     return {"kind": kind, "text": text}
 

@@ -79,7 +79,7 @@ def channel_facts(sample: Sample) -> dict[str, Any]:
     """What the channels of a sample say.
 
     Returns:
-        "width", D; "dead", the numbers of those that never change; "spread", float (D,), the standard deviation of each.
+        "width", D; "dead", the numbers of those that never change; "spread", float (D,), their standard deviations.
     """
     width = sample.clips[0].embeddings.shape[1]
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
@@ -107,8 +107,8 @@ def map_content(sample: Sample, pairs: Sequence[Pair]) -> dict[str, Any] | None:
         pairs: Their near-duplicates.
 
     Returns:
-        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size"; None
-        for fewer than ten clips, or if they are all alike.
+        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size";
+        None for fewer than ten clips, or if they are all alike.
     """
     clips = sample.clips
     if len(clips) < FEWEST_ON_MAP:
