@@ -231,14 +231,33 @@ def add_report(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The arguments of `clipseq report`."""
     parser = verbs.add_parser(
         "report",
-        help="one HTML file from a run",
-        description="Write one self-contained HTML file about an evaluated run: what to distrust, the surest mistakes "
-        "with pictures from the videos, scores of model and baselines, confusion matrix, curves, every clip, and for "
-        "per-frame labels a timeline of truth and prediction.",
+        help="one HTML file from a run, from two runs, or from a feature store",
+        description="Write one self-contained HTML file.\n\n"
+        "of a run       what to distrust, the surest mistakes with pictures from the videos, scores of model and\n"
+        "               baselines, confusion, curves, every clip; for per-frame labels a timeline\n"
+        "of two runs    what differs in settings, data and scores, and the clips that turned right or wrong\n"
+        "of a store     failures, odd clips with pictures, near-duplicates, dead channels, a map, the bottleneck",
+        epilog="examples:\n"
+        "  clipseq report runs/first\n"
+        "  clipseq report runs/second --against runs/first\n"
+        "  clipseq report features/\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_directory", type=Path, metavar="RUN", help="a directory that clipseq evaluate completed")
     parser.add_argument(
-        "--figures", type=Path, metavar="DIR", help="also write the plots as PDF and PNG, with their data as CSV"
+        "target", type=Path, metavar="RUN_OR_STORE", help="a run that clipseq evaluate completed, or a feature store"
+    )
+    parser.add_argument("--against", type=Path, metavar="RUN", help="compare RUN_OR_STORE, a run, with this one")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.html",
+        help="where to write (RUN_OR_STORE/report.html; with --against, RUN_OR_STORE/against-NAME.html)",
+    )
+    parser.add_argument(
+        "--figures",
+        type=Path,
+        metavar="DIR",
+        help="of a run: its plots as PDF and PNG, and their data as CSV",
     )
     return parser
 

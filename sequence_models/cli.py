@@ -94,14 +94,33 @@ def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
 
 
 def run_report(arguments: argparse.Namespace) -> int:
-    """`clipseq report`: writes report.html."""
+    """`clipseq report`: writes one HTML file."""
+    from extract.errors import UsageError
+    from extract.store.recipe import is_store
     from sequence_models.runs.run import read_run
 
-    read_run(arguments.run_directory)  # as above
+    target, against, output = arguments.target, arguments.against, arguments.output
+    if output is not None and output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output {output} must end in .html")
+    if is_store(target):
+        if against or arguments.figures:
+            raise UsageError(f"{target} is a feature store; --against and --figures go with a run")
+        from sequence_models.report.store import write_store_report
+
+        print(f"wrote {write_store_report(target, output)}")
+        return 0
+    read_run(target)  # as above
+    if against:
+        if arguments.figures:
+            raise UsageError("--figures goes with the report of one run: leave out --against")
+        from sequence_models.report.against import write_difference
+
+        print(f"wrote {write_difference(target, against, output)}")
+        return 0
     _import_keras()
     from sequence_models.report.page import write_report
 
-    print(f"wrote {write_report(arguments.run_directory, figures=arguments.figures)}")
+    print(f"wrote {write_report(target, output, figures=arguments.figures)}")
     if arguments.figures:
         print(f"wrote its figures into {arguments.figures}")
     return 0

@@ -29,7 +29,7 @@ WIDER_SEAM = {
     "models": ("backbones", "engines"),
     "training": ("backbones", "engines"),
     "prediction": ("decode",),
-    "report": ("decode",),
+    "report": ("decode", "preview"),
     "export": ("backbones",),
 }
 HOMES = {

@@ -1,1 +1,1 @@
-"""A run directory -> one HTML page."""
+"""A run, two runs or a store -> one HTML page."""

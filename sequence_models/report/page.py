@@ -53,11 +53,12 @@ MOST_PAIRS = 50
 FIRST_SCORES = 2  # score tables that are not folded away
 
 
-def write_report(run: Path, *, figures: Path | None = None) -> Path:
-    """Writes `report.html` into an evaluated run directory.
+def write_report(run: Path, output: Path | None = None, *, figures: Path | None = None) -> Path:
+    """Writes one HTML file about an evaluated run.
 
     Args:
         run: The run directory, with run.json, metrics.json and predictions.npz.
+        output: Where to; None = `report.html` in the run directory.
         figures: A folder for the plots as PDF and PNG with their data as CSV; None = none.
 
     Returns:
@@ -68,15 +69,17 @@ def write_report(run: Path, *, figures: Path | None = None) -> Path:
         WriteError: A file cannot be written.
     """
     evaluated = read_evaluated_run(run)
-    write_text(run / "report.html", _page(evaluated))
+    output = output or run / "report.html"
+    write_text(output, _page(evaluated))
     if figures is not None:
         write_figures(evaluated, figures)
-    return run / "report.html"
+    return output
 
 
 def _page(run: EvaluatedRun) -> str:
     content = report_content(run)
-    return render("page.html", content, timeline=content["timeline"]["data"] if content["timeline"] else "")
+    timeline = content["timeline"] or {"recordings": 0}
+    return render("page.html", content, timeline=timeline["data"] if timeline["recordings"] else "")
 
 
 def report_content(run: EvaluatedRun) -> dict[str, Any]:

@@ -86,11 +86,12 @@ class EvaluatedRun:
         return {_group_of(self.run, clip_id) for clip_id in clip_ids} - {""}
 
 
-def read_evaluated_run(path: Path) -> EvaluatedRun:
+def read_evaluated_run(path: Path, *, refuse_stale: bool = True) -> EvaluatedRun:
     """Reads a trained and evaluated run.
 
     Args:
         path: The run directory.
+        refuse_stale: Whether features, labels and weights must be as they were.
 
     Returns:
         Everything the report shows.
@@ -99,7 +100,8 @@ def read_evaluated_run(path: Path) -> EvaluatedRun:
         RunError: The directory is not a run, was not evaluated, or its files do not match.
     """
     run = read_run(path)
-    _refuse_stale(run)
+    if refuse_stale:
+        _refuse_stale(run)
     metrics = read_metrics(path)
     clips = read_predictions(run)
     return EvaluatedRun(run=run, metrics=metrics, clips=clips, logs=read_logs(path))

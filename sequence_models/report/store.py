@@ -30,6 +30,7 @@ from sequence_models.report.store_sample import (
 )
 
 MOST_STRIPS = 12
+MOST_PER_KIND = 2
 MOST_LISTED = 50
 MOST_LINES = 40
 ODD_LENGTH = 10  # times longer or shorter than the median clip
@@ -96,7 +97,7 @@ def store_content(store: Store) -> dict[str, Any]:
         "clips": len(store),
         "pairs": pairs[:MOST_LISTED],
         "more_pairs": max(0, len(pairs) - MOST_LISTED),
-        "speed": _speed(summary),
+        "speed": speed_content(summary),
         "lengths": _lengths(store, truths),
         "channels": channels,
         "spread": _spread(channels["spread"]) if channels else None,
@@ -163,23 +164,13 @@ def _cautions(store: Store, summary: dict[str, Any], pairs: int, channels: dict[
     if channels:
         text = "No clip looks almost like another one."
         if pairs:
-            text = f"{counted(pairs, 'pair')} of clips look almost the same: give them a group, so that none is split."
+            text = f"{counted(pairs, 'pair')} of clips look almost the same: give the clips of a pair one group."
         found.append(Caution("Near-duplicates", text, is_warning=bool(pairs)))
-        found += _channel_cautions(channels)
-    return sorted(found, key=lambda each: not each.is_warning)
-
-
-def _channel_cautions(channels: dict[str, Any]) -> list[Caution]:
-    dead, broken = channels["dead"], channels["not_finite"]
-    text = f"All {channels['width']:,} change."
-    if dead:
+        dead, width = channels["dead"], channels["width"]
         named = first_few(list(map(str, dead)), 8)
-        text = f"{len(dead):,} of {channels['width']:,} never change (counted from 0: {named}), so they tell nothing."
-    found = [Caution("Dead channels", text, is_warning=bool(dead))]
-    if broken:
-        text = f"{counted(broken, 'clip')} with missing or infinite numbers: {first_few(broken)}."
-        found.append(Caution("Not finite", text, is_warning=True))
-    return found
+        text = f"{len(dead):,} of {width:,} never change (counted from 0: {named}), so they tell nothing."
+        found.append(Caution("Dead channels", text if dead else f"All {width:,} change.", is_warning=bool(dead)))
+    return sorted(found, key=lambda each: not each.is_warning)
 
 
 def _oddities(store: Store, truths: dict[str, VideoTruth], still: Sequence[str]) -> list[tuple[str, str]]:
@@ -203,20 +194,21 @@ def _said_of(truth: VideoTruth) -> list[str]:
         "lost spans": f"lost frames at {first_few([span_text(span) for span in truth.lost_spans])}",
     }
     flags = odd_flags(truth, duration_seconds=truth.duration_seconds)
-    return [words.get(flag, flag) for flag in flags] + [*truth.notes, *truth.remarks]
+    noted = [*truth.notes, *truth.remarks]
+    if any("timestamps rebuilt" in note for note in noted):  # it says why
+        flags = tuple(flag for flag in flags if flag != "rebuilt timestamps")
+    return [words.get(flag, flag) for flag in flags] + noted
 
 
 def _strips(store: Store, odd: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Film strips of odd clips, one of every kind first."""
+    """Film strips of odd clips: two of every kind, the rare kinds first."""
     said: dict[str, list[str]] = {}
+    kinds: dict[str, list[str]] = {}
     for clip_id, sentence in odd:
         said.setdefault(clip_id, []).append(sentence)
-    kinds: set[str] = set()
-    first, rest = [], []
-    for clip_id, sentences in said.items():
-        own = {"".join(letter for letter in sentence if not letter.isdigit()) for sentence in sentences}
-        (rest if own <= kinds else first).append(clip_id)
-        kinds |= own
+        kinds.setdefault("".join(letter for letter in sentence if not letter.isdigit()), []).append(clip_id)
+    rare_first = sorted(kinds.values(), key=len)
+    chosen = dict.fromkeys(clip_id for clip_ids in rare_first for clip_id in clip_ids[:MOST_PER_KIND])
     rows = [
         {
             "clip_id": clip_id,
@@ -225,14 +217,22 @@ def _strips(store: Store, odd: Sequence[tuple[str, str]]) -> dict[str, Any]:
             "said": "; ".join(said[clip_id]),
             **strip_of(store, clip_id, None),
         }
-        for clip_id in (first + rest)[:MOST_STRIPS]
+        for clip_id in list(chosen)[:MOST_STRIPS]
     ]
     reasons = {row["why"] for row in rows}
     return {"rows": rows, "why": reasons.pop() if len(rows) > 1 and len(reasons) == 1 else ""}
 
 
-def _speed(summary: dict[str, Any]) -> dict[str, Any] | None:
-    """Where the time of the jobs went; None if nothing was embedded."""
+def speed_content(summary: dict[str, Any]) -> dict[str, Any] | None:
+    """Where the time of the jobs went.
+
+    Args:
+        summary: Of a store.
+
+    Returns:
+        "sentence", "rows" (what the backbone did, seconds, share) and the seconds of "decode"; None if nothing was
+        embedded.
+    """
     seconds = {stage: summary["seconds"].get(stage, 0.0) for stage in WAITS}
     whole = sum(seconds.values())
     if not whole:

@@ -67,8 +67,7 @@ def near_duplicates(sample: Sample) -> list[Pair]:
     """Pairs of clips of a sample that are almost the same, the most similar first, each once."""
     seen: set[frozenset[str]] = set()
     pairs = []
-    clips = [clip for clip in sample.clips if np.isfinite(clip.embeddings).all()]
-    for pair in find_near_duplicates(clips, clips) if len(clips) > 1 else ():
+    for pair in find_near_duplicates(sample.clips, sample.clips) if len(sample.clips) > 1 else ():
         both = frozenset((pair.clip_id, pair.other_id))
         if both not in seen:
             seen.add(both)
@@ -80,23 +79,19 @@ def channel_facts(sample: Sample) -> dict[str, Any]:
     """What the channels of a sample say.
 
     Returns:
-        "width", D; "dead", the numbers of those that never change; "not_finite", the clips with infinite or missing
-        values; "spread", float (D,), the standard deviation of each channel.
+        "width", D; "dead", the numbers of those that never change; "spread", float (D,), their standard deviations.
     """
     width = sample.clips[0].embeddings.shape[1]
     low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    sums, squares, count, not_finite = np.zeros(width), np.zeros(width), 0, []
+    sums, squares, count = np.zeros(width), np.zeros(width), 0
     for clip in sample.clips:
         values = clip.embeddings.astype(np.float64)
-        if not np.isfinite(values).all():
-            not_finite.append(clip.clip_id)
-            continue
         low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
         sums, squares, count = sums + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
-    mean = sums / max(1, count)
-    spread = np.sqrt(np.maximum(0, squares / max(1, count) - mean**2))
+    mean = sums / count
+    spread = np.sqrt(np.maximum(0, squares / count - mean**2))
     dead = np.flatnonzero(low >= high).tolist() if count > 1 else []
-    return {"width": width, "dead": dead, "not_finite": not_finite, "spread": spread}
+    return {"width": width, "dead": dead, "spread": spread}
 
 
 def unmoving(sample: Sample) -> list[str]:
@@ -112,10 +107,10 @@ def map_content(sample: Sample, pairs: Sequence[Pair]) -> dict[str, Any] | None:
         pairs: Their near-duplicates.
 
     Returns:
-        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size"; None
-        for fewer than ten clips, or if they are all alike.
+        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size";
+        None for fewer than ten clips, or if they are all alike.
     """
-    clips = [clip for clip in sample.clips if np.isfinite(clip.embeddings).all()]
+    clips = sample.clips
     if len(clips) < FEWEST_ON_MAP:
         return None
     means = np.stack([clip.embeddings.mean(axis=0, dtype=np.float64) for clip in clips])

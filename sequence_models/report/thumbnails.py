@@ -13,7 +13,7 @@ from sequence_models.report.pictures import open_stores, pictures_of, rows_at, s
 from sequence_models.report.run import EvaluatedRun, ReportedClip
 
 MOST_THUMBNAILS = 240  # of all recordings; each takes a seek in a video
-FEWEST = 4  # of a recording that has any
+FEWEST = 4  # of a recording, as long as there are any left
 THUMBNAIL_SIZE = (160, 100)  # pixels at most
 THUMBNAIL_BYTES = 2_000_000  # of all recordings, as text
 QUALITY = 65
@@ -31,7 +31,7 @@ def thumbnails(run: EvaluatedRun, clips: Sequence[ReportedClip]) -> tuple[list[l
     """
     stores, size, why = open_stores(run), 0, ""
     found: list[list[dict[str, Any]]] = []
-    shares = _shares([len(clip.truth) for clip in clips])
+    shares = shares_of([len(clip.truth) for clip in clips])
     bar = progress_bar(iterable=clips, desc="pictures", unit="recording", delay=3, leave=False)
     for clip, share in zip(bar, shares, strict=True):
         pictures: list[dict[str, Any]] = []
@@ -68,11 +68,14 @@ def chosen_steps(clip: ReportedClip, number: int) -> np.ndarray:
     return np.unique(np.concatenate([rest, (starts + stops)[longest] // 2]))
 
 
-def _shares(lengths: Sequence[int]) -> list[int]:
-    """How many pictures each recording gets: by length, at least FEWEST each as long as there are any left."""
+def shares_of(lengths: Sequence[int]) -> list[int]:
+    """How many pictures each recording gets.
+
+    Args:
+        lengths: Timesteps of the recordings, the most interesting first.
+    """
     left, steps, shares = MOST_THUMBNAILS, sum(lengths), []
     for length in lengths:
-        wanted = min(length, max(FEWEST, MOST_THUMBNAILS * length // max(1, steps)))
-        shares.append(wanted if wanted <= left else 0)
+        shares.append(min(left, length, max(FEWEST, MOST_THUMBNAILS * length // max(1, steps))))
         left -= shares[-1]
     return shares

@@ -20,7 +20,7 @@ def text_of(page):
 class Tags(HTMLParser):
     """Collects tags, attributes, and whether every element is closed."""
 
-    VOID = ("meta", "link", "img", "br", "line", "circle")
+    VOID = ("meta", "link", "img", "br")
 
     def __init__(self, page):
         super().__init__()

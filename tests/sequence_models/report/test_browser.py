@@ -1,19 +1,31 @@
-"""The report in a real browser: the timeline works from a file, asks nothing of the network, and fits a phone.
+"""The reports in a real browser: the timeline works from a file, nothing is asked of the network, and all fits a phone.
 
-Skipped where there is no Chromium, or no playwright (the extra `browser`).
+Skipped where there is no Chromium.
 """
 
+import re
 import shutil
 
 import numpy as np
 import pytest
+from colours import contrast, linear
+from page_scripts import COLOURS_OF_TEXT, NAMELESS, PICTURE
 from run_factory import make_run, one_hot, write_predictions
+from video_run import made_run
 
+from sequence_models.report.against import write_difference
 from sequence_models.report.page import write_report
+from sequence_models.report.store import write_store_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+try:
+    from playwright import sync_api
+except ImportError:
+    sync_api = None
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
+pytestmark = [
+    pytest.mark.skipif(sync_api is None, reason="needs playwright, which the extra `test` brings"),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium"),
+]
 EVIL = '"><img src=x onerror=alert(1)></script>'
 STEPS = 4000
 
@@ -28,17 +40,24 @@ def browser():
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """Of two recordings with known disagreements: at timesteps 1000 to 1010 and 3000, and in the second at 5."""
+    """Of two recordings with known disagreements: at timesteps 1000 to 1010 and 3000, and in the second at 5. Also of
+    clips, of a recording with a video, of its store, and of two runs."""
     folder = tmp_path_factory.mktemp("reports")
     per_frame = make_run(folder / "frames", task="many-to-many", vocabulary=("hug", EVIL, "دفع"), folds=1, groups=1)
     first, second = np.zeros((2, STEPS), int)
     first[1000:1010] = first[3000] = second[5] = 1
     said = [one_hot(*first), one_hot(*second)]
     write_predictions(per_frame, [f"{EVIL}.mp4", "b.mp4"], [np.zeros(STEPS, int)] * 2, said)
-    clips = make_run(
-        folder / "clips", vocabulary=("hug", EVIL, "دفع"), name="a long name/of_a_clip_" + 20 * "x" + "_{}.avi"
-    )
-    return {"frames": write_report(per_frame).as_uri(), "clips": write_report(clips).as_uri()}
+    names = {"vocabulary": ("hug", EVIL, "دفع"), "name": "a long name/of_a_clip_" + 20 * "x" + "_{}.avi"}
+    clips, others = make_run(folder / "clips", **names), make_run(folder / "others", noise=0.1, **names)
+    filmed = made_run(folder / "filmed", task="many-to-many", name="دفع فيلم.mp4")
+    return {
+        "frames": write_report(per_frame).as_uri(),
+        "clips": write_report(clips).as_uri(),
+        "filmed": write_report(filmed).as_uri(),
+        "against": write_difference(clips, others).as_uri(),
+        "store": write_store_report(folder / "filmed" / "store").as_uri(),
+    }
 
 
 @pytest.fixture
@@ -172,30 +191,79 @@ def test_a_mistake_leads_to_its_place_in_the_timeline(opened):
 
 def test_the_bouts_in_view_stand_beside_it(opened):
     page = opened("frames")
-    assert page.text_content("#bouts p") == "5 bouts in view"
+    page.wait_for_function("document.querySelector('#bouts p')?.textContent === '5 bouts in view'")
     page.locator("#recordings button").nth(1).click()
-    settle(page)
-    assert page.text_content("#bouts p") == "3 bouts in view"
+    page.wait_for_function("document.querySelector('#bouts p')?.textContent === '3 bouts in view'")
     assert page.locator("#bouts tbody tr").nth(1).locator("td").nth(2).text_content() == EVIL
 
 
-@pytest.mark.parametrize("kind", ["frames", "clips"])
+def shown_picture(page):
+    settle(page)
+    page.wait_for_function("document.querySelector('#peek img').complete")
+    return page.evaluate(PICTURE)
+
+
+def test_the_frame_under_the_cursor_is_shown_below_it(opened):
+    page = opened("filmed")
+    page.locator("#view").scroll_into_view_if_needed()
+    box = page.locator("#view").bounding_box()
+    seen = []
+    for share in (0.3, 0.6, 0.9):
+        across = 76 + share * (box["width"] - 76)
+        page.mouse.move(box["x"] + across, box["y"] + 10)
+        shown = shown_picture(page)
+        assert shown["tall"] > 20 and shown["below"]
+        assert shown["middle"] == pytest.approx(across, abs=2) or shown["middle"] > shown["wide"] - 90
+        at = float(re.search(r"frame at ([\d.]+) s", shown["words"])[1])
+        assert at == pytest.approx(share * 3.6, abs=0.31)
+        seen.append((at, shown["grey"]))
+    # the video gets lighter with time: it is the frame that its caption says
+    assert [grey for _, grey in seen] == pytest.approx([10 + 60 * at for at, _ in seen], abs=12)
+
+
+def test_a_jump_shows_the_frame_of_the_disagreement(opened):
+    page = opened("filmed")
+    page.click("#next")
+    shown = shown_picture(page)
+    assert float(re.search(r"frame at ([\d.]+) s", shown["words"])[1]) == pytest.approx(1.2, abs=0.31)
+
+
+def test_without_pictures_no_room_is_left_for_them(opened):
+    assert not opened("frames").locator("#peek").is_visible()
+
+
+@pytest.mark.parametrize("kind", ["frames", "clips", "filmed", "against", "store"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_never_scrolls_sideways(opened, kind, scheme):
+def test_text_is_readable_and_a_phone_never_scrolls_sideways(opened, kind, scheme):
     page = opened(kind, width=390, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    pale = []
+    for text, colours, size in page.evaluate(COLOURS_OF_TEXT):
+        ink, ground = (linear("#{:02x}{:02x}{:02x}".format(*colour)) for colour in colours)
+        if contrast(ink, ground) < (3 if size >= 24 else 4.5):
+            pale.append((text, colours))
+    assert not pale
 
 
-@pytest.mark.parametrize("kind", ["frames", "clips"])
+@pytest.mark.parametrize("kind", ["frames", "clips", "filmed", "against", "store"])
 def test_nothing_runs_over_the_edge_of_a_printed_page(opened, kind):
     page = opened(kind, width=718)  # A4 less its margins
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
 
 
-def test_everything_that_can_be_used_has_a_name(opened):
-    page = opened("frames")
-    nameless = page.evaluate("""() => [...document.querySelectorAll("button, #view, a, svg, [role=region]")].filter(
-        (each) => !(each.textContent.trim() || each.getAttribute("aria-label"))).map((each) => each.outerHTML)""")
+@pytest.mark.parametrize("kind", ["frames", "clips", "filmed", "against", "store"])
+def test_everything_that_can_be_used_has_a_name(opened, kind):
+    page = opened(kind)
+    nameless = page.evaluate(NAMELESS)
     assert nameless == []
+
+
+def test_a_hostile_name_is_text_and_reads_from_right_to_left(opened):
+    page = opened("frames")
+    assert EVIL in page.text_content("#legend")
+    assert page.evaluate("document.querySelectorAll('img[src=x]').length") == 0
+    page = opened("filmed")
+    assert page.text_content("#chosen") == "دفع فيلم.mp4"
+    assert page.evaluate("getComputedStyle(document.getElementById('chosen')).unicodeBidi") == "isolate"
