@@ -184,7 +184,7 @@ class _Wanted:
         _keep_aside(self._path, self._say)
 
     def _digest(self) -> str:
-        given = {name: str(value) for name, value in vars(self._step.arguments).items() if name != "jobs"}
+        given = {name: str(value) for name, value in vars(self._step.arguments).items() if name not in ("jobs", "ray")}
         return _digest_of([run_digest(self._plan()), given])
 
 

@@ -48,6 +48,7 @@ class ExperimentOptions(TypedDict, total=False):
     """Options of `train` and `compare`."""
 
     jobs: int | None
+    ray: str
     classes: str | Sequence[str] | None
     clips: str | Path | None
     missing: str

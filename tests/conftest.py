@@ -61,7 +61,7 @@ def make_video():
     return write
 
 
-CI_HAS = ("needs jax", "ai_edge_litert", "scipy")
+CI_HAS = ("needs jax", "needs ray", "ai_edge_litert", "scipy")
 
 
 @pytest.hookimpl(hookwrapper=True)
