@@ -186,7 +186,9 @@ class _Wanted:
 
     def _digest(self) -> str:
         given = {
-            name: str(value) for name, value in vars(self._step.arguments).items() if name not in ("jobs", "memory")
+            name: str(value)
+            for name, value in vars(self._step.arguments).items()
+            if name not in ("jobs", "memory", "ray")
         }
         return _digest_of([run_digest(self._plan()), given])
 

@@ -49,6 +49,7 @@ class ExperimentOptions(TypedDict, total=False):
 
     jobs: int | None
     memory: float | None
+    ray: str
     classes: str | Sequence[str] | None
     clips: str | Path | None
     missing: str

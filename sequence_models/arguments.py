@@ -336,6 +336,13 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
         help="train in N processes at a time (default: one per core where that pays off; on a GPU one); results do not "
         "depend on it",
     )
+    parser.add_argument(
+        "--ray",
+        default="",
+        metavar="auto|ADDRESS",
+        help="train on the machines of a Ray cluster, which see the run at the same path (docs/cluster.md); results "
+        "do not depend on it",
+    )
     _add_memory(parser)
 
 
@@ -436,7 +443,7 @@ def _data_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "classes": tuple(arguments.classes.split(",")) if arguments.classes else None,
         "keep": tuple(_lines(arguments.clips)) if arguments.clips else None,
     }
-    names = ("stores", "labels", "cv", "seeds", "inner", "jobs", "memory")
+    names = ("stores", "labels", "cv", "seeds", "inner", "jobs", "memory", "ray")
     same = {name: getattr(arguments, name) for name in names}
     return same | {"run": arguments.run_directory, "split_file": arguments.split, "data": DataSettings(**given)}
 

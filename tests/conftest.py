@@ -61,7 +61,16 @@ def make_video():
     return write
 
 
-CI_HAS = ("needs jax", "ai_edge_litert", "scipy", "aiohttp", "s3fs", "needs playwright", "needs a Chromium")
+CI_HAS = (
+    "needs jax",
+    "needs ray",
+    "ai_edge_litert",
+    "scipy",
+    "aiohttp",
+    "s3fs",
+    "needs playwright",
+    "needs a Chromium",
+)
 
 
 @pytest.hookimpl(hookwrapper=True)

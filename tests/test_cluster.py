@@ -12,15 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_factory import make_clips
 from places import ROOT, SHARED
+from pool_tasks import Die, DieOnce, Sum
+from tiny_project import make_project
 from video_files import moving_frames, write_video
 
 import pipeline
 from extract.backbones.registry import load_backbone
 from extract.engines.registry import make_engine
+from extract.errors import RunError
 from extract.store.reader import open_store
 from extract.store.schema import SHARD_PATTERN
 from extract.system.ray_session import AUTO, connected
+from sequence_models.experiments.cluster import ClusterWorkers
+from sequence_models.experiments.pool import Pool
+from sequence_models.runs.results import read_fit, read_validation
+from sequence_models.runs.run import read_run
 
 ray = pytest.importorskip("ray", reason="needs ray")
 pytestmark = pytest.mark.slow
@@ -49,7 +57,7 @@ def cluster(tmp_path_factory):
     (site / "decoder_that_dies.py").write_text(DECODER_THAT_DIES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(site)]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers"), str(site)]))
         patch.syspath_prepend(str(site))
         patch.delenv("RAY_ADDRESS", raising=False)
         with connected(ray, AUTO):  # as the command does, once for all tests
@@ -167,3 +175,32 @@ def test_a_clip_that_kills_its_workers_fails_and_the_others_are_done(cluster, ma
     assert "lethal.avi ended 3 workers" in said.err
     assert open_store(tmp_path / "f").clip_ids == ["a.avi", "b.avi", "z.avi"]
     assert set(open_store(tmp_path / "f").failures()) == {"bad.avi", "lethal.avi"}
+
+
+CLIPS = make_clips((3, 1, 5, 4), "many-to-one")
+
+
+def test_fits_of_a_process_that_dies_are_done_by_another(cluster, tmp_path, monkeypatch):
+    workers = ClusterWorkers(AUTO, jobs=1, tasks=9, threads=1, bytes_each=1 << 20)
+    with Pool([(), CLIPS], cluster=workers) as pool:
+        tasks = [DieOnce(tmp_path / "mark", key="sums", source=1), *(Sum(clip.clip_id, source=1) for clip in CLIPS)]
+        found = dict(pool.each(tasks))
+        monkeypatch.setattr("sequence_models.experiments.cluster.MAX_DEATHS", 1)
+        with pytest.raises(RunError, match="a task ended 1 process, usually for want of memory; what is finished is"):
+            list(pool.each([Die(source=1)]))
+    for clip in CLIPS:
+        total, process, is_writeable = found[Sum(clip.clip_id, source=1)]
+        assert total == pytest.approx(float(clip.embeddings.sum()), rel=1e-6)
+        assert process == found[tasks[0]] != os.getpid() and not is_writeable
+
+
+def test_training_on_the_cluster_gives_the_same_numbers(cluster, tmp_path):
+    folder = make_project(tmp_path, clips_per_class=6)
+    given = ["train", str(folder / "features"), "--labels", str(folder / "labels.csv"), "--task", "many-to-one"]
+    given += ["--model", "lstm", "--hidden", "8", "--updates", "6", "--cv", "2"]
+    assert pipeline.main([*given, "--run", str(tmp_path / "here"), "--jobs", "1"]) == 0
+    assert pipeline.main([*given, "--run", str(tmp_path / "there"), "--ray", "auto"]) == 0
+    here, there = (read_run(tmp_path / name) for name in ("here", "there"))
+    assert read_validation(here) == read_validation(there)
+    for fold, seed in here.all_fits:
+        assert read_fit(here, fold, seed)["weights_digest"] == read_fit(there, fold, seed)["weights_digest"]

@@ -97,6 +97,7 @@ def compare(
     *,
     on_fit: Callable[[str, str, int, FitResult | None], None],
     jobs: int | None = 1,
+    ray: str = "",
 ) -> dict[str, Any]:
     """Train everything that is not trained yet, open the test split once, and write metrics.json and predictions.npz.
 
@@ -104,7 +105,7 @@ def compare(
         sources: As for `sub_runs`.
         runs: From `sub_runs`.
         on_fit: Called after each fit with (folder, fold, seed, result); result None = it was already done.
-        jobs: How many processes; None = as many as pay off.
+        jobs, ray: As for `train`.
 
     Returns:
         The content of metrics.json.
@@ -112,7 +113,7 @@ def compare(
     run, data = sources[0]
     each_run = [each for of_model in runs.values() for each in of_model]
     parts = [(each, data_source_of(each.settings, sources).data) for each in each_run]
-    with open_pool(parts, jobs=jobs, sources=[source.data for source in sources]) as pool:
+    with open_pool(parts, jobs=jobs, ray=ray, sources=[source.data for source in sources]) as pool:
         spent = {"updates": 0.0, "validation": 0.0}
 
         def note_fit(name: str, fold: str, seed: int, result: FitResult | None) -> None:

@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -38,8 +38,15 @@ from extract.system.quiet_start import TENSORFLOW_THREADS, has_gpu, import_keras
 from sequence_models.clips.buffers import stays_in_store
 from sequence_models.records import Clip
 
+if TYPE_CHECKING:
+    from sequence_models.experiments.cluster import ClusterWorkers
+
 WORTH_PROCESSES = 20.0  # seconds of work below which starting Keras several times costs more than it saves
 THREAD_VARIABLES = (*TENSORFLOW_THREADS, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class WorkerGone(Exception):
+    """A process of a pool has died and is not replaced; its task is for another."""
 
 
 class Task(Protocol):
@@ -91,12 +98,21 @@ class Pool:
         sources: Lists of clips; tasks name theirs by number. Tasks on raw frames run in this process.
         jobs: From `processes_for`.
         threads: Of each task, from `threads_per_task`.
+        cluster: Processes on other machines, used instead of own ones.
     """
 
-    def __init__(self, sources: Sequence[Sequence[Clip]], *, jobs: int = 1, threads: int = 1):
+    def __init__(
+        self,
+        sources: Sequence[Sequence[Clip]],
+        *,
+        jobs: int = 1,
+        threads: int = 1,
+        cluster: ClusterWorkers | None = None,
+    ):
         self._clips = [{clip.clip_id: clip for clip in source} for source in sources]
         self._shared = [all(clip.embeddings.ndim == 2 for clip in source) for source in sources]
         self._sources, self.jobs, self._threads = sources, jobs if any(self._shared) else 1, threads
+        self._cluster = cluster if any(self._shared) else None
         self._workers: list[ProcessPoolExecutor] = []
         self._processes: list[int] = []
         self._keys: list[str] = []  # of the last task of each worker
@@ -104,7 +120,7 @@ class Pool:
         self._began = time.perf_counter()
 
     def __enter__(self) -> Pool:
-        if self.jobs > 1:
+        if self.jobs > 1 or self._cluster:
             try:
                 self._start()
             except BaseException as error:
@@ -118,6 +134,8 @@ class Pool:
                 os.kill(process, signal.SIGKILL)  # nothing is lost: finished results are here, and files are whole
         while self._workers:
             self._workers.pop().shutdown()
+        if self._cluster:
+            self._cluster.close()
 
     def each(self, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any]]:
         """Do all tasks.
@@ -133,7 +151,7 @@ class Pool:
         """
         sent, here = list[Task](), list[Task]()
         for task in tasks:
-            (sent if self._workers and self._shared[task.source] else here).append(task)
+            (sent if self._keys and self._shared[task.source] else here).append(task)
         try:
             yield from self._in_workers(sent)
         except BrokenProcessPool as error:
@@ -163,6 +181,10 @@ class Pool:
             source if stays_in_store(source) else [replace(c, embeddings=c.embeddings[:, :0]) for c in source]
             for source in shared
         ]
+        if self._cluster:
+            self.jobs = self._cluster.start(bare, [_joined_rows(source) for source in shared])
+            self._keys = [""] * self.jobs
+            return
         with tempfile.TemporaryDirectory(prefix="clipseq-") as folder, _threads_in_environment(self._threads):
             files = [Path(folder) / str(number) for number in range(len(shared))]
             try:
@@ -189,19 +211,31 @@ class Pool:
         for task in tasks:
             waiting.setdefault(task.key, deque()).append(task)
         running: dict[Future, tuple[int, Task]] = {}
-        idle = deque(range(len(self._workers)))
+        idle = deque(range(len(self._keys)))
         while waiting or running:
             while idle and waiting:
                 number = idle.popleft()
                 task = self._next_for(number, waiting)
-                running[self._workers[number].submit(_do, task)] = (number, task)
+                running[self._send(number, task)] = (number, task)
+            if not running:
+                raise RunError(
+                    "all machines that trained have left the cluster; what is finished is kept: run the same command "
+                    "again"
+                )
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 number, task = running.pop(future)
+                try:
+                    result, seconds = future.result()
+                except WorkerGone:
+                    waiting.setdefault(task.key, deque()).appendleft(task)
+                    continue
                 idle.append(number)
-                result, seconds = future.result()
                 self._note(task, seconds)
                 yield task, result
+
+    def _send(self, number: int, task: Task) -> Future:
+        return self._cluster.do(number, task) if self._cluster else self._workers[number].submit(_do, task)
 
     def _next_for(self, number: int, waiting: dict[str, deque[Task]]) -> Task:
         """A task of the same key as the worker's last; else of the key with the most left for each worker on it."""
@@ -237,7 +271,7 @@ def _begin(sources: Sequence[Sequence[Clip]], files: Sequence[Path], parent: int
     """Runs first in every worker: an interrupt is the parent's business, and its end is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _clips[:] = [_with_rows(*pair) for pair in zip(sources, files, strict=True)]
+    _clips[:] = [with_rows(source, _mapped(source, file)) for source, file in zip(sources, files, strict=True)]
 
 
 def _end_with(parent: int) -> None:
@@ -259,12 +293,29 @@ def _write_rows(source: Sequence[Clip], path: Path) -> None:
             file.write(np.ascontiguousarray(clip.embeddings, _kind_of(source)).data)
 
 
-def _with_rows(source: Sequence[Clip], path: Path) -> dict[str, Clip]:
-    """clip_id -> the clip with its embeddings from the file; `source` has the same clips without theirs."""
+def _joined_rows(source: Sequence[Clip]) -> np.ndarray:
+    """The same as an array, (all timesteps, D); empty if they stay in their store."""
+    rows = [] if stays_in_store(source) else [clip.embeddings for clip in source]
+    return np.concatenate(rows).astype(_kind_of(source), copy=False) if rows else np.empty((0, 0), np.float32)
+
+
+def _mapped(source: Sequence[Clip], path: Path) -> np.ndarray:
+    """The rows in a file, (all timesteps, D); `source` has the same clips without theirs."""
     if not source or stays_in_store(source):
+        return np.empty((0, 0), np.float32)
+    return np.memmap(path, _kind_of(source), "r").reshape(sum(map(len, source)), -1)
+
+
+def with_rows(source: Sequence[Clip], rows: np.ndarray) -> dict[str, Clip]:
+    """clip_id -> the clip with its embeddings.
+
+    Args:
+        source: Clips without their embeddings, or whose embeddings stay in their store.
+        rows: The embeddings of all of them, one clip after the other, (all timesteps, D).
+    """
+    if stays_in_store(source):
         return {clip.clip_id: clip for clip in source}
     ends = np.cumsum([0, *map(len, source)])
-    rows = np.memmap(path, _kind_of(source), "r").reshape(ends[-1], -1)
     found = zip(source, ends[:-1], ends[1:], strict=True)
     return {clip.clip_id: replace(clip, embeddings=rows[first:last]) for clip, first, last in found}
 

@@ -14,6 +14,7 @@ import numpy as np
 from extract.errors import RunError
 from extract.text import counted
 from sequence_models.clips.loading import ClipSet
+from sequence_models.experiments.cluster import ClusterWorkers
 from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
 from sequence_models.experiments.tasks import BaselineTask, FitTask, without_clips
 from sequence_models.models.baselines import baseline_names
@@ -55,6 +56,7 @@ def train(
     on_fit: Callable[[str, int, FitResult | None], None],
     tensorboard: bool = False,
     jobs: int | None = 1,
+    ray: str = "",
 ) -> dict[str, dict]:
     """Run all fits of a run that are not done yet.
 
@@ -64,12 +66,13 @@ def train(
         on_fit: Called after each fit with (fold, seed, result); result None = it was already done.
         tensorboard: Also write TensorBoard events.
         jobs: How many processes; None = as many as pay off.
+        ray: The address of a Ray cluster whose machines train, see `ClusterWorkers`; "" = this one does.
 
     Returns:
         Validation scores, pooled over folds: of "model", and of each baseline fitted on the same training clips; for
         per-frame labels also of each after post-processing.
     """
-    with open_pool([(run, data)], jobs=jobs) as pool:
+    with open_pool([(run, data)], jobs=jobs, ray=ray) as pool:
         tasks = fit_tasks(run, tensorboard=tensorboard, quiet=pool.jobs > 1)
         collected = Collected(run, data)
         for task, result in pool.each([*tasks, *baseline_tasks(run)]):
@@ -82,12 +85,14 @@ def train(
     return scores
 
 
-def open_pool(parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None, sources: Sequence[ClipSet] = ()) -> Pool:
+def open_pool(
+    parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None, ray: str, sources: Sequence[ClipSet] = ()
+) -> Pool:
     """Processes for the open fits of some runs.
 
     Args:
         parts: Each run with its clips.
-        jobs: As for `train`.
+        jobs, ray: As for `train`.
         sources: The clips that tasks refer to by number, if not those of the parts.
     """
     fits, seconds, needed = 0, 0.0, 0
@@ -97,9 +102,16 @@ def open_pool(parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None, sources
         budget = budget_for(data.clips, (), run.settings)
         seconds += still * expected_seconds(data.clips, run.settings, budget)
         needed = max(needed, bytes_needed(data.clips, run.settings, budget, num_classes=run.num_classes))
-    processes = processes_for(jobs, tasks=fits, seconds=seconds, bytes_each=needed)
     held = [source.clips for source in sources or [data for _, data in parts]]
-    return Pool(held, jobs=processes, threads=threads_per_task(fits))
+    threads = threads_per_task(fits)
+    if ray:
+        return Pool(
+            held,
+            threads=threads,
+            cluster=ClusterWorkers(ray, jobs=jobs, tasks=fits, threads=threads, bytes_each=needed),
+        )
+    processes = processes_for(jobs, tasks=fits, seconds=seconds, bytes_each=needed)
+    return Pool(held, jobs=processes, threads=threads)
 
 
 def forecast_run(run: Run, data: ClipSet) -> str:

@@ -48,6 +48,7 @@ def train_run(
     say: Callable[[str], None],
     tensorboard: bool = False,
     jobs: int | None = None,
+    ray: str = "",
     **data: Any,
 ) -> Run:
     """Prepare and train a run, with a progress bar over its fits.
@@ -55,7 +56,7 @@ def train_run(
     Args:
         stores, labels, settings, run: As for `prepare`.
         say: Called with the notes on the data, the forecast and the validation scores, as text.
-        tensorboard, jobs: As for `train`.
+        tensorboard, jobs, ray: As for `train`.
         data: The rest of what `prepare` takes.
     """
     refuse_training_into_comparison(run)
@@ -72,7 +73,7 @@ def train_run(
             _log_cost(f"{fold} seed {seed}", result)
             bar.update()
 
-        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard, jobs=jobs)
+        scores = train(prepared, clips, on_fit=on_fit, tensorboard=tensorboard, jobs=jobs, ray=ray)
     say(score_table("validation", {name.replace("model", settings.model, 1): value for name, value in scores.items()}))
     for line in overfitting_lines(prepared):
         say(line)
@@ -89,6 +90,7 @@ def compare_models(
     grid: Sequence[str] = (),
     frame_stores: Sequence[str | Path] = (),
     jobs: int | None = None,
+    ray: str = "",
     **data: Any,
 ) -> Run:
     """Train many models, open the test split once, and write the table and the verdict.
@@ -100,7 +102,7 @@ def compare_models(
         models: Names; none: one of each kind.
         grid: As `parse_grid` takes it.
         frame_stores: As for `frame_sources`.
-        jobs: As for `compare`.
+        jobs, ray: As for `compare`.
         data: The rest of what `prepare` takes.
     """
     if frame_stores and data["inner"] is None:
@@ -134,7 +136,7 @@ def compare_models(
             _log_cost(f"{name} {fold} seed {seed}", result)
             bar.update()
 
-        record = compare(sources, runs, on_fit=on_fit, jobs=jobs)
+        record = compare(sources, runs, on_fit=on_fit, jobs=jobs, ray=ray)
     say("\n".join([comparison_text(record), *near_duplicate_lines(record)]))
     return run
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from extract.errors import DamagedShardError
 from extract.store.reader import Store
+from extract.system.lettering import SAFE_PALETTE
 from extract.system.terminal import progress_bar
 from sequence_models.records import Clip
-from sequence_models.report.plots import SAFE_PALETTE
 from sequence_models.splits.near_duplicates import Pair, find_near_duplicates
 
 MOST_CLIPS = 2000

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sequence_models.records import Clip
 
@@ -33,6 +34,25 @@ class Die:
 
     def do(self, clips: Mapping[str, Clip]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class DieOnce:
+    """Ends its process at the first try; at the next says which process did it.
+
+    Args:
+        mark: A file that says that there was a first try.
+    """
+
+    mark: Path
+    key: str = "death"
+    source: int = 0
+
+    def do(self, clips: Mapping[str, Clip]) -> int:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return os.getpid()
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_threads_depend_on_the_tasks_alone(monkeypatch):
 
 def test_a_mapped_clip_is_the_clip(tmp_path):
     pool_module._write_rows(CLIPS, tmp_path / "rows")
-    found = pool_module._with_rows(CLIPS, tmp_path / "rows")
+    found = pool_module.with_rows(CLIPS, pool_module._mapped(CLIPS, tmp_path / "rows"))
     for clip in CLIPS:
         assert found[clip.clip_id].embeddings.dtype == clip.embeddings.dtype
         np.testing.assert_array_equal(found[clip.clip_id].embeddings, clip.embeddings)
