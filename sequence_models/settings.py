@@ -66,7 +66,11 @@ class DataSettings:
     )  # fmt: skip
     keep: tuple[str, ...] | None = None  # clip_ids to use; None: all of them
     group_from: str | None = option(
-        None, "take the group from the clip_id: what this captures; N: its Nth folder", kind=str, metavar="REGEX"
+        None,
+        "take the group from the clip_id: what this captures; N: its Nth folder; scenes: the place, found in "
+        "the embeddings",
+        kind=str,
+        metavar="REGEX",
     )
     blocks: int | None = option(
         None,

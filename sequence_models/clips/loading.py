@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from extract.errors import LabelError, StoreError
+from extract.errors import LabelError, StoreError, UsageError
 from extract.records import ClipEmbeddings
 from extract.store.reader import Store, open_store
 from extract.store.recipe import has_rate
 from extract.text import counted
 from sequence_models.clips.blocks import blocks_note, cut_into_blocks
 from sequence_models.clips.joining import Reader, reader_of, refuse_no_features, with_digests
+from sequence_models.clips.scenes import SCENES, grouped_by_scene
 from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
 from sequence_models.labels.intervals import (
@@ -102,6 +103,7 @@ def load_clips(
 
     Raises:
         LabelError: Labels and clips do not match.
+        SplitError: Groups are to be places, and none are found.
         UsageError: The options do not suit the task or the labels.
         StoreError: A store cannot be read, or holds no embeddings.
         ClipError: A clip holds a number that cannot be a feature.
@@ -116,17 +118,24 @@ def load_clips(
             f"{table.path} {'is in seconds' if table.kind == BY_SECONDS else 'has --labels-fps'}, but the features of "
             f"{stores[0]} have no rate, only timestep numbers; import them again with --fps."
         )
+    by_scene = data.group_from == SCENES
+    if by_scene and len(opened[0].row_shape) > 1:
+        raise UsageError(
+            f"--group-from {SCENES} compares embeddings, but {stores[0]} holds {_held(opened[0])}; give a group column "
+            "or another --group-from"
+        )
+    group_from = None if by_scene else data.group_from
     everything, failed, notes = _common_clips(opened, missing=data.missing)
     if table is not None and table.tool:
         notes.insert(0, f"{table.path}: {understood(table)}")
     clip_ids = _kept(everything, data.keep)
     if table is None:
         are_listed = all(store.are_listed() for store in opened)
-        targets = targets_from_folders(clip_ids, group_from=data.group_from, are_listed=are_listed)
+        targets = targets_from_folders(clip_ids, group_from=group_from, are_listed=are_listed)
         more = [f"{counted(failed, 'clip')} failed at extraction, left out: {quoted(sorted(failed))}"] if failed else []
     else:
         targets, more = targets_from_table(
-            table, clip_ids, known=everything, failed=failed, missing=data.missing, group_from=data.group_from
+            table, clip_ids, known=everything, failed=failed, missing=data.missing, group_from=group_from
         )
     notes += more
     _refuse_none(targets, stores=stores, labels=labels)
@@ -144,6 +153,8 @@ def load_clips(
     clips = with_digests(opened, clips)
     unlabelled = tuple(clip_id for clip_id in clip_ids if clip_id not in targets)
     recipes = tuple(store.recipe for store in opened)
+    if by_scene:
+        clips = grouped_by_scene(clips, recipes)
     found = ClipSet(clips, vocabulary, unlabelled, tuple(notes + more), recipes, tuple(measured))
     return in_blocks(found, data.blocks) if data.blocks else found
 

@@ -21,9 +21,9 @@ from extract.errors import RunError, SplitError
 from extract.store.reader import open_store
 from sequence_models.catalogue import TRAITS
 from sequence_models.clips.loading import ClipSet
-from sequence_models.experiments.evaluate import can_find_pairs, doctor_record
 from sequence_models.experiments.pool import Pool
 from sequence_models.experiments.prepare import DataSource, data_source_of
+from sequence_models.experiments.split_checks import split_checks
 from sequence_models.experiments.tasks import (
     BaselineTask,
     FitTask,
@@ -43,7 +43,7 @@ from sequence_models.experiments.train import (
 )
 from sequence_models.experiments.verdict import Entry, comparison_record, mean_rank, motion_hint, rank
 from sequence_models.models.baselines import ORDERED_BASELINES, baseline_names
-from sequence_models.records import Prediction, has_groups
+from sequence_models.records import Prediction
 from sequence_models.runs.files import write_arrays, write_record
 from sequence_models.runs.fitted import load_baseline, post_process, prediction_arrays
 from sequence_models.runs.results import begin_comparison, read_comparison, read_fit, read_validation
@@ -137,8 +137,7 @@ def compare(
     clips = {clip.clip_id: clip for clip in data.clips}
     truth = [clips[clip_id] for fold in run.folds for clip_id in fold.test]
     record, final = comparison_record(run, entries, truth, validation=validation)
-    if not has_groups(data.clips) and can_find_pairs(truth):
-        record["doctor"] = doctor_record(run, clips, truth, {MODEL: final})
+    record |= split_checks(run, clips, truth, {MODEL: final})
     record["hint"] = motion_hint(record, (recipe.get("input") for each in sources for recipe in each.run.recipes))
     record["time"] = time_spent
     write_arrays(run.path / "predictions.npz", prediction_arrays(run, truth, final), run_id=run.run_id)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sequence_models.clips.buffers import stays_in_store
 from sequence_models.clips.windows import select_steps
 from sequence_models.experiments.prepare import reload_clips
+from sequence_models.experiments.split_checks import split_checks
 from sequence_models.models.baselines import ADDED_LATER, baseline_names
 from sequence_models.prediction.bouts import write_bouts
 from sequence_models.prediction.postprocess import CRITERION, MACRO_F1_CRITERION
@@ -28,9 +27,6 @@ from sequence_models.runs.run import MODEL, OFFICIAL, POSTPROCESSED, Run, note_t
 from sequence_models.scoring.predictions import compare_predictions, score_predictions
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE
 from sequence_models.splits.folds import Fold
-from sequence_models.splits.near_duplicates import pairs_across
-
-log = logging.getLogger(__name__)
 
 PER_SEED = ("accuracy", "frame_accuracy", "mean_average_precision", "macro_f1")
 
@@ -67,8 +63,7 @@ def evaluate(path: str | Path, *, memory: float | None = None) -> dict[str, Any]
         write_bouts(run.path / "bouts.csv", truth, final, run.vocabulary, with_truth=True, unit=run.time_unit)
     if run.cv == OFFICIAL:
         record["mean_over_folds"] = {name: _mean_over_folds(run, truth, each) for name, each in said.items()}
-    if not has_groups(clips.values()) and can_find_pairs(truth):
-        record["doctor"] = doctor_record(run, clips, truth, said)
+    record |= split_checks(run, clips, truth, said)
     write_record(run.path / "metrics.json", record, run_id=run.run_id)
     return record
 
@@ -155,40 +150,3 @@ def _mean_over_folds(run: Run, truth: Sequence[Clip], predictions: Sequence[Pred
         }
         for name in names
     }
-
-
-def can_find_pairs(clips: Sequence[Clip]) -> bool:
-    """Whether near-duplicates can be looked for: it takes all embeddings in memory, and raw frames are none."""
-    if stays_in_store(clips):
-        log.warning("near-duplicates are not looked for, since the embeddings do not fit in memory; see --memory")
-    return clips[0].embeddings.ndim == 2 and not stays_in_store(clips)
-
-
-def doctor_record(
-    run: Run, clips: Mapping[str, Clip], truth: Sequence[Clip], said: Mapping[str, Sequence[Prediction]]
-) -> dict[str, Any]:
-    """Near-duplicates across the parts of each fold, and scores without the test clips that have one.
-
-    Args:
-        run: A trained run on embeddings.
-        clips: clip_id -> clip, all of the run.
-        truth: The test clips, pooled over the folds.
-        said: Name -> their predictions.
-    """
-    across = pairs_across(run.folds, list(clips.values()))
-    copies = {(fold, pair.clip_id) for fold, pairs in across.items() for pair in pairs}
-    tested = [(fold.name, clip_id) for fold in run.folds for clip_id in fold.test]
-    kept = [row for row, key in enumerate(tested) if key not in copies]
-    record: dict[str, Any] = {
-        "pairs": [{"fold": fold, **asdict(pair)} for fold, pairs in across.items() for pair in pairs],
-        "test_clips": len(tested),
-        "test_clips_without": len(kept),
-        "protocol": "near-duplicates of training or validation clips in the embeddings, by alignment in time",
-    }
-    if copies and kept:
-        rest = [truth[row] for row in kept]
-        record["without"] = {
-            name: score_predictions(rest, [each[row] for row in kept], run.vocabulary, background=run.background)
-            for name, each in said.items()
-        }
-    return record

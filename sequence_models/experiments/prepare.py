@@ -19,8 +19,11 @@ from extract.text import counted
 from sequence_models.catalogue import MODEL_NAMES, RAW_MODEL_NAMES, TWO_STREAM
 from sequence_models.clips.blocks import BLOCKS
 from sequence_models.clips.loading import ClipSet, in_blocks, load_clips
+from sequence_models.clips.scenes import SCENES
+from sequence_models.experiments.split_checks import scenes_record
+from sequence_models.experiments.summary import scene_lines
 from sequence_models.labels.alignment import alignment_rows
-from sequence_models.records import Clip
+from sequence_models.records import Clip, has_groups
 from sequence_models.runs.clip_records import changed_clips, clip_record
 from sequence_models.runs.run import OFFICIAL, Run, create_run
 from sequence_models.settings import MANY_TO_MANY, MANY_TO_ONE, DataSettings, TrainSettings
@@ -122,6 +125,9 @@ def plan_run(
             f"there is only one class ({', '.join(clips.vocabulary)}), but training needs at least two{chosen}"
         )
     check_input(settings, clips, stores)
+    if settings.task == MANY_TO_ONE and not settings.on_frames and not has_groups(clips.clips):
+        scenes = scenes_record(clips.clips, clips.recipes)
+        clips = replace(clips, notes=(*clips.notes, *scene_lines(scenes, has_groups=False)))
     units = [replace(clip, group="") for clip in clips.clips] if joined.blocks else clips.clips
     parts = inner if inner and inner > 1 else VALIDATION_PARTS
     folds = make_folds(units, cv=cv, split_file=split_file, seed=0, vocabulary=clips.vocabulary, parts=parts)
@@ -278,8 +284,12 @@ def _frame_source(run: Run, data: ClipSet, stores: Sequence[str | Path]) -> Data
         )
     labels = Path(run.labels) if run.labels else None
     joined = replace(run.data, classes=run.vocabulary, keep=tuple(clip.clip_id for clip in data.clips))
+    if joined.group_from == SCENES:  # they show in embeddings only
+        joined = replace(joined, group_from=None)
     task, multi_label = run.settings.task, run.settings.multi_label
     frames = load_clips(stores, labels, task=task, multi_label=multi_label, data=joined)
+    groups = {clip.clip_id: clip.group for clip in data.clips}
+    frames = replace(frames, clips=tuple(replace(clip, group=groups[clip.clip_id]) for clip in frames.clips))
     if run.settings.task == MANY_TO_MANY:
         _refuse_other_frames(data, frames, stores)
     on_frames = replace(

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extract.text import counted
-from sequence_models.runs.run import POSTPROCESSED, Run
+from sequence_models.runs.run import MODEL, POSTPROCESSED, Run
+from sequence_models.scoring.confidence import shown_interval
 from sequence_models.settings import MANY_TO_ONE
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run
+
+
+MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
 
 
 def choosing_score(settings: Any) -> str:
@@ -151,8 +155,43 @@ def clock_lines(record: dict[str, Any]) -> list[str]:
     ]
 
 
+def scene_lines(scenes: Mapping[str, Any], *, has_groups: bool) -> list[str]:
+    """What is known of the places of the clips, and how sure that is; empty if none stand out.
+
+    Args:
+        scenes: From `scenes_record`.
+        has_groups: Whether something already says which clips belong together.
+    """
+    if not scenes:
+        return []
+    several = scenes["with_several_classes"]
+    sure = "" if scenes["is_clear"] else ", so not clearly apart"
+    text = (
+        f"by their mean embeddings, {counted(scenes['clips'], 'clip')} are of {counted(scenes['places'], 'place')} "
+        f"(silhouette {scenes['silhouette']:.2f} of 1{sure}), {several or 'none'} of which "
+        f"{'holds' if several < 2 else 'hold'} several classes"
+    )
+    offer = "" if has_groups else "; --group-from scenes keeps the clips of a place on one side of every split"
+    return [text + offer]
+
+
+def near_duplicate_effect(test: Mapping[str, Any], without: Mapping[str, Any] | None) -> str:
+    """What near-duplicates did to a score, as measured by leaving them out.
+
+    Args:
+        test: The scores of all test clips.
+        without: Those of the test clips that have no near-duplicate; None if they were not scored.
+    """
+    main = next((name for name in MAIN_SCORES if name in test and name in (without or {})), None)
+    if main is None or without is None:
+        return "what they do to the score was not measured, since no other test clips are left"
+    own, rest, high = test[main]["value"], without[main]["value"], (shown_interval(without[main]) or (0.0, 1.0))[1]
+    effect = "so the score is too high" if own > high else "which is no clear difference"
+    return f"{main} is {own:.3f} with them and {rest:.3f} without, {effect}"
+
+
 def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
-    """What the split doctor checked and found; empty if the clips have groups."""
+    """What the split doctor checked and found."""
     from extract.text import counted, first_few
 
     doctor = record.get("doctor")
@@ -166,8 +205,9 @@ def near_duplicate_lines(record: dict[str, Any]) -> list[str]:
     copies = doctor["test_clips"] - doctor["test_clips_without"]
     verb = "has" if copies == 1 else "have"
     lines = [
-        f"warning: {copies} of {tested} {verb} a near-duplicate in training, which can raise the score: "
-        f"{first_few(named, 5)}; give the clips a group"
+        f"warning: {copies} of {tested} {verb} a near-duplicate in training: {first_few(named, 5)}; put the clips of "
+        f"each pair into one group",
+        f"near-duplicates: {near_duplicate_effect(record['test'], doctor.get('without', {}).get(MODEL))}",
     ]
     if "without" in doctor:
         ours = {record["model"] if name == "model" else name: scores for name, scores in doctor["without"].items()}
@@ -192,7 +232,6 @@ def score_table(part: str, scores: dict[str, dict[str, Any]]) -> str:
 
 
 def _cell(name: str, score: dict[str, Any]) -> str:
-    from sequence_models.scoring.confidence import shown_interval
     from sequence_models.scoring.metrics import PERCENT
 
     digits, interval = 1 if PERCENT.match(name) else 3, shown_interval(score)

@@ -14,7 +14,7 @@ import numpy as np
 
 from extract.system.terminal import table_text
 from extract.text import counted
-from sequence_models.experiments.summary import opened_text
+from sequence_models.experiments.summary import MAIN_SCORES, opened_text
 from sequence_models.models.baselines import CLOCKS, baseline_names
 from sequence_models.prediction.predict import average
 from sequence_models.records import Clip, Prediction, has_groups
@@ -23,7 +23,6 @@ from sequence_models.scoring.confidence import counted_groups, no_interval, show
 from sequence_models.scoring.paired import LIKELY, SURE
 from sequence_models.scoring.predictions import answers_name, compare_predictions, score_predictions
 
-MAIN_SCORES = ("accuracy", "frame_accuracy", "mean_average_precision")
 HOPELESS_GROUPS = 5  # even if all agree, the sign-flip p is 2 ** (1 - groups), which is above LIKELY
 
 

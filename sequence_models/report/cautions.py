@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from extract.text import counted
-from sequence_models.experiments.summary import clock_lines, overfitting_lines
+from sequence_models.experiments.summary import clock_lines, overfitting_lines, scene_lines
 from sequence_models.models.baselines import CLOCKS
 from sequence_models.report.run import EvaluatedRun
 from sequence_models.report.scores import doctor_content
@@ -39,6 +39,7 @@ def cautions(run: EvaluatedRun) -> list[Caution]:
     """
     found = [
         _near_duplicates(run),
+        _places(run),
         _recordings(run),
         _clock(run),
         _overfitting(run),
@@ -86,6 +87,15 @@ def _near_duplicates(run: EvaluatedRun) -> Caution | None:
             is_warning=True,
         )
     return None
+
+
+def _places(run: EvaluatedRun) -> Caution | None:
+    """A warning if clips have no groups, so that nothing keeps a place on one side of the split."""
+    has_groups = bool(run.groups_of(run.run.clips))
+    lines = scene_lines(run.metrics.get("scenes") or {}, has_groups=has_groups)
+    if not lines:
+        return None
+    return Caution("Places", f"{lines[0][0].upper()}{lines[0][1:]}.", is_warning=not has_groups)
 
 
 def _recordings(run: EvaluatedRun) -> Caution | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from extract.text import counted
 from sequence_models.catalogue import RAW_MODEL_NAMES
+from sequence_models.experiments.summary import near_duplicate_effect
 from sequence_models.report.run import EvaluatedRun
 from sequence_models.runs.run import MODEL, POSTPROCESSED
 from sequence_models.scoring.confidence import counted_groups, no_interval, shown_interval
@@ -202,9 +203,10 @@ def doctor_content(run: EvaluatedRun) -> dict[str, Any] | None:
         return {"sentence": said, "pairs": [], "hidden": 0, "scores": []}
     verb = "has" if copies == 1 else "have"
     own, without = _scores(run.metrics["test"]), _scores(doctor.get("without", {}).get(MODEL))
+    effect = near_duplicate_effect(run.metrics["test"], doctor.get("without", {}).get(MODEL))
     return {
-        "sentence": f"{copies} of {counted(tested, 'test clip')} {verb} a near-duplicate in training, which can raise "
-        "the score: give the clips a group",
+        "sentence": f"{copies} of {counted(tested, 'test clip')} {verb} a near-duplicate in training: put the clips of "
+        f"each pair into one group; {effect}",
         "pairs": doctor["pairs"][:MOST_PAIRS],
         "hidden": max(0, len(doctor["pairs"]) - MOST_PAIRS),
         "scores": [(title_of(name), own[name].text(), without[name].text()) for name in own if name in without],

@@ -80,13 +80,24 @@ def test_near_duplicates_reach_the_report(tmp_path):
     doctor = {"pairs": pairs, "test_clips": 60, "test_clips_without": 37, "without": without}
     write_metrics(run, doctor=doctor)
     text = text_of(page_of(run))
-    assert "23 of 60 test clips have a near-duplicate in training, which can raise the score" in text
+    assert "23 of 60 test clips have a near-duplicate in training: put the clips of each pair into one group" in text
+    assert "accuracy is 0.810 with them and 0.520 without, which is no clear difference" in text
     assert "a0.avi b0.avi fold0 0.90" in text and "a20.avi" not in text and "3 more pairs are in metrics.json" in text
     assert "accuracy 0.810 0.520" in text
     write_metrics(run, doctor={**doctor, "pairs": [], "test_clips_without": 60})
     text = text_of(page_of(run))
     assert "No test clip has a near-duplicate in training (60 clips checked)" in text
     assert "Near-duplicates across the split" not in text
+
+
+def test_places_reach_the_report(tmp_path):
+    run = make_run(tmp_path / "run")
+    scenes = {"clips": 60, "places": 17, "with_several_classes": 11, "silhouette": 0.398, "is_clear": False}
+    write_metrics(run, scenes=scenes)
+    assert (
+        "By their mean embeddings, 60 clips are of 17 places (silhouette 0.40 of 1, so not clearly apart), 11 of which "
+        "hold several classes"
+    ) in text_of(page_of(run))
 
 
 @pytest.mark.parametrize(

@@ -114,31 +114,42 @@ def record_of(pairs, **more):
     return {"model": "lstm", "test": score, "baselines": {}, "doctor": doctor, **counts}
 
 
-def test_the_command_names_the_pairs_and_both_scores():
-    without = {"model": {"accuracy": {"value": 0.5}, "macro_f1": {"value": 0.4}}}
+@pytest.mark.parametrize(
+    ("ends", "effect"), [([0.2, 0.7], "so the score is too high"), ([0.2, 0.95], "which is no clear difference")]
+)
+def test_the_command_names_the_pairs_and_says_what_was_measured_without_them(ends, effect):
+    """It said that they can raise the score, whether they did or not."""
+    without = {"model": {"accuracy": {"value": 0.5, "ci95": ends, "groups": 8}, "macro_f1": {"value": 0.4}}}
     pair = {"fold": "split", "clip_id": "a.avi", "other_id": "b.avi", "similarity": 0.712}
     text = evaluation_text(record_of([pair], without=without))
-    assert text.splitlines()[-3:] == [
-        "warning: 1 of 4 test clips has a near-duplicate in training, which can raise the score: "
-        "a.avi resembles b.avi (0.71); give the clips a group",
-        "without them  accuracy  macro_f1",
-        "lstm          0.500     0.400",
+    lines = text.splitlines()[-4:]
+    assert lines[:2] == [
+        "warning: 1 of 4 test clips has a near-duplicate in training: a.avi resembles b.avi (0.71); put the clips of "
+        "each pair into one group",
+        f"near-duplicates: accuracy is 0.900 with them and 0.500 without, {effect}",
     ]
+    assert lines[2].split() == ["without", "them", "accuracy", "macro_f1"]
+    assert evaluation_text(record_of([pair])).splitlines()[-1] == (
+        "near-duplicates: what they do to the score was not measured, since no other test clips are left"
+    )
     assert evaluation_text(record_of([])).splitlines()[-1] == (
         "no near-duplicates of training clips among the test clips (compared 4 test clips against training and "
         "validation, by embeddings)"
     )
 
 
-def test_evaluate_scores_without_near_duplicates_where_there_are_no_groups(tmp_path, capsys):
+@pytest.mark.parametrize("grouped", (False, True))
+def test_evaluate_scores_without_near_duplicates_whether_there_are_groups_or_not(tmp_path, capsys, grouped):
+    """With groups they were not looked for: two groups may hold copies of one clip."""
     rng = np.random.default_rng(0)
     (tmp_path / "features").mkdir()
     walks = [walk(f"{seed}", seed).embeddings.astype(np.float32) for seed in range(40)]
     copies = [walks[seed] + rng.normal(0, 0.1, walks[seed].shape) for seed in range(4)]
-    rows = ["clip_id,label,split"]
+    rows = ["clip_id,label,split,group"]
     for number, frames in enumerate([*walks, *copies]):
         np.save(tmp_path / "features" / f"{number}.npy", frames)
-        rows.append(f"{number},{'ab'[number % 2]},{('train', 'validation', 'test')[(number >= 24) + (number >= 32)]}")
+        part = ("train", "validation", "test")[(number >= 24) + (number >= 32)]
+        rows.append(f"{number},{'ab'[number % 2]},{part},{f'g{number}' if grouped else ''}")
     (tmp_path / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
     store, run = str(tmp_path / "store"), str(tmp_path / "run")
     assert pipeline.main(["import-features", str(tmp_path / "features"), "--output", store, "--fps", "8"]) == 0
