@@ -61,7 +61,7 @@ def _read_joined(stores: Sequence[Store], lazily: bool, clip_id: str) -> ClipEmb
     for store, part in zip(stores, parts, strict=True):
         if store.row_shape[:-1] != stores[0].row_shape[:-1]:
             raise StoreError(
-                f"{store.path} holds {_held(store)} and {stores[0].path} {_held(stores[0])}, which cannot be joined; "
+                f"{store.path} holds {held(store)} and {stores[0].path} {held(stores[0])}, which cannot be joined; "
                 "give stores of embeddings, or stores of raw frames of one size."
             )
         _refuse_other_times(parts[0], part, paths=(stores[0].path, store.path))
@@ -72,7 +72,7 @@ def _read_joined(stores: Sequence[Store], lazily: bool, clip_id: str) -> ClipEmb
     return replace(parts[0], embeddings=joined)
 
 
-def _held(store: Store) -> str:
+def held(store: Store) -> str:
     size = " x ".join(map(str, store.row_shape))
     return f"raw frames of {size}" if len(store.row_shape) > 1 else f"embeddings of {size} numbers"
 

@@ -14,7 +14,7 @@ from extract.store.reader import Store, open_store
 from extract.store.recipe import has_rate
 from extract.text import counted
 from sequence_models.clips.blocks import blocks_note, cut_into_blocks
-from sequence_models.clips.joining import Reader, reader_of, refuse_no_features, with_digests
+from sequence_models.clips.joining import Reader, held, reader_of, refuse_no_features, with_digests
 from sequence_models.clips.scenes import SCENES, grouped_by_scene
 from sequence_models.labels.alignment import ClipAlignment, check_alignment, measure_alignment
 from sequence_models.labels.clip_names import ClipNames, quoted
@@ -121,7 +121,7 @@ def load_clips(
     by_scene = data.group_from == SCENES
     if by_scene and len(opened[0].row_shape) > 1:
         raise UsageError(
-            f"--group-from {SCENES} compares embeddings, but {stores[0]} holds {_held(opened[0])}; give a group column "
+            f"--group-from {SCENES} compares embeddings, but {stores[0]} holds {held(opened[0])}; give a group column "
             "or another --group-from"
         )
     group_from = None if by_scene else data.group_from
