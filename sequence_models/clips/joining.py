@@ -73,6 +73,7 @@ def _read_joined(stores: Sequence[Store], lazily: bool, clip_id: str) -> ClipEmb
 
 
 def held(store: Store) -> str:
+    """What a store holds, in words."""
     size = " x ".join(map(str, store.row_shape))
     return f"raw frames of {size}" if len(store.row_shape) > 1 else f"embeddings of {size} numbers"
 
