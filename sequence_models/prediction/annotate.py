@@ -200,9 +200,8 @@ class Panel:
             starts, ends = (self._times[np.minimum(frames, len(self._times) - 1)] for frames in self._track.by_class[k])
             for n in range(int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(starts, last))):
                 left, right = ((edge - first) * per_second for edge in (starts[n], ends[n]))
-                drawn.rectangle(
-                    (max(left, 0), top, max(min(right, self._width) - 1, left), bottom), fill=self._colours[k]
-                )
+                left, right = max(left, 0.0), min(right, float(self._width))
+                drawn.rectangle((left, top, max(right - 1, left), bottom), fill=self._colours[k])
 
 
 def _even(side: int) -> int:
