@@ -6,7 +6,7 @@ Frame by frame: memory does not grow with the length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,8 +22,8 @@ from extract.decode.fit import FrameFitter
 from extract.decode.packets import PacketIndex
 from extract.decode.reader import index_of, named_errors
 from extract.decode.watchdog import Heartbeat
-from extract.errors import UsageError
-from extract.system.files import sealed_file
+from extract.errors import NoFramesError, UsageError
+from extract.system.files import sealed_file, write_error
 from extract.videos.sources import check_file
 
 ENDINGS = (".mp4", ".mov")  # containers that keep exact times; Matroska rounds to milliseconds
@@ -90,23 +90,39 @@ def redraw(path: Path, output: Path, draw: Draw, *, tick: Callable[[], object] =
     """
     with named_errors(path):
         index = index_of(path, Heartbeat())
-    with sealed_file(output) as temporary, ExitStack() as stack:
+    with sealed_file(output) as temporary, _written(output), ExitStack() as stack:
         writer = _Writer(stack, path, temporary, index)
-        fitter, clock = FrameFitter(None, orientation=index.orientation), FrameClock(index)
-        with named_errors(path):
-            for frame in _frames(path, index):
-                seconds = clock.next_time(frame.pts_seconds)
-                picture = np.empty(fitter.shape(frame.picture), np.uint8)
-                fitter.fit(frame.picture, picture)
-                writer.write(draw(picture, len(clock) - 1, seconds), seconds)
-                tick()
-            writer.finish()
-    return Redrawn(len(clock), writer.kept_sound, writer.lost_sound)
+        count = 0
+        for picture, seconds in _pictures(path, index):
+            writer.write(draw(picture, count, seconds), seconds)
+            count += 1
+            tick()
+        writer.finish()
+    return Redrawn(count, writer.kept_sound, writer.lost_sound)
 
 
-def _frames(path: Path, index: PacketIndex) -> Iterator:
+def _pictures(path: Path, index: PacketIndex) -> Iterator[tuple[np.ndarray, float]]:
+    """Every frame upright with its time; errors are those of the video, not of what is done with it."""
     beat = Heartbeat().beat
-    return (images.read_all(path, beat) if path.is_dir() else pyav.read_all(path, index, beat)).frames
+    fitter, clock = FrameFitter(None, orientation=index.orientation), FrameClock(index)
+    with named_errors(path):
+        stream = images.read_all(path, beat) if path.is_dir() else pyav.read_all(path, index, beat)
+        for frame in stream.frames:
+            picture = np.empty(fitter.shape(frame.picture), np.uint8)
+            fitter.fit(frame.picture, picture)
+            yield picture, clock.next_time(frame.pts_seconds)
+        if not len(clock):
+            said = f" ({stream.last_error})" if stream.last_error else ""
+            raise NoFramesError(f"{path}: {stream.decoder} cannot decode a single frame{said}; replace it")
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[None]:
+    """Turns what the encoder or the file says into a failure to write it."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise write_error(output, error) from error
 
 
 class _Writer:

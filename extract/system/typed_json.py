@@ -22,9 +22,16 @@ def parse_json(content: str | bytes) -> Any:
         ValueError: It is invalid in any way, including absurd nesting and numbers.
     """
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return json.loads(content, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large a number")
+    return value
 
 
 def typed(value: Any, kind: Any, name: str) -> Any:

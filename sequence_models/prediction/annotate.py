@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEAST_WIDTH = 320  # smaller pictures are enlarged by a whole factor
 MARGIN, TEXT_SIZE, TEXT_HEIGHT, LANE_HEIGHT, LANE_GAP = 6, 14, 22, 10, 2
 MOST_LANES = 8
-SECONDS_AROUND = 10.0  # before and after now on the ribbon
+SECONDS_AROUND = 10.0  # before and after now on the ribbon, less for short videos
 PAPER, INK, SOFT, EMPTY = "#202124", "#ffffff", "#a0a4aa", "#3c4043"
 NOTHING = "\N{EN DASH}"
 
@@ -161,6 +161,7 @@ class Panel:
         lanes = len(track.lanes)
         self._height = _even(TEXT_HEIGHT + MARGIN + lanes * (LANE_HEIGHT + LANE_GAP))
         self._colours = class_palette(len(track.classes))
+        self._around = max(1.0, min(SECONDS_AROUND, facts.duration_seconds / 2))
 
     def on(self, picture: np.ndarray, frame: int, seconds: float) -> np.ndarray:
         """The picture, enlarged if it is tiny, with the panel of a frame below; uint8, of the same size for all."""
@@ -192,17 +193,16 @@ class Panel:
 
     def _draw_lane(self, drawn: ImageDraw, top: int, classes: Sequence[int], seconds: float) -> None:
         bottom = top + LANE_HEIGHT - 1
-        per_second = self._width / (2 * SECONDS_AROUND)
-        first, last = seconds - SECONDS_AROUND, seconds + SECONDS_AROUND
+        per_second = self._width / (2 * self._around)
+        first, last = seconds - self._around, seconds + self._around
         inside = [(max(edge, first) - first) * per_second for edge in (0.0, min(float(self._times[-1]), last))]
         drawn.rectangle((inside[0], top, inside[1], bottom), fill=EMPTY)
         for k in classes:
             starts, ends = (self._times[np.minimum(frames, len(self._times) - 1)] for frames in self._track.by_class[k])
             for n in range(int(np.searchsorted(ends, first, side="right")), int(np.searchsorted(starts, last))):
                 left, right = ((edge - first) * per_second for edge in (starts[n], ends[n]))
-                drawn.rectangle(
-                    (max(left, 0), top, max(min(right, self._width) - 1, left), bottom), fill=self._colours[k]
-                )
+                left, right = max(left, 0.0), min(right, float(self._width))
+                drawn.rectangle((left, top, max(right - 1, left), bottom), fill=self._colours[k])
 
 
 def _even(side: int) -> int:

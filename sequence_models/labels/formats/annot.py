@@ -37,7 +37,10 @@ def read(path: Path, options: ReadOptions) -> LabelTable:
     """
     lines = [line.rstrip("\r") for line in read_tool_text(path).split("\n")]
     told = {key.strip().lower(): value.strip() for key, mark, value in (t.partition(":") for t in lines) if mark}
-    rate = number_of(told.get("annotation framerate", "")) or RATE
+    said = told.get("annotation framerate", "") or f"{RATE}"
+    rate = number_of(said) or 0.0
+    if rate <= 0:
+        raise LabelError(f"{path}: Annotation framerate is {said!r}; it must be a number of frames per second.")
     first, last = (int(number_of(told.get(f"annotation {name} frame", "")) or 0) for name in ("start", "stop"))
     if last > MAX_FRAMES or first > MAX_FRAMES:
         raise LabelError(f"{path}: its frames go to {max(first, last)}; at most {MAX_FRAMES:,} are read.")

@@ -119,6 +119,19 @@ def test_what_cannot_be_read_or_written_leaves_nothing(tmp_path):
         check_video_output(video, flag="--annotate")
 
 
+def test_a_full_disk_is_not_blamed_on_the_video(tmp_path):
+    video = write_video(tmp_path / "a.mp4", moving_frames(60))
+    code = (
+        "import resource, sys; from pathlib import Path; from extract.decode.redraw import redraw; import signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        "redraw(Path(sys.argv[1]), Path(sys.argv[2]), lambda picture, frame, seconds: picture)"
+    )
+    command = [sys.executable, "-c", code, str(video), str(tmp_path / "b.mp4")]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert "WriteError" in done.stderr and "b.mp4 could not be written (File too large)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
 def test_a_kill_leaves_no_file_of_the_final_name(tmp_path):
     video = write_video(tmp_path / "a.mp4", moving_frames(40))
     code = (
