@@ -171,7 +171,8 @@ def run_demo(arguments: argparse.Namespace) -> int:
             sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=seeds)
         )
     print("\n" + order_sentence(folder / "runs/clips", against="meanpool_logreg"))
-    print(f"\nPer-frame report: {reports[1]}\nReport: {reports[0]}")
+    stored = sequence_models.cli.report_store(folder / "features_clips")
+    print(f"\nReport of the feature store: {stored}\nPer-frame report: {reports[1]}\nReport: {reports[0]}")
     return 0
 
 

@@ -105,9 +105,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     if is_store(target):
         if against or arguments.figures:
             raise UsageError(f"{target} is a feature store; --against and --figures go with a run")
-        from sequence_models.report.store import write_store_report
-
-        print(f"wrote {write_store_report(target, output)}")
+        print(f"wrote {report_store(target, output)}")
         return 0
     read_run(target)  # as above
     if against:
@@ -124,6 +122,17 @@ def run_report(arguments: argparse.Namespace) -> int:
     if arguments.figures:
         print(f"wrote its figures into {arguments.figures}")
     return 0
+
+
+def report_store(store: Path, output: Path | None = None) -> Path:
+    """The report of a feature store, without Keras; `clipseq demo` ends with it.
+
+    Returns:
+        Path of the report.
+    """
+    from sequence_models.report.store import write_store_report
+
+    return write_store_report(store, output)
 
 
 def run_export(arguments: argparse.Namespace) -> int:

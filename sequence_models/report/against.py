@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from extract.system.files import write_text
 from extract.text import counted
 from sequence_models.report.facts import plain_rows
-from sequence_models.report.mistakes import stretch_strip
+from sequence_models.report.mistakes import spread_over_clips, stretch_strip
 from sequence_models.report.pictures import open_stores
 from sequence_models.report.render import NOTHING, render
 from sequence_models.report.run import EvaluatedRun, read_evaluated_run
@@ -30,7 +30,6 @@ from sequence_models.scoring.predictions import answers_name
 from sequence_models.settings import MANY_TO_MANY
 
 MOST_STRIPS = 8  # of each kind
-MOST_PER_CLIP = 3
 MOST_ROWS = 100
 
 
@@ -121,12 +120,9 @@ def _turned_content(run: EvaluatedRun, shared: Sequence[Shared], way: int) -> di
     """What turned right (1) or wrong (-1): strips of the most important, and rows of all."""
     stretches = [stretch for each in shared for stretch in turned_stretches(each, way)]
     stretches.sort(key=lambda each: (-each[2], each[0].clip.clip_id, each[1][0]))
-    kept: list[Any] = []
-    for each in stretches:
-        if sum(other[0] is each[0] for other in kept) < MOST_PER_CLIP:
-            kept.append(each)
+    kept = spread_over_clips(stretches, [id(each) for each, _, _ in stretches], most=MOST_ROWS)
     stores = open_stores(run)
-    rows = [_row(run, each, steps) for each, steps, _ in kept[:MOST_ROWS]]
+    rows = [_row(run, each, steps) for each, steps, _ in kept]
     strips = [
         row | stretch_strip(run, each.clip, int(each.steps[steps[0]]), int(each.steps[steps[-1]]) + 1, stores)
         for row, (each, steps, _) in zip(rows[:MOST_STRIPS], kept, strict=False)
@@ -214,7 +210,7 @@ def _score_tables(ours: EvaluatedRun, theirs: EvaluatedRun, names: tuple[str, st
     return tables
 
 
-def _is_number(score: Any) -> bool:
+def _is_number(score: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(score, dict) and isinstance(score.get("value"), int | float) and bool(np.isfinite(score["value"]))
 
 

@@ -5,9 +5,10 @@ A mistake is a wrong clip, or in a per-frame run a stretch of timesteps with one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from sequence_models.settings import MANY_TO_MANY
 
 MOST_STRIPS = 12
 MOST_PER_CLIP = 3
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,26 @@ def surest_mistakes(clips: Sequence[ReportedClip], vocabulary: Sequence[str]) ->
     """
     found = [mistake for clip in clips for mistake in _mistakes(clip, vocabulary)]
     found.sort(key=lambda each: (-each.probability * (each.stop - each.start), each.clip.clip_id, each.start))
-    kept: list[Mistake] = []
-    for mistake in found:
-        if sum(other.clip is mistake.clip for other in kept) < MOST_PER_CLIP:
-            kept.append(mistake)
-    return kept[:MOST_STRIPS]
+    return spread_over_clips(found, [id(mistake.clip) for mistake in found], most=MOST_STRIPS)
+
+
+def spread_over_clips(found: Sequence[T], clips: Sequence[int], *, most: int) -> list[T]:
+    """The first few of some things, at most 3 of one clip.
+
+    Args:
+        found: In order of importance.
+        clips: Which clip each is of.
+        most: How many in all.
+    """
+    kept: list[T] = []
+    seen: Counter[int] = Counter()
+    for each, clip in zip(found, clips, strict=True):
+        if seen[clip] < MOST_PER_CLIP:
+            kept.append(each)
+            seen[clip] += 1
+        if len(kept) == most:
+            break
+    return kept
 
 
 def strips_content(run: EvaluatedRun) -> dict[str, Any]:
@@ -126,7 +143,7 @@ def _worst_stretches(
 
 
 def _strip(run: EvaluatedRun, mistake: Mistake, stores: Sequence[Store]) -> dict[str, Any]:
-    strip = {"clip_id": mistake.clip.clip_id, "group": mistake.clip.group, "truth": mistake.truth}
+    strip: dict[str, Any] = {"clip_id": mistake.clip.clip_id, "group": mistake.clip.group, "truth": mistake.truth}
     strip |= {"predicted": mistake.predicted, "probability": mistake.probability}
     return strip | stretch_strip(run, mistake.clip, mistake.start, mistake.stop, stores)
 

@@ -21,6 +21,8 @@ MOST_ROWS = 100_000  # of all these clips
 FEWEST_ON_MAP = 10
 MAP_SIZE = (640, 400)
 MARGIN = 14
+SPIRAL = 40  # places tried for a dot
+MANY_DOTS = 400
 OTHERS = "other folders"
 
 
@@ -107,8 +109,8 @@ def map_content(sample: Sample, pairs: Sequence[Pair]) -> dict[str, Any] | None:
         pairs: Their near-duplicates.
 
     Returns:
-        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size";
-        None for fewer than ten clips, or if they are all alike.
+        "points" ("x", "y", "name", "colour", "twin"), "lines" between near-duplicates, "legend" of folders, "size",
+        "radius"; None for fewer than ten clips, or if they are all alike.
     """
     clips = sample.clips
     if len(clips) < FEWEST_ON_MAP:
@@ -116,7 +118,8 @@ def map_content(sample: Sample, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     means = np.stack([clip.embeddings.mean(axis=0, dtype=np.float64) for clip in clips])
     if (means.std(axis=0) <= 1e-9).all():
         return None
-    places = _on_page(_plane(means))
+    radius = 6.0 if len(clips) < MANY_DOTS else 3.5
+    places = _on_page(_plane(means), radius)
     legend, colours = _folders([clip.clip_id for clip in clips])
     twins = {name for pair in pairs for name in (pair.clip_id, pair.other_id)}
     points = [
@@ -125,7 +128,7 @@ def map_content(sample: Sample, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     ]
     place_of = {point["name"]: (point["x"], point["y"]) for point in points}
     lines = [(*place_of[pair.clip_id], *place_of[pair.other_id]) for pair in pairs]
-    return {"points": points, "lines": lines, "legend": legend, "size": MAP_SIZE}
+    return {"points": points, "lines": lines, "legend": legend, "size": MAP_SIZE, "radius": radius}
 
 
 def _plane(means: np.ndarray) -> np.ndarray:
@@ -142,10 +145,20 @@ def _plane(means: np.ndarray) -> np.ndarray:
         return TSNE(2, init="pca", perplexity=min(30, (len(few) - 1) / 3), random_state=0).fit_transform(few)
 
 
-def _on_page(plane: np.ndarray) -> list[tuple[float, float]]:
+def _on_page(plane: np.ndarray, radius: float) -> list[tuple[float, float]]:
+    """Places on the map; a dot that would hide another one moves aside, on a spiral."""
     low, high = plane.min(axis=0), plane.max(axis=0)
     room = np.array(MAP_SIZE) - 2 * MARGIN
-    return [tuple(row) for row in (MARGIN + (plane - low) / np.maximum(high - low, 1e-9) * room).round(1).tolist()]
+    places = MARGIN + (plane - low) / np.maximum(high - low, 1e-9) * room
+    turns = np.arange(SPIRAL)
+    aside = 0.6 * radius * np.sqrt(turns)[:, None] * np.column_stack([np.cos(2.4 * turns), np.sin(2.4 * turns)])
+    for k in range(1, len(places)):
+        if np.abs(places[:k] - places[k]).max(axis=1).min() >= 1.5 * radius:
+            continue
+        tried = np.clip(places[k] + aside, radius, np.array(MAP_SIZE) - radius)
+        nearest = np.linalg.norm(tried[:, None] - places[None, :k], axis=2).min(axis=1)
+        places[k] = tried[np.argmax(nearest >= 1.5 * radius)]  # the first that is free, else where it was
+    return [(x, y) for x, y in places.round(1).tolist()]
 
 
 def _folders(clip_ids: Sequence[str]) -> tuple[list[tuple[str, str, int]], list[str]]:
