@@ -127,7 +127,7 @@ def test_a_full_disk_under_the_summaries_is_one_sentence(monkeypatch, small_disk
     monkeypatch.setattr(summaries.tempfile, "tempdir", str(small_disk))
     clips = ordered_clips(8, "many-to-one")
     wide = [replace(clip, embeddings=np.ones((2, 200_000), np.float16), **two_steps()) for clip in clips]
-    with pytest.raises(WriteError, match="cannot hold the summaries of 8 clips .*TMPDIR"):
+    with pytest.raises(WriteError, match=r"cannot hold the summaries of 8 clips .*TMPDIR"):
         fit_baseline("meanpool_logreg", stored(wide), 2, seed=0)
 
 
