@@ -4,10 +4,12 @@ A synthetic store of clips of 1,280 channels is made for each number of clips, w
 clips of 16 timesteps. Each number of clips has a process of its own, for embeddings that stay in the store
 (`--memory 0`) and, up to 13,000 clips, for embeddings in memory. RssAnon is what a process holds; the pages of mapped
 files, which the system takes back when it needs them, are not in it. The second form trains on one store in both ways,
-in turns, and prints the ratio of their rates; the store is taken out of the system's cache before each turn.
+in turns, and prints the ratio of their rates; the store is taken out of the system's cache before each turn. The third
+is stage one: so many links to one video of 4 frames, with the backbone `tiny`.
 
     python benchmarks/beyond_memory.py FOLDER [60 600 6000 60000]
     python benchmarks/beyond_memory.py FOLDER ratio 6000
+    python benchmarks/beyond_memory.py FOLDER extract 60 600 6000
 """
 
 from __future__ import annotations
@@ -139,14 +141,48 @@ def ratio(path: Path, count: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def extract(folder: Path, count: int) -> None:
+    """Extract so many links to one small video with the backbone `tiny`; prints seconds and peak."""
+    import cv2
+
+    folder.mkdir()
+    frame = np.zeros((32, 32, 3), np.uint8)
+    writer = cv2.VideoWriter(str(folder / "one.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 8, (32, 32))
+    for _ in range(4):
+        writer.write(frame)
+    writer.release()
+    for number in range(1, count):
+        (folder / f"{number:07d}.avi").hardlink_to(folder / "one.avi")
+    peak, began = Peak(), time.perf_counter()
+    import pipeline
+
+    code = pipeline.main(
+        ["extract", str(folder), "--output", f"{folder}-features", "--backbone", "tiny", "--every", "1"]
+    )
+    seconds = time.perf_counter() - began
+    print(f"code {code}: {count} clips, {seconds:.1f} s, {peak.bytes / 1e9:.3f} GB in this process")
+
+
 def main() -> None:
     """Make, measure, delete, and print the table."""
+    if sys.argv[1] == "one":
+        extract(Path(sys.argv[2]), int(sys.argv[3]))
+        return
     if sys.argv[1] == "work":
         work(Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))
         return
     folder = Path(sys.argv[1])
     if sys.argv[2:3] == ["ratio"]:
         ratio(folder / "synthetic-ratio", int(sys.argv[3]))
+        return
+    if sys.argv[2:3] == ["extract"]:
+        for number in sys.argv[3:]:
+            path = folder / f"videos-{number}"
+            try:
+                subprocess.run([sys.executable, __file__, "one", str(path), number], check=True)
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
+                shutil.rmtree(f"{path}-features", ignore_errors=True)
         return
     counts = list(map(int, sys.argv[2:])) or [60, 600, 6000, 60000]
     print(*COLUMNS, PEAK, sep="\t")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from sequence_models.records import Clip
 
 
@@ -20,7 +22,7 @@ class Sum:
     source: int = 0
 
     def do(self, clips: Mapping[str, Clip]) -> tuple[float, int, bool]:
-        embeddings = clips[self.clip_id].embeddings
+        embeddings = np.asarray(clips[self.clip_id].embeddings)
         return float(embeddings.sum()), os.getpid(), embeddings.flags.writeable
 
 
