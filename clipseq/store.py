@@ -119,7 +119,8 @@ class FeatureStore(Mapping[str, ClipEmbeddings]):
 
         Returns:
             `clips`, each with `embeddings` (T, D) and `labels` () or (T,), class numbers with -1 = unlabelled; their
-            names in `vocabulary`; and `notes` on what was left out.
+            names in `vocabulary`; and `notes` on what was left out. Embeddings that do not fit in memory stay in the
+            store: slice them, then `numpy.asarray` reads.
 
         Raises:
             LabelError: Labels and clips do not match.

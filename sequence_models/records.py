@@ -14,7 +14,8 @@ class Clip:
 
     Args:
         clip_id: Name of the clip in its store.
-        embeddings: float16 or float32 (T, D); for raw frames `LazyRows` of uint8 (T, H, W, C), or such an array.
+        embeddings: float16 or float32 (T, D), or `LazyRows` of them where all clips would not fit in memory; for raw
+            frames `LazyRows` of uint8 (T, H, W, C), or such an array.
         pts_seconds: float64 (T,).
         frame_indices: int64 (T,).
         labels: Class indices into the vocabulary, -1 = unlabelled: int64 () for many-to-one, int64 (T,) for

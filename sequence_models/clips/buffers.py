@@ -58,16 +58,19 @@ def make_buffers(clips: Sequence[Clip], *, rng: np.random.Generator | None = Non
         rng: Draws which parts of the store share a buffer; None = buffers follow the order of the store.
 
     Returns:
-        For every buffer the numbers of its clips: of `BUFFER_VALUES` values at most, or a single longer clip. All
-        clips in their own order, if they fit in one or are in memory already.
+        For every buffer the numbers of its clips, of `BUFFER_VALUES` values at most; clips that are larger come last,
+        all together, since they stay in the store. All clips in their own order, if they fit in one buffer or are in
+        memory already.
     """
     sizes = [len(clip) * int(clip.embeddings.shape[1]) for clip in clips] if stays_in_store(clips) else []
     if sum(sizes) <= BUFFER_VALUES:
         return [list(range(len(clips)))]
-    runs = _parts(sorted(range(len(clips)), key=lambda number: place_of(clips[number])), sizes, _run_values())
+    order = sorted(range(len(clips)), key=lambda number: place_of(clips[number]))
+    runs = _parts([number for number in order if sizes[number] <= BUFFER_VALUES], sizes, _run_values())
     if rng is not None:
         runs = [runs[number] for number in rng.permutation(len(runs))]
-    return _parts([number for run in runs for number in run], sizes, BUFFER_VALUES)
+    larger = [number for number in order if sizes[number] > BUFFER_VALUES]
+    return _parts([number for run in runs for number in run], sizes, BUFFER_VALUES) + ([larger] if larger else [])
 
 
 def read_buffers(clips: Sequence[Clip], buffers: Sequence[Sequence[int]]) -> Iterator[list[Clip]]:
@@ -78,7 +81,7 @@ def read_buffers(clips: Sequence[Clip], buffers: Sequence[Sequence[int]]) -> Ite
         buffers: From `make_buffers`.
 
     Yields:
-        The clips, as numbered in the buffer. One that is larger than a buffer stays in its store, to be read in pieces.
+        The clips, as numbered in the buffer. Those larger than a buffer stay in their store, to be read in pieces.
     """
     if not stays_in_store(clips):
         yield from ([clips[number] for number in buffer] for buffer in buffers)

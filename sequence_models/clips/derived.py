@@ -125,9 +125,10 @@ def _joined(clip: Clip, settings: TrainSettings, reduction: Reduction | None) ->
 
 
 def _joined_at(clip: Clip, settings: TrainSettings, reduction: Reduction | None, steps: np.ndarray) -> np.ndarray:
-    """Some timesteps (n,), at least one, with their derived channels; read with what their windows reach over."""
+    """Some timesteps (n,) with their derived channels; read with what their windows reach over."""
     reach = 2 * max(REACHES) + 1
-    first, end = max(0, int(steps.min()) - reach), min(len(clip), int(steps.max()) + 1 + reach)
+    first, last = int(steps.min(initial=len(clip))), int(steps.max(initial=-1))
+    first, end = max(0, first - reach), min(len(clip), last + 1 + reach)
     rows, names = np.asarray(clip.embeddings[first:end]), settings.derived_names
     channels = [rows]
     if POSITION in names:

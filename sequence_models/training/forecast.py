@@ -13,9 +13,9 @@ from extract.errors import UsageError
 from extract.system.memory import available_bytes
 from extract.text import counted
 from sequence_models.clips.batches import make_batches, padded_length
-from sequence_models.clips.buffers import BUFFER_VALUES, read_buffers, stays_in_store, where_text
+from sequence_models.clips.buffers import BUFFER_VALUES, stays_in_store, where_text
 from sequence_models.clips.derived import derived_width
-from sequence_models.clips.windows import training_pieces
+from sequence_models.clips.windows import select_steps, training_pieces
 from sequence_models.models.build import Architecture
 from sequence_models.prediction.predict import FRAMES_PER_BATCH
 from sequence_models.records import Clip, EmbeddingDim
@@ -134,7 +134,7 @@ def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: 
     steps = trainer(Architecture(settings, train[0].embedding_dim, num_classes))
     some, pieces = list[Clip](), list[Clip]()
     for clip in train:  # a piece without labels is left out
-        some += next(read_buffers(steps.twin.derived([clip]), [[0]]))
+        some += steps.twin.derived([_beginning(clip)])
         given = some if settings.on_frames else numbered(some)
         pieces += training_pieces(given[-1:], settings, np.random.default_rng(0), chunk=budget.chunk)
         if len(pieces) >= budget.batch_size:
@@ -153,3 +153,11 @@ def _seconds_per_update(train: Sequence[Clip], settings: TrainSettings, budget: 
     for _ in range(TIMED_UPDATES):
         update()
     return (time.perf_counter() - began) / TIMED_UPDATES
+
+
+def _beginning(clip: Clip) -> Clip:
+    """As much of a clip that stays in its store as a buffer takes; other clips as they are."""
+    width = clip.embedding_dim
+    if not isinstance(width, int) or not stays_in_store([clip]):
+        return clip
+    return select_steps(clip, np.arange(min(len(clip), max(1, BUFFER_VALUES // width))))

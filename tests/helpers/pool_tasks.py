@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sequence_models.records import Clip
 
 
@@ -21,7 +23,7 @@ class Sum:
     source: int = 0
 
     def do(self, clips: Mapping[str, Clip]) -> tuple[float, int, bool]:
-        embeddings = clips[self.clip_id].embeddings
+        embeddings = np.asarray(clips[self.clip_id].embeddings)
         return float(embeddings.sum()), os.getpid(), embeddings.flags.writeable
 
 

@@ -107,12 +107,12 @@ def test_at_most_two_buffers_of_rows_are_in_memory_besides_the_one_in_use(monkey
     assert sorted(read) == list(range(60)) and 24 <= peak[0] <= 3 * 24
 
 
-def test_a_clip_larger_than_a_buffer_stays_in_its_store(monkeypatch):
-    clips = lazy_clips([4, 50, 4])
+def test_clips_larger_than_a_buffer_stay_in_their_store_and_are_mixed_with_each_other(monkeypatch):
+    clips = lazy_clips([4, 50, 4, 60])
     monkeypatch.setattr(buffers_module, "BUFFER_VALUES", 8 * DIM)
     buffers = make_buffers(clips)
-    assert buffers == [[2], [1], [0]]
-    assert [stays_in_store(held) for held in read_buffers(clips, buffers)] == [False, True, False]
+    assert buffers == [[2, 0], [3, 1]]
+    assert [stays_in_store(held) for held in read_buffers(clips, buffers)] == [False, True]
 
 
 def test_a_failing_read_is_an_error_not_a_hang(monkeypatch):

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from clip_factory import make_clips
 from pool_tasks import Die, Sleep, Sum
+from store_examples import make_store
 
 from extract.errors import RunError, UsageError, WriteError
+from sequence_models.clips.loading import load_unlabelled
 from sequence_models.experiments import pool as pool_module
 from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
 
@@ -39,6 +41,19 @@ def test_every_task_is_done_once_and_the_clips_are_shared(monkeypatch, tmp_path)
         assert total == pytest.approx(float(clip.embeddings.sum()), rel=1e-6)
         assert process in processes and not is_writeable
     assert not any(map(is_running, processes))
+
+
+@pytest.mark.slow
+def test_processes_read_embeddings_that_stay_in_their_store(monkeypatch, tmp_path):
+    clips = load_unlabelled([make_store(tmp_path / "features")], memory=0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    with Pool([clips], jobs=2) as pool:
+        found = {task.clip_id: said for task, said in pool.each([Sum(clip.clip_id) for clip in clips])}
+        processes = pool._processes
+    for clip in clips:
+        total, process, _ = found[clip.clip_id]
+        assert total == float(np.asarray(clip.embeddings).sum()) and process in processes
 
 
 @pytest.mark.slow

@@ -15,18 +15,21 @@ from sequence_models.models.baselines import baseline_names, fit_baseline
 from sequence_models.prediction.predict import predict
 from sequence_models.settings import TrainSettings
 from sequence_models.training.fit import fit_model
+from sequence_models.training.forecast import forecast
 from sequence_models.training.statistics import embedding_statistics
 
 SMALL = TrainSettings(model="lstm", hidden=6, projection=4, updates=120, batch_size=4, learning_rate=0.02)
 PER_STEP = replace(SMALL, task="many-to-many", derived="windows", updates=10, chunk=8)
 
 
-def stored(clips, read=None):
+def stored(clips, read=None, rows_read=None):
     """The same clips with embeddings that are read when they are needed."""
 
     def rows_of(number, rows):
         if read is not None:
             read[number] += 1
+        if rows_read is not None:
+            rows_read.append(len(rows))
         return clips[number].embeddings[rows]
 
     kind, dim = clips[0].embeddings.dtype, clips[0].embeddings.shape[1]
@@ -46,8 +49,9 @@ def fit(tmp_path):
 @pytest.fixture
 def small_buffers(monkeypatch):
     """Buffers of about four clips."""
-    for module in ("sequence_models.clips.buffers", "sequence_models.training.fit"):
-        monkeypatch.setattr(f"{module}.BUFFER_VALUES", 4 * 4 * 11)
+    rooms = ("clips.buffers", "training.fit", "training.statistics", "training.forecast")
+    for module in rooms:
+        monkeypatch.setattr(f"sequence_models.{module}.BUFFER_VALUES", 4 * 4 * 11)
     monkeypatch.setattr(buffers, "RUNS_PER_BUFFER", 4)
 
 
@@ -82,18 +86,17 @@ def test_the_same_seed_gives_the_same_numbers_with_several_buffers(fit, small_bu
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_a_clip_larger_than_a_buffer_is_trained_on_in_pieces(fit, small_buffers):
-    clips = ordered_clips(6, "many-to-many")
-    long = replace(
-        clips[0],
-        clip_id="long",
-        embeddings=np.tile(clips[0].embeddings, (40, 1)),
-        pts_seconds=np.arange(40 * len(clips[0])) / 8,
-        frame_indices=np.arange(40 * len(clips[0])),
-        labels=np.tile(clips[0].labels, 40),
-    )
-    result = fit(stored([long, *clips]), stored([long]), PER_STEP)
+def test_a_clip_larger_than_a_buffer_is_timed_trained_on_and_predicted_in_pieces(fit, small_buffers):
+    clips, rows_read = ordered_clips(6, "many-to-many"), list[int]()
+    steps = np.arange(30_000)
+    many = {name: getattr(clips[0], name)[steps % len(clips[0])] for name in ("embeddings", "labels")}
+    long = replace(clips[0], clip_id="long", pts_seconds=steps / 8, frame_indices=steps, **many)
+    train = stored([long, *clips], rows_read=rows_read)
+    told = forecast(train, (), PER_STEP, num_classes=2)
+    assert told.endswith("embeddings stay in the store, read when needed") and max(rows_read) < 1000
+    result = fit(train, stored(clips), PER_STEP)
     assert result.updates == 10 and all(np.isfinite(record["loss"]) for record in result.history)
+    assert max(rows_read) < 4000  # of which a reduction is fitted
 
 
 def test_statistics_in_a_pass_are_those_in_memory(small_buffers):
@@ -127,7 +130,7 @@ def test_a_full_disk_under_the_summaries_is_one_sentence(monkeypatch, small_disk
     monkeypatch.setattr(summaries.tempfile, "tempdir", str(small_disk))
     clips = ordered_clips(8, "many-to-one")
     wide = [replace(clip, embeddings=np.ones((2, 200_000), np.float16), **two_steps()) for clip in clips]
-    with pytest.raises(WriteError, match="cannot hold the summaries of 8 clips .*TMPDIR"):
+    with pytest.raises(WriteError, match=r"cannot hold the summaries of 8 clips .*TMPDIR"):
         fit_baseline("meanpool_logreg", stored(wide), 2, seed=0)
 
 
