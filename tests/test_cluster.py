@@ -144,7 +144,6 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(cluster, videos, al
     assert f"(process {killed[0]}) has ended" in caplog.text
     assert "raylet" not in said.out
     assert_same(tmp_path / "f", alone)
-    assert len(writers(tmp_path / "f")) == 3
 
 
 def test_after_the_command_is_killed_the_next_one_goes_on(cluster, videos, alone, tmp_path, capsys):
@@ -160,6 +159,14 @@ def test_after_the_command_is_killed_the_next_one_goes_on(cluster, videos, alone
     assert pipeline.main(command(videos, tmp_path / "f")) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"done {60 - before}  skipped {before}  failed 0"
     assert_same(tmp_path / "f", alone)
+
+
+def test_wrong_weights_are_said_by_the_first_worker_and_leave_no_store(cluster, make_video, tmp_path, capsys):
+    make_video(tmp_path / "v" / "a.avi")
+    given = ["extract", str(tmp_path / "v"), "--output", str(tmp_path / "f"), "--backbone", "tiny"]
+    assert pipeline.main([*given, *ON_TWO, "--engine", "litert", "--precision", "mixed_float16"]) == 1
+    assert "--engine litert computes in float32 only" in capsys.readouterr().err
+    assert not (tmp_path / "f").exists()
 
 
 def test_a_clip_that_kills_its_workers_fails_and_the_others_are_done(cluster, make_video, tmp_path, capsys):

@@ -35,7 +35,7 @@ WIDER_SEAM = {
 HOMES = {
     "h5py": ("extract/store/",),
     "av": ("extract/decode/",),
-    "ray": ("extract/jobs/cluster",),
+    "ray": ("extract/jobs/cluster", "sequence_models/experiments/cluster"),
     "tensorflow": ("extract/system/quiet_start", "sequence_models/export/"),
     "pandas": ("clipseq/",),
     "fsspec": ("extract/videos/remote",),
@@ -190,7 +190,7 @@ def test_help_and_typos_never_wait_for_a_heavy_library(arguments):
         "import sys, pipeline\n"
         "try: pipeline.main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('numpy', 'tensorflow', 'keras', 'cv2', 'h5py', 'sklearn') if m in sys.modules])"
+        "print([m for m in ('numpy', 'tensorflow', 'keras', 'cv2', 'h5py', 'sklearn', 'ray') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -38,6 +38,7 @@ from extract.text import counted
 MAX_DEATHS = 3  # of workers with one clip, the last one alone with it: then the clip fails
 HIRE_SECONDS = 5.0  # between two looks at the machines of the cluster
 BYTES_PER_SECOND = 250_000  # of a usual video
+WAIT_SECONDS = 60.0  # for a first worker, before that is worth a word
 STOP_SECONDS = 30.0  # for workers to seal what they have, when the job ends early
 SPARE = {"max_restarts": 0, "max_task_retries": 0}  # the store knows what to do again, Ray does not
 
@@ -130,6 +131,7 @@ class _Pool:
         self._waiting, self._alone = deque(work), deque[Clip]()
         self._deaths: Counter[str] = Counter()
         self._deaths_in_a_row = 0
+        self._members: list[_Member] = []
         self._calls: dict[Any, _Member] = {}  # one call of each member is under way, except where it is idle
         self._idle: list[_Member] = []
         self._past: list[Mapping[str, float]] = []  # totals of dead members
@@ -138,14 +140,18 @@ class _Pool:
     def wait_for_first(self) -> None:
         """Hire workers, and return when one of them is ready; raises what stops it from starting."""
         check_shares(self._ray.nodes(), self._settings.ray_workers)
+        began, is_told = time.monotonic(), False
         while not self._idle:
+            if time.monotonic() - began > WAIT_SECONDS and not is_told:
+                log.warning("no machine of the cluster has had room for a worker so far; `ray status` says why")
+                is_told = True
             self._hire()
             for member, report in self._answers():
                 self._ready(member, report)
 
     def results(self, writer: StoreWriter) -> Iterator[ClipResult]:
         """Give all clips to workers; yields as they end. The writer is for failures."""
-        while self._waiting or self._alone or any(member.given for member in self._members()):
+        while self._waiting or self._alone or any(member.given for member in self._members):
             self._hire()
             for member in self._idle[:]:
                 self._idle.remove(member)
@@ -157,21 +163,19 @@ class _Pool:
                     self._ready(member, report)
                 else:
                     yield from self._take(member, report)
+                    if report.is_idle and member.given:  # it has lost sight of them
+                        yield from self._redo(member, writer)
                     self._give(member, report.wanted)
 
     def end(self) -> None:
         """Let the workers seal what they have, for a while, and end them."""
-        members = self._members()
-        stops = [member.actor.stop.remote() for member in members if member.given]
+        stops = [member.actor.stop.remote() for member in self._members if member.given]
         try:
             if stops:
                 self._ray.wait(stops, num_returns=len(stops), timeout=STOP_SECONDS)
         finally:
-            for member in members:
+            for member in self._members:
                 self._ray.kill(member.actor)
-
-    def _members(self) -> list[_Member]:
-        return [*self._calls.values(), *self._idle]
 
     def _hire(self) -> None:
         """Start a worker wherever one is missing: at the start, in place of dead ones, on machines that have joined."""
@@ -179,10 +183,11 @@ class _Pool:
             return
         self._looked = time.monotonic()
         wanted = shares(self._ray.nodes(), self._settings.ray_workers)
-        missing = (Counter(wanted) - Counter(member.share for member in self._members())).elements()
-        useful = min(len(wanted), len(self._waiting) + len(self._alone)) - len(self._members())
+        missing = (Counter(wanted) - Counter(member.share for member in self._members)).elements()
+        useful = min(len(wanted), len(self._waiting) + len(self._alone)) - len(self._members)
         for share in islice(missing, max(0, useful)):
             member = _Member(self._actor(share, math.ceil(len(self._waiting) / len(wanted))), share)
+            self._members.append(member)
             self._calls[member.actor.start.remote(os.getcwd(), share.cores)] = member
 
     def _actor(self, share: Share, clips: int) -> Any:
@@ -222,7 +227,7 @@ class _Pool:
         if self._alone and member.is_idle:
             clips, member.is_ending = [self._alone.popleft()], True
         elif not member.is_ending:
-            most = math.ceil(len(self._waiting) / (2 * max(1, len(self._members()))))
+            most = math.ceil(len(self._waiting) / (2 * max(1, len(self._members))))
             clips = [self._waiting.popleft() for _ in range(min(wanted, most, len(self._waiting)))]
             member.is_ending = not self._waiting
         if member.is_idle and not clips:
@@ -237,7 +242,7 @@ class _Pool:
             log.warning("%s: %s", member.name, text)
         member.totals, member.is_idle = report.stages, report.is_idle
         member.is_ending &= not report.is_idle
-        self._seconds.set_sums([*self._past, *(each.totals for each in self._members() if each.totals), member.totals])
+        self._seconds.set_sums([*self._past, *(each.totals for each in self._members if each.totals)])
         self._tally.opened(report.opened_frames, report.opened)
         self._tally.embedded(report.frames)
         for result in report.results:
@@ -251,11 +256,12 @@ class _Pool:
 
     def _note_death(self, member: _Member, error: Exception) -> None:
         """Raises ClusterError if it seems that no worker can live."""
+        self._members.remove(member)
         self._looked, self._deaths_in_a_row = -math.inf, self._deaths_in_a_row + 1
         self._past += [member.totals] if member.totals else []
         self._ray.kill(member.actor)  # where only the connection is lost
         reason = " ".join(str(error).split())
-        if self._deaths_in_a_row > max(4, 2 * len(self._members())):
+        if self._deaths_in_a_row > max(4, 2 * len(self._members)):
             raise ClusterError(
                 f"{self._deaths_in_a_row} workers ended one after the other, the last one with: {reason}. What is done "
                 "is kept. The same version of clipseq must be installed on every machine of the cluster, and a worker "
@@ -269,7 +275,8 @@ class _Pool:
     def _redo(self, member: _Member, writer: StoreWriter) -> Iterator[ClipResult]:
         """Decide again on the clips of a dead worker; a clip whose workers die again and again has failed."""
         store = open_made_with(self._recipe, self._settings.output)
-        for clip_id, (item, before) in list(member.given.items()):
+        given, member.given = member.given, {}
+        for clip_id, (item, before) in given.items():
             try:
                 how = {"retry_failed": self._settings.retry_failed, "rehash": self._settings.rehash}
                 decision = decide_clip(item, store, **how)

@@ -121,8 +121,6 @@ def become_worker(folder: str, cores: int) -> None:
     Raises:
         ClusterError: This machine has no such folder.
     """
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(1, cores))))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the command's business
     try:
         os.chdir(folder)
     except OSError as error:
@@ -130,6 +128,8 @@ def become_worker(folder: str, cores: int) -> None:
             f"{folder} cannot be used on {os.uname().nodename} ({error.strerror}): the folder of the command, the "
             "videos and the store must be at the same paths on every machine of the cluster"
         ) from error
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(max(1, cores))))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the command's business
 
 
 def _first_line(error: Exception) -> str:
