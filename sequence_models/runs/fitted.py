@@ -60,13 +60,16 @@ def predict_clips(run: Run, stores: Sequence[str | Path]) -> tuple[list[Clip], l
 
     Args:
         run: A trained run; after cross-validation, the models fitted on all clips are used.
-        stores: Stores with the run's recipes, in the run's order.
+        stores: Stores with the run's recipes, in any order.
 
     Raises:
         RunError: The stores were made with other recipes than those that the run was trained on.
     """
     refuse_comparison(run, "predict with")
     opened = [open_store(store) for store in stores]
+    if {store.fingerprint for store in opened} == {*run.fingerprints}:
+        opened.sort(key=lambda store: run.fingerprints.index(store.fingerprint))
+        stores = [store.path for store in opened]
     fingerprints = tuple(store.fingerprint for store in opened)
     if fingerprints != run.fingerprints:
         raise RunError(
