@@ -137,6 +137,7 @@ def test_the_two_streams_say_the_mean_of_what_each_says():
 DTPP = {"stream": "td_backbone_rnn", "head": "pyramid", "backbone": "tiny", "backbone_weights": "random"}
 
 
+@pytest.mark.slow
 def test_two_streams_of_backbones_with_a_pyramid_are_end_to_end_video_level_representation_learning(tmp_path):
     """arXiv 1711.04161: backbones on RGB and flow, temporal pyramid pooling, all of it trained together."""
     settings = TrainSettings("many-to-one", "two_stream", **DTPP, trainable_layers="all")
