@@ -109,6 +109,7 @@ class ExperimentOptions(TypedDict, total=False):
     brightness: float
     contrast: float
     filters: str
+    pool: str | None
     units: int
     dense: str
     fixed_frames: int

@@ -48,14 +48,14 @@ TRAITS = {
     "pyramid": ModelTraits(compared=(MANY_TO_ONE,)),
     "probe": ModelTraits(),
     "mstcn": ModelTraits(framewise=True, causal=True, compared=(MANY_TO_MANY,)),
-    "td_cnn_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_cnn_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=(*FRAME_VARIATIONS, "pool")),
     "td_cnn_flatten_lstm": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
-    "td_convnet_gru": ModelTraits(framewise=True, causal=True, on_frames=True, takes=FRAME_VARIATIONS),
-    "td_cnn_avgpool": ModelTraits(order_free=True, on_frames=True, takes=FRAME_VARIATIONS),
-    "td_cnn_maxpool": ModelTraits(order_free=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_convnet_gru": ModelTraits(framewise=True, causal=True, on_frames=True, takes=(*FRAME_VARIATIONS, "pool")),
+    "td_cnn_avgpool": ModelTraits(order_free=True, on_frames=True, takes=(*FRAME_VARIATIONS, "pool")),
+    "td_cnn_maxpool": ModelTraits(order_free=True, on_frames=True, takes=(*FRAME_VARIATIONS, "pool")),
     "conv3d": ModelTraits(on_frames=True, takes=(*FRAME_VARIATIONS, "fixed_frames")),
-    "td_backbone_rnn": ModelTraits(framewise=True, on_frames=True, takes=(*FRAME_VARIATIONS, "start_from")),
-    "two_stream": ModelTraits(framewise=True, on_frames=True, takes=FRAME_VARIATIONS),
+    "td_backbone_rnn": ModelTraits(framewise=True, on_frames=True, takes=(*FRAME_VARIATIONS, "start_from", "pool")),
+    "two_stream": ModelTraits(framewise=True, on_frames=True, takes=(*FRAME_VARIATIONS, "pool")),
 }
 TWO_STREAM = "two_stream"
 
@@ -75,7 +75,7 @@ def takers(setting: str) -> tuple[str, ...]:
     return few or tuple(TRAITS)
 
 
-SETTINGS_OF_FEW = (*FRAME_VARIATIONS, "fixed_frames", "start_from")
+SETTINGS_OF_FEW = (*FRAME_VARIATIONS, "fixed_frames", "start_from", "pool")
 MODEL_NAMES = models_with(on_frames=False)
 RAW_MODEL_NAMES = models_with(on_frames=True)
 COMPARED_MODELS = tuple(name for name, traits in TRAITS.items() if traits.compared)

@@ -27,6 +27,7 @@ STRICT, TOLERANT = "strict", "tolerant"
 EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are not files
 ALL_LAYERS = "all"
+POOLS = ("avg", "max")
 READOUTS = ("attention", "mean", "max", "last")
 CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
 POSITION, DELTA, WINDOWS = DERIVED = ("position", "delta", "windows")
@@ -230,6 +231,12 @@ class TrainSettings:
         "channels of a raw-frame model's convolutions, such as 16,32; default: the model's own",
         metavar="N,N",
     )
+    pool: str | None = option(
+        None,
+        "how a raw-frame model's CNN or backbone makes a vector of a frame (max for td_convnet_gru, avg for others)",
+        kind=str,
+        choices=POOLS,
+    )
     units: int = option(0, "units of a raw-frame model's own recurrence; 0 = the model's default, 64 or 128", low=0)
     dense: str = option("", "widths of the dense layers of td_convnet_gru; default: 1024,512,128,64", metavar="N,N")
     fixed_frames: int = option(
@@ -329,9 +336,10 @@ class TrainSettings:
         if self.lag and not self.causal:
             raise UsageError(f"lag {self.lag} needs --causal; other models see the whole clip before they decide.")
         for name in SETTINGS_OF_FEW:
-            if getattr(self, name) and self.model not in takers(name):
+            model = self.stream if name == "pool" and self.model == TWO_STREAM else self.model
+            if getattr(self, name) and model not in takers(name):
                 raise UsageError(
-                    f"{name} is for {', '.join(takers(name))}, but model is {self.model}; choose one of them, or leave "
+                    f"{name} is for {', '.join(takers(name))}, but model is {model}; choose one of them, or leave "
                     f"--{name.replace('_', '-')} out."
                 )
         if self.fixed_frames and (self.crop or self.speed or self.frame_drop):

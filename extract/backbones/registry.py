@@ -105,12 +105,13 @@ def load_backbone(
     return load_plug_in(name, weights=weights, image_size=image_size, pool=pool)
 
 
-def build_untrained(name: str, *, image_size: int) -> keras.Model:
+def build_untrained(name: str, *, image_size: int, pool: str = AVERAGE) -> keras.Model:
     """Builds a backbone's model without weights: to load trained ones into it, or to train it from scratch.
 
     Args:
         name: One of `backbone_names()`.
         image_size: Side of the images in pixels.
+        pool: As for `load_backbone`.
 
     Returns:
         Keras model as from `Backbone.build`.
@@ -124,14 +125,14 @@ def build_untrained(name: str, *, image_size: int) -> keras.Model:
             "pixels is not a model that can be trained: choose another --backbone to train on its frames"
         )
     if name == "tiny":
-        return load_tiny(weights=None, image_size=image_size).build()
+        return load_tiny(weights=None, image_size=image_size, pool=pool).build()
     if name not in (*VARIANTS, *FAMILIES):
         raise BackboneError(f"--backbone {name} is of an installed package: it embeds videos, but cannot be trained")
     if name in VARIANTS:
         check_image_size(name, image_size, smallest=SMALLEST_LITE)
-        return build_lite(name, None, image_size=image_size)
+        return build_lite(name, None, image_size=image_size, pool=pool)
     check_image_size(name, image_size, smallest=FAMILIES[name].smallest)
-    return build_family(name, image_size=image_size, weights=None)
+    return build_family(name, image_size=image_size, weights=None, pool=pool)
 
 
 def _refuse_with_file(**given: object) -> None:

@@ -87,7 +87,7 @@ def plan_run(
     """The run that `prepare` would create, and its clips; writes nothing.
 
     Args:
-        stores: Feature stores of the same clips, joined per frame.
+        stores: Feature stores of the same clips, joined per frame; for two_stream optical flow is put last.
         labels: The label file; None: folders are the labels.
         settings: How models are built and trained.
         run: The run directory.
@@ -108,6 +108,8 @@ def plan_run(
     for name, value in (("seeds", seeds), ("inner", inner)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} {value} must be at least 1")
+    if settings.model == TWO_STREAM:  # takes the flow last; a wildcard gives stores in the order of their names
+        stores = sorted(stores, key=lambda store: open_store(store).recipe.get("input") == "flow")
     lists = official_lists(split_file)
     joined = DataSettings() if data is None else data
     if lists is not None and not joined.group_from:
@@ -339,8 +341,8 @@ def check_input(settings: TrainSettings, data: ClipSet, stores: Sequence[str | P
         )
     if settings.model == TWO_STREAM and None not in inputs and inputs[-1] != "flow":
         raise UsageError(
-            f"model two_stream takes RGB frames and then optical flow, but the stores hold "
-            f"{', '.join(map(str, inputs))}; give the store that was extracted with --input flow last."
+            f"model two_stream takes RGB frames and optical flow, but the stores hold {', '.join(map(str, inputs))}; "
+            "give one that was extracted with --input flow too."
         )
     if settings.on_frames == (len(row_shape) == 3):
         return

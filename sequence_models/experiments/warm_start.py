@@ -77,7 +77,8 @@ def _check_embeddings(run: Run, earlier: Run) -> None:
     size = run.embedding_dim[0] if isinstance(run.embedding_dim, tuple) else run.embedding_dim
     digest = pretrained_digest(run.settings, image_size=size)
     ours = {"backbone": run.settings.backbone, "weights_digest": digest, "image_size": size}
-    ours |= {name: frames.get(name) for name in ("fit", "input")} | {"pool": None}  # td_backbone_rnn averages
+    ours |= {name: frames.get(name) for name in ("fit", "input")}
+    ours["pool"] = None if run.settings.pool == "avg" else run.settings.pool  # a recipe does not name the average
     differing = [f"{name} {theirs.get(name)} (not {ours[name]})" for name in ours if theirs.get(name) != ours[name]]
     if differing or len(earlier.recipes) != 1:
         raise RunError(

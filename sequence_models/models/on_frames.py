@@ -12,6 +12,7 @@ from collections.abc import Callable
 import keras
 from keras import layers, ops
 
+from extract.backbones.pooling import AVERAGE, MAXIMUM
 from extract.errors import ClipError
 from sequence_models.catalogue import TWO_STREAM
 from sequence_models.clips.batches import MOST_CHANNELS
@@ -134,12 +135,12 @@ def _two_stream(frames, mask, settings: TrainSettings, num_classes: int, seeds: 
 
 
 def _small_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
-    """Convolution, pooling, convolution, averaged over the frame."""
+    """Convolution, pooling, convolution, the average over the frame or its maximum."""
     first, *others = _numbers(settings.filters) or (16, 32)
     blocks = [_convolution(first, seeds)]
     for filters in others:
         blocks += [layers.MaxPooling2D(padding="same"), _convolution(filters, seeds)]
-    return _cnn(shape, [*blocks, layers.GlobalAveragePooling2D()])
+    return _cnn(shape, [*blocks, _over_frame(settings, AVERAGE)])
 
 
 def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
@@ -153,13 +154,18 @@ def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
 
 
 def _convnet(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
-    """Blocks of two convolutions with batch normalisation and pooling, then the maximum over the frame."""
+    """Pairs of convolutions with batch normalisation and pooling, then the maximum over the frame, or its average."""
     blocks: list[layers.Layer] = []
     for filters in _numbers(settings.filters) or (64, 128, 256, 512):
         blocks += [layers.MaxPooling2D(padding="same")] if blocks else []
         blocks += [_convolution(filters, seeds), _convolution(filters, seeds)]
         blocks += [layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM)]
-    return _cnn(shape, [*blocks, layers.GlobalMaxPooling2D()])
+    return _cnn(shape, [*blocks, _over_frame(settings, MAXIMUM)])
+
+
+def _over_frame(settings: TrainSettings, usual: str) -> layers.Layer:
+    """(N, h, w, C) -> (N, C)."""
+    return layers.GlobalMaxPooling2D() if (settings.pool or usual) == MAXIMUM else layers.GlobalAveragePooling2D()
 
 
 def _cnn(shape, blocks: list[layers.Layer]) -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from extract.backbones.pooling import AVERAGE
 from extract.backbones.registry import build_untrained
 from extract.errors import ClipError
 from sequence_models.models.layers import RealFrames
@@ -23,7 +24,7 @@ def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds:
 
     Args:
         frame_shape: (S, S, 3).
-        settings: Uses `backbone`, `backbone_weights`, `trainable_layers` and `update_batchnorm`.
+        settings: Uses `backbone`, `backbone_weights`, `trainable_layers`, `update_batchnorm` and `pool`.
         seeds: For random weights.
 
     Returns:
@@ -39,7 +40,7 @@ def backbone_layer(frame_shape: tuple[int, ...], settings: TrainSettings, seeds:
             f"backbone {settings.backbone} takes square frames (batch, timesteps, height, width, 3), got "
             f"{height} x {width} x {channels}; give one store of RGB frames, or --model two_stream for RGB and flow."
         )
-    cnn = build_untrained(settings.backbone, image_size=height)
+    cnn = build_untrained(settings.backbone, image_size=height, pool=settings.pool or AVERAGE)
     if settings.backbone_weights == RANDOM:
         _draw_weights(cnn, seeds)
     layers = _inner(cnn).layers

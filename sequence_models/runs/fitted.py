@@ -62,7 +62,7 @@ def predict_clips(
 
     Args:
         run: A trained run; after cross-validation, the models fitted on all clips are used.
-        stores: Stores with the run's recipes, in the run's order.
+        stores: Stores with the run's recipes, in any order.
         memory: What embeddings may take in memory, in 10^9 bytes; None for what is free.
 
     Raises:
@@ -70,6 +70,9 @@ def predict_clips(
     """
     refuse_comparison(run, "predict with")
     opened = [open_store(store) for store in stores]
+    if {store.fingerprint for store in opened} == {*run.fingerprints}:
+        opened.sort(key=lambda store: run.fingerprints.index(store.fingerprint))
+        stores = [store.path for store in opened]
     fingerprints = tuple(store.fingerprint for store in opened)
     if fingerprints != run.fingerprints:
         raise RunError(

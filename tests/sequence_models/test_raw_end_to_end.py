@@ -49,13 +49,16 @@ def test_frames_are_trained_evaluated_reported_and_predicted(home, capsys):
 
 
 def test_two_stores_make_two_streams(home):
-    run, stores = home / "streams", [str(home / "frames"), str(home / "flow")]
+    """In the order of their names, as a wildcard gives them, flow comes before the frames."""
+    run, stores = home / "streams", [str(home / "flow"), str(home / "frames")]
     how = ["--model", "two_stream", "--stream", "td_cnn_avgpool", "--epochs", "8", "--shift", "0.05"]
     assert pipeline.main(["train", *stores, *ONE, *how, "--run", str(run), *SIZES, *GROUPS]) == 0
     assert pipeline.main(["evaluate", str(run)]) == 0
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["accuracy"]["value"] >= 0.9
     assert read_run(run).embedding_dim == (16, 16, 6)
+    assert [store.rpartition("/")[2] for store in read_run(run).stores] == ["frames", "flow"]
+    assert pipeline.main(["predict", str(run), *stores, "--output", str(home / "streams.csv")]) == 0
 
 
 def test_every_frame_gets_its_label_from_windows_of_frames(home):
@@ -147,10 +150,10 @@ def test_frames_of_other_clips_are_no_frames_of_a_comparison(home, tmp_path, cap
             "only (--shift and --zoom may stay).",
         ),
         (
-            ["flow", "frames"],
+            ["frames", "frames"],
             ["--model", "two_stream"],
-            "model two_stream takes RGB frames and then optical flow, but the stores hold flow, rgb; give the store "
-            "that was extracted with --input flow last.",
+            "model two_stream takes RGB frames and optical flow, but the stores hold rgb, rgb; give one that was "
+            "extracted with --input flow too.",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from sequence_models.clips.batches import check_clips, make_batches, pad_clips
 from sequence_models.clips.windows import training_pieces
 from sequence_models.models.build import Architecture, build_model
 from sequence_models.models.compiled import CompiledModel
+from sequence_models.models.layers import RealFrames, SegmentMean
 from sequence_models.models.on_frames import RAW_MODELS
 from sequence_models.prediction.predict import predict
 from sequence_models.records import PaddedBatch
@@ -130,6 +131,44 @@ def test_the_two_streams_say_the_mean_of_what_each_says():
     flow = model.get_layer("flow")([frames[..., 3:], mask])
     said, mean = (keras.ops.convert_to_numpy(logits) for logits in (model([frames, mask]), (rgb + flow) / 2))
     np.testing.assert_allclose(said, mean, atol=1e-6)
+
+
+DTPP = {"stream": "td_backbone_rnn", "head": "pyramid", "backbone": "tiny", "backbone_weights": "random"}
+
+
+@pytest.mark.slow
+def test_two_streams_of_backbones_with_a_pyramid_are_end_to_end_video_level_representation_learning(tmp_path):
+    """arXiv 1711.04161: backbones on RGB and flow, temporal pyramid pooling, all of it trained together."""
+    settings = TrainSettings("many-to-one", "two_stream", **DTPP, trainable_layers="all")
+    model = build_model(settings, embedding_dim=(8, 8, 6), num_classes=3)
+    streams = [model.get_layer(name) for name in ("rgb", "flow")]
+    for stream in streams:
+        frames = next(layer for layer in stream.layers if isinstance(layer, RealFrames))
+        assert frames.cnn.trainable_weights  # to the first layer
+        parts = [layer.steps for layer in stream.layers if isinstance(layer, SegmentMean)]
+        assert parts == [1, 2, 3]
+    learning = {"trainable_layers": "all", "epochs": 8}
+    assert accuracy("two_stream", tmp_path, motion="both", counts=(32, 16, 32), **DTPP, **learning) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("td_cnn_lstm", "avg"), ("td_convnet_gru", "max"), ("td_cnn_avgpool", "avg"), ("td_backbone_rnn", "avg")],
+)
+def test_a_frame_is_pooled_as_asked_whatever_the_models_own_way_is(name, own):
+    sizes = {"backbone": "tiny", "backbone_weights": "random"} if name == "td_backbone_rnn" else {"filters": "4"}
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)
+
+    def vectors(pool):
+        model = build_model(TrainSettings(model=name, pool=pool, **sizes), embedding_dim=(8, 8, 3), num_classes=2)
+        cnn = next(layer for layer in model.layers if isinstance(layer, RealFrames)).cnn
+        return keras.ops.convert_to_numpy(cnn(pictures))
+
+    mean, highest = vectors("avg"), vectors("max")
+    np.testing.assert_array_equal(vectors(None), {"avg": mean, "max": highest}[own])
+    if name != "td_backbone_rnn":  # the average of tiny is one of 4 cells
+        assert (highest >= mean).all() and (highest > mean).any()
+    assert highest.shape[-1] == 4 and not np.array_equal(highest[:, :4], mean[:, :4])
 
 
 def test_flattening_warns_of_its_size_once(caplog):
@@ -296,6 +335,12 @@ def test_training_varies_the_pictures_by_epoch_and_seed():
         (
             {"fixed_frames": 8, "model": "conv3d", "crop": 0.1},
             "fixed_frames 8 cannot be combined with crop, speed",
+        ),
+        ({"pool": "max"}, "pool is for td_cnn_lstm, td_convnet_gru, td_cnn_avgpool, td_cnn_maxpool, td_backbone_rnn,"),
+        (
+            {"pool": "max", "model": "two_stream", "stream": "conv3d"},
+            "pool is for td_cnn_lstm, td_convnet_gru, td_cnn_avgpool, td_cnn_maxpool, td_backbone_rnn, two_stream, "
+            "but model is conv3d",
         ),
         ({"stream": "two_stream"}, "stream 'two_stream' is unknown; choose one of td_cnn_lstm, "),
     ],
