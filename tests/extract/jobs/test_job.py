@@ -17,7 +17,7 @@ from extract.decode import reader as decode
 from extract.decode.fit import RESIZE
 from extract.decode.settings import FrameSettings
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
-from extract.jobs import job
+from extract.jobs import job, plan
 from extract.jobs.job import extract
 from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.recipe import recipe_of, settings_from_recipe
@@ -304,7 +304,7 @@ def test_a_video_that_is_replaced_after_the_decision_to_go_on_with_it_is_embedde
         make_video(path, frames=70, step=3)
         return decision
 
-    monkeypatch.setattr(job, "decide_clip", replaced)
+    monkeypatch.setattr(plan, "decide_clip", replaced)
     (result,) = extract(find_videos(tmp_path / "long"), settings)
     assert (result.status, result.rows) == ("done", 70)
     assert open_store(settings.output).read("long.avi").frame_indices.tolist() == list(range(70))
