@@ -64,13 +64,14 @@ def make_store(folder: Path, num_shards: int, clips_per_shard: int, num_failures
     import h5py
     import numpy as np
 
+    from extract.decode import rules
     from extract.records import Source, VideoTruth
     from extract.store.failures import Failure, ledger_line
     from extract.store.shard import open_shard, table_digest
     from extract.store.writer import StoreWriter
 
     truth = VideoTruth("pyav 18.1.0", "h264", 320, 240, declared_frames=9, decoded_frames=9, duration_seconds=1.0)
-    with StoreWriter(folder, RECIPE, engine="keras", flush_seconds=1e9) as writer:
+    with StoreWriter(folder, RECIPE, engine="keras", flush_seconds=1e9, rules=rules.VERSION) as writer:
         for number in range(clips_per_shard):
             clip_id = name_of(number)
             source = Source(f"s3://bucket/{clip_id}", BYTES, CHANGED_NS, ETAG)
@@ -115,7 +116,8 @@ def measure(step: str, folder: Path) -> None:
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - computed
     status = Path("/proc/self/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": int(peak.split()[1]) / 1024, "said": said}))
+    peak_mb = int(peak.split()[1]) / 1024
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb, "said": said}))
 
 
 def open_it(folder: Path) -> str:
@@ -182,7 +184,7 @@ STEPS: dict[str, Callable[[Path], str]] = {
     "look up": look_up,
     "plan a rerun": plan,
     "info": info,
-    # f"verify --sample {SAMPLED}": verify_sample,
+    f"verify --sample {SAMPLED}": verify_sample,
 }
 
 

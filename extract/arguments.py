@@ -84,6 +84,12 @@ def add_verify(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
     parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="read every shard's table, but the rows of N clips only, chosen at random anew each time (all)",
+    )
     add_json(parser, "what was found")
     return parser
 

@@ -216,9 +216,7 @@ def _link_or_copy(source: Path, path: Path) -> None:
 def _part(store: Store, shard: Shard, row: int) -> Part:
     columns = shard.columns
     start, end = shard.truth_span(row)
-    clip_id, path, digest = (
-        bytes(columns[name][row]).decode("utf-8", "surrogateescape") for name in ("clip_id", "path", "digest")
-    )
+    clip_id, path, digest = (shard.text(name, row) for name in ("clip_id", "path", "digest"))
     return Part(
         clip_id=clip_id,
         source=Source(path, int(columns["size"][row]), int(columns["mtime_ns"][row]), digest),

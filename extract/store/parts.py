@@ -76,9 +76,9 @@ class ClipRows:
 
     def source_of(self, part: Segment) -> Source:
         """What a part was made from."""
-        columns, row = self._shards[part.shard].columns, part.row
-        path, digest = (bytes(columns[name][row]).decode("utf-8", "surrogateescape") for name in ("path", "digest"))
-        return Source(path, int(columns["size"][row]), int(columns["mtime_ns"][row]), digest)
+        shard, row = self._shards[part.shard], part.row
+        size, mtime_ns = (int(shard.columns[name][row]) for name in ("size", "mtime_ns"))
+        return Source(shard.text("path", row), size, mtime_ns, shard.text("digest", row))
 
     def _segment(self, number: int) -> Segment:
         shard = bisect_right(self._firsts, number) - 1

@@ -17,7 +17,7 @@ from extract.decode import reader as decode
 from extract.decode.fit import RESIZE
 from extract.decode.settings import FrameSettings
 from extract.errors import BackboneError, RecipeMismatchError, TooManyFailuresError, UsageError
-from extract.jobs import job, plan
+from extract.jobs import plan
 from extract.jobs.job import extract
 from extract.jobs.plan import decide_clip, in_part
 from extract.jobs.recipe import recipe_of, settings_from_recipe
