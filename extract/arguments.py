@@ -18,7 +18,7 @@ EXTRACT_FIRST = (
     *("--backbone", "--spec", "--weights", "--image-size", "--fps", "--every", "--num-frames", "--first-frames"),
     *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part"),
 )
-VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
+VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, a CSV with a `path` column, or an s3:// or https:// address"
 
 
 def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:

@@ -17,16 +17,15 @@ from pathlib import Path
 
 from extract.errors import DamagedShardError, RecipeMismatchError, StoreError
 from extract.records import Source
+from extract.store.checked_rows import checked_part, rows_digest
 from extract.store.failures import ledger_line
 from extract.store.parts import Segment
 from extract.store.provenance import made_of
 from extract.store.reader import Store, open_made_with, open_store
-from extract.store.recipe import recipe_differences
+from extract.store.recipe import claim, recipe_differences
 from extract.store.schema import TRUTH
 from extract.store.shard import Shard, ShardFile, open_shard
 from extract.store.shard_writer import Part, RowsDigest, write_shard
-from extract.store.verify import checked_part, rows_digest
-from extract.store.writer import claim
 from extract.system.files import fsync_directory, remove_stale_temporaries, sealed_file, write_bytes
 from extract.system.terminal import progress_bar
 from extract.text import counted

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -15,19 +15,19 @@ import numpy as np
 
 from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError
 from extract.records import VideoTruth
+from extract.store.checked_rows import part_blocks, truth_bytes
 from extract.store.index import indexed_clip_ids
 from extract.store.parts import Segment
 from extract.store.provenance import stored_recipe
 from extract.store.reader import Store
 from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_text
-from extract.store.schema import SHARD_PATTERN, TRUTH, check_clip_id, no_store
-from extract.store.shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
+from extract.store.schema import SHARD_PATTERN, check_clip_id, no_store
+from extract.store.shard import Shard, ShardFile, open_shard, salvage_clip_ids
 from extract.store.shard_writer import Block, RowsDigest
 from extract.system.files import TEMPORARY_PATTERN, fsync_directory, write_text, writing
 from extract.text import counted
 
 ASIDE_SUFFIX = ".damaged"
-BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: s
         for block in part_blocks(shard, file, row):
             hasher.update(block)
             checked.update(block)
-        truth = _truth_bytes(shard, file, row)
+        truth = truth_bytes(shard, file, row)
         if hasher.hexdigest(truth) != digest:
             return "the digest of their rows is wrong"
         if truth:
@@ -282,72 +282,6 @@ class _RisingFinite:
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any() or (np.diff(indices) <= 0).any():
             self.reason = "timestamps do not increase"
         self._last = block
-
-
-def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
-    """The rows of one part, in blocks of at most 16 MiB of embeddings.
-
-    Args:
-        shard: The shard that holds it.
-        file: The same, open.
-        row: Row of its clip table.
-
-    Yields:
-        embeddings (n, D), frame_indices (n,), pts_seconds (n,).
-    """
-    start = int(shard.columns["start"][row])
-    end = start + int(shard.columns["length"][row])
-    step = max(1, BLOCK_BYTES // max(1, shard.embeddings.row_bytes))
-    for first in range(start, end, step):
-        number = min(step, end - first)
-        embeddings = file.read(shard.embeddings, first, number)
-        indices, times = (file.read(shard.extents[name], first, number) for name in ("frame_index", "pts_seconds"))
-        yield embeddings, indices, times
-
-
-def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
-    """The rows of a clip, part by part; each part is checked against its digest once read.
-
-    Raises:
-        StoreError: The store has no such clip.
-        DamagedShardError: The rows or the truth record of a part are not those that were written.
-    """
-    for part in store.parts(clip_id):
-        yield from checked_part(store.shards[part.shard], part.row, clip_id, RowsDigest())
-
-
-def rows_digest(store: Store, clip_id: str) -> str:
-    """The digest of a clip's rows, frame indices and timestamps, however they are packed or split into parts.
-
-    Raises:
-        As from `checked_blocks`.
-    """
-    whole, parts = RowsDigest(), store.parts(clip_id)
-    for part in parts:
-        of_part = whole if len(parts) == 1 else RowsDigest()  # so that most clips are hashed once
-        for block in checked_part(store.shards[part.shard], part.row, clip_id, of_part):
-            if of_part is not whole:
-                whole.update(block)
-    return whole.hexdigest(f"{store.dtype}{store.row_shape}".encode())
-
-
-def checked_part(shard: Shard, row: int, clip_id: str, digest: RowsDigest) -> Iterator[Block]:
-    """The rows of one row of a clip table, like `part_blocks`, added to a digest and checked once read.
-
-    Raises:
-        DamagedShardError: They, or the truth record, are not those that were written.
-    """
-    file = ShardFile(shard.path)
-    for block in part_blocks(shard, file, row):
-        digest.update(block)
-        yield block
-    if digest.hexdigest(_truth_bytes(shard, file, row)) != shard.columns["rows_digest"][row].decode():
-        raise damaged(shard.path, f"the digest of {clip_id} is wrong")
-
-
-def _truth_bytes(shard: Shard, file: ShardFile, row: int) -> bytes:
-    start, end = shard.truth_span(row)
-    return file.read(shard.extents[TRUTH], start, end - start).tobytes()
 
 
 def _check_joints(store: Store, chosen: set[str] | None) -> list[Damage]:

@@ -12,10 +12,10 @@ import numpy as np
 
 from extract.errors import ClipError, LabelError, StoreError
 from extract.records import ClipEmbeddings
+from extract.store.checked_rows import rows_digest
 from extract.store.lazy_rows import join_channels
 from extract.store.reader import Store, open_store
 from extract.store.recipe import has_rate
-from extract.store.verify import rows_digest
 from extract.system.cores import usable_cores
 from extract.text import counted
 from sequence_models.clips.blocks import blocks_note, cut_into_blocks

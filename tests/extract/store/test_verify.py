@@ -3,6 +3,7 @@ import pytest
 from store_examples import LENGTHS, RECIPE, add_clip, append, assert_clip, change_row, make_store, shard_of
 
 from extract.errors import SchemaError, StoreError
+from extract.store import checked_rows
 from extract.store import verify as store_verify
 from extract.store import writer as store_write
 from extract.store.pack import pack
@@ -157,7 +158,7 @@ def test_a_shard_of_another_recipe_is_damage(tmp_path):
     ],
 )
 def test_rows_that_should_not_be_there_are_named(tmp_path, monkeypatch, rows, times, reason):
-    monkeypatch.setattr(store_verify, "BLOCK_BYTES", 2)
+    monkeypatch.setattr(checked_rows, "BLOCK_BYTES", 2)
     with unchecked_writer(monkeypatch, tmp_path) as writer:
         writer.append("a", np.array(rows, float), np.arange(3), np.array(times), store_write.Source("a", 1, 1))
         writer.finish("a", None)
