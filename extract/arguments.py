@@ -18,7 +18,10 @@ EXTRACT_FIRST = (
     *("--backbone", "--spec", "--weights", "--image-size", "--fps", "--every", "--num-frames", "--first-frames"),
     *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part", "--ray"),
 )
-VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, or a CSV with a `path` column"
+VIDEOS_HELP = (
+    "a folder (searched recursively), a glob in quotes, a file, a CSV with a `path` column, or an s3:// or https:// "
+    "address"
+)
 
 
 def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -104,6 +107,12 @@ def add_verify(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     parser.add_argument("store", metavar="STORE", help="a store's directory, or a packed .h5 file")
     parser.add_argument("--repair", action="store_true", help="set damaged shards aside, as *.damaged")
+    parser.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="read every shard's table, but the rows of N clips only, chosen at random anew each time (all)",
+    )
     add_json(parser, "what was found")
     return parser
 

@@ -211,7 +211,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
     from extract.store.verify import verdict_lines, verify
 
-    report = verify(arguments.store, repair=arguments.repair)
+    check_positive(arguments, "sample")
+    report = verify(arguments.store, repair=arguments.repair, sample=arguments.sample)
     if arguments.json:
         print(json.dumps({**asdict(report), "is_sound": report.is_sound}, default=str))
         return 0 if report.is_sound else 1

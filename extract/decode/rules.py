@@ -19,21 +19,36 @@ class Change:
     Args:
         version: First version of the rules that has it.
         what: What was wrong before, in the past tense.
-        concerns: Whether a clip of an earlier version is wrong, given the store's recipe and the clip's truth record.
+        recipes: Whether clips of a store with this recipe can be wrong.
+        clips: Whether a clip of such a store and an earlier version is wrong, given its truth record.
     """
 
     version: int
     what: str
-    concerns: Callable[[Mapping[str, object], VideoTruth], bool]
+    recipes: Callable[[Mapping[str, object]], bool]
+    clips: Callable[[VideoTruth], bool]
+
+    def concerns(self, version: int, recipe: Mapping[str, object]) -> bool:
+        """Whether clips of this version in a store of this recipe can be wrong."""
+        return version < self.version and self.recipes(recipe)
 
 
-def _is_spread_over_pauses(recipe: Mapping[str, object], truth: VideoTruth) -> bool:
-    return "num_frames=" in str(recipe.get("sampling")) and truth.variable_rate
+def _spreads_frames(recipe: Mapping[str, object]) -> bool:
+    return "num_frames=" in str(recipe.get("sampling"))
+
+
+def _has_pauses(truth: VideoTruth) -> bool:
+    return truth.variable_rate
 
 
 # Shards without a version are version 1.
-CHANGES = (Change(2, "frames spread over the clip were crowded or lost at a pause", _is_spread_over_pauses),)
+CHANGES = (Change(2, "frames spread over the clip were crowded or lost at a pause", _spreads_frames, _has_pauses),)
 VERSION = max(change.version for change in CHANGES)
+
+
+def may_be_outdated(version: int, recipe: Mapping[str, object]) -> bool:
+    """Whether any clip of this version in a store of this recipe can be wrong; if not, its record need not be read."""
+    return any(change.concerns(version, recipe) for change in CHANGES)
 
 
 def outdated(version: int, recipe: Mapping[str, object], truth: VideoTruth | None) -> str:
@@ -49,4 +64,5 @@ def outdated(version: int, recipe: Mapping[str, object], truth: VideoTruth | Non
     """
     if truth is None:
         return ""
-    return "; ".join(change.what for change in CHANGES if version < change.version and change.concerns(recipe, truth))
+    found = (change for change in CHANGES if change.concerns(version, recipe) and change.clips(truth))
+    return "; ".join(change.what for change in found)

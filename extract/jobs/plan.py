@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from extract.decode import rules
 from extract.errors import RemoteReadError, UnexpectedVideoError, VideoError
 from extract.records import Source, VideoItem
-from extract.store.reader import Store
+from extract.store.reader import COMPARED, Store
 from extract.store.schema import Partial
 from extract.system.addresses import Address
 from extract.text import counted, first_few, when_text
@@ -120,13 +121,15 @@ def decide_clips(
 def outdated_reason(store: Store, clip_id: str) -> str:
     """What earlier decoding rules did wrong with a stored clip; "" if it is right."""
     version = store.rules(clip_id)
-    if version >= rules.VERSION:
+    if not rules.may_be_outdated(version, store.recipe):
         return ""  # without reading its record
     return rules.outdated(version, store.recipe, store.truth(clip_id))
 
 
 def outdated_warning(store: Store) -> list[str]:
     """The clips of a store that earlier decoding rules stored wrongly, in at most one sentence."""
+    if not rules.may_be_outdated(store.oldest_rules() or rules.VERSION, store.recipe):
+        return []
     found = {clip_id: what for clip_id in store.clip_ids if (what := outdated_reason(store, clip_id))}
     if not found:
         return []
@@ -228,7 +231,7 @@ def _stored_sentences(clip_id: str, store: Store) -> list[str]:
     if failure is not None:
         sentences.append(f"It failed {when_text(failure.when_ns)} with {failure.error}: {failure.message.rstrip('.')}.")
     if not sentences:
-        similar = get_close_matches(clip_id, [*store.clip_ids, *store.failures()], n=3)
+        similar = get_close_matches(clip_id, [*store.near(clip_id), *islice(store.failures(), COMPARED)], n=3)
         sentences += [f"Similar names in the store: {', '.join(similar)}."] if similar else []
     if store.damaged and clip_id not in store:
         shards = counted(len(store.damaged), "damaged shard")

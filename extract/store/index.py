@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,10 @@ class ShardIndex:
         if self._num_new < MIN_NEW_SHARDS:
             return
         try:
-            with sealed_file(self._path) as temporary, temporary.open("xb") as file:
-                np.savez(file, **_arrays(self._used))  # type: ignore[arg-type]
+            with sealed_file(self._path) as temporary, zipfile.ZipFile(temporary, "x") as file:
+                for name, array in _arrays(self._used):
+                    with file.open(f"{name}.npy", "w", force_zip64=True) as part:
+                        np.lib.format.write_array(part, array, allow_pickle=False)
         except WriteError as error:  # a read-only store is read without it
             logger.debug("%s", error)
 
@@ -69,7 +72,8 @@ def indexed_clip_ids(folder: Path, name: str) -> list[str]:
     return shards[0].texts("clip_id") if shards else []
 
 
-def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
+def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of the file, one at a time: together they take as much memory as the store's tables."""
     records = [
         {
             "file": [shard.path.name, size, mtime_ns],
@@ -81,8 +85,9 @@ def _arrays(shards: Sequence[tuple[Shard, int, int]]) -> dict[str, np.ndarray]:
         for shard, size, mtime_ns in shards
     ]
     header = json.dumps({"schema_version": SCHEMA_VERSION, "shards": records}).encode()
-    columns = {name: np.concatenate([shard.columns[name] for shard, *_ in shards]) for name in COLUMNS}
-    return {"header": np.frombuffer(header, np.uint8), **columns}
+    yield "header", np.frombuffer(header, np.uint8)
+    for name in COLUMNS:
+        yield name, np.concatenate([shard.columns[name] for shard, *_ in shards])
 
 
 def _load(path: Path) -> dict[tuple[str, int, int], Shard]:

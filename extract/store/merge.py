@@ -17,16 +17,15 @@ from pathlib import Path
 
 from extract.errors import DamagedShardError, RecipeMismatchError, StoreError
 from extract.records import Source
+from extract.store.checked_rows import checked_part, rows_digest
 from extract.store.failures import ledger_line
 from extract.store.parts import Segment
 from extract.store.provenance import made_of
 from extract.store.reader import Store, open_made_with, open_store
-from extract.store.recipe import recipe_differences
+from extract.store.recipe import claim, recipe_differences
 from extract.store.schema import TRUTH
 from extract.store.shard import Shard, ShardFile, open_shard
 from extract.store.shard_writer import Part, RowsDigest, write_shard
-from extract.store.verify import checked_part, rows_digest
-from extract.store.writer import claim
 from extract.system.files import fsync_directory, remove_stale_temporaries, sealed_file, write_bytes
 from extract.system.terminal import progress_bar
 from extract.text import counted
@@ -216,9 +215,7 @@ def _link_or_copy(source: Path, path: Path) -> None:
 def _part(store: Store, shard: Shard, row: int) -> Part:
     columns = shard.columns
     start, end = shard.truth_span(row)
-    clip_id, path, digest = (
-        bytes(columns[name][row]).decode("utf-8", "surrogateescape") for name in ("clip_id", "path", "digest")
-    )
+    clip_id, path, digest = (shard.text(name, row) for name in ("clip_id", "path", "digest"))
     return Part(
         clip_id=clip_id,
         source=Source(path, int(columns["size"][row]), int(columns["mtime_ns"][row]), digest),

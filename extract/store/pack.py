@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from extract.errors import DamagedShardError, StoreError, UsageError
+from extract.store.checked_rows import checked_blocks
 from extract.store.failures import ledger_line
 from extract.store.provenance import made_of
 from extract.store.reader import Store, open_store
 from extract.store.recipe import canonical_json
 from extract.store.schema import PACKED_ENDINGS
 from extract.store.shard_writer import Part, write_shard
-from extract.store.verify import checked_blocks
 from extract.system.files import make_folder, remove_stale_temporaries, sealed_file
 
 

@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -44,15 +44,22 @@ class ClipRows:
     def __init__(self, shards: Sequence[Shard]) -> None:
         self._shards = shards
         self._firsts = list(accumulate(map(len, shards), initial=0))  # rows are numbered across all shards
-        self._columns = {
-            name: _joined(shards, name) for name in ("written_ns", "first_row", "length", "last_part", "rules")
-        }
-        whole = ((self._columns["first_row"] == 0) & (self._columns["last_part"] != 0)).tolist()
-        single, self._several = _numbers_by_clip([clip_id for shard in shards for clip_id in shard.texts("clip_id")])
-        self._single = {clip_id: number for clip_id, number in single.items() if whole[number]}
-        self._several.update({clip_id: [number] for clip_id, number in single.items() if not whole[number]})
+        clip_ids = [clip_id for shard in shards for clip_id in shard.texts("clip_id")]
+        self._single, self._several = _numbers_by_clip(clip_ids)
+        for clip_id in [clip_id for clip_id in self._unwhole() if clip_id in self._single]:
+            self._several[clip_id] = [self._single.pop(clip_id)]
         self._chains = {clip_id: complete_version(self.segments(clip_id), self.source_of) for clip_id in self._several}
-        self.complete = {*self._single, *(clip_id for clip_id, chain in self._chains.items() if chain)}
+
+    def __len__(self) -> int:
+        return len(self._single) + sum(map(bool, self._chains.values()))
+
+    def __contains__(self, clip_id: object) -> bool:
+        """Whether a clip is complete."""
+        return clip_id in self._single or bool(self._chains.get(clip_id))  # type: ignore[call-overload]
+
+    def clip_ids(self) -> list[str]:
+        """All complete clips, sorted."""
+        return sorted([*self._single, *(clip_id for clip_id, chain in self._chains.items() if chain)])
 
     def parts(self, clip_id: str) -> list[Segment]:
         """The parts of a complete clip, in order."""
@@ -65,7 +72,7 @@ class ClipRows:
 
     def lengths(self) -> dict[str, int]:
         """Number of rows of every complete clip."""
-        lengths = self._columns["length"].tolist()
+        lengths = [length for shard in self._shards for length in shard.columns["length"].tolist()]
         found = {clip_id: lengths[number] for clip_id, number in self._single.items()}
         return found | {id_: parts[-1].first_row + parts[-1].length for id_, parts in self._chains.items() if parts}
 
@@ -76,14 +83,23 @@ class ClipRows:
 
     def source_of(self, part: Segment) -> Source:
         """What a part was made from."""
-        columns, row = self._shards[part.shard].columns, part.row
-        path, digest = (bytes(columns[name][row]).decode("utf-8", "surrogateescape") for name in ("path", "digest"))
-        return Source(path, int(columns["size"][row]), int(columns["mtime_ns"][row]), digest)
+        shard, row = self._shards[part.shard], part.row
+        size, mtime_ns = (int(shard.columns[name][row]) for name in ("size", "mtime_ns"))
+        return Source(shard.text("path", row), size, mtime_ns, shard.text("digest", row))
+
+    def _unwhole(self) -> Iterator[str]:
+        """The clips of rows that are only a part of a clip."""
+        for shard in self._shards:
+            is_part = (shard.columns["first_row"] != 0) | (shard.columns["last_part"] == 0)
+            yield from (shard.text("clip_id", row) for row in np.flatnonzero(is_part).tolist())
 
     def _segment(self, number: int) -> Segment:
-        shard = bisect_right(self._firsts, number) - 1
-        written_ns, *rest = (int(self._columns[name][number]) for name in self._columns)
-        return Segment(written_ns, self._shards[shard].path.name, shard, number - self._firsts[shard], *rest)
+        place = bisect_right(self._firsts, number) - 1
+        shard, row = self._shards[place], number - self._firsts[place]
+        written_ns, *rest = (
+            int(shard.columns[name][row]) for name in ("written_ns", "first_row", "length", "last_part", "rules")
+        )
+        return Segment(written_ns, shard.path.name, place, row, *rest)
 
 
 def complete_version(segments: Sequence[Segment], source_of: Callable[[Segment], Source]) -> list[Segment] | None:
@@ -149,7 +165,3 @@ def _numbers_by_clip(clip_ids: list[str]) -> tuple[dict[str, int], dict[str, lis
     for clip_id, numbers in several.items():
         numbers.append(single.pop(clip_id))
     return single, several
-
-
-def _joined(shards: Sequence[Shard], column: str) -> np.ndarray:
-    return np.concatenate([shard.columns[column] for shard in shards]) if shards else np.empty(0, np.int64)

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import threading
+from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from extract.text import counted, did_you_mean, lost_frames_text
 
 MAX_OPEN_FILES = 64
 MOST_SPREAD = 2  # rows read for one that is wanted, rather than each by itself
+COMPARED = 2000  # names, with one that does not exist
 _NO_LOSS = re.compile(rb'"lost_spans"\s*:\s*\[\s*\]')
 
 logger = logging.getLogger(__name__)
@@ -96,13 +98,13 @@ class Store:
         self._files: OrderedDict[int, ShardFile] = OrderedDict()
         self._lock = threading.Lock()
         self._rows = ClipRows(shards)
-        self.clip_ids = sorted(self._rows.complete)
+        self.clip_ids = self._rows.clip_ids()
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
     def __contains__(self, clip_id: object) -> bool:
-        return clip_id in self._rows.complete
+        return clip_id in self._rows
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which opens the files itself and sees the same clips."""
@@ -191,7 +193,7 @@ class Store:
             UnknownClipError: The store has no such clip.
         """
         if clip_id not in self:
-            meant = did_you_mean(clip_id, self.clip_ids)
+            meant = did_you_mean(clip_id, self.near(clip_id))
             held = f"{self.path} has no clip {clip_id!r} among its {counted(len(self), 'clip')}"
             raise UnknownClipError(f"{held}; {meant}" if meant else f"{held}.")
         return self._rows.parts(clip_id)
@@ -214,6 +216,17 @@ class Store:
         """Whether all clips were named by a list, not found in a folder."""
         made = [record for shard in self.shards for record in made_of(shard)]
         return bool(made) and all(record.get("clips_from") == "list" for record in made)
+
+    def near(self, clip_id: str) -> Sequence[str]:
+        """The clips among which to look for similar names: all, or of very many those that are near in the order."""
+        if len(self) <= COMPARED:
+            return self.clip_ids
+        place = bisect_left(self.clip_ids, clip_id)
+        return self.clip_ids[max(0, place - COMPARED // 2) : place + COMPARED // 2]
+
+    def oldest_rules(self) -> int | None:
+        """The earliest version of the rules that any row was decoded with; None in an empty store."""
+        return min((int(shard.columns["rules"].min()) for shard in self.shards if len(shard)), default=None)
 
     def latest_ns(self) -> int:
         """Time of the last write, nanoseconds since 1970; 0 in an empty store."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from extract.errors import DamagedShardError, RecipeMismatchError, StoreError
-from extract.store.schema import PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, check_schema_version
-from extract.system.files import open_regular
+from extract.errors import DamagedShardError, RecipeMismatchError, StoreError, WriteError
+from extract.store.schema import LEDGER_PATTERN, PACKED_ENDINGS, SCHEMA_VERSION, SHARD_PATTERN, check_schema_version
+from extract.system.files import make_folder, open_regular, sealed_file, write_text
 from extract.system.typed_json import parse_json, typed
 
 RECIPE_NAME = "recipe.json"
@@ -100,6 +101,33 @@ def check_recipe(path: str | Path, recipe: Mapping[str, object]) -> None:
     if differing and any(path.glob(SHARD_PATTERN)):
         listed = "; ".join(f"{key}={old}, you asked for {new}" for key, old, new in differing)
         raise RecipeMismatchError(f"{path} was made with {listed}. Use another --output.")
+
+
+def claim(path: Path, recipe: dict[str, object]) -> None:
+    """Creates the directory and recipe.json; the first of several writers wins, the others compare with it.
+
+    Raises:
+        RecipeMismatchError: It was made with another recipe.
+        StoreError: It is a file, or its recipe cannot be read.
+        WriteError: It cannot be written.
+    """
+    check_recipe(path, recipe)
+    stored = read_recipe(path)
+    if stored is not None:
+        if not os.access(path, os.W_OK):  # fail now, not after a minute of work
+            raise WriteError(f"{path} may not be written: change the permissions, or use another --output.")
+        if recipe_differences(stored, recipe):  # of a store without a clip
+            for ledger in path.glob(LEDGER_PATTERN):
+                ledger.unlink(missing_ok=True)
+            write_text(path / RECIPE_NAME, recipe_text(recipe))
+        return
+    make_folder(path)
+    try:
+        with sealed_file(path / RECIPE_NAME, exclusive=True) as temporary:
+            temporary.write_text(recipe_text(recipe), encoding="utf-8")
+    except FileExistsError:
+        pass  # another writer was first; the comparison below tells whether the recipes match
+    check_recipe(path, recipe)
 
 
 def kind_of_features(recipe: Mapping[str, object]) -> str:

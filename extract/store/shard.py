@@ -77,6 +77,10 @@ class Shard:
         """One text column as a list."""
         return [value.decode("utf-8", "surrogateescape") for value in self.columns[column].tolist()]
 
+    def text(self, column: str, row: int) -> str:
+        """One cell of a text column."""
+        return bytes(self.columns[column][row]).decode("utf-8", "surrogateescape")
+
     def truth_span(self, row: int) -> tuple[int, int]:
         """Where the truth record of a table row is in /clips/truth_json, half-open, in bytes."""
         ends = self.columns["truth_end"]

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import random
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from extract.errors import DamagedShardError, SchemaError, StoreError, UnstorableClipError
 from extract.records import VideoTruth
+from extract.store.checked_rows import part_blocks, truth_bytes
 from extract.store.index import indexed_clip_ids
 from extract.store.parts import Segment
 from extract.store.provenance import stored_recipe
 from extract.store.reader import Store
 from extract.store.recipe import RECIPE_NAME, fingerprint, read_recipe, recipe_text
-from extract.store.schema import SHARD_PATTERN, TRUTH, check_clip_id, no_store
-from extract.store.shard import Shard, ShardFile, damaged, open_shard, salvage_clip_ids
+from extract.store.schema import SHARD_PATTERN, check_clip_id, no_store
+from extract.store.shard import Shard, ShardFile, open_shard, salvage_clip_ids
 from extract.store.shard_writer import Block, RowsDigest
 from extract.system.files import TEMPORARY_PATTERN, fsync_directory, write_text, writing
 from extract.text import counted
 
 ASIDE_SUFFIX = ".damaged"
-BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class VerifyReport:
         notes: What is worth knowing but not damage, one sentence each.
         clips_aside: Clips that the store loses when its damaged shards are set aside, including sound ones.
         sound_aside: How many of those are sound.
+        num_sampled: Clips or parts whose rows were read, if not all were; None if all were.
         set_aside: Names of the files that `repair` renamed or rewrote.
     """
 
@@ -67,6 +70,7 @@ class VerifyReport:
     clips_aside: tuple[str, ...] = ()
     sound_aside: int = 0
     set_aside: tuple[str, ...] = ()
+    num_sampled: int | None = None
 
     @property
     def is_sound(self) -> bool:
@@ -84,13 +88,14 @@ class VerifyReport:
         return tuple(sorted({damage.file for damage in self.damages} - {RECIPE_NAME}))
 
 
-def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
+def verify(path: str | Path, *, repair: bool = False, sample: int | None = None) -> VerifyReport:
     """Reads every byte of a store and checks digests, finite values, increasing timestamps and truth records.
 
     Args:
         path: A store directory or a packed file.
         repair: Whether to rename damaged shards to `*.damaged`, so that the next extraction redoes their clips, and to
             rewrite a damaged recipe.json from the shards. Nothing is deleted.
+        sample: Read the rows of so many clips or parts only, chosen at random anew each time; of every shard the table.
 
     Returns:
         What was found; with `repair`, also what was set aside.
@@ -101,8 +106,8 @@ def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
     """
     path = Path(path)
     if path.is_file():
-        return _verify_packed(path, repair=repair)
-    shards, damages = _check_shards(path)
+        return _verify_packed(path, repair=repair, sample=sample)
+    shards, chosen, damages = _check_shards(path, sample)
     recipe, recipe_damages = _check_recipe_file(path, shards)
     fitting = []
     for shard in shards:
@@ -113,14 +118,20 @@ def verify(path: str | Path, *, repair: bool = False) -> VerifyReport:
             fitting.append(shard)
     broken = {damage.file for damage in damages}
     store = Store(path, recipe or {}, [shard for shard in fitting if shard.path.name not in broken], {})
-    damages = [*recipe_damages, *damages, *_check_joints(store)]
+    damages = [*recipe_damages, *damages, *_check_joints(store, chosen)]
     aside = _repair(path, recipe, damages) if repair else ()
-    return _report(Store(path, recipe or {}, fitting, {}), damages, aside)
+    if len(store.shards) < len(fitting):  # sound clips in damaged shards count too
+        store = Store(path, recipe or {}, fitting, {})
+    return _report(store, damages, aside, sample)
 
 
 def verdict_lines(report: VerifyReport) -> list[str]:
     """The closing lines of `clipseq verify`: what is sound, and what a repair would do or has done."""
     clips, frames = counted(report.num_clips, "clip"), counted(report.num_frames, "frame")
+    if report.is_sound and report.num_sampled is not None:
+        tables = f"the tables of {counted(report.num_shards, 'shard')} with {clips}"
+        rows = counted(report.num_sampled, "clip or part", "clips or parts")
+        return [f"read {tables}, and the rows of {rows} chosen at random: all sound"]
     if report.is_sound:
         return [f"read {clips}, {frames} in {counted(report.num_shards, 'shard')}: all sound"]
     files, shards = {damage.file for damage in report.damages}, report.damaged_shards
@@ -140,20 +151,21 @@ def verdict_lines(report: VerifyReport) -> list[str]:
     return lines
 
 
-def _verify_packed(path: Path, *, repair: bool) -> VerifyReport:
+def _verify_packed(path: Path, *, repair: bool, sample: int | None) -> VerifyReport:
     shard = open_shard(path)
-    found = _check_rows(shard)
+    found = _check_rows(shard, _choose([shard], sample)[0])
     store = Store(path, stored_recipe(shard), [shard], {})
     damages = [found] if found else []
     if repair and damages:
         raise StoreError(f"{path} is damaged ({found}): a packed file cannot be repaired, so pack its directory again.")
-    return _report(store, damages, ())
+    return _report(store, damages, (), sample)
 
 
-def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> VerifyReport:
+def _report(store: Store, damages: list[Damage], aside: tuple[str, ...], sample: int | None) -> VerifyReport:
     """Counts over all shards of a store that can be opened, including those with damaged rows."""
     broken = {damage.file for damage in damages}
-    left = Store(store.path, store.recipe, [shard for shard in store.shards if shard.path.name not in broken], {})
+    kept_shards = [shard for shard in store.shards if shard.path.name not in broken]
+    left = store if len(kept_shards) == len(store.shards) else Store(store.path, store.recipe, kept_shards, {})
     named = {clip_id for damage in damages for clip_id in damage.clip_ids}
     kept = left.lengths()
     sound = kept | {clip_id: length for clip_id, length in store.lengths().items() if clip_id not in named}
@@ -168,23 +180,39 @@ def _report(store: Store, damages: list[Damage], aside: tuple[str, ...]) -> Veri
         clips_aside=gone,
         sound_aside=len(sound.keys() & set(gone)),
         set_aside=aside,
+        num_sampled=None if sample is None else min(sample, sum(map(len, store.shards))),
     )
 
 
-def _check_shards(path: Path) -> tuple[list[Shard], list[Damage]]:
-    """The shards whose clip table is valid, and what is wrong in these and the others."""
+def _check_shards(path: Path, sample: int | None) -> tuple[list[Shard], set[str] | None, list[Damage]]:
+    """The shards whose clip table is valid, the clips that were chosen (None: all), and what is wrong in all shards."""
     shards, damages = [], []
     for shard_path in sorted(path.glob(SHARD_PATTERN)):
         try:
-            shard = open_shard(shard_path)
-            found = _check_rows(shard)
-            shards.append(shard)
+            shards.append(open_shard(shard_path))
         except (DamagedShardError, SchemaError) as error:
             clip_ids = salvage_clip_ids(shard_path) or indexed_clip_ids(path, shard_path.name)
-            found = Damage(shard_path.name, str(error), tuple(dict.fromkeys(clip_ids)))
+            damages.append(Damage(shard_path.name, str(error), tuple(dict.fromkeys(clip_ids))))
+    chosen = _choose(shards, sample)
+    for shard, rows in zip(shards, chosen, strict=True):
+        try:
+            found = _check_rows(shard, rows)
+        except DamagedShardError as error:
+            found = Damage(shard.path.name, str(error), tuple(dict.fromkeys(shard.texts("clip_id"))))
         if found:
             damages.append(found)
-    return shards, damages
+    names = {shard.text("clip_id", row) for shard, rows in zip(shards, chosen, strict=True) for row in rows}
+    return shards, (None if sample is None else names), sorted(damages, key=lambda damage: damage.file)
+
+
+def _choose(shards: list[Shard], sample: int | None) -> list[Sequence[int]]:
+    """The rows of each clip table to check: all, or a random sample over all shards."""
+    if sample is None:
+        return [range(len(shard)) for shard in shards]
+    firsts = [0, *accumulate(map(len, shards))]
+    numbers = sorted(random.SystemRandom().sample(range(firsts[-1]), min(sample, firsts[-1])))
+    ends = [bisect_left(numbers, first) for first in firsts]
+    return [[n - first for n in numbers[a:b]] for first, (a, b) in zip(firsts, pairwise(ends), strict=False)]
 
 
 def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, object] | None, list[Damage]]:
@@ -198,19 +226,21 @@ def _check_recipe_file(path: Path, shards: list[Shard]) -> tuple[dict[str, objec
     return recipe, []
 
 
-def _check_rows(shard: Shard) -> Damage | None:
-    """Checks every row of a shard's clip table against the rows it stands for."""
+def _check_rows(shard: Shard, rows: Sequence[int]) -> Damage | None:
+    """Checks rows of a shard's clip table against the rows they stand for."""
+    if not rows:
+        return None
     file = ShardFile(shard.path)
-    digests = shard.texts("rows_digest")
     wrong: dict[str, str] = {}
-    for row, clip_id in enumerate(shard.texts("clip_id")):
-        reason = _wrong_with(shard, file, row, clip_id, digests[row])
+    for row in rows:
+        clip_id = shard.text("clip_id", row)
+        reason = _wrong_with(shard, file, row, clip_id, shard.text("rows_digest", row))
         if reason:
             wrong[clip_id] = reason
     if not wrong:
         return None
     reasons = ", ".join(sorted(set(wrong.values())))
-    share = f"{len(wrong)} of {counted(len(shard), 'clip or part', 'clips or parts')} damaged"
+    share = f"{len(wrong)} of {counted(len(rows), 'clip or part', 'clips or parts')} damaged"
     return Damage(shard.path.name, f"{share}: {reasons}", tuple(wrong))
 
 
@@ -222,7 +252,7 @@ def _wrong_with(shard: Shard, file: ShardFile, row: int, clip_id: str, digest: s
         for block in part_blocks(shard, file, row):
             hasher.update(block)
             checked.update(block)
-        truth = _truth_bytes(shard, file, row)
+        truth = truth_bytes(shard, file, row)
         if hasher.hexdigest(truth) != digest:
             return "the digest of their rows is wrong"
         if truth:
@@ -254,76 +284,10 @@ class _RisingFinite:
         self._last = block
 
 
-def part_blocks(shard: Shard, file: ShardFile, row: int) -> Iterator[Block]:
-    """The rows of one part, in blocks of at most 16 MiB of embeddings.
-
-    Args:
-        shard: The shard that holds it.
-        file: The same, open.
-        row: Row of its clip table.
-
-    Yields:
-        embeddings (n, D), frame_indices (n,), pts_seconds (n,).
-    """
-    start = int(shard.columns["start"][row])
-    end = start + int(shard.columns["length"][row])
-    step = max(1, BLOCK_BYTES // max(1, shard.embeddings.row_bytes))
-    for first in range(start, end, step):
-        number = min(step, end - first)
-        embeddings = file.read(shard.embeddings, first, number)
-        indices, times = (file.read(shard.extents[name], first, number) for name in ("frame_index", "pts_seconds"))
-        yield embeddings, indices, times
-
-
-def checked_blocks(store: Store, clip_id: str) -> Iterator[Block]:
-    """The rows of a clip, part by part; each part is checked against its digest once read.
-
-    Raises:
-        StoreError: The store has no such clip.
-        DamagedShardError: The rows or the truth record of a part are not those that were written.
-    """
-    for part in store.parts(clip_id):
-        yield from checked_part(store.shards[part.shard], part.row, clip_id, RowsDigest())
-
-
-def rows_digest(store: Store, clip_id: str) -> str:
-    """The digest of a clip's rows, frame indices and timestamps, however they are packed or split into parts.
-
-    Raises:
-        As from `checked_blocks`.
-    """
-    whole, parts = RowsDigest(), store.parts(clip_id)
-    for part in parts:
-        of_part = whole if len(parts) == 1 else RowsDigest()  # so that most clips are hashed once
-        for block in checked_part(store.shards[part.shard], part.row, clip_id, of_part):
-            if of_part is not whole:
-                whole.update(block)
-    return whole.hexdigest(f"{store.dtype}{store.row_shape}".encode())
-
-
-def checked_part(shard: Shard, row: int, clip_id: str, digest: RowsDigest) -> Iterator[Block]:
-    """The rows of one row of a clip table, like `part_blocks`, added to a digest and checked once read.
-
-    Raises:
-        DamagedShardError: They, or the truth record, are not those that were written.
-    """
-    file = ShardFile(shard.path)
-    for block in part_blocks(shard, file, row):
-        digest.update(block)
-        yield block
-    if digest.hexdigest(_truth_bytes(shard, file, row)) != shard.columns["rows_digest"][row].decode():
-        raise damaged(shard.path, f"the digest of {clip_id} is wrong")
-
-
-def _truth_bytes(shard: Shard, file: ShardFile, row: int) -> bytes:
-    start, end = shard.truth_span(row)
-    return file.read(shard.extents[TRUTH], start, end - start).tobytes()
-
-
-def _check_joints(store: Store) -> list[Damage]:
+def _check_joints(store: Store, chosen: set[str] | None) -> list[Damage]:
     """Timestamps must increase from part to part, too."""
     damages = []
-    for clip_id in store.clip_ids:
+    for clip_id in store.clip_ids if chosen is None else filter(store.__contains__, sorted(chosen)):
         for before, after in pairwise(part for part in store.parts(clip_id) if part.length):
             last, first = _row(store, before, before.length - 1), _row(store, after, 0)
             if not (last[0] < first[0] and last[1] < first[1]):

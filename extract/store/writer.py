@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +26,11 @@ from extract.errors import (
 from extract.records import Source, VideoTruth
 from extract.store.failures import Failure, append_failure
 from extract.store.provenance import library_versions
-from extract.store.recipe import RECIPE_NAME, check_recipe, read_recipe, recipe_differences, recipe_text
-from extract.store.schema import EMBEDDING_DTYPES, LEDGER_PATTERN, SHARD_PATTERN, Partial, check_clip_id
+from extract.store.recipe import claim, read_recipe, recipe_differences
+from extract.store.schema import EMBEDDING_DTYPES, SHARD_PATTERN, Partial, check_clip_id
 from extract.store.shard import open_shard
 from extract.store.shard_writer import Block, Part, write_shard
-from extract.system.files import make_folder, remove_stale_temporaries, sealed_file, write_text, writer_id
+from extract.system.files import remove_stale_temporaries, sealed_file, writer_id
 
 # Small enough that a clip of any length costs at most 60 MB more memory than a short one: FFmpeg's own index of a long
 # file takes the other 40.
@@ -289,33 +288,6 @@ class StoreWriter:
         if self.dtype.kind == "f":
             _check_finite(clip_id, rows, embeddings)
         return rows
-
-
-def claim(path: Path, recipe: dict[str, object]) -> None:
-    """Creates the directory and recipe.json; the first of several writers wins, the others compare with it.
-
-    Raises:
-        RecipeMismatchError: It was made with another recipe.
-        StoreError: It is a file, or its recipe cannot be read.
-        WriteError: It cannot be written.
-    """
-    check_recipe(path, recipe)
-    stored = read_recipe(path)
-    if stored is not None:
-        if not os.access(path, os.W_OK):  # fail now, not after a minute of work
-            raise WriteError(f"{path} may not be written: change the permissions, or use another --output.")
-        if recipe_differences(stored, recipe):  # of a store without a clip
-            for ledger in path.glob(LEDGER_PATTERN):
-                ledger.unlink(missing_ok=True)
-            write_text(path / RECIPE_NAME, recipe_text(recipe))
-        return
-    make_folder(path)
-    try:
-        with sealed_file(path / RECIPE_NAME, exclusive=True) as temporary:
-            temporary.write_text(recipe_text(recipe), encoding="utf-8")
-    except FileExistsError:
-        pass  # another writer was first; the comparison below tells whether the recipes match
-    check_recipe(path, recipe)
 
 
 def _row_shape_of(path: Path, dtype: np.dtype) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, TypeVar, Union
 
 Record = TypeVar("Record")
+_PLAIN = (str, int, bool)
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
 
 
@@ -45,9 +46,9 @@ def typed(value: Any, kind: Any, name: str) -> Any:
     Raises:
         ValueError: It has another type; names the value and what it should be.
     """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
+    if kind is Any or (kind in _PLAIN and type(value) is kind):
         return value
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return typed_record(kind, value, name)  # type: ignore[arg-type]
     if origin in (Union, types.UnionType):

@@ -13,12 +13,12 @@ from extract.decode import rules as decode_rules
 from extract.decode.rules import Change, outdated
 from extract.errors import DamagedShardError
 from extract.jobs.job import extract
-from extract.jobs.plan import decide_clip, explain
+from extract.jobs.plan import decide_clip, explain, outdated_warning
 from extract.jobs.settings import ExtractSettings
 from extract.records import VideoTruth
 from extract.store import schema as store_schema
 from extract.store.pack import pack
-from extract.store.reader import open_store
+from extract.store.reader import Store, open_store
 from extract.store.schema import SHARD_PATTERN
 from extract.store.shard import open_shard
 from extract.videos.listing import find_videos
@@ -26,7 +26,7 @@ from extract.videos.rule import SamplingRule
 from pipeline import main
 
 LENGTHS = {"one.avi": 6, "two.avi": 7, "three.avi": 8}
-SEVEN_WERE_WRONG = Change(3, "seventh frames were wrong", lambda recipe, truth: truth.decoded_frames == 7)
+SEVEN_WERE_WRONG = Change(3, "seventh frames were wrong", lambda recipe: True, lambda truth: truth.decoded_frames == 7)
 
 
 @pytest.fixture
@@ -162,3 +162,14 @@ def test_the_newest_version_counts_though_the_clock_was_put_back(videos, setting
     store = open_store(settings.output)
     assert len(store.read("one.avi")) == 4 and not store.failures()
     np.testing.assert_array_equal(store.read("one.avi").frame_indices, np.arange(4))
+
+
+def test_a_store_that_no_correction_concerns_is_planned_without_reading_its_records(videos, settings, monkeypatch):
+    """A million of them take minutes."""
+    statuses(videos, settings)
+    elsewhere = Change(decode_rules.VERSION + 1, "wrong", lambda recipe: "backbone" not in recipe, lambda truth: True)
+    monkeypatch.setattr(decode_rules, "CHANGES", (elsewhere,))
+    monkeypatch.setattr(decode_rules, "VERSION", elsewhere.version)
+    monkeypatch.setattr(Store, "truth", None)
+    assert set(statuses(videos, settings).values()) == {"skipped"}
+    assert outdated_warning(open_store(settings.output)) == []

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from store_examples import RECIPE, SOURCE, add_clip, append, change_row, content, make_store, shard_of
 
+import pipeline
 from extract.errors import DamagedShardError, RecipeMismatchError, StoreError
 from extract.records import Source
 from extract.store import merge as merging
@@ -182,3 +183,9 @@ def test_damaged_rows_are_not_written_again(stores, tmp_path):
 def test_a_store_alone_with_itself_is_nothing_to_merge(stores):
     with pytest.raises(StoreError, match="there is nothing to merge into"):
         merge([stores[0]], stores[0])
+
+
+def test_the_command_says_what_the_store_holds_now(stores, tmp_path, capsys):
+    assert pipeline.main(["merge", *map(str, stores), "--output", str(tmp_path / "all")]) == 0
+    said = f"{tmp_path}/all holds 4 clips, 21 frames: added 5 shards; 1 clip of several stores kept once\n"
+    assert capsys.readouterr().out == said

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from store_examples import LENGTHS, RECIPE, SOURCE, TRUTH, add_clip, append, assert_clip, make_store
 
-from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError
+from extract.errors import DamagedShardError, RecipeMismatchError, SchemaError, StoreError, UnknownClipError
 from extract.store import reader as store_read
 from extract.store.failures import Failure, append_failure
 from extract.store.reader import open_store
@@ -259,3 +259,12 @@ def test_an_open_store_may_cross_a_fork(tmp_path):
     assert [results.get(timeout=30) for _ in children] == [expected, expected]
     for child in children:
         child.join()
+
+
+def test_of_very_many_clips_only_those_nearby_are_compared_with_a_wrong_name(tmp_path, monkeypatch):
+    """Comparing one name with a million takes minutes."""
+    monkeypatch.setattr(store_read, "COMPARED", 4)
+    store = open_store(make_store(tmp_path / "f", {f"clip{k}.mp4": 2 for k in range(10, 30)}))
+    assert store.near("clip20.mp5") == ["clip19.mp4", "clip20.mp4", "clip21.mp4", "clip22.mp4"]
+    with pytest.raises(UnknownClipError, match=r"has no clip 'clip20.mp5' among its 20 clips; did you mean"):
+        store.read("clip20.mp5")

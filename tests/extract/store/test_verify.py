@@ -3,6 +3,7 @@ import pytest
 from store_examples import LENGTHS, RECIPE, add_clip, append, assert_clip, change_row, make_store, shard_of
 
 from extract.errors import SchemaError, StoreError
+from extract.store import checked_rows
 from extract.store import verify as store_verify
 from extract.store import writer as store_write
 from extract.store.pack import pack
@@ -157,7 +158,7 @@ def test_a_shard_of_another_recipe_is_damage(tmp_path):
     ],
 )
 def test_rows_that_should_not_be_there_are_named(tmp_path, monkeypatch, rows, times, reason):
-    monkeypatch.setattr(store_verify, "BLOCK_BYTES", 2)
+    monkeypatch.setattr(checked_rows, "BLOCK_BYTES", 2)
     with unchecked_writer(monkeypatch, tmp_path) as writer:
         writer.append("a", np.array(rows, float), np.arange(3), np.array(times), store_write.Source("a", 1, 1))
         writer.finish("a", None)
@@ -211,3 +212,39 @@ def test_nothing_to_verify_is_one_sentence(tmp_path):
         verify(tmp_path)
     with pytest.raises(SchemaError, match=r"a\.txt is not an HDF5 file"):
         verify(tmp_path / "a.txt")
+
+
+@pytest.fixture
+def many(tmp_path):
+    """40 clips in four shards."""
+    with StoreWriter(tmp_path / "many", RECIPE, engine="keras") as writer:
+        for shard in range(4):
+            for clip in range(10):
+                add_clip(writer, f"{shard}/{clip}", 3)
+            writer.seal()
+    return tmp_path / "many"
+
+
+def test_a_sample_reads_so_many_clips_and_says_so(many, monkeypatch):
+    read, blocks = [], store_verify.part_blocks
+    monkeypatch.setattr(store_verify, "part_blocks", lambda *part: read.append(part) or blocks(*part))
+    report = verify(many, sample=7)
+    assert report.is_sound and len(read) == report.num_sampled == 7 and report.num_clips == 40
+    assert verdict_lines(report) == [
+        "read the tables of 4 shards with 40 clips, and the rows of 7 clips or parts chosen at random: all sound"
+    ]
+    assert verify(many, sample=99).num_sampled == 40
+
+
+def test_samples_differ_and_in_the_end_find_damage(many):
+    shard = next(path for path in many.glob("shard-*") if b"2/4" in path.read_bytes())
+    change_row(shard, "2/4")
+    found = [verify(many, sample=20).damaged_clip_ids for _ in range(40)]
+    assert any("2/4" in ids for ids in found) and not all("2/4" in ids for ids in found)
+
+
+def test_a_sample_still_finds_every_damaged_table(many):
+    with open(sorted(many.glob("shard-*.h5"))[1], "r+b") as file:
+        file.truncate(2000)
+    report = verify(many, sample=1, repair=True)
+    assert len(report.set_aside) == 1 and report.num_clips == 30
