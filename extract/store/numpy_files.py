@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
+from extract.errors import InputError, StoreError, UnstorableClipError, UsageError, VideoError, WriteError
 from extract.records import Source, VideoItem
 from extract.store.numpy_arrays import BLOCK_BYTES, ArrayFile, find_array
 from extract.store.reader import Store, open_made_with, open_store
@@ -242,7 +242,7 @@ def _refuse_other_way_round(files: Sequence[Path], settings: ImportSettings) -> 
     lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
     if len(lengths) == 1 and len(widths) > 1:
         how = "without --transpose" if settings.transpose else "with --transpose"
-        raise UsageError(
+        raise InputError(
             f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
             f"if they were transposed: import them {how}. Nothing has been stored."
         )
@@ -293,7 +293,7 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
 def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
     """clip_id -> file; silently leaves out hidden files and the store itself."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give the folder that holds the .npy or .npz files.")
+        raise InputError(f"{folder} is not a folder: give the folder that holds the .npy or .npz files.")
     files: dict[str, Path] = {}
     found = (here / name for here, names in walk(folder, left_out) for name in names)
     for path in found:
@@ -304,10 +304,10 @@ def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
             continue
         clip_id = path.relative_to(folder).with_suffix("").as_posix()
         if clip_id in files:
-            raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
+            raise InputError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
         files[clip_id] = path
     if not files and not left_out.unreadable:
-        raise UsageError(
+        raise InputError(
             f"{folder} holds no .npy or .npz file ({counted(len(left_out), 'other file')}); give a folder of features. "
             "`clipseq extract` makes them from videos."
         )
