@@ -42,13 +42,14 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_show_labels(verbs).set_defaults(run=run_show_labels)
 
 
-def run_train(arguments: argparse.Namespace) -> int:
+def run_train(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
     from sequence_models.experiments.verbs import train_run
 
     say = _say(arguments)
     run = train_run(**train_arguments(arguments), say=say)
-    say(f"next: clipseq evaluate {run.path}")
+    if not in_job:
+        say(f"next: clipseq evaluate {run.path}")
     if arguments.json:
         from sequence_models.runs.results import read_validation
 
@@ -56,13 +57,13 @@ def run_train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_compare(arguments: argparse.Namespace) -> int:
+def run_compare(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from sequence_models.experiments.verbs import compare_models
 
     say = _say(arguments)
     run = compare_models(**compare_arguments(arguments), say=say)
-    say(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
+    say(f"wrote {run.path / 'metrics.json'}" + ("" if in_job else f"; next: clipseq report {run.path}"))
     if arguments.json:
         from sequence_models.runs.results import read_metrics
 
@@ -70,7 +71,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_evaluate(arguments: argparse.Namespace) -> int:
+def run_evaluate(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
     from sequence_models.runs.run import read_run
 
@@ -81,7 +82,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
     record, say = evaluate(arguments.run_directory), _say(arguments)
     say(evaluation_text(record))
-    say(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
+    then = "" if in_job else f"; next: clipseq report {arguments.run_directory}"
+    say(f"wrote {arguments.run_directory / 'metrics.json'}{then}")
     if arguments.json:
         print(json.dumps(record))
     return 0
@@ -286,23 +288,6 @@ def _write_predictions(
         bouts = arguments.output.with_suffix(".bouts.csv")
         write_bouts(bouts, clips, predictions, run.vocabulary, with_truth=False, unit=run.time_unit)
         say(f"wrote {bouts}: count, duration and latency of every class in every clip")
-
-
-def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:
-    """Train, evaluate, report; `clipseq demo` does this twice.
-
-    Returns:
-        Path of the report.
-    """
-    _import_keras()
-    from sequence_models.experiments.evaluate import evaluate
-    from sequence_models.experiments.summary import evaluation_text
-    from sequence_models.experiments.verbs import train_run
-    from sequence_models.report.page import write_report
-
-    train_run(stores, labels, settings, run=run, cv=cv, seeds=seeds, say=print)
-    print(evaluation_text(evaluate(run)))
-    return write_report(run)
 
 
 def _import_keras(*, threads: int | None = None) -> None:
