@@ -138,42 +138,9 @@ class _Signals:
 
 def run_demo(arguments: argparse.Namespace) -> int:
     """`clipseq demo`: the whole job on a rendered example, with real weights."""
-    from extract.cli import extract_with_bar
-    from extract.demo import render_demo
-    from extract.jobs.settings import ExtractSettings
-    from sequence_models.experiments.summary import order_sentence
-    from sequence_models.settings import TrainSettings
+    from clipseq.demo import run_demo
 
-    folder: Path = arguments.output
-    print(f"1. Rendering labelled clips from two photographs into {folder}/")
-    render_demo(folder)
-    for part, purpose in (("clips", "one label per clip"), ("segments", "one label per frame")):
-        print(f"\n2. Extracting {part}/ ({purpose}) with efficientnet_lite0: every sampled frame, once")
-        settings = ExtractSettings(output=folder / f"features_{part}")
-        if extract_with_bar(folder / part, settings).num_failed:
-            return 1
-    clips = TrainSettings("many-to-one", "lstm_parts", learning_rate=3e-3, updates=400)  # better here than lstm
-    frames = TrainSettings(  # only 32 recordings: a small model
-        "many-to-many",
-        "bilstm",
-        hidden=32,
-        projection=16,
-        dropout=0.2,
-        channel_dropout=0.6,
-        learning_rate=3e-3,
-        updates=600,
-    )
-    reports = []
-    for part, labels, train, seeds in (("clips", "labels.csv", clips, 2), ("segments", "segments.csv", frames, 1)):
-        print(f"\n3. Training {train.model} on {part}/ ({train.task}): the order of the frames is the label")
-        run, features = folder / "runs" / part, [folder / f"features_{part}"]
-        reports.append(
-            sequence_models.cli.train_and_evaluate(features, folder / labels, train, run=run, cv="4", seeds=seeds)
-        )
-    print("\n" + order_sentence(folder / "runs/clips", against="meanpool_logreg"))
-    stored = sequence_models.cli.report_store(folder / "features_clips")
-    print(f"\nReport of the feature store: {stored}\nPer-frame report: {reports[1]}\nReport: {reports[0]}")
-    return 0
+    return run_demo(arguments.output, say=functools.partial(print, flush=True), predict=run_predict)
 
 
 def run_show(arguments: argparse.Namespace) -> int:

@@ -151,12 +151,12 @@ class _Wanted:
     def train(self) -> int:
         """Train, after moving a run of other settings or data out of the way."""
         self._make_room()
-        return sequence_models.cli.run_train(self._step.arguments)
+        return sequence_models.cli.run_train(self._step.arguments, in_job=True)
 
     def compare(self) -> int:
         """Compare, likewise."""
         self._make_room()
-        code = sequence_models.cli.run_compare(self._step.arguments)
+        code = sequence_models.cli.run_compare(self._step.arguments, in_job=True)
         return code or _note(self._path, "compare", self._digest())
 
     def _plan(self) -> Run:
@@ -207,7 +207,7 @@ def _kept_aside(path: Path) -> list[Path]:
 
 
 def _evaluate(path: Path) -> int:
-    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=None))
+    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=None), in_job=True)
     return code or _note(path, "evaluate", _models_digest(path))
 
 

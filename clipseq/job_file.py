@@ -12,7 +12,7 @@ from typing import Any
 
 from extract.arguments import add_extract, add_import, extract_settings
 from extract.command_line import named_actions, named_arguments
-from extract.errors import UsageError
+from extract.errors import InputError, UsageError
 from extract.system.files import read_text, reason_of
 from extract.text import did_you_mean
 from sequence_models.arguments import add_compare, add_predict, add_train
@@ -69,7 +69,8 @@ def read_job(path: Path) -> Job:
         text = read_text(path)
         content = tomllib.loads(text)
     except (OSError, ValueError) as error:  # of which wrong TOML and encodings are kinds
-        raise UsageError(f"{path} cannot be read as TOML ({reason_of(error)})") from None
+        kind = InputError if isinstance(error, OSError) else UsageError  # a typo in it is like one in a command
+        raise kind(f"{path} cannot be read as TOML ({reason_of(error)})") from None
     read = _Reader(path, text)
     for section in content:
         if section not in ADDERS:

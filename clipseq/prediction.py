@@ -17,6 +17,7 @@ from extract.text import counted
 from sequence_models.records import Clip, Prediction
 from sequence_models.runs.checks import refuse_to_predict
 from sequence_models.runs.run import Run
+from sequence_models.settings import MANY_TO_ONE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,13 +106,23 @@ class Predictions(Sequence[Prediction]):
         """A table with a row per clip, or per timestep for many-to-many.
 
         Returns:
-            The columns clip_id, pts_seconds (or timesteps, many-to-many only), label, and p_<class> for every class.
+            The columns of the CSV of `clipseq predict`: clip_id, label, and p_<class> for every class; for many-to-many
+            also frame, pts_seconds (timesteps, if the features have no rate) and raw_label, the decision without
+            post-processing.
 
         Raises:
             UsageError: pandas is not installed.
         """
+        per_step = self._run.settings.task != MANY_TO_ONE
         parts = [
-            Steps(clip.clip_id, clip.pts_seconds, said.labels, said.probabilities)
+            Steps(
+                clip.clip_id,
+                clip.pts_seconds,
+                said.labels,
+                said.probabilities,
+                frames=clip.frame_indices if per_step else None,
+                raw_labels=said.raw_labels if per_step else None,
+            )
             for clip, said in zip(self._clips, self._predictions, strict=True)
         ]
         return steps_table(parts, self._run)

@@ -26,6 +26,8 @@ class Steps:
         labels: Class indices () or (T,); multi-label bool (T, K).
         probabilities: float32 (K,) or (T, K).
         truth: Like the labels, -1 = unlabelled; None = not known.
+        frames: int64 (T,), number of each timestep's frame in its video; None = not known.
+        raw_labels: Like the labels, without post-processing; None = not known.
     """
 
     clip_id: str
@@ -33,10 +35,14 @@ class Steps:
     labels: np.ndarray
     probabilities: np.ndarray
     truth: np.ndarray | None = None
+    frames: np.ndarray | None = None
+    raw_labels: np.ndarray | None = None
 
 
 def steps_table(parts: Sequence[Steps], run: Run) -> pd.DataFrame:
-    """A row per clip, or per timestep for many-to-many: clip_id, times, truth if known, label, and p_<class>.
+    """A row per clip, or per timestep for many-to-many.
+
+    The columns are clip_id, frame, times, truth, label, raw_label and p_<class>; frame, truth and raw_label if known.
 
     Raises:
         UsageError: pandas is not installed.
@@ -44,10 +50,14 @@ def steps_table(parts: Sequence[Steps], run: Run) -> pd.DataFrame:
     rows = [np.atleast_2d(part.probabilities) for part in parts]  # (1 or T, K)
     columns: dict[str, Any] = {"clip_id": np.repeat([part.clip_id for part in parts], [len(each) for each in rows])}
     if run.settings.task != MANY_TO_ONE:
+        if all(part.frames is not None for part in parts):
+            columns["frame"] = np.concatenate([part.frames for part in parts])
         columns[run.times_name] = np.concatenate([part.times for part in parts])
     if all(part.truth is not None for part in parts):
         columns["truth"] = _names([part.truth for part in parts], run.vocabulary)
     columns["label"] = _names([part.labels for part in parts], run.vocabulary)
+    if all(part.raw_labels is not None for part in parts):
+        columns["raw_label"] = _names([part.raw_labels for part in parts], run.vocabulary)
     probabilities = np.concatenate(rows)
     columns |= {f"p_{name}": probabilities[:, number] for number, name in enumerate(run.vocabulary)}
     return data_frame(columns)

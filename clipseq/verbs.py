@@ -63,14 +63,16 @@ def run_watch(arguments: argparse.Namespace, *, say: Callable[[str], None], note
         say: Called with what is for standard output, a line at a time.
         note: Called with what is for standard error.
     """
-    from clipseq.live_labels import LiveLabel, Tally, tally_text
-    from clipseq.watching import Watch
     from sequence_models.runs.run import read_run
     from sequence_models.runs.run_file import run_folder
 
     how = {"format": arguments.format, "weights": arguments.weights, "patience_seconds": arguments.patience}
     with run_folder(arguments.run_directory) as folder:
-        watch = Watch(read_run(folder), arguments.source, **how)
+        run = read_run(folder)  # a wrong path is said before anything is loaded
+        from clipseq.live_labels import LiveLabel, Tally, tally_text
+        from clipseq.watching import Watch
+
+        watch = Watch(run, arguments.source, **how)
     window, tally, code = None, Tally(), 0
     if arguments.draw:
         from clipseq.watch_window import LabelWindow

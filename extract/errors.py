@@ -2,6 +2,7 @@
 
 ClipseqError                 any of those below; its text is one sentence that names the next step (exit code 1)
 ├── UsageError               the command line is not valid (exit code 2)
+│   └── InputError             a file or folder that it names is missing, unreadable or useless (exit code 1)
 ├── VideoError               one clip cannot be extracted; the batch goes on and the ledger records it
 │   ├── UnreadableVideoError   the file is missing, empty, not a video, or cannot be decoded
 │   │   ├── NoVideoStreamError   it opens, but holds only audio or text
@@ -38,6 +39,12 @@ class UsageError(ClipseqError):
     """The command line is not valid."""
 
     exit_code = 2
+
+
+class InputError(UsageError):
+    """A file or folder named on the command line is missing, cannot be read, or holds nothing of use."""
+
+    exit_code = 1
 
 
 class VideoError(ClipseqError):

@@ -147,3 +147,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table with columns as wide as needed; later rows may be shorter than the first."""
     widths = [max(len(row[k]) for row in rows if k < len(row)) for k in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def duration_text(seconds: float) -> str:
+    """A time to wait: seconds below two minutes, hours from two hours on."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

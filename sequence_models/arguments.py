@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.command_line import BackboneName, add_json, shorten_help
-from extract.errors import UsageError
+from extract.errors import InputError
 from extract.options import add_options
 from sequence_models.export.names import FORMATS
 from sequence_models.settings import TASKS, WRITTEN_FORMATS, DataSettings, TrainSettings
@@ -454,6 +454,6 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in read_text(path).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
+        raise InputError(
             f"--clips {path} cannot be read ({reason_of(error)}); give a text file with one clip_id per line"
         ) from None

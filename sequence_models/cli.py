@@ -43,13 +43,14 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     add_draw_labels(verbs).set_defaults(run=run_draw_labels)
 
 
-def run_train(arguments: argparse.Namespace) -> int:
+def run_train(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq train`: fits every fold and seed, and prints validation scores of model and baselines."""
     from sequence_models.experiments.verbs import train_run
 
     say = _say(arguments)
     run = train_run(**train_arguments(arguments), say=say)
-    say(f"next: clipseq evaluate {run.path}")
+    if not in_job:
+        say(f"next: clipseq evaluate {run.path}")
     if arguments.json:
         from sequence_models.runs.results import read_validation
 
@@ -57,13 +58,13 @@ def run_train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_compare(arguments: argparse.Namespace) -> int:
+def run_compare(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq compare`: trains many models, opens the test split once, prints the table and the verdict."""
     from sequence_models.experiments.verbs import compare_models
 
     say = _say(arguments)
     run = compare_models(**compare_arguments(arguments), say=say)
-    say(f"wrote {run.path / 'metrics.json'}; next: clipseq report {run.path}")
+    say(f"wrote {run.path / 'metrics.json'}" + ("" if in_job else f"; next: clipseq report {run.path}"))
     if arguments.json:
         from sequence_models.runs.results import read_metrics
 
@@ -71,7 +72,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_evaluate(arguments: argparse.Namespace) -> int:
+def run_evaluate(arguments: argparse.Namespace, *, in_job: bool = False) -> int:
     """`clipseq evaluate`: prints the test scores and writes metrics.json."""
     from sequence_models.runs.run import read_run
 
@@ -82,7 +83,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
     record, say = evaluate(arguments.run_directory, memory=arguments.memory), _say(arguments)
     say(evaluation_text(record))
-    say(f"wrote {arguments.run_directory / 'metrics.json'}; next: clipseq report {arguments.run_directory}")
+    then = "" if in_job else f"; next: clipseq report {arguments.run_directory}"
+    say(f"wrote {arguments.run_directory / 'metrics.json'}{then}")
     if arguments.json:
         print(json.dumps(record))
     return 0
@@ -105,7 +107,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     if is_store(target):
         if against or arguments.figures:
             raise UsageError(f"{target} is a feature store; --against and --figures go with a run")
-        print(f"wrote {report_store(target, output)}")
+        from sequence_models.report.store import write_store_report
+
+        print(f"wrote {write_store_report(target, output)}")
         return 0
     read_run(target)  # as above
     if against:
@@ -122,17 +126,6 @@ def run_report(arguments: argparse.Namespace) -> int:
     if arguments.figures:
         print(f"wrote its figures into {arguments.figures}")
     return 0
-
-
-def report_store(store: Path, output: Path | None = None) -> Path:
-    """The report of a feature store, without Keras; `clipseq demo` ends with it.
-
-    Returns:
-        Path of the report.
-    """
-    from sequence_models.report.store import write_store_report
-
-    return write_store_report(store, output)
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -312,23 +305,6 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
         output = None if arguments.output is None else str(arguments.output)
         print(json.dumps({"output": output, "clips": [clip.clip_id for clip in clips]}))
     return 0
-
-
-def train_and_evaluate(stores: Sequence[Path], labels: Path, settings: Any, *, run: Path, cv: str, seeds: int) -> Path:
-    """Train, evaluate, report; `clipseq demo` does this twice.
-
-    Returns:
-        Path of the report.
-    """
-    _import_keras()
-    from sequence_models.experiments.evaluate import evaluate
-    from sequence_models.experiments.summary import evaluation_text
-    from sequence_models.experiments.verbs import train_run
-    from sequence_models.report.page import write_report
-
-    train_run(stores, labels, settings, run=run, cv=cv, seeds=seeds, say=print)
-    print(evaluation_text(evaluate(run)))
-    return write_report(run)
 
 
 def _import_keras(*, threads: int | None = None) -> None:

@@ -76,12 +76,12 @@ def train(store, tmp_path, *more, task="many-to-one"):
 def test_an_empty_folder_says_what_is_looked_for(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run(capsys, "extract", tmp_path / "empty", "--output", tmp_path / "features")
-    assert code == 2 and ".mp4" in err and "empty" in err and err.count("\n") == 1
+    assert code == 1 and ".mp4" in err and "empty" in err and err.count("\n") == 1
 
 
 def test_a_folder_that_is_not_there(capsys, tmp_path):
     code, _, err = run(capsys, "extract", tmp_path / "nowhere", "--output", tmp_path / "features")
-    assert code == 2 and "nowhere" in err and err.count("\n") == 1
+    assert code == 1 and "nowhere" in err and err.count("\n") == 1
 
 
 def test_a_text_file_named_mp4_is_a_failure_of_that_clip(capsys, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extract.errors import UnstorableClipError, UsageError
+from extract.errors import InputError, UnstorableClipError, UsageError
 from extract.store.feature_files import NUMPY, FeatureFile, open_features
 from extract.store.gaps import count_missing
 from extract.store.numpy_arrays import find_array
@@ -130,7 +130,7 @@ def _is_transposed(files: Sequence[Path], settings: ImportSettings) -> bool:
     lengths, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
     looks_so = beside == {True} or (len(lengths) == 1 and len(widths) > 1 and beside != {False})
     if settings.transpose and looks_so:
-        raise UsageError(
+        raise InputError(
             f"the first files all have {lengths.pop():,} timesteps and {min(widths):,} to {max(widths):,} features, as "
             "if they were transposed: import them without --transpose. Nothing has been stored."
         )

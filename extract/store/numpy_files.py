@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from extract.errors import StoreError, UnstorableClipError, UsageError, VideoError, WriteError
+from extract.errors import InputError, StoreError, UnstorableClipError, VideoError, WriteError
 from extract.records import Source, VideoItem
 from extract.store.feature_files import ENDINGS, HDF5, NUMPY, TABLES, FeatureFile, open_features
 from extract.store.gaps import Gaps, count_missing, interpolated
@@ -210,7 +210,7 @@ def _write_npy(file: BinaryIO, store: Store, clip_id: str, length: int) -> None:
 def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
     """clip_id -> file; silently leaves out hidden files and the store itself."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give the folder that holds the files of features.")
+        raise InputError(f"{folder} is not a folder: give the folder that holds the files of features.")
     files: dict[str, Path] = {}
     found = [here / name for here, names in walk(folder, left_out) for name in names]
     has_arrays = any(path.suffix.lower() in NUMPY for path in found)
@@ -227,10 +227,10 @@ def _find(folder: Path, output: Path, left_out: LeftOut) -> dict[str, Path]:
             left_out.add("an .h5 beside a .csv of its name", pair[1].relative_to(folder).as_posix())
             continue
         if clip_id in files:
-            raise UsageError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
+            raise InputError(f"{files[clip_id]} and {path} would both be the clip {clip_id!r}: rename one.")
         files[clip_id] = path
     if not files and not left_out.unreadable:
-        raise UsageError(
+        raise InputError(
             f"{folder} holds no file of features ({', '.join(ENDINGS)}; {counted(len(left_out), 'other file')}); give "
             "a folder that does. `clipseq extract` makes them from videos."
         )

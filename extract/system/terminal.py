@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from extract.text import aligned
+from extract.text import aligned, duration_text
+
+SECONDS_BETWEEN_LINES = 30.0
 
 _MARKS = (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))  # change the writing direction
 _CONTROLS = (*range(9), *range(11, 32), *range(127, 160), *_MARKS)  # except newline and tab
@@ -103,3 +106,41 @@ def progress_bar(**settings: Any) -> Any:
     file = getattr(sys.stderr, "raw_stream", sys.stderr)
     hidden = {} if shown is None else {"disable": True}
     return tqdm(**{"disable": None, "dynamic_ncols": True, "file": file, **settings, **hidden})
+
+
+class CountedLines:
+    """In place of a bar where standard error is a file: a line every half minute, and none for short jobs.
+
+    Args:
+        total: How many there are.
+        unit: What they are, such as " fits".
+    """
+
+    def __init__(self, *, total: int, unit: str) -> None:
+        self._total, self._unit, self._done = total, unit, 0
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> CountedLines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is left to do."""
+
+    def set_postfix_str(self, text: str, *, refresh: bool = True) -> None:
+        """As for a bar: what was done last, which lines leave out."""
+
+    def update(self) -> None:
+        """One more is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told >= SECONDS_BETWEEN_LINES and self._done < self._total:
+            left = (self._total - self._done) * (now - self._began) / self._done
+            sys.stderr.write(f"{self._done} of {self._total}{self._unit}, about {duration_text(left)} left\n")
+            sys.stderr.flush()
+            self._told = now
+
+
+def counted_bar(*, total: int, unit: str) -> Any:
+    """A bar as from `progress_bar`, or `CountedLines` if it would not be seen."""
+    is_hidden = _asked.get() is None and not (sys.stderr and sys.stderr.isatty())
+    return CountedLines(total=total, unit=unit) if is_hidden and sys.stderr else progress_bar(total=total, unit=unit)

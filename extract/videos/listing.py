@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from extract.errors import UsageError
+from extract.errors import InputError, UsageError
 from extract.records import VideoItem
 from extract.system.addresses import Address, as_address
 from extract.system.files import read_text, reason_of
@@ -105,7 +105,7 @@ def search_videos(target: str | Path) -> tuple[list[VideoItem], LeftOut]:
     elif glob.has_magic(str(target)):
         items = _of_glob(str(target), left_out)
     else:
-        raise UsageError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
+        raise InputError(f"{target} does not exist; give a folder of videos, a glob in quotes, a file or a CSV")
     check_ids(items)
     return sorted(items, key=lambda item: natural_key(item.clip_id)), left_out
 
@@ -127,17 +127,17 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         text = read_text(path)
         separator = separator_of(text)
         if hint := separator_hint(text, separator):
-            raise UsageError(f"{path} {hint}")
+            raise InputError(f"{path} {hint}")
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         rows = [(reader.line_num, dict(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as a CSV in UTF-8 ({reason_of(error)}); export it again") from error
+        raise InputError(f"{path} cannot be read as a CSV in UTF-8 ({reason_of(error)}); export it again") from error
     if "path" not in columns:
-        raise UsageError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
+        raise InputError(f"{path} has the columns {', '.join(columns) or 'none'}; a list of clips needs `path`")
     if spans := [name for name in columns if name in OTHER_SPANS]:
-        raise UsageError(
+        raise InputError(
             f"{path} has the columns {', '.join(spans)}, which a list of clips cannot use: give a span as "
             "start_seconds and end_seconds (frames divided by the frame rate), or rename what is not a span"
         )
@@ -146,11 +146,11 @@ def read_clip_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     table = [(line, {name: (row.get(name) or "").strip() for name in {*TABLE_COLUMNS, *columns}}) for line, row in rows]
     for (line, row), (_, cells) in zip(rows, table, strict=True):
         if None in row:
-            raise UsageError(
+            raise InputError(
                 f"{path} line {line} has more cells than the header; put names with separators in double quotes"
             )
         if not cells["path"]:
-            raise UsageError(f"{path} line {line} has no path; fill it in or delete the line")
+            raise InputError(f"{path} line {line} has no path; fill it in or delete the line")
     return table
 
 
@@ -170,7 +170,7 @@ def _of_folder(folder: Path, left_out: LeftOut) -> list[VideoItem]:
             if name not in used:
                 left_out.add(_kind_of(name, beside_videos=bool(videos)), (here / name).relative_to(folder).as_posix())
     if not items and not left_out.unreadable:
-        raise UsageError(
+        raise InputError(
             f"{folder} holds no videos ({counted(len(left_out), 'other file')}); looked for {_endings()}, and for "
             "folders of pictures whose names end in a number"
         )
@@ -195,7 +195,7 @@ def _of_address(address: Address, left_out: LeftOut) -> list[VideoItem]:
         else:
             left_out.add("which are not videos; pictures are read from a local disk only", name)
     if not items:
-        raise UsageError(f"{address} holds no videos ({counted(len(files), 'other file')}); looked for {_endings()}")
+        raise InputError(f"{address} holds no videos ({counted(len(files), 'other file')}); looked for {_endings()}")
     return items
 
 
@@ -226,7 +226,7 @@ def _of_glob(pattern: str, left_out: LeftOut) -> list[VideoItem]:
     matches = [Path(match) for match in glob.glob(os.path.join(glob.escape(str(prefix)), rest), recursive=True)]
     kept = [path for path in matches if _is_clip(path, left_out)]
     if not kept and not left_out.unreadable:
-        raise UsageError(
+        raise InputError(
             f"the glob {pattern} matches no video ({counted(len(matches), 'other match', 'other matches')}); "
             f"looked for {_endings()}"
         )
@@ -251,7 +251,7 @@ def _wildcard_free_prefix(pattern: str) -> tuple[Path, str]:
 def _of_table(table: Path) -> list[VideoItem]:
     rows = read_clip_table(table)
     if not rows:
-        raise UsageError(f"{table} lists no clips; add lines below the header")
+        raise InputError(f"{table} lists no clips; add lines below the header")
     return [_of_row(row, table, number) for number, row in rows]
 
 
@@ -260,13 +260,13 @@ def _of_row(row: dict[str, str], table: Path, number: int) -> VideoItem:
     start = _seconds(row["start_seconds"], start, f"{table} line {number}: start_seconds")
     end = _seconds(row["end_seconds"], end, f"{table} line {number}: end_seconds")
     if not 0 <= start < end:
-        raise UsageError(
+        raise InputError(
             f"{table} line {number}: the span {start:g} to {end:g} s must start at 0 or later and end later"
         )
     if isinstance(path, Address):
         return VideoItem(row["clip_id"] or _span_id(path.clip_id, start, end), path, start, end)
     if not row["clip_id"] and not _is_below(path, table.parent):
-        raise UsageError(
+        raise InputError(
             f"{table} line {number}: {row['path']} is not below the folder of the list, so the clip has no name "
             "of its own; add a clip_id column, or put the list above its videos"
         )
@@ -281,7 +281,7 @@ def _place_of_row(text: str, table: Path, number: int) -> tuple[Path | Address, 
         if as_address(text):
             return _as_span(text) or (Address(text), 0.0, math.inf)
     except UsageError as error:
-        raise UsageError(f"{table} line {number}: {error}") from None
+        raise InputError(f"{table} line {number}: {error}") from None
     path = table.parent / text
     if "\\" in text and not path.exists():  # written on Windows
         path = table.parent / text.replace("\\", "/")
@@ -318,7 +318,7 @@ def _seconds(text: str, default: float, where: str) -> float:
     try:
         return float(text) if text else default
     except ValueError:
-        raise UsageError(f"{where} is {text!r}, but must be a number of seconds") from None
+        raise InputError(f"{where} is {text!r}, but must be a number of seconds") from None
 
 
 def check_ids(items: Iterable[VideoItem]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from extract.errors import ClipError, LabelError, StoreError, UsageError
 from extract.records import ClipEmbeddings
+from extract.store.checked_rows import rows_digest
 from extract.store.lazy_rows import join_channels
 from extract.store.reader import Store
-from extract.store.checked_rows import rows_digest
 from extract.system.cores import usable_cores
 from extract.system.memory import available_bytes
 from extract.system.terminal import progress_bar

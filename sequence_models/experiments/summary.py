@@ -100,9 +100,11 @@ def data_text(run: Run, notes: Sequence[str], unlabelled: Sequence[str]) -> str:
 def evaluation_text(record: dict[str, Any]) -> str:
     """A metrics record as evaluate prints it."""
 
-    before = {f"{record['model']} before post-processing": record.get("before_postprocessing")}
-    ours = {record["model"]: record["test"], **{name: scores for name, scores in before.items() if scores}}
+    model, before = record["model"], record.get("before_postprocessing")
+    ours = {f"{model}{POSTPROCESSED}": record["test"], model: before} if before else {model: record["test"]}
     lines = [score_table("test", {**ours, **record["baselines"]})]
+    if before:
+        lines.append(f"with {POSTPROCESSED}: labels decided over time; without: of every timestep by itself")
     over_folds = record.get("mean_over_folds")
     if over_folds:
         named = {record["model"] if name == "model" else name: scores for name, scores in over_folds.items()}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from extract.errors import RunError
-from extract.text import counted
+from extract.text import counted, duration_text
 from sequence_models.clips.loading import ClipSet
 from sequence_models.experiments.cluster import ClusterWorkers
 from sequence_models.experiments.pool import Pool, processes_for, threads_per_task
@@ -95,13 +95,7 @@ def open_pool(
         jobs, ray: As for `train`.
         sources: The clips that tasks refer to by number, if not those of the parts.
     """
-    fits, seconds, needed = 0, 0.0, 0
-    for run, data in parts:
-        still = sum(not run.fit_path(*fit).exists() for fit in run.all_fits)
-        fits += len(run.folds) * run.fits
-        budget = budget_for(data.clips, (), run.settings)
-        seconds += still * expected_seconds(data.clips, run.settings, budget)
-        needed = max(needed, bytes_needed(data.clips, run.settings, budget, num_classes=run.num_classes))
+    _, fits, seconds, needed = _work_of(parts)
     held = [source.clips for source in sources or [data for _, data in parts]]
     threads = threads_per_task(fits)
     if ray:
@@ -112,6 +106,26 @@ def open_pool(
         )
     processes = processes_for(jobs, tasks=fits, seconds=seconds, bytes_each=needed)
     return Pool(held, jobs=processes, threads=threads)
+
+
+def forecast_minutes(parts: Sequence[tuple[Run, ClipSet]], *, jobs: int | None) -> str:
+    """How long the open fits of some runs take at most, very roughly, as text; arguments as for `open_pool`."""
+    _, fits, seconds, needed = _work_of(parts)
+    processes = processes_for(jobs, tasks=fits, seconds=seconds, bytes_each=needed)
+    on = f" on {processes} processes" if processes > 1 else ""
+    return f"up to roughly {duration_text(seconds / processes)}{on}, and more for the baselines"
+
+
+def _work_of(parts: Sequence[tuple[Run, ClipSet]]) -> tuple[int, int, float, int]:
+    """Open fits, fits of all folds, seconds of the open ones on one core, and the bytes that the largest needs."""
+    open_fits, fits, seconds, needed = 0, 0, 0.0, 0
+    for run, data in parts:
+        still = sum(not run.fit_path(*fit).exists() for fit in run.all_fits)
+        open_fits, fits = open_fits + still, fits + len(run.folds) * run.fits
+        budget = budget_for(data.clips, (), run.settings)
+        seconds += still * expected_seconds(data.clips, run.settings, budget)
+        needed = max(needed, bytes_needed(data.clips, run.settings, budget, num_classes=run.num_classes))
+    return open_fits, fits, seconds, needed
 
 
 def forecast_run(run: Run, data: ClipSet) -> str:

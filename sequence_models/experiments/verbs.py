@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.system.quiet_start import import_keras_quietly
-from extract.system.terminal import progress_bar
+from extract.system.terminal import counted_bar
 from extract.text import counted
 from sequence_models.catalogue import RAW_MODEL_NAMES, TRAITS, TWO_STREAM
 from sequence_models.clips.buffers import where_text
@@ -66,7 +66,7 @@ def train_run(
     from sequence_models.experiments.train import forecast_run, train
 
     say(forecast_run(prepared, clips))
-    with progress_bar(total=len(prepared.all_fits), unit=" fits") as bar:
+    with counted_bar(total=len(prepared.all_fits), unit=" fits") as bar:
 
         def on_fit(fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{fold} seed {seed}: {fit_text(result, choosing_score(settings))}", refresh=False)
@@ -121,15 +121,18 @@ def compare_models(
     on_frames = any(settings.on_frames for settings in wanted)
     import_keras_quietly(threads=None if on_frames else threads_per_task(len(wanted) * len(run.folds) * run.fits))
     from sequence_models.experiments.compare import compare, sub_runs
+    from sequence_models.experiments.train import forecast_minutes
     from sequence_models.experiments.verdict import comparison_text
 
     needed = max(_check_fit(settings, data_source_of(settings, sources).data, run) for settings in wanted)
     runs = sub_runs(sources, points)
     fits = sum(map(len, runs.values())) * len(run.folds) * run.fits + bool(run.cv) * len(runs) * run.seeds
     score = choosing_score(run.settings)
-    held = where_text(clips.clips)
-    say(f"{counted(points, 'model')}, {counted(fits, 'fit')}; the largest takes about {needed / 1e9:.1f} GB; {held}")
-    with progress_bar(total=fits, unit=" fits") as bar:
+    parts = [(each, data_source_of(each.settings, sources).data) for many in runs.values() for each in many]
+    took = "" if ray else f" {forecast_minutes(parts, jobs=jobs)};"
+    held = f"the largest takes about {needed / 1e9:.1f} GB; {where_text(clips.clips)}"
+    say(f"{counted(points, 'model')}, {counted(fits, 'fit')}:{took} {held}")
+    with counted_bar(total=fits, unit=" fits") as bar:
 
         def on_fit(name: str, fold: str, seed: int, result: Any) -> None:
             bar.set_postfix_str(f"{name} {fold} seed {seed}: {fit_text(result, score)}", refresh=False)

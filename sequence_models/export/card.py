@@ -1,4 +1,4 @@
-"""What stands beside an exported model: model.json for programs, and README.md, a model card, for people."""
+"""What stands beside an exported model: export.json for programs, and README.md, a model card, for people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDS = {
 
 
 def describe(run: Run, files: Mapping[str, Mapping[str, Any]], *, width: int | tuple[int, ...]) -> dict[str, Any]:
-    """The content of model.json.
+    """The content of export.json.
 
     Args:
         run: The run.
@@ -59,7 +59,7 @@ def describe(run: Run, files: Mapping[str, Mapping[str, Any]], *, width: int | t
 
 
 def card(run: Run, facts: Mapping[str, Any]) -> str:
-    """README.md of an export, from its run and its model.json."""
+    """README.md of an export, from its run and its export.json."""
     has_backbone = FRAMES in facts["inputs"] and not run.settings.on_frames
     parts = [
         f"# {run.settings.model} of {run.path.resolve().name}",
@@ -102,7 +102,7 @@ def _use_text(run: Run, facts: Mapping[str, Any]) -> str:
     about = (
         "The script runs without Clipseq. A clip is one .npy file of the first array, without B, or an .npz file with "
         "every array but the lengths by its name. `--model FILE` chooses a file. "
-        "Everything exact is in `model.json`."
+        "Everything exact is in `export.json`."
     )
     return "\n".join([*lines, "", script, "", about])
 
@@ -145,7 +145,7 @@ def _decision_text(run: Run) -> str:
         lines.append("- bouts shorter than `minimum_steps` are merged into a neighbour")
     said = "\n".join(lines) or "- the most probable class"
     return (
-        f"In this order, chosen on validation clips, with the exact numbers in `model.json`:\n\n{said}\n\n"
+        f"In this order, chosen on validation clips, with the exact numbers in `export.json`:\n\n{said}\n\n"
         "`run_model.py` applies all but shortest bouts and a lag, and says so where it leaves one out."
     )
 

@@ -98,7 +98,7 @@ def _export(run: Run, graph: Any, trial: Trial, folder: Path, formats: Sequence[
         files = {name: _file_facts(temporary / FORMATS[name], kept[name]) for name in kept}
         main = trial.batches[0].get(FRAMES)
         facts = describe(run, files, width=run.embedding_dim if main is None else main.shape[2:])
-        write_json(temporary / "model.json", facts)
+        write_json(temporary / "export.json", facts)
         write_text(temporary / "README.md", card(run, facts))
     return Exported(folder, kept, failures)
 

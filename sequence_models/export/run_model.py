@@ -129,7 +129,10 @@ def viterbi(scores: np.ndarray, prices: np.ndarray) -> np.ndarray:
 def read_clip(path: Path, facts: dict) -> dict[str, np.ndarray]:
     """The inputs of one clip from a file, without the lengths."""
     names = [name for name in facts["inputs"] if name != "lengths"]
-    content = np.load(path, allow_pickle=False)
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path} cannot be read as a NumPy file ({error}); give a .npy or .npz file") from None
     clip = {name: content[name] for name in names if name in content} if path.suffix == ".npz" else {names[0]: content}
     if missing := [name for name in names if name not in clip]:
         raise SystemExit(f"{path}: the model also needs {missing[0]}; give an .npz file with {', '.join(names)}")
@@ -155,8 +158,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help=f"file or folder of this export; default: the first of {FILES}")
     arguments = parser.parse_args()
     here = Path(__file__).parent
-    facts = json.loads((here / "model.json").read_text(encoding="utf-8"))
-    model = load(arguments.model or next(here / name for name in FILES if (here / name).exists()))
+    facts = json.loads((here / "export.json").read_text(encoding="utf-8"))
+    found = arguments.model or next((here / name for name in FILES if (here / name).exists()), here / FILES[0])
+    if not found.exists():
+        raise SystemExit(f"{found} does not exist; give a file of this export with --model")
+    model = load(found)
     clips = [read_clip(path, facts) for path in arguments.clips]
     table, classes = csv.writer(sys.stdout, lineterminator="\n"), facts["classes"]
     left_out: dict[str, None] = {}

@@ -110,6 +110,11 @@ def make_folds(
         raise SplitError(
             f"all clips are of one group, {groups.names[0]!r}, so nothing unseen is left to test on; add groups."
         )
+    elif (groups.has_class.sum(axis=0) == 1).all() and (groups.has_class.sum(axis=1) == 1).all():
+        raise SplitError(
+            f"each class has a group of its own ({quoted(list(groups.names))}), so none is left to train on when its "
+            "group is tested; give groups that hold several classes, such as who or where, or none."
+        )
     elif cv is None:
         folds = [_stratified_split(how)]
     else:

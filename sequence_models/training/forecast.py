@@ -11,7 +11,7 @@ import numpy as np
 
 from extract.errors import UsageError
 from extract.system.memory import available_bytes
-from extract.text import counted
+from extract.text import counted, duration_text
 from sequence_models.clips.batches import make_batches, padded_length
 from sequence_models.clips.buffers import BUFFER_VALUES, stays_in_store, where_text
 from sequence_models.clips.derived import derived_width
@@ -46,8 +46,7 @@ def forecast(train: Sequence[Clip], validation: Sequence[Clip], settings: TrainS
     needed = refuse_too_large([*train, *validation], settings, budget, num_classes=num_classes)
     steps = sum(map(len, train)) // settings.stride
     seconds = _seconds_per_update(train, settings, budget, num_classes=num_classes)
-    minutes = budget.updates * seconds / 60
-    took = f"{minutes:.0f} min" if minutes >= 2 else f"{60 * minutes:.0f} s"
+    took = duration_text(budget.updates * seconds)
     return (
         f"a fit: {counted(train, 'clip')}, {steps:,} timesteps a pass, {counted(budget.pass_updates, 'update')} of "
         f"{budget.batch_size}; at most {budget.updates:,} updates, about {took}, and {needed / 1e9:.1f} GB; "

@@ -62,7 +62,7 @@ def test_what_is_wrong_in_the_file_is_named_with_its_line(tmp_path, capsys, old,
 
 
 def test_a_file_that_is_not_there_or_empty_is_refused(tmp_path, capsys):
-    assert pipeline.main(["run", str(tmp_path / "job.toml")]) == 2
+    assert pipeline.main(["run", str(tmp_path / "job.toml")]) == 1
     (tmp_path / "job.toml").write_text("")
     assert pipeline.main([str(tmp_path / "job.toml")]) == 2
     first, second = capsys.readouterr().err.splitlines()

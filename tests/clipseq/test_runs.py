@@ -106,7 +106,10 @@ def test_per_frame_tables_have_a_row_per_timestep(project):
     run.evaluate()
     table, predicted = run.to_pandas(), run.predict("features").to_pandas()
     assert list(table.columns) == ["clip_id", "pts_seconds", "truth", "label", "p_fall", "p_rise"]
-    assert list(predicted.columns) == ["clip_id", "pts_seconds", "label", "p_fall", "p_rise"]
+    assert list(predicted.columns) == ["clip_id", "frame", "pts_seconds", "label", "raw_label", "p_fall", "p_rise"]
+    assert predicted.frame.tolist()[:3] == [0, 2, 4]
+    said = predicted[["p_fall", "p_rise"]].to_numpy().argmax(axis=1)
+    assert predicted.raw_label.tolist() == [("fall", "rise")[number] for number in said]
     store = clipseq.open_store("features")
     for clip_id, rows in table.groupby("clip_id"):
         np.testing.assert_array_equal(rows.pts_seconds, store[clip_id].pts_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from extract.errors import LabelError, UsageError
+from extract.errors import InputError, LabelError
 from extract.system.files import read_text, reason_of
 
 HEADING = "###"
@@ -23,25 +23,25 @@ def find_label_files(folder: Path) -> Files:
         Split -> video -> file; the only split of a flat folder is "".
 
     Raises:
-        UsageError: It is not a folder, is empty, or mixes files and sub-folders.
+        InputError: It is not a folder, is empty, or mixes files and sub-folders.
         LabelError: Two files are for the same video.
     """
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give one that holds a text file per video.")
+        raise InputError(f"{folder} is not a folder; give one that holds a text file per video.")
     if (folder / TRUTH).is_dir():
         folder = folder / TRUTH
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not entries or 0 < len(folders) < len(entries):
         what = f"holds files and the folder {folders[0].name}" if folders else "is empty"
-        raise UsageError(f"{folder} {what}; it must hold a text file per video, or a sub-folder of them per split.")
+        raise InputError(f"{folder} {what}; it must hold a text file per video, or a sub-folder of them per split.")
     if not folders:
         return {"": _by_video(entries)}
     found: Files = {}
     for each in folders:
         inside = [entry for entry in sorted(each.iterdir()) if not entry.name.startswith(".")]
         if not inside or any(entry.is_dir() for entry in inside):
-            raise UsageError(f"{each} must hold only the text files of one split; give the folder above it.")
+            raise InputError(f"{each} must hold only the text files of one split; give the folder above it.")
         found[each.name] = _by_video(inside)
     return found
 

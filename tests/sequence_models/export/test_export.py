@@ -112,7 +112,7 @@ def test_the_script_says_without_clipseq_what_predict_says(home, exported, tmp_p
 
 
 def test_the_card_and_the_facts_name_what_is_needed_and_what_was_found(exported):
-    facts = json.loads((exported / "model.json").read_text(encoding="utf-8"))
+    facts = json.loads((exported / "export.json").read_text(encoding="utf-8"))
     assert facts["classes"] == ["bright", "dark"]
     assert facts["inputs"]["embeddings"] == {"shape": ["B", "T", 16], "dtype": "float32"}
     assert 0 < facts["files"]["onnx"]["largest_difference"] < 1e-3
@@ -127,8 +127,8 @@ def test_what_cannot_be_written_or_loaded_or_differs_is_a_sentence_each_and_the_
     assert "litert cannot hold this model: it runs over time step by step" in err
     assert re.search(r"keras of lstm differs from clipseq predict by 0\.\d+ \(at most 0.001 is allowed\)", err)
     assert "savedmodel of lstm does not run when loaded again (" in err
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "model.onnx", "run_model.py"]
-    assert list(json.loads((folder / "model.json").read_text(encoding="utf-8"))["files"]) == ["onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "export.json", "model.onnx", "run_model.py"]
+    assert list(json.loads((folder / "export.json").read_text(encoding="utf-8"))["files"]) == ["onnx"]
 
 
 def test_nothing_is_left_where_no_format_works(home, tmp_path, capsys):

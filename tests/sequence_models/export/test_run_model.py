@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sequence_models.export.run_model import decide
+from sequence_models.export.run_model import decide, read_clip
 from sequence_models.prediction.postprocess import Decision
 from sequence_models.records import Prediction
 
@@ -61,3 +61,12 @@ def test_what_the_script_does_not_do_is_said():
         "shortest bouts of (0, 5, 0) timesteps",
         "prices of changes with a lag of 4 timesteps",
     ]
+
+
+def test_a_wrong_path_is_a_sentence(tmp_path):
+    facts = {"inputs": {"embeddings": {"shape": [None, None, 4]}, "lengths": {}}}
+    with pytest.raises(SystemExit, match=r"none\.npy cannot be read as a NumPy file .* give a \.npy or \.npz file"):
+        read_clip(tmp_path / "none.npy", facts)
+    (tmp_path / "text.npy").write_text("a,b")
+    with pytest.raises(SystemExit, match=r"text\.npy cannot be read as a NumPy file"):
+        read_clip(tmp_path / "text.npy", facts)

@@ -352,3 +352,14 @@ def test_a_validation_part_that_is_given_is_that_of_every_seed(tmp_path):
     path.write_text("clip_id,split\n" + "".join(f"{g}/{k},{p}\n" for g, p in enumerate(parts) for k in (0, 1)))
     (fold,) = folds_of(grouped(5), split_file=path)
     assert fold.rotation == () and fold.of_seed(3) == fold
+
+
+@pytest.mark.parametrize("cv", [None, "2", "leave-one-group-out"])
+def test_groups_that_are_the_classes_are_named_as_such(cv):
+    clips = [clip(f"{name}/{n}", number, name) for number, name in enumerate(("apple", "bread")) for n in range(4)]
+    with pytest.raises(SplitError) as caught:
+        folds_of(clips, cv=cv)
+    assert str(caught.value) == (
+        "each class has a group of its own ('apple', 'bread'), so none is left to train on when its group is tested; "
+        "give groups that hold several classes, such as who or where, or none."
+    )
