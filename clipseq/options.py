@@ -110,6 +110,7 @@ class ExperimentOptions(TypedDict, total=False):
     contrast: float
     filters: str
     pool: str | None
+    frame_scaling: str
     units: int
     dense: str
     fixed_frames: int

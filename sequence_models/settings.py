@@ -28,6 +28,7 @@ EXCLUSIVE, INCLUSIVE = "exclusive", "inclusive"
 PRETRAINED, RANDOM = "pretrained", "random"  # backbone_weights that are not files
 ALL_LAYERS = "all"
 POOLS = ("avg", "max")
+RANGE = "range"  # frame_scaling
 READOUTS = ("attention", "mean", "max", "last")
 CONSTANT, PLATEAU, COSINE = SCHEDULES = ("constant", "plateau", "cosine")
 POSITION, DELTA, WINDOWS = DERIVED = ("position", "delta", "windows")
@@ -236,6 +237,12 @@ class TrainSettings:
         "how a raw-frame model's CNN or backbone makes a vector of a frame (max for td_convnet_gru, avg for others)",
         kind=str,
         choices=POOLS,
+    )
+    frame_scaling: str = option(
+        "training",
+        "what a raw-frame model makes of 0..255: mean 0 and deviation 1 of each channel in the training frames, or "
+        "the range -1..1",
+        choices=("training", RANGE),
     )
     units: int = option(0, "units of a raw-frame model's own recurrence; 0 = the model's default, 64 or 128", low=0)
     dense: str = option("", "widths of the dense layers of td_convnet_gru; default: 1024,512,128,64", metavar="N,N")

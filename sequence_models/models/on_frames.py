@@ -20,10 +20,11 @@ from sequence_models.models.layers import Readout, RealFrames
 from sequence_models.models.on_embeddings import Seeds, dense, drop, embedding_logits, last_layer
 from sequence_models.models.on_frames_backbone import backbone_layer
 from sequence_models.models.recurrent import LSTM
-from sequence_models.settings import MANY_TO_ONE, TrainSettings
+from sequence_models.settings import MANY_TO_ONE, RANGE, TrainSettings
 
 FLOW_CHANNELS = 3  # a flow frame is an image of dx, dy, speed
 BATCHNORM_MOMENTUM = 0.9
+FRAME_SCALING = "frame_scaling"  # the name of the layer that brings frames to mean 0 and deviation 1
 CONVNET_DENSE = (1024, 512, 128, 64)
 FLATTEN_UNITS = 128
 FrameBuilder = Callable  # (frames (B, T, H, W, C), mask (B, T), settings, num_classes, seeds) -> logits
@@ -92,7 +93,7 @@ def _conv3d(frames, mask, settings: TrainSettings, num_classes: int, seeds: Seed
 
     With a fixed number of frames it is flattened instead, which preserves the position in space and time.
     """
-    sequence, steps = _rescaled(frames), settings.fixed_frames
+    sequence, steps = _rescaled(frames, settings), settings.fixed_frames
     for filters in _numbers(settings.filters) or (32, 64):
         sequence = _zero_padding(sequence, mask)  # so that convolutions see zeros past the end of a clip
         convolution = layers.Conv3D(
@@ -140,7 +141,7 @@ def _small_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
     blocks = [_convolution(first, seeds)]
     for filters in others:
         blocks += [layers.MaxPooling2D(padding="same"), _convolution(filters, seeds)]
-    return _cnn(shape, [*blocks, _over_frame(settings, AVERAGE)])
+    return _cnn(shape, settings, [*blocks, _over_frame(settings, AVERAGE)])
 
 
 def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
@@ -150,7 +151,7 @@ def _flat_cnn(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
         for filters in _numbers(settings.filters) or (32, 64)
         for layer in (_convolution(filters, seeds), layers.MaxPooling2D(padding="same"))
     ]
-    return _cnn(shape, [*blocks, layers.Flatten()])
+    return _cnn(shape, settings, [*blocks, layers.Flatten()])
 
 
 def _convnet(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
@@ -160,7 +161,7 @@ def _convnet(shape, settings: TrainSettings, seeds: Seeds) -> keras.Model:
         blocks += [layers.MaxPooling2D(padding="same")] if blocks else []
         blocks += [_convolution(filters, seeds), _convolution(filters, seeds)]
         blocks += [layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM)]
-    return _cnn(shape, [*blocks, _over_frame(settings, MAXIMUM)])
+    return _cnn(shape, settings, [*blocks, _over_frame(settings, MAXIMUM)])
 
 
 def _over_frame(settings: TrainSettings, usual: str) -> layers.Layer:
@@ -168,9 +169,9 @@ def _over_frame(settings: TrainSettings, usual: str) -> layers.Layer:
     return layers.GlobalMaxPooling2D() if (settings.pool or usual) == MAXIMUM else layers.GlobalAveragePooling2D()
 
 
-def _cnn(shape, blocks: list[layers.Layer]) -> keras.Model:
+def _cnn(shape, settings: TrainSettings, blocks: list[layers.Layer]) -> keras.Model:
     frames = keras.Input(tuple(shape))
-    features = _rescaled(frames)
+    features = _rescaled(frames, settings)
     for block in blocks:
         features = block(features)
     return keras.Model(frames, features)
@@ -181,9 +182,18 @@ def _convolution(filters: int, seeds: Seeds) -> layers.Conv2D:
     return layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=initializer)
 
 
-def _rescaled(frames):
-    """0..255 -> -1..1: the grey that means "no motion" in optical flow becomes 0, like padding."""
-    return layers.Rescaling(1 / 127.5, offset=-1.0)(frames)
+def _rescaled(frames, settings: TrainSettings):
+    """0..255 -> -1..1, and then to mean 0 and deviation 1 in each channel of the training frames.
+
+    Without the second step differences and flow are so faint that training does not leave the loss of a guess. Its
+    statistics are those of a frozen batch normalisation, which `start_training` sets.
+    """
+    frames = layers.Rescaling(1 / 127.5, offset=-1.0)(frames)
+    if settings.frame_scaling == RANGE:
+        return frames
+    scaling = layers.BatchNormalization(center=False, scale=False, epsilon=1e-6, name=FRAME_SCALING)
+    scaling.trainable = False
+    return scaling(frames)
 
 
 def _zero_padding(sequence, mask):

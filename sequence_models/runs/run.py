@@ -29,7 +29,7 @@ from extract.system.files import make_folder, read_regular, reason_of, remove_st
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
 from sequence_models.runs.clip_records import clip_differences
-from sequence_models.settings import MANY_TO_ONE, DataSettings, TrainSettings
+from sequence_models.settings import MANY_TO_ONE, RANGE, DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
 
 FINAL = "final"  # the "fold" of the models that are fitted on all clips after cross-validation
@@ -269,6 +269,8 @@ def _of_today(record: Any) -> Any:
         record["data"] = load | {"background": record.pop("background", None)}
     if version < 3 and isinstance(settings := record.get("settings"), dict):
         record["settings"] = _settings_of_schema_2(settings)
+    if isinstance(settings := record.get("settings"), dict):  # earlier models on raw frames saw them as -1..1
+        record["settings"] = {"frame_scaling": RANGE, **settings}
     return record
 
 

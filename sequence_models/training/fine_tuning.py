@@ -7,7 +7,7 @@ without any weights file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,13 +19,13 @@ from extract.backbones.registry import load_backbone
 from extract.errors import BackboneError, UsageError
 from sequence_models.catalogue import TWO_STREAM
 from sequence_models.models.layers import FRAMES_AT_ONCE, RealFrames, Standardise
-from sequence_models.models.on_frames import FLATTEN_UNITS, FLOW_CHANNELS
+from sequence_models.models.on_frames import FLATTEN_UNITS, FLOW_CHANNELS, FRAME_SCALING
 from sequence_models.records import Clip
 from sequence_models.settings import PRETRAINED, RANDOM, TrainSettings
 
 log = logging.getLogger(__name__)
 
-MOST_FRAMES = 512  # for the standardisation of a fresh head
+MOST_FRAMES = 512  # for the standardisation of a fresh head, and of frames
 
 
 def start(
@@ -92,14 +92,19 @@ def _pretrained(name: str, weights: str, image_size: int) -> Backbone:
 
 def _some_embeddings(cnn: keras.Model, clips: Sequence[Clip], channels: slice) -> np.ndarray:
     """float32 (n, D) of frames spread over all clips."""
-    chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
-    stride = -(-sum(map(len, chosen)) // MOST_FRAMES)
     parts = [
         cnn(np.asarray(frames[start : start + FRAMES_AT_ONCE], np.float32)[..., channels], training=False)
-        for frames in (clip.embeddings[::stride] for clip in chosen)
+        for frames in _some_frames(clips)
         for start in range(0, len(frames), FRAMES_AT_ONCE)
     ]
     return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+
+
+def _some_frames(clips: Sequence[Clip]) -> Iterator[np.ndarray]:
+    """Frames (n, H, W, C) spread over all clips, at most about 512 in all."""
+    chosen = clips[:: -(-len(clips) // MOST_FRAMES)]
+    stride = -(-sum(map(len, chosen)) // MOST_FRAMES)
+    return (clip.embeddings[::stride] for clip in chosen)
 
 
 def start_training(
@@ -123,11 +128,26 @@ def start_training(
         rgb, flow = slice(None, -FLOW_CHANNELS), slice(-FLOW_CHANNELS, None)
         streams, kind = [(model.get_layer("rgb"), rgb), (model.get_layer("flow"), flow)], settings.stream
     for stream, channels in streams:
+        _scale_frames(stream, clips, channels)
         if kind == "td_backbone_rnn":
             start(stream, settings, clips, channels=channels, head=head)
         elif kind == "td_cnn_flatten_lstm":
             (width,) = (layer.cnn.output_shape[-1] for layer in stream.layers if isinstance(layer, RealFrames))
             _warn_of_width(width, settings.units or FLATTEN_UNITS)
+
+
+def _scale_frames(model: keras.Model, clips: Sequence[Clip], channels: slice) -> None:
+    """Set the statistics that a model on raw frames scales them with, if it does."""
+    inside = [model, *(layer.cnn for layer in model.layers if isinstance(layer, RealFrames))]
+    found = [layer for each in inside for layer in each.layers if layer.name == FRAME_SCALING]
+    if not found:
+        return
+    (scaling,) = found
+    values = np.concatenate([np.asarray(frames, np.float32) for frames in _some_frames(clips)])[..., channels]
+    values = values / 127.5 - 1.0
+    variance = values.var(axis=(0, 1, 2), dtype=np.float64)
+    scaling.moving_mean.assign(values.mean(axis=(0, 1, 2), dtype=np.float64))
+    scaling.moving_variance.assign(np.where(variance > 1e-8, variance, 1.0))
 
 
 def check_backend(settings: TrainSettings) -> None:

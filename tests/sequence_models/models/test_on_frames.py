@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -31,11 +32,11 @@ def test_every_name_has_a_builder():
     assert set(RAW_MODELS) == set(RAW_MODEL_NAMES)
 
 
-def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), steps=6, **sizes):
+def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), steps=6, change=list, **sizes):
     """Of clips that go left or right, on unseen ones; `counts` are for training, validation and test."""
     settings = TrainSettings("many-to-one", name, **{**LEARNING, **sizes})
     train, validation, test = (
-        moving_clips(count, seed=k, motion=motion, steps=steps) for k, count in enumerate(counts)
+        change(moving_clips(count, seed=k, motion=motion, steps=steps)) for k, count in enumerate(counts)
     )
     fit = fit_model(
         *(train, validation, settings),
@@ -44,6 +45,34 @@ def accuracy(name, tmp_path, *, motion="rgb", counts=(64, 24, 64), steps=6, **si
         log=tmp_path / "log.csv",
     )
     return np.mean([int(p.labels) == int(c.labels) for p, c in zip(predict(fit.model, test), test, strict=True)])
+
+
+def faint(clips):
+    """Pictures like differences: nearly all of one grey."""
+    return [replace(clip, embeddings=(10 + clip.embeddings // 40).astype(np.uint8)) for clip in clips]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scaling", "learns"), [("training", True), ("range", False)])
+def test_what_is_faint_is_learnt_once_frames_are_scaled_by_their_own_spread(tmp_path, scaling, learns):
+    """On differences of real video the loss stayed that of a guess, through any number of updates."""
+    found = accuracy("td_cnn_lstm", tmp_path, change=faint, frame_scaling=scaling, epochs=8)
+    assert (found > 0.9) == learns
+
+
+def test_frames_are_scaled_with_the_statistics_of_the_training_frames():
+    settings = TrainSettings(model="two_stream", **TWO_STREAM)
+    model = build_model(settings, embedding_dim=(8, 8, 6), num_classes=3)
+    clips = frame_clips((3, 5), "many-to-one", shape=(8, 8, 6))
+    start_training(model, settings, clips)
+    frames = np.concatenate([clip.embeddings for clip in clips]) / 127.5 - 1
+    for name, channels in (("rgb", slice(0, 3)), ("flow", slice(3, 6))):
+        cnn = next(layer.cnn for layer in model.get_layer(name).layers if isinstance(layer, RealFrames))
+        scaling = cnn.get_layer("frame_scaling")
+        mean, variance = (keras.ops.convert_to_numpy(each) for each in (scaling.moving_mean, scaling.moving_variance))
+        np.testing.assert_allclose(mean, frames[..., channels].mean(axis=(0, 1, 2)), atol=1e-5)
+        np.testing.assert_allclose(variance, frames[..., channels].var(axis=(0, 1, 2)), rtol=1e-4)
+        assert not scaling.trainable_weights
 
 
 @pytest.mark.slow
@@ -98,7 +127,7 @@ def test_default_sizes_are_those_that_are_listed(name, expected):
         layer.momentum
         for raw in model.layers
         for layer in getattr(getattr(raw, "cnn", None), "layers", ())
-        if isinstance(layer, keras.layers.BatchNormalization)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     assert norms == ([0.9] * 4 if name == "td_convnet_gru" else [])
 
