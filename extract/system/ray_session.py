@@ -47,6 +47,7 @@ def connected(ray: Any, address: str) -> Iterator[None]:
 
     Raises:
         UsageError: No cluster answers there.
+        ClusterError: None can be started here.
     """
     if ray.is_initialized():
         yield
@@ -59,7 +60,13 @@ def connected(ray: Any, address: str) -> Iterator[None]:
         ray.init(
             None if address == AUTO else address, include_dashboard=False, log_to_driver=False, configure_logging=False
         )
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except Exception as error:  # it raises that class itself, where it cannot start in time
+        ray.shutdown()
+        if address == AUTO:
+            raise ClusterError(
+                f"--ray auto: Ray cannot start here, or its cluster does not answer ({_first_line(error)}); try again, "
+                "or leave --ray out"
+            ) from error
         raise UsageError(
             f"--ray {address}: no Ray cluster answers there ({_first_line(error)}); give the address that `ray start "
             "--head` printed, or --ray auto for this machine alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 import pipeline
 from extract.errors import ClusterError, UsageError
-from extract.system.ray_session import Share, become_worker, check_shares, shares
+from extract.system.ray_session import Share, become_worker, check_shares, connected, shares
 
 
 def node(name: str, *, alive: bool = True, **resources: float) -> dict:
@@ -78,6 +79,38 @@ def test_nothing_imports_ray_unless_it_is_asked_for(tmp_path, make_video):
     given = ["extract", str(tmp_path / "v"), "--output", str(tmp_path / "f"), "--backbone", "pixels"]
     done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, env={**os.environ})
     assert done.stdout.splitlines()[-2:] == ["done 1  skipped 0  failed 0", "False"], done.stderr
+
+
+class NoCluster:
+    """What Ray does where it cannot start or connect."""
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, *given: object, **more: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Exception("The current node timed out during startup.\nMore lines")
+
+    def shutdown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "said"),
+    [
+        (
+            "auto",
+            ClusterError,
+            r"Ray cannot start here, or .* \(The current node timed out .*\); try again",
+        ),
+        ("10.0.0.1:6379", UsageError, r"--ray 10\.0\.0\.1:6379: no Ray cluster answers there \(The current node timed"),
+    ],
+)
+def test_no_cluster_is_one_sentence_and_the_handler_of_signals_is_as_before(address, error, said):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(error, match=said), connected(NoCluster(), address):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_number_of_workers_without_a_cluster_is_refused(tmp_path, capsys):
