@@ -18,7 +18,10 @@ EXTRACT_FIRST = (
     *("--backbone", "--spec", "--weights", "--image-size", "--fps", "--every", "--num-frames", "--first-frames"),
     *("--fit", "--input", "--on-corrupt", "--retry-failed", "--part"),
 )
-VIDEOS_HELP = "a folder (searched recursively), a glob in quotes, a file, a CSV with a `path` column, or an s3:// or https:// address"
+VIDEOS_HELP = (
+    "a folder (searched recursively), a glob in quotes, a file, a CSV with a `path` column, or an address (s3://, "
+    "https://)"
+)
 
 
 def add_extract(verbs: argparse._SubParsersAction) -> argparse.ArgumentParser:
