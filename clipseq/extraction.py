@@ -54,7 +54,8 @@ def extract(
     """Embed every sampled frame of every video, once: what is done is skipped, what changed is done again.
 
     Args:
-        videos: A folder (searched recursively), a glob, a file, or a CSV with a `path` column.
+        videos: A folder (searched recursively), a glob, a file, a CSV with a `path` column, or an address
+            (s3://, https://).
         store: The feature store to fill; with a list of several inputs, the folder for a store of each.
         progress: Show a progress bar.
         options: The flags of `clipseq extract`, such as backbone, fps, every, num_frames and batch_size.

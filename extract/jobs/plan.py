@@ -120,15 +120,22 @@ def decide_clips(
 
 def outdated_reason(store: Store, clip_id: str) -> str:
     """What earlier decoding rules did wrong with a stored clip; "" if it is right."""
+    if not _may_be_outdated(store):
+        return ""
     version = store.rules(clip_id)
     if not rules.may_be_outdated(version, store.recipe):
         return ""  # without reading its record
     return rules.outdated(version, store.recipe, store.truth(clip_id))
 
 
+def _may_be_outdated(store: Store) -> bool:
+    """Whether any clip may be; quick, however many there are."""
+    return rules.may_be_outdated(store.oldest_rules() or rules.VERSION, store.recipe)
+
+
 def outdated_warning(store: Store) -> list[str]:
     """The clips of a store that earlier decoding rules stored wrongly, in at most one sentence."""
-    if not rules.may_be_outdated(store.oldest_rules() or rules.VERSION, store.recipe):
+    if not _may_be_outdated(store):
         return []
     found = {clip_id: what for clip_id in store.clip_ids if (what := outdated_reason(store, clip_id))}
     if not found:

@@ -39,6 +39,9 @@ class ClipRows:
 
     Args:
         shards: The readable shards of a store.
+
+    Attributes:
+        oldest_rules: The earliest version of the rules that any row was decoded with; None if there are no rows.
     """
 
     def __init__(self, shards: Sequence[Shard]) -> None:
@@ -48,6 +51,7 @@ class ClipRows:
         self._single, self._several = _numbers_by_clip(clip_ids)
         for clip_id in [clip_id for clip_id in self._unwhole() if clip_id in self._single]:
             self._several[clip_id] = [self._single.pop(clip_id)]
+        self.oldest_rules = min((int(shard.columns["rules"].min()) for shard in shards if len(shard)), default=None)
         self._chains = {clip_id: complete_version(self.segments(clip_id), self.source_of) for clip_id in self._several}
 
     def __len__(self) -> int:

@@ -226,7 +226,7 @@ class Store:
 
     def oldest_rules(self) -> int | None:
         """The earliest version of the rules that any row was decoded with; None in an empty store."""
-        return min((int(shard.columns["rules"].min()) for shard in self.shards if len(shard)), default=None)
+        return self._rows.oldest_rules
 
     def latest_ns(self) -> int:
         """Time of the last write, nanoseconds since 1970; 0 in an empty store."""
