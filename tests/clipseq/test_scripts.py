@@ -50,6 +50,7 @@ def test_a_grid_over_groups(call, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_notebook_is_executed_and_its_cells_run(project, tmp_path):
     """Without Jupyter: a code cell is Python, and what it shows in the end is its last expression."""
     text = (ROOT / "examples/first_steps.ipynb").read_text(encoding="utf-8")
@@ -59,9 +60,7 @@ def test_the_notebook_is_executed_and_its_cells_run(project, tmp_path):
     assert "/home/" not in text and "/work/" not in text
     names: dict = {}
     for cell in cells:
-        code = (
-            "".join(cell["source"]).replace("runs/notebook", str(tmp_path / "run")).replace("updates=200", "updates=5")
-        )
-        exec(compile(code, "first_steps.ipynb", "exec"), names)
+        code = "".join(cell["source"]).replace("updates=200", "updates=5")
+        exec(code.replace("runs/notebook", str(tmp_path / "run")), names)
     assert names["run"].predict("features").to_pandas().shape == (24, 4)
     assert 0 <= names["scores"]["test"]["accuracy"]["value"] <= 1
