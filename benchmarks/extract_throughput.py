@@ -55,7 +55,7 @@ def main() -> None:
         _line(text, frames, seconds[name])
     _line_of_efficiency(seconds, "GPU" in rounds[0]["job"]["engine"])
     for name, text in (("single", "predict, one frame a call"), ("video", "predict, one video a call")):
-        if not arguments.predict_frames:
+        if not arguments.predict_frames or arguments.backbone.endswith((".onnx", ".tflite")):  # no model.predict
             break
         sample = _measure(name, arguments)
         ratio = frames / seconds["job"] / (sample["frames"] / sample["seconds"])
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("videos")
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--spec", action="append", default=[], metavar="KEY=VALUE", help="of a file:MODEL backbone")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--batch-size", type=int, default=None)
@@ -109,13 +110,17 @@ def _settings(arguments: argparse.Namespace, output: Path):
 
     names = ("backbone", "weights", "engine", "precision", "batch_size", "decode_threads")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return ExtractSettings(output=output, sampling=SamplingRule("every", arguments.every), **given)
+    rule = SamplingRule("every", arguments.every)
+    return ExtractSettings(output=output, sampling=rule, spec=tuple(arguments.spec), **given)
 
 
 def _backbone(arguments: argparse.Namespace):
     from extract.backbones.registry import load_backbone
 
-    return load_backbone(arguments.backbone, weights=arguments.weights)
+    backbone = load_backbone(arguments.backbone, weights=arguments.weights, spec=arguments.spec)
+    if len(backbone.frame_shape) > 3:
+        sys.exit(f"{arguments.backbone} takes windows of frames, which this script does not measure")
+    return backbone
 
 
 def _engine(arguments: argparse.Namespace):

@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     import keras
 
 
+_read: dict[tuple[Path, int, int], keras.Model] = {}  # the model whose graph was read last, until it is built
+
+
 def read_keras(path: Path) -> Graph:
-    """The graph of a .keras file.
+    """The graph of a .keras file; its model is kept for `build_keras_file`, since loading takes long.
 
     Raises:
         BackboneError: It cannot be loaded without running code from the file.
     """
-    model = load_keras_file(path)
+    version = _version(path)
+    model = _read.get(version) or load_keras_file(path)
+    _read.clear()
+    _read[version] = model
     outputs = dict(zip(_output_names(model), model.outputs, strict=True))
     inputs = tuple(Tensor(each.name, str(each.dtype), tuple(each.shape)) for each in model.inputs)
     return Graph(
@@ -58,17 +64,23 @@ def load_keras_file(path: Path) -> keras.Model:
     return model
 
 
-def build_keras_file(path: Path, spec: ModelSpec) -> keras.Model:
+def read_keras_model(path: Path) -> keras.Model:
+    """As `load_keras_file`, without loading the model again whose graph was just read."""
+    return _read.pop(_version(path), None) or load_keras_file(path)
+
+
+def build_keras_file(path: Path, spec: ModelSpec, model: keras.Model | None = None) -> keras.Model:
     """The model of a .keras file that takes plain pictures.
 
     Args:
         path: The file.
         spec: Complete.
+        model: From `read_keras_model`, if several are built of it.
 
     Returns:
         Keras model: (B, S, S, 3), or (B, F, S, S, 3), with 0..255 RGB -> (B, D) float32.
     """
-    model = load_keras_file(path)
+    model = model or read_keras_model(path)
     import keras
 
     images = keras.Input(spec.frame_shape, name="images")
@@ -82,6 +94,12 @@ def build_keras_file(path: Path, spec: ModelSpec) -> keras.Model:
     output = keras.tree.flatten(output)[_output_names(model).index(spec.output or "")]
     vector = keras.layers.Activation("linear", dtype="float32", name="embedding")(_vector(output, spec))
     return keras.Model(images, vector, name="backbone")
+
+
+def _version(path: Path) -> tuple[Path, int, int]:
+    """The file as it is now."""
+    found = path.stat()
+    return path.resolve(), found.st_size, found.st_mtime_ns
 
 
 def _vector(output: Any, spec: ModelSpec) -> Any:

@@ -136,22 +136,30 @@ def file_function(graph: Graph, spec: ModelSpec, *, threads: int = 1) -> Callabl
     Returns:
         uint8 (B, S, S, 3), or (B, F, S, S, 3) -> float32 (B, D).
     """
+    compute = opened_file(graph, threads=threads)
+    return lambda frames: compute(frames, spec)
+
+
+def opened_file(graph: Graph, *, threads: int = 1) -> Callable[[np.ndarray, ModelSpec], np.ndarray]:
+    """As `file_function`, for any spec: the file is opened once."""
     name, dtype = graph.pictures.name, graph.pictures.dtype
     if graph.path.suffix.lower() == ".onnx":
         from extract.backbones.onnx_file import open_session
 
         session = open_session(graph.path)
-        return lambda frames: vectors(session.run([spec.output], {name: model_input(frames, spec, dtype)})[0], spec)
+        return lambda frames, spec: vectors(
+            session.run([spec.output], {name: model_input(frames, spec, dtype)})[0], spec
+        )
     from extract.backbones.tflite_file import make_interpreter
 
     interpreter = make_interpreter(graph.path, threads=threads)
     pictures = interpreter.get_input_details()[0]["index"]
-    [output] = [each["index"] for each in interpreter.get_output_details() if each["name"] == spec.output]
+    places = {each["name"]: each["index"] for each in interpreter.get_output_details()}
 
-    def compute(frames: np.ndarray) -> np.ndarray:
+    def compute(frames: np.ndarray, spec: ModelSpec) -> np.ndarray:
         interpreter.set_tensor(pictures, model_input(frames, spec, dtype))
         interpreter.invoke()
-        return vectors(interpreter.get_tensor(output), spec)
+        return vectors(interpreter.get_tensor(places[spec.output or ""]), spec)
 
     return compute
 

@@ -7,7 +7,7 @@ that are nearly the same. Without either, the distances only show how much depen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from extract.backbones.backbone import Backbone
 from extract.backbones.graph import Graph, read_graph
-from extract.backbones.model_file import file_function, load_model_file
+from extract.backbones.model_file import load_model_file, opened_file
 from extract.backbones.spec import BYTES, CLIP, HALF, IMAGENET, UNIT, WHOLE, ModelSpec, Scaling
 from extract.errors import BackboneError
 from extract.system.terminal import table_text
@@ -29,6 +29,7 @@ CROPS = 40
 SAME_VECTOR = 0.999  # cosine: float16 or another resize differs by less
 SURENESS, LIKENESS = "mean probability of the first class", "cosine to the reference"
 AS_GIVEN, TURNED = "as the spec says", "with height and width swapped"
+Compute = Callable[[np.ndarray, ModelSpec], np.ndarray]
 REFERENCE = "--reference VECTOR.npy --picture FILE, what the original program gave for a picture"
 
 
@@ -151,14 +152,15 @@ def check_backbone(
     classes = classes or _class_output(graph)
     wanted = None if reference is None else _vector(reference, backbone)
     evidence = LIKENESS if reference else SURENESS if classes else ""
-    few = frames[:SHOWN_PICTURES]
-    own, candidates = _rows(graph, spec, few), []
+    few, compute = frames[:SHOWN_PICTURES], _opened(graph)
+    own, candidates = _rows(compute, graph, spec, few), []
     for name, changed, turned in _preparations(spec):
-        rows, scores = _rows(graph, changed, _turned(few, turned)), None
+        rows, scores = _rows(compute, graph, changed, _turned(few, turned)), None
         if wanted is not None:
             scores = _cosine(rows, wanted[None])
         elif classes:
-            scores = _sureness(_rows(graph, replace(changed, output=classes, pool=WHOLE), _turned(frames, turned)))
+            surely = replace(changed, output=classes, pool=WHOLE)
+            scores = _sureness(_rows(compute, graph, surely, _turned(frames, turned)))
         candidates.append(Candidate(name, changed, float(_cosine(rows, own).mean()), scores))
     return BackboneCheck(tuple(candidates), evidence)
 
@@ -194,17 +196,23 @@ def _preparations(spec: ModelSpec) -> list[tuple[str, ModelSpec, bool]]:
     return kept
 
 
-def _rows(graph: Graph, spec: ModelSpec, frames: np.ndarray) -> np.ndarray:
+def _opened(graph: Graph) -> Compute:
+    """The model as a function of pictures and any spec; the file is opened once for all preparations."""
+    if graph.path.suffix.lower() != ".keras":
+        return opened_file(graph)
+    from extract.backbones.keras_file import build_keras_file, read_keras_model
+
+    model = read_keras_model(graph.path)
+    return lambda frames, spec: np.asarray(build_keras_file(graph.path, spec, model)(frames, training=False))
+
+
+def _rows(compute: Compute, graph: Graph, spec: ModelSpec, frames: np.ndarray) -> np.ndarray:
     """Embeddings, one batch of the model's size at a time; a window repeats one picture."""
     if spec.has_time:
         frames = np.repeat(frames[:, None], spec.frames or 1, axis=1)
-    if graph.path.suffix.lower() == ".keras":
-        from extract.backbones.keras_file import build_keras_file
-
-        return np.asarray(build_keras_file(graph.path, spec)(frames, training=False))
-    compute, batch = file_function(graph, spec), graph.pictures.shape[0] or 1
+    batch = len(frames) if graph.path.suffix.lower() == ".keras" else graph.pictures.shape[0] or 1
     padded = np.concatenate([frames, frames[:1].repeat(-len(frames) % batch, axis=0)])
-    rows = [compute(padded[start : start + batch]) for start in range(0, len(padded), batch)]
+    rows = [compute(padded[start : start + batch], spec) for start in range(0, len(padded), batch)]
     return np.concatenate(rows)[: len(frames)]
 
 

@@ -1,5 +1,6 @@
-"""The scripts in examples/ run on a small project."""
+"""The scripts and the notebook in examples/ run on a small project."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -47,3 +48,19 @@ def test_a_grid_over_groups(call, tmp_path):
         "{'hidden': 16}",
         "{'hidden': 48}",
     ]
+
+
+@pytest.mark.slow
+def test_the_notebook_is_executed_and_its_cells_run(project, tmp_path):
+    """Without Jupyter: a code cell is Python, and what it shows in the end is its last expression."""
+    text = (ROOT / "examples/first_steps.ipynb").read_text(encoding="utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert all([output["output_type"] for output in cell["outputs"]] == ["execute_result"] for cell in cells)
+    assert "/home/" not in text and "/work/" not in text
+    names: dict = {}
+    for cell in cells:
+        code = "".join(cell["source"]).replace("updates=200", "updates=5")
+        exec(code.replace("runs/notebook", str(tmp_path / "run")), names)
+    assert names["run"].predict("features").to_pandas().shape == (24, 4)
+    assert 0 <= names["scores"]["test"]["accuracy"]["value"] <= 1

@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from model_files import CHANNELS, SIDE, SPEC, expected_maps, onnx_file
+from model_files import CHANNELS, SIDE, SPEC, expected_maps, keras_file, onnx_file
 
+from extract.backbones import keras_file as keras_file_module
+from extract.backbones import onnx_file as onnx_file_module
+from extract.backbones.registry import load_backbone
 from extract.errors import BackboneError
 from extract.preview import backbone_check
 from extract.preview.backbone_check import check_backbone
@@ -114,3 +117,20 @@ def _add_classes(path):
     model.graph.node.append(helper.make_node("Concat", ["nearer", "zero"], ["logits"], axis=1))
     model.graph.output.append(helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", 2]))
     onnx.save(model, str(path))
+
+
+def test_an_onnx_file_is_opened_once_for_all_preparations(tmp_path, monkeypatch):
+    real, opened = onnx_file_module.open_session, []
+    monkeypatch.setattr(onnx_file_module, "open_session", lambda path: opened.append(path) or real(path))
+    assert len(check_backbone(onnx_file(tmp_path / "m.onnx"), IMAGENET_SPEC).candidates) > 5
+    assert len(opened) == 1
+
+
+def test_a_keras_file_is_loaded_once_for_its_graph_and_all_preparations(tmp_path, monkeypatch):
+    path, loaded = keras_file(tmp_path / "m.keras"), []
+    real = keras_file_module.load_keras_file
+    monkeypatch.setattr(keras_file_module, "load_keras_file", lambda path: loaded.append(path) or real(path))
+    assert len(check_backbone(path, IMAGENET_SPEC).candidates) > 5
+    assert len(loaded) == 1
+    load_backbone(f"file:{path}", spec=IMAGENET_SPEC).build()
+    assert len(loaded) == 2  # a copy of its own
