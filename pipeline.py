@@ -233,6 +233,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
+    from extract.store.recipe import is_store
+    from extract.videos.listing import search_videos
     from sequence_models.runs.run import read_run
 
     failed = 0
@@ -243,6 +245,12 @@ def _predict(arguments: argparse.Namespace) -> int:
             failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
+    if (
+        arguments.annotate
+        and not is_store(arguments.target[0])
+        and (count := len(search_videos(arguments.target[0])[0])) > 1
+    ):
+        raise UsageError(f"--annotate writes one video, but {count:,} are given; give a single one")
     how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}
     with stores_to_predict(run, arguments.target, **how) as stores:
         code = sequence_models.cli.predict_from_stores(arguments, stores)
