@@ -245,12 +245,10 @@ def _predict(arguments: argparse.Namespace) -> int:
             failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
-    if (
-        arguments.annotate
-        and not is_store(arguments.target[0])
-        and (count := len(search_videos(arguments.target[0])[0])) > 1
-    ):
-        raise UsageError(f"--annotate writes one video, but {count:,} are given; give a single one")
+    if arguments.annotate and not is_store(arguments.target[0]):
+        items, _ = search_videos(arguments.target[0])  # before they are embedded in vain
+        if len(items) > 1:
+            raise UsageError(f"--annotate writes one video, but {len(items):,} are given; give a single one")
     how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}
     with stores_to_predict(run, arguments.target, **how) as stores:
         code = sequence_models.cli.predict_from_stores(arguments, stores)
