@@ -223,8 +223,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from sequence_models.runs.run_file import run_folder
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
-        run, store = arguments.target[0], arguments.run_directory
-        raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output or 'FILE.csv'}")
+        words = (arguments.target[0], arguments.run_directory, "--output", arguments.output or "FILE.csv")
+        raise UsageError(f"the run must come first: clipseq predict {' '.join(map(str, words))}")
     with run_folder(arguments.run_directory) as arguments.run_directory:
         sequence_models.cli.check_predictions(arguments)
         return _predict(arguments)
