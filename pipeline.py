@@ -191,8 +191,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
     from sequence_models.runs.run_file import run_folder
 
     if is_store(arguments.run_directory) and any((Path(target) / "run.json").exists() for target in arguments.target):
-        run, store = arguments.target[0], arguments.run_directory
-        raise UsageError(f"the run must come first: clipseq predict {run} {store} --output {arguments.output}")
+        words = (arguments.target[0], arguments.run_directory, "--output", arguments.output or "FILE.csv")
+        raise UsageError(f"the run must come first: clipseq predict {' '.join(map(str, words))}")
     with run_folder(arguments.run_directory) as arguments.run_directory:
         sequence_models.cli.check_predictions(arguments)
         return _predict(arguments)
@@ -201,6 +201,8 @@ def run_predict(arguments: argparse.Namespace) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     from clipseq.prediction import stores_to_predict
     from extract.cli import extract_with_bar
+    from extract.store.recipe import is_store
+    from extract.videos.listing import search_videos
     from sequence_models.runs.run import read_run
 
     failed = 0
@@ -211,6 +213,10 @@ def _predict(arguments: argparse.Namespace) -> int:
             failed += extract_with_bar(videos, settings, is_kept=bool(arguments.features)).num_failed
 
     run = read_run(arguments.run_directory)
+    if arguments.annotate and not is_store(arguments.target[0]):
+        items, _ = search_videos(arguments.target[0])  # before they are embedded in vain
+        if len(items) > 1:
+            raise UsageError(f"--annotate writes one video, but {len(items):,} are given; give a single one")
     how = {"features": arguments.features, "weights": arguments.weights, "embed": embed}
     with stores_to_predict(run, arguments.target, **how) as stores:
         code = sequence_models.cli.predict_from_stores(arguments, stores)

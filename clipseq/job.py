@@ -262,7 +262,7 @@ def _metrics_digest(path: Path) -> str:
 
 
 def _inputs_digest(arguments: Namespace) -> str:
-    """Of the models, and of what they predict, by size and time of videos or by the last write to a store."""
+    """Of the models, and of what they predict, by size and time of videos or the last write to a store, and how."""
     if all(map(is_store, arguments.target)):
         stores = [open_store(target) for target in arguments.target]
         seen: Sequence[Any] = [(store.fingerprint, len(store), store.latest_ns()) for store in stores]
@@ -270,7 +270,8 @@ def _inputs_digest(arguments: Namespace) -> str:
         items, _ = search_videos(arguments.target[0])
         sources = [(item.clip_id, source_of(item, with_digest=False)) for item in items]
         seen = [(clip_id, source.size, source.mtime_ns, *filter(None, [source.digest])) for clip_id, source in sources]
-    return _digest_of([_models_digest(arguments.run_directory), list(map(str, arguments.weights)), seen])
+    how = [list(map(str, arguments.weights)), arguments.every_frame]
+    return _digest_of([_models_digest(arguments.run_directory), how, seen])
 
 
 def _digest_of(record: Any) -> str:

@@ -285,19 +285,26 @@ def predict_from_stores(arguments: argparse.Namespace, stores: Sequence[str | Pa
     """`clipseq predict` on feature stores: writes what the arguments ask for."""
     _import_keras()
     from sequence_models.runs.fitted import predict_clips
-    from sequence_models.runs.outputs import refuse_to_annotate, write_annotated, write_beside, write_output
+    from sequence_models.runs.outputs import (
+        files_beside,
+        refuse_to_annotate,
+        write_annotated,
+        write_beside,
+        write_output,
+    )
     from sequence_models.runs.run import read_run
 
     run, say = read_run(arguments.run_directory), _say(arguments)
     if arguments.annotate:
         refuse_to_annotate(stores[0])
+    beside = files_beside(stores[0], to=arguments.to) if arguments.beside else {}
     clips, predictions = predict_clips(run, stores, memory=arguments.memory)
     said, how = (run, stores[0], clips, predictions), {"to": arguments.to, "every_frame": arguments.every_frame}
     if arguments.output:
         for line in write_output(*said, arguments.output, **how):
             say(line)
     if arguments.beside:
-        for line in write_beside(*said, **how):
+        for line in write_beside(*said, beside, **how):
             say(line)
     if arguments.annotate:
         say(write_annotated(*said, arguments.annotate))

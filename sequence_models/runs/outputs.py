@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from extract.errors import UsageError
@@ -103,38 +103,51 @@ def write_output(
     return said
 
 
+def files_beside(store: str | Path, *, to: str | None) -> dict[str, Path]:
+    """The file beside the video of each clip of a store, VIDEO.predictions.csv or with the ending of a label format.
+
+    Raises:
+        UsageError: Two clips would share a file, a video's folder is gone, or a file is there that is no prediction.
+        WriteError: A folder cannot be written to.
+    """
+    opened, ending = open_store(store), written_format(to).ending if to else ".csv"
+    targets: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for clip_id in opened.clip_ids:
+        target = _beside(clip_id, opened.source(clip_id), ending)
+        if target in taken:
+            raise UsageError(f"--beside would write {target} for several clips; rename videos that differ in ending")
+        if not target.parent.is_dir():
+            raise UsageError(f"--beside: {target.parent}, the folder of {clip_id}, is gone; use --output")
+        if target.exists() and (to or not is_prediction_file(target)):
+            raise UsageError(f"--beside: {target} exists already; remove it, or use --output")
+        check_target(target)
+        targets[clip_id] = target
+        taken.add(target)
+    return targets
+
+
 def write_beside(
     run: Run,
     store: str | Path,
     clips: Sequence[Clip],
     predictions: Sequence[Prediction],
+    files: Mapping[str, Path],
     *,
     to: str | None,
     every_frame: bool,
 ) -> list[str]:
-    """Write a file beside the video of each clip, VIDEO.predictions.csv or with the ending of a label format.
+    """Write a file beside the video of each clip; returns what to say of them.
 
     Args:
         run, store, clips, predictions, to, every_frame: As in `write_output`.
-
-    Returns:
-        What was written.
+        files: From `files_beside`.
 
     Raises:
-        UsageError: Two clips would share a file, a video's folder is gone, or a file is there that is no prediction;
-            nothing has been written then.
+        LabelError: The format cannot hold a name, or several classes at once.
+        WriteError: It cannot be written.
     """
-    opened = open_store(store)
-    ending = written_format(to).ending if to else ".csv"
-    targets = [_beside(clip.clip_id, opened.source(clip.clip_id), ending) for clip in clips]
-    for clip, target in zip(clips, targets, strict=True):
-        if targets.count(target) > 1:
-            raise UsageError(f"--beside would write {target} for several clips; rename videos that differ in ending")
-        if not target.parent.is_dir():
-            raise UsageError(f"--beside: {target.parent}, the folder of {clip.clip_id}, is gone; use --output")
-        if target.exists() and (to or not is_prediction_file(target)):
-            raise UsageError(f"--beside: {target} exists already; remove it, or use --output")
-        check_target(target)
+    opened, targets = open_store(store), [files[clip.clip_id] for clip in clips]
     for clip, prediction, target in zip(clips, predictions, targets, strict=True):
         if to:
             export_predictions(run, store, [clip], [prediction], target, to=to)

@@ -121,6 +121,13 @@ def test_evaluate_writes_its_test_predictions_as_csv(project):
         assert [row["truth"] for row in rows if row["clip_id"] == name] == [CLASSES[k] for k in truth[name]]
 
 
+def test_several_videos_are_not_embedded_in_vain(project, tmp_path, capsys):
+    home, _ = project
+    assert run("predict", home / "run", home / "videos", "--annotate", tmp_path / "x.mp4") == 2
+    said = capsys.readouterr().err
+    assert "--annotate writes one video, but 6 are given; give a single one" in said and "frames" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
