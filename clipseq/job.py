@@ -100,7 +100,8 @@ def _steps(job: Job, say: Callable[[str], None], predict: Predict) -> Iterator[P
         yield Planned(f"compare {path}", wanted.why_compare, wanted.compare)
     else:
         yield Planned(f"train {path}", wanted.why_train, wanted.train)
-        yield Planned(f"evaluate {path}", partial(_why_evaluate, path), partial(_evaluate, path))
+        memory = job.experiment.arguments.memory
+        yield Planned(f"evaluate {path}", partial(_why_evaluate, path), partial(_evaluate, path, memory))
     for step in job.predictions:
         yield _planned_prediction(step, predict, say)
     yield Planned(f"report {path / 'report.html'}", partial(_why_report, path), partial(_report, path))
@@ -206,8 +207,8 @@ def _kept_aside(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{glob.escape(path.stem)}.until-*{glob.escape(path.suffix)}"))
 
 
-def _evaluate(path: Path) -> int:
-    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=None), in_job=True)
+def _evaluate(path: Path, memory: float | None) -> int:
+    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=memory), in_job=True)
     return code or _note(path, "evaluate", _models_digest(path))
 
 

@@ -1,9 +1,9 @@
 """Spreads independent tasks over processes: the fits of folds, seeds and models, baselines, and test predictions.
 
-Every process starts Keras once and maps one file with the embeddings of all clips, or, where they are too many for
-memory, reads them from their store. The parent decides what is
-done and collects the results; tasks write only files of their own. How many threads a task gets depends on the number
-of tasks, not on the number of processes, so that `--jobs` changes no result.
+Every process starts Keras once and maps one file with the embeddings of all clips, or, where they do not fit in memory,
+reads them from their store. The parent decides what is done and collects the results; tasks write only files of their
+own. How many threads a task gets depends on the number of tasks, not on the number of processes, so that `--jobs`
+changes no result.
 
 parent ──tasks──▶ process 1 ─┐
        ──tasks──▶ process 2 ─┼──results, as they come──▶ parent
