@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from sequence_models.arguments import (
     add_compare,
-    add_convert_labels,
-    add_draw_labels,
     add_evaluate,
     add_export,
     add_predict,
     add_report,
     add_score,
-    add_show_labels,
     add_train,
     compare_arguments,
     train_arguments,
 )
+from sequence_models.label_arguments import add_convert_labels, add_draw_labels, add_show_labels
 
 if TYPE_CHECKING:
     from sequence_models.runs.run import Run

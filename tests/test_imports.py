@@ -22,7 +22,7 @@ STAGE_ONE = (
 )
 STAGE_TWO = (
     *("catalogue", "settings", "records", "labels", "scoring", "clips", "splits", "models", "prediction", "runs"),
-    *("training", "experiments", "report", "export", "arguments", "cli"),
+    *("training", "experiments", "report", "export", "label_arguments", "arguments", "cli"),
 )
 SEAM = ("errors", "options", "text", "records", "system", "store", "command_line")
 WIDER_SEAM = {
