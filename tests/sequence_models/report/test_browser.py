@@ -191,15 +191,15 @@ def test_a_mistake_leads_to_its_place_in_the_timeline(opened):
 
 def test_the_bouts_in_view_stand_beside_it(opened):
     page = opened("frames")
-    page.wait_for_function("document.querySelector('#bouts p')?.textContent === '5 bouts in view'")
+    sync_api.expect(page.locator("#bouts p")).to_have_text("5 bouts in view", timeout=30_000)
     page.locator("#recordings button").nth(1).click()
-    page.wait_for_function("document.querySelector('#bouts p')?.textContent === '3 bouts in view'")
+    sync_api.expect(page.locator("#bouts p")).to_have_text("3 bouts in view", timeout=30_000)
     assert page.locator("#bouts tbody tr").nth(1).locator("td").nth(2).text_content() == EVIL
 
 
 def shown_picture(page):
     settle(page)
-    page.wait_for_function("document.querySelector('#peek img').complete")
+    page.locator("#peek img").evaluate("(each) => each.decode()")
     return page.evaluate(PICTURE)
 
 
