@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from extract.errors import WriteError
+from extract.errors import StoreError
 from extract.jobs.settings import ExtractSettings
 from extract.jobs.worker import Feed, Worker
 from extract.store.reader import open_store
@@ -67,7 +67,7 @@ def test_a_worker_that_is_stopped_seals_what_it_has(worker, clips, tmp_path):
 
 def test_what_stops_a_job_is_raised_by_the_next_report(worker, clips, tmp_path):
     (tmp_path / "f").write_text("a file where the store should be")
-    with pytest.raises(WriteError, match="f cannot be written"):
+    with pytest.raises(StoreError, match="f is a file; clips can only be added to a directory"):
         until_idle(worker, clips, last=True)
 
 
