@@ -28,6 +28,7 @@ from extract.store.schema import COMPARISON_NAME, RUN_NAME, SHARD_PATTERN
 from extract.system.files import make_folder, read_regular, reason_of, remove_stale_temporaries, write_json
 from extract.system.typed_json import parse_json, typed_record
 from extract.text import counted
+from sequence_models.catalogue import RAW_MODEL_NAMES
 from sequence_models.runs.clip_records import clip_differences
 from sequence_models.settings import MANY_TO_ONE, RANGE, DataSettings, TrainSettings
 from sequence_models.splits.folds import Fold
@@ -269,8 +270,9 @@ def _of_today(record: Any) -> Any:
         record["data"] = load | {"background": record.pop("background", None)}
     if version < 3 and isinstance(settings := record.get("settings"), dict):
         record["settings"] = _settings_of_schema_2(settings)
-    if isinstance(settings := record.get("settings"), dict):  # earlier models on raw frames saw them as -1..1
-        record["settings"] = {"frame_scaling": RANGE, **settings}
+    settings = record.get("settings")
+    if isinstance(settings, dict) and settings.get("model") in RAW_MODEL_NAMES:
+        settings.setdefault("frame_scaling", RANGE)  # what earlier versions did
     return record
 
 

@@ -220,6 +220,19 @@ def test_a_run_of_schema_2_is_of_the_model_that_it_really_was(run, before, after
     assert (read.model, read.readout, read.parts) == after
 
 
+@pytest.mark.parametrize(
+    ("model", "scaling"), [("td_cnn_lstm", "range"), ("two_stream", "range"), ("lstm", "training")]
+)
+def test_an_earlier_run_on_raw_frames_saw_them_as_a_range(run, model, scaling):
+    """Its weights hold no statistics of frames; one on embeddings trains on with the command that it was made with."""
+    create_run(run)
+    record = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
+    del record["settings"]["frame_scaling"]
+    record["settings"]["model"] = model
+    (run.path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert read_run(run.path).settings.frame_scaling == scaling
+
+
 def test_a_run_of_schema_2_whose_model_is_no_more_is_one_sentence(run):
     create_run(run)
     record = json.loads((run.path / "run.json").read_text(encoding="utf-8")) | {"schema_version": 2}
