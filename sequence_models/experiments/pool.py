@@ -201,7 +201,8 @@ class Pool:
                 ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=given) for _ in range(self.jobs)
             ]
             self._keys = [""] * self.jobs
-            begun = [worker.submit(os.getpid) for worker in self._workers]
+            with _interrupts_held():
+                begun = [worker.submit(os.getpid) for worker in self._workers]
             self._processes = [each.result() for each in begun]  # each has opened the files
         for worker in self._workers:
             worker.submit(import_keras_quietly)  # before a task comes, which needs it
@@ -247,6 +248,19 @@ class Pool:
         if not waiting[key]:
             del waiting[key]
         return task
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits; processes that are started meanwhile never get it, not even before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

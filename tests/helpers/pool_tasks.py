@@ -66,3 +66,14 @@ class Sleep:
 
     def do(self, clips: Mapping[str, Clip]) -> None:
         time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """Says whether its process gets no interrupts, not even before it could ignore them."""
+
+    key: str = "blocked"
+    source: int = 0
+
+    def do(self, clips: Mapping[str, Clip]) -> bool:
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clip_factory import make_clips
-from pool_tasks import Die, Sleep, Sum
+from pool_tasks import Blocked, Die, Sleep, Sum
 from store_examples import make_store
 
 from extract.errors import RunError, UsageError, WriteError
@@ -138,3 +138,11 @@ def test_a_full_disk_for_shared_embeddings_is_one_sentence(monkeypatch):
     monkeypatch.setattr(pool_module, "_write_rows", full)
     with pytest.raises(WriteError, match=r"No space left on device\); set TMPDIR to another folder, or .* --jobs 1"):
         Pool([CLIPS], jobs=2).__enter__()
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_processes_start_prints_no_tracebacks_of_theirs():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with Pool([CLIPS], jobs=2) as pool:
+        assert [said for _, said in pool.each([Blocked("a"), Blocked("b")])] == [True, True]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
