@@ -10,7 +10,7 @@ import glob
 import hashlib
 import json
 import os
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +32,7 @@ from extract.system.files import read_regular, writing
 from extract.text import counted
 from extract.videos.listing import search_videos
 from extract.videos.sources import source_of
-from sequence_models.arguments import compare_arguments, train_arguments
+from sequence_models.arguments import add_evaluate, add_report, compare_arguments, train_arguments
 from sequence_models.experiments.prepare import plan_run
 from sequence_models.experiments.verbs import settings_of_comparison
 from sequence_models.runs.files import read_record, write_record
@@ -208,14 +208,14 @@ def _kept_aside(path: Path) -> list[Path]:
 
 
 def _evaluate(path: Path, memory: float | None) -> int:
-    code = sequence_models.cli.run_evaluate(Namespace(run_directory=path, json=False, memory=memory), in_job=True)
-    return code or _note(path, "evaluate", _models_digest(path))
+    arguments = add_evaluate(ArgumentParser().add_subparsers()).parse_args([str(path)])
+    arguments.memory = memory
+    return sequence_models.cli.run_evaluate(arguments, in_job=True) or _note(path, "evaluate", _models_digest(path))
 
 
 def _report(path: Path) -> int:
-    return sequence_models.cli.run_report(Namespace(run_directory=path, figures=None)) or _note(
-        path, "report", _metrics_digest(path)
-    )
+    arguments = add_report(ArgumentParser().add_subparsers()).parse_args([str(path)])
+    return sequence_models.cli.run_report(arguments) or _note(path, "report", _metrics_digest(path))
 
 
 def _why_evaluate(path: Path) -> str:
