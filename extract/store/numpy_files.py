@@ -112,14 +112,14 @@ def import_work(folder: str | Path, output: str | Path, settings: ImportSettings
     return found
 
 
-def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
-    """The features in one file as they will be stored, block by block; held as a whole only to interpolate gaps.
+def stored_rows(features: FeatureFile, settings: ImportSettings) -> Iterator[np.ndarray]:
+    """The features of a file as they will be stored, block by block; held as a whole only to interpolate gaps.
 
     For points from pose trackers (x, y, likelihood), a likelihood of 1.0 next to a missing point is also treated as
     missing.
 
     Args:
-        path: A file with one of ENDINGS.
+        features: From `open_features`.
         settings: How files become clips.
 
     Yields:
@@ -128,11 +128,6 @@ def read_rows(path: Path, settings: ImportSettings) -> Iterator[np.ndarray]:
     Raises:
         UnstorableClipError: The file is malformed, pickled, holds no real numbers (T, D), or has NaN.
     """
-    with open_features(path, key=settings.key, transpose=bool(settings.transpose)) as features:
-        yield from _rows(features, settings)
-
-
-def _rows(features: FeatureFile, settings: ImportSettings) -> Iterator[np.ndarray]:
     missing = count_missing(features.blocks())
     if settings.nan in (None, "error"):
         if missing:
@@ -280,7 +275,7 @@ def _add(writer: StoreWriter, clip_id: str, path: Path, settings: ImportSettings
             raise UnstorableClipError(f"{path} {what}, unlike the clips of the store: give all files the same columns.")
         clock = features.clock() if features.clock else None
         done = 0
-        for block in _rows(features, settings):
+        for block in stored_rows(features, settings):
             numbers = np.arange(done, done + len(block))
             frames, seconds = _times(numbers, clock, settings)
             writer.append(clip_id, block, frames, seconds, source)

@@ -9,7 +9,8 @@ from places import SHARED
 from store_examples import RECIPE, SOURCE, assert_clip, make_store, rows_of
 
 from extract.errors import RecipeMismatchError, UnstorableClipError, UsageError
-from extract.store.numpy_files import Imported, ImportSettings, export_features, import_features, read_rows
+from extract.store.feature_files import open_features
+from extract.store.numpy_files import Imported, ImportSettings, export_features, import_features, stored_rows
 from extract.store.reader import open_store
 from extract.store.writer import StoreWriter
 from pipeline import main
@@ -80,6 +81,11 @@ def test_a_bad_file_fails_alone_and_is_in_the_ledger(folder, tmp_path):
         f"wide has rows of shape (9,), but {tmp_path / 'f'} holds (3,): all clips of a store must have equal width."
     )
     assert sorted(open_store(tmp_path / "f").failures()) == ["torn", "wide"]
+
+
+def read_rows(path, settings):
+    with open_features(path, key=settings.key, transpose=bool(settings.transpose)) as features:
+        yield from stored_rows(features, settings)
 
 
 def load_rows(path, settings):
