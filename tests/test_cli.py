@@ -224,7 +224,7 @@ def test_help_on_backbones_is_a_table_and_demands_nothing_else(capsys, verb):
 
 
 def test_a_store_is_not_taken_for_a_run(capsys, store, tmp_path):
-    for verb in (("evaluate",), ("report",), ("predict", store, "--output", tmp_path / "p.csv")):
+    for verb in (("evaluate",), ("predict", store, "--output", tmp_path / "p.csv")):
         code, _, err = run(capsys, verb[0], store, *verb[1:])
         assert code == 1 and f"{store} is a feature store, not a run directory; give the --run of" in err
 

@@ -205,7 +205,7 @@ def test_training_on_the_cluster_gives_the_same_numbers(cluster, tmp_path):
     folder = make_project(tmp_path, clips_per_class=6)
     given = ["train", str(folder / "features"), "--labels", str(folder / "labels.csv"), "--task", "many-to-one"]
     given += ["--model", "lstm", "--hidden", "8", "--updates", "6", "--cv", "2"]
-    assert pipeline.main([*given, "--run", str(tmp_path / "here"), "--jobs", "1"]) == 0
+    assert pipeline.main([*given, "--run", str(tmp_path / "here"), "--jobs", "2"]) == 0
     assert pipeline.main([*given, "--run", str(tmp_path / "there"), "--ray", "auto"]) == 0
     here, there = (read_run(tmp_path / name) for name in ("here", "there"))
     assert read_validation(here) == read_validation(there)

@@ -148,8 +148,10 @@ def test_per_frame_labels_from_videos_to_predictions(tmp_path, capsys):
     changed = sum(line["label"] != line["raw_label"] for line in lines)
     said = f"post-processing changed {changed} of {len(lines)} labels"
     assert (said in capsys.readouterr().out) == (changed > 0)
-    with pytest.raises(UsageError, match=r"--output p.parquet must end in .csv: predictions are written as CSV only"):
-        pipeline.run_predict(pipeline.make_parser().parse_args(["predict", run, features, "--output", "p.parquet"]))
+    with pytest.raises(
+        UsageError, match=r"--output p.txt must end in .csv, .jsonl, .parquet: the ending says what is written"
+    ):
+        pipeline.run_predict(pipeline.make_parser().parse_args(["predict", run, features, "--output", "p.txt"]))
     assert len(read_table(tmp_path / "p.bouts.csv")) == 2 * 8
     assert pipeline.main(["report", run]) == 0
 

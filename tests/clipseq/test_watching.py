@@ -78,7 +78,11 @@ def test_ctrl_c_ends_it_with_the_summary(project, run, capsys, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Tally, "add", add_and_stop)
-    assert pipeline.main(["watch", str(run), VIDEO]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+    try:
+        assert pipeline.main(["watch", str(run), VIDEO]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.startswith("1 label in ")
 
 

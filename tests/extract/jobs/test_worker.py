@@ -72,7 +72,7 @@ def test_what_stops_a_job_is_raised_by_the_next_report(worker, clips, tmp_path):
 
 
 def test_a_feed_gives_what_comes_until_it_is_ended():
-    feed, taken = Feed(9), []
+    feed, taken = Feed(9, "rgb"), []
     thread = threading.Thread(target=lambda: taken.extend(feed))
     thread.start()
     feed.give([("a", None)], last=False)
