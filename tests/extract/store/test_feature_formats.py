@@ -228,7 +228,7 @@ def test_ways_for_a_table_to_be_wrong(tmp_path, content):
 
 def _declares_more(file):
     del file["tracks"]
-    file.create_dataset("tracks", (2, 2, 2, 10**9), chunks=(1, 1, 1, 1024))
+    file.create_dataset("tracks", (2, 2, 2, 10**9), dtype="f8", chunks=(1, 1, 1, 1024))
 
 
 def _linked(file):
