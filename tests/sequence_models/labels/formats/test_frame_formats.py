@@ -103,6 +103,19 @@ def test_mstcn_results_on_one_line_below_a_heading(written):
             {"groundTruth/P7.txt": "stir\n", "splits/train.split1.bundle": "P9.txt\n"},
             "train.split1.bundle line 1: 'P9' has no labels",
         ),
+        ({"mapping.txt": "0 stir\n", "groundTruth/P7.txt": ""}, "P7.txt has no labels; write one for every frame"),
+        ({"mapping.txt": "stir\n", "groundTruth/P7.txt": "stir\n"}, "mapping.txt line 1 is 'stir'"),
+        ({"mapping.txt": "", "groundTruth/P7.txt": "stir\n"}, "mapping.txt is empty"),
+        ({"groundTruth/P7.txt/x": "stir\n"}, "P7.txt cannot be read as text"),
+        ({"groundTruth/P7.txt": "stir\n", "splits/train.split1.bundle": "\n"}, "train.split1.bundle is empty"),
+        (
+            {
+                "groundTruth/P7.txt": "stir\n",
+                "splits/test.split1.bundle": "P7.txt\n",
+                "splits/train.split1.bundle": "P7.txt\n",
+            },
+            "train.split1.bundle line 1: 'P7' is in test already",
+        ),
     ],
 )
 def test_mstcn_folders_that_are_wrong(written, tmp_path, files, said):
