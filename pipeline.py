@@ -54,7 +54,7 @@ clipseq VERB --help explains a verb. Exit codes: 0 all done, 1 something failed,
 """
 
 
-INTERRUPTED, TERMINATED = 130, 143  # as in shells: 128 plus the number of SIGINT or SIGTERM
+TERMINATED = 143  # as in shells: 128 plus the number of SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(f"clipseq {arguments.verb}: interrupted; run the same command again to continue", file=sys.stderr)
-        return INTERRUPTED
+        return clipseq.verbs.INTERRUPTED
     except SystemExit as stop:
         if stop.code != TERMINATED:
             raise

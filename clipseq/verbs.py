@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # as in shells: 128 plus the number of SIGINT
 PATIENCE_SECONDS = 60.0
 
 
